@@ -1,0 +1,9 @@
+//! The small values that every other room speaks in: process ids, signals, exit statuses, moments.
+//!
+//! Nothing here asks the system anything, and nothing here imports another room.
+
+mod process;
+mod signal;
+
+pub use process::{Errno, ExitStatus, Moment, Pid, StartTime};
+pub use signal::{ParseSignalError, Signal, SignalSet};

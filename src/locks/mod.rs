@@ -1,0 +1,1 @@
+//! Who owns a lock, and what becomes of it.

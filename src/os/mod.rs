@@ -1,0 +1,6 @@
+//! The only room that talks to the kernel: about one system call a function, and no policy.
+//!
+//! All `unsafe` of the project lives here, one operation a block, each with the reason why it is sound.
+//! Nothing here decides; what a call returned goes back as a value.
+
+pub mod procfs;

@@ -1,0 +1,132 @@
+//! What /proc says about processes (proc_pid_stat(5)).
+
+use std::fs;
+use std::io;
+
+use crate::ids::{Pid, StartTime};
+
+/// The fields of /proc/PID/stat that sexton reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// The process.
+    pub pid: Pid,
+    /// The command's name: at most 15 bytes, and any bytes at all.
+    pub name: Vec<u8>,
+    /// The state's letter: `R`, `S`, `D`, `T`, `Z`, `X` and so on.
+    pub state: u8,
+    /// The parent's pid; 0 if the parent lives outside this pid namespace.
+    pub parent: i32,
+    /// The process group.
+    pub group: i32,
+    /// The session.
+    pub session: i32,
+    /// How many threads are alive. A dead main thread with living others also shows state `Z`.
+    pub threads: u64,
+    /// When it was started.
+    pub start: StartTime,
+}
+
+impl Stat {
+    /// Whether nothing of the process runs any more.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+}
+
+/// Takes one line of /proc/PID/stat apart. `None` if it is not such a line.
+///
+/// The name stands in brackets and may itself hold brackets, blanks and newlines, so that the fields are
+/// counted from the last closing one.
+#[must_use]
+pub fn parse_stat(line: &[u8]) -> Option<Stat> {
+    let open = line.iter().position(|byte| *byte == b'(')?;
+    let close = line.iter().rposition(|byte| *byte == b')')?;
+    let pid = std::str::from_utf8(line.get(..open)?).ok()?.trim().parse().ok()?;
+    let name = line.get(open + 1..close)?.to_vec();
+    let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
+    // The first of these fields is number 3, the state.
+    let mut fields = rest.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let threads = fields.nth(13)?.parse().ok()?;
+    let start = StartTime(fields.nth(1)?.parse().ok()?);
+    Some(Stat { pid: Pid::new(pid)?, name, state, parent, group, session, threads, start })
+}
+
+/// Reads /proc/PID/stat. `Ok(None)` if there is no such process.
+///
+/// # Errors
+/// What open(2) and read(2) say; `InvalidData` if the line cannot be read as one.
+pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(line) => parse_stat(&line).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+        // A process that ends between open and read gives ESRCH.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every process that /proc shows, in no order; those that end meanwhile are left out.
+///
+/// # Errors
+/// /proc itself cannot be listed.
+pub fn all() -> io::Result<Vec<Stat>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|text| text.parse().ok()).and_then(Pid::new);
+        if let Some(pid) = pid
+            && let Ok(Some(stat)) = stat(pid)
+        {
+            found.push(stat);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] = b"7 (a) (b\n) c) S 1 7 5 34816 7 4194560 123 456 0 0 1 2 0 0 20 0 11 0 107252 22 33";
+
+    #[test]
+    fn fields_are_counted_from_the_last_bracket() {
+        let stat = parse_stat(LINE).unwrap();
+        assert_eq!(stat.pid.raw(), 7);
+        assert_eq!(stat.name, b"a) (b\n) c");
+        assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 7, 5));
+        assert_eq!((stat.threads, stat.start), (11, StartTime(107_252)));
+    }
+
+    #[test]
+    fn any_prefix_is_refused_or_read_but_never_a_panic() {
+        for end in 0..LINE.len() {
+            let _ = parse_stat(&LINE[..end]);
+        }
+        assert_eq!(parse_stat(b"x (y) S 1"), None);
+        assert_eq!(parse_stat(b""), None);
+        assert_eq!(parse_stat(b")("), None);
+    }
+
+    #[test]
+    fn a_zombie_with_living_threads_is_not_dead() {
+        let mut stat = parse_stat(LINE).unwrap();
+        assert!(!stat.is_dead());
+        stat.state = b'Z';
+        assert!(!stat.is_dead());
+        stat.threads = 1;
+        assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn we_see_ourselves() {
+        let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert_eq!(stat(me).unwrap().unwrap().pid, me);
+        assert!(all().unwrap().iter().any(|stat| stat.pid == me));
+    }
+}
