@@ -97,7 +97,7 @@ fn become_command(request: &Request<'_>, parent: Pid) -> Result<Infallible, (Sta
 /// delivered to the child as it will be, in its own group and with its own actions.
 fn restore(inherited: &Inherited) -> std::io::Result<()> {
     signals::set_default(Signal::PIPE)?;
-    if inherited.ignored.contains(Signal::CHLD) {
+    if inherited.children_ignored {
         signals::set_ignored(Signal::CHLD)?;
     }
     for (descriptor, closed) in (0..).zip(inherited.closed) {

@@ -17,7 +17,7 @@ use crate::ids::{Pid, Signal, SignalSet, exit_code};
 use crate::os::early::{self, Inherited};
 use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
-use crate::os::{children, clock, poll, process};
+use crate::os::{children, clock, poll, process, signals};
 use crate::report::words;
 use crate::supervisor::{Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground};
 use reach::Reach;
@@ -58,7 +58,7 @@ impl<'a> Runtime<'a> {
             grace: plan.grace,
             stragglers: plan.stragglers,
             group: plan.group,
-            stop_signals: stop_signals(inherited.ignored),
+            stop_signals: stop_signals(),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             can_hold: children::list().is_some(),
             init,
@@ -206,12 +206,12 @@ impl<'a> Runtime<'a> {
 
 /// TERM, INT and RTMIN+3, the halt signal of systemd and podman; but not what whoever started us wanted
 /// ignored, as a shell does with INT for a background command.
-fn stop_signals(ignored: SignalSet) -> SignalSet {
+fn stop_signals() -> SignalSet {
     let halt = Signal::new(Signal::RTMIN.number() + 3);
     [Some(Signal::TERM), Some(Signal::INT), halt]
         .into_iter()
         .flatten()
-        .filter(|signal| !ignored.contains(*signal))
+        .filter(|signal| !signals::is_ignored(*signal))
         .collect()
 }
 
