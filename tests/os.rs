@@ -17,7 +17,7 @@ use std::time::Duration;
 use sexton::ids::{ExitStatus, Pid, Signal, Stage};
 use sexton::os::children::{self, Dead};
 use sexton::os::spawn::{self, Started};
-use sexton::os::{clock, early, poll, process, procfs, signals, tree};
+use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
 
 /// Helpers that stand behind each other in one test program must not reap each other's children.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -41,7 +41,7 @@ fn wait_for(child: Pid) -> Dead {
 
 fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::now().after(Duration::from_secs(20));
-    let (quiet, _other) = spawn::message_pair().unwrap();
+    let (quiet, _other) = messages::pair().unwrap();
     while clock::now() < deadline {
         if let Some(value) = condition() {
             return value;
@@ -173,6 +173,26 @@ fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
 }
 
 #[test]
+fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
+    use std::io::{Seek, Write};
+    alone(|| {
+        let (ours, theirs) = messages::pair().unwrap();
+        assert!(messages::receive::<8>(ours.as_fd()).is_none(), "nothing was sent yet");
+        let helper = spawn::fork_helper(|| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(b"from the helper").unwrap();
+            u8::from(messages::send(theirs.as_fd(), b"word", Some(file.as_fd())).is_err())
+        });
+        assert_eq!(wait_for(helper.unwrap()).status, ExitStatus::Exited(0));
+        let (message, length, file) = messages::receive::<8>(ours.as_fd()).unwrap();
+        assert_eq!(&message[..length], b"word");
+        let mut file = std::fs::File::from(file.unwrap());
+        file.rewind().unwrap();
+        assert_eq!(std::io::read_to_string(file).unwrap(), "from the helper");
+    });
+}
+
+#[test]
 fn a_stop_is_told_once_and_with_its_signal() {
     alone(|| {
         let child = start(&["sleep", "1000"]).pid;
@@ -191,7 +211,7 @@ fn a_child_dies_with_us() {
         process::become_subreaper().unwrap();
         let parent = spawn::fork_helper(|| {
             start(&["sleep", "1000"]);
-            let (quiet, _other) = spawn::message_pair().unwrap();
+            let (quiet, _other) = messages::pair().unwrap();
             let _ = poll::until(quiet.as_fd(), None);
             0
         });

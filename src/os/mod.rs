@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod children;
 pub mod clock;
 pub mod early;
+pub mod messages;
 pub mod poll;
 pub mod process;
 pub mod procfs;
