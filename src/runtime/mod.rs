@@ -103,8 +103,7 @@ impl<'a> Runtime<'a> {
         // Children from before our time, of a shell that executed us, may have died unheard.
         self.bury()?;
         loop {
-            let deadline =
-                if self.more_dead { Some(clock::now()) } else { self.supervisor.next_deadline() };
+            let deadline = if self.more_dead { Some(clock::now()) } else { self.supervisor.next_deadline() };
             if let Err(error) = poll::until(self.inlet.as_fd(), deadline) {
                 // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
                 warn!(name: "poll-failed", %error, "could not wait");

@@ -52,7 +52,9 @@ impl<'a> Sweeper<'a> {
         for place in &mut self.roots {
             match place.sweep(first, corpse, &self.helpers) {
                 Ok(pid) => self.helpers.push(pid),
-                Err(error) => warn!(name: "sweep-failed", root = %place.root, %error, "could not sweep a lock root"),
+                Err(error) => {
+                    warn!(name: "sweep-failed", root = %place.root, %error, "could not sweep a lock root")
+                }
             }
         }
         self.roots.iter().any(|place| place.child.is_some())
