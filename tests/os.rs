@@ -36,7 +36,7 @@ fn alone(test: impl FnOnce() + std::panic::UnwindSafe) {
 
 /// Waits until this child has died, and leaves it a zombie.
 fn wait_for(child: Pid) -> Dead {
-    until("a death", || children::peek(None).unwrap().filter(|dead| dead.pid == child))
+    until("a death", || children::peek(None).unwrap().into_iter().find(|dead| dead.pid == child))
 }
 
 fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -67,7 +67,7 @@ fn a_zombie_that_was_peeked_at_keeps_its_pid_until_it_is_reaped() {
         signals::send(child, Signal::TERM).expect("a zombie still takes signals");
         children::reap(child).unwrap();
         assert!(signals::send(child, Signal::TERM).is_err());
-        assert_eq!(children::peek(None).unwrap(), None);
+        assert_eq!(children::peek(None).unwrap(), []);
         assert!(!children::exist());
     });
 }
@@ -77,9 +77,9 @@ fn a_held_zombie_does_not_hide_the_others() {
     alone(|| {
         let held = start(&["true"]).pid;
         wait_for(held);
-        assert_eq!(children::peek(Some(held)).unwrap(), None);
+        assert_eq!(children::peek(Some(held)).unwrap(), []);
         let other = start(&["sh", "-c", "kill -9 $$"]).pid;
-        let dead = until("the other's death", || children::peek(Some(held)).unwrap());
+        let dead = until("the other's death", || children::peek(Some(held)).unwrap().pop());
         assert_eq!(dead, Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } });
         assert_eq!(children::list().map(|list| list.len()), Some(2));
         children::reap(other).unwrap();
@@ -221,7 +221,7 @@ fn a_child_dies_with_us() {
             until("the sleeper", || tree::below(us).unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
         let status = until("the sleeper's end", || {
-            children::peek(Some(parent)).unwrap().filter(|dead| dead.pid == sleeper.pid)
+            children::peek(Some(parent)).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)
         });
         assert_eq!(status.status, ExitStatus::Signaled { signal: 9, core: false });
     });

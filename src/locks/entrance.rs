@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::inspect::Scene;
 use super::roots::{Root, temporary};
+use super::scene::Scene;
 use super::shown::Shown;
 use crate::os::files::{self, FileKind, Meta};
 use crate::os::privileges;

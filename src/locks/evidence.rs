@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::format::Owner;
-use super::inspect::Scene;
+use super::scene::Scene;
 use super::verdict::{Lease, Process};
 use crate::ids::{Errno, Pid};
 use crate::os::{files, lease, presence, procfs};

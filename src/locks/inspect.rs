@@ -10,33 +10,14 @@ use std::time::{Duration, SystemTime};
 use super::evidence::{self, Patience};
 use super::format::Content;
 use super::kind::Kind;
+use super::scene::Scene;
 use super::verdict::{Doubt, Evidence, Lease, Process, Verdict, judge};
 use super::walk::Spot;
-use crate::ids::{Errno, Pid, StartTime};
+use crate::ids::Errno;
 use crate::os::files::{self, FileKind, Meta};
 
 /// No lock is larger; whatever is larger is not read.
 const LARGEST: usize = 64 * 1024;
-
-/// What the sweeper knows of the world around it.
-#[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
-    /// Nothing that sexton watches over can take or give up a lock before the sweep is over: nothing was
-    /// started yet, or everything is dead or stopped.
-    pub quiet: bool,
-    /// The first sweep of this root: what is to be said of the root itself is said now, and not every time.
-    pub first: bool,
-    /// sexton itself.
-    pub sexton: Pid,
-    /// The process that sweeps.
-    pub sweeper: Pid,
-    /// Other processes that sexton runs for itself and that never take a lock of the gateway's.
-    pub helpers: &'a [Pid],
-    /// The dead whom sexton holds unreaped, with their start times.
-    pub corpses: &'a [(Pid, StartTime)],
-    /// The wall clock, for the ages that are shown.
-    pub now: SystemTime,
-}
 
 /// Why something with a lock's name is not looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

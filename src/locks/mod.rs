@@ -6,7 +6,7 @@
 //!        ├─ walk           finds what fits a rule
 //!        ├─ inspect ─ evidence   looks at one file and asks the system about it
 //!        └─ remove         compares a last time and removes
-//! pure: roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
+//! pure: scene (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
 //! ```
 //!
 //! Everything impure here runs in a short-lived child of sexton and never in PID 1 itself: the directories
@@ -22,12 +22,13 @@ mod registration;
 mod remove;
 pub mod roots;
 pub mod rule;
+mod scene;
 mod shown;
 mod sweep;
 pub mod verdict;
 mod walk;
 
-pub use inspect::Scene;
 pub use roots::Root;
+pub use scene::Scene;
 pub use shown::Shown;
 pub use sweep::{Action, Report, Request, sweep};

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::entrance::{self, once};
 use super::evidence::{self, Patience};
-use super::inspect::{Finding, Scene, Specimen, inspect};
+use super::inspect::{Finding, Specimen, inspect};
 use super::kind::{Kind, OPENCLAW, rules};
 use super::registration::{NAME, Registration, Standing};
 use super::remove::{Removal, remove};
 use super::roots::Root;
+use super::scene::Scene;
 use super::shown::Shown;
 use super::verdict::{Doubt, Orphan, Verdict};
 use super::walk::{Sight, Spot, walk};
@@ -54,7 +55,7 @@ pub struct Report {
     pub waiting: u32,
     /// Things with a lock's name that are none.
     pub skipped: u32,
-    /// Orphaned locks that could not be removed.
+    /// Orphaned locks that could not be removed, and directories that could not be read.
     pub failed: u32,
     /// Whether no other sexton used the root while it was swept.
     pub exclusive: bool,
