@@ -41,6 +41,9 @@ fn main() -> ExitCode {
                     setsid().unwrap();
                     term.thread_unblock().unwrap();
                     while Instant::now() < end {
+                        // A brake: without it three of these fill a machine's pid space with zombies faster than
+                        // a debug build can reap them.
+                        std::thread::sleep(Duration::from_micros(300));
                         // SAFETY: as above.
                         if let Ok(ForkResult::Parent { .. }) = unsafe { fork() } {
                             exit(0);

@@ -141,7 +141,8 @@ fn born(plan: Plan) -> String {
 
 #[test]
 fn the_command_has_the_mask_and_the_ignored_signals_that_sexton_was_started_with() {
-    let everything: Vec<String> = (1..65).map(|number| format!("block={number}")).collect();
+    let everything: Vec<String> =
+        (1..65).filter(|number| ![32, 33].contains(number)).map(|number| format!("block={number}")).collect();
     let everything: Vec<&str> = everything.iter().map(String::as_str).collect();
     let cases: [&[&str]; 8] = [
         &[],
@@ -217,7 +218,8 @@ fn spin(time: Duration) {
     }
 }
 
-/// Sends TERM at a moment that `round` chooses, some microseconds after `go`, and sees it arrive.
+/// Sends TERM at a moment that `round` chooses, some microseconds after `go`. It is not lost: the command gets it,
+/// and either prints it or, if it came before the command had blocked it, is ended by it.
 #[track_caller]
 fn arrives(plan: Plan, round: u32, go: impl Fn(i32) -> bool) {
     let mut victim = plan.options(PATIENT).run([&helper("prints_signals"), "15", "9"]);
@@ -232,19 +234,22 @@ fn arrives(plan: Plan, round: u32, go: impl Fn(i32) -> bool) {
     }
     spin(Duration::from_micros(50) * round);
     victim.signal(15);
-    victim.ends_with(9);
-    assert_eq!(victim.stdout(), "ready\n15\n", "round {round}, {:?}", victim.mode());
+    let (code, printed) = (victim.code(), victim.stdout());
+    let arrived =
+        (code == 9 && printed == "ready\n15\n") || (code == 128 + 15 && ["", "ready\n"].contains(&&*printed));
+    assert!(arrived, "round {round}, {:?}: {code}, {printed:?}, {}", victim.mode(), victim.stderr());
 }
 
 #[test]
 fn a_signal_that_was_blocked_when_sexton_was_started_is_not_lost_at_any_moment() {
+    let name = sexton().file_name().unwrap().to_str().unwrap().to_owned();
     for mode in Mode::PID1_AND_NOT {
         for round in 0..60 {
             let Some(plan) = plan(mode) else { return };
-            // From before exec on: the kernel keeps a blocked signal, also for PID 1.
-            // (unshare blocks it, too, and unblocks it again.)
+            // From before exec on: the kernel keeps a blocked signal, also for PID 1. (The programs before
+            // `starts_with` block it, too, and unblock it again.)
             arrives(plan.born(["block=15"]), round, |pid| {
-                look(pid).is_some_and(|process| process.name != "unshare")
+                look(pid).is_some_and(|process| ["starts_with", &name].contains(&process.name.as_str()))
                     && mask(pid, "SigBlk") & 1 << 14 != 0
             });
         }
