@@ -100,6 +100,16 @@ impl Plan {
         self
     }
 
+    /// Runs everything from here on as another user without any privilege. Only root can do this.
+    pub fn as_user(mut self, user: u32) -> Plan {
+        // The build directory may be closed to that user.
+        let copy = self.path("sexton");
+        fs::copy(&self.init[0], &copy).unwrap();
+        self.init[0] = copy;
+        let user = [format!("--reuid={user}"), format!("--regid={user}")];
+        self.through(["setpriv", &user[0], &user[1], "--clear-groups", "--no-new-privs"])
+    }
+
     /// Sets a variable; nothing but these, PATH, HOME and TMPDIR is in the environment.
     pub fn variable(mut self, name: &str, value: &str) -> Plan {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -178,6 +188,11 @@ impl Victim {
     /// Where it stands.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The variable that all its processes have in their environment, with its value.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// The pid of sexton as it is seen here.
