@@ -41,20 +41,39 @@ impl Inlet {
         Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// The next signal, or `None` if there is none.
+    /// Takes the signals that are pending, appending them to `signals`. `true` if there may be more.
     ///
     /// # Errors
     /// What read(2) says.
-    pub fn next(&self) -> io::Result<Option<Info>> {
-        let Some(info) = self.0.read_signal()? else {
-            return Ok(None);
+    pub fn take(&self, signals: &mut Vec<Info>) -> io::Result<bool> {
+        let mut records = [0; RECORD * RECORDS];
+        let length = match nix::unistd::read(&self.0, &mut records) {
+            Ok(length) => length,
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => 0,
+            Err(error) => return Err(error.into()),
         };
-        Ok(i32::try_from(info.ssi_signo).ok().and_then(Signal::new).map(|signal| Info {
-            signal,
-            code: info.ssi_code,
-            sender: i32::try_from(info.ssi_pid).unwrap_or(0),
-            value: info.ssi_int,
-        }))
+        let records = records.get(..length).unwrap_or_default();
+        signals.extend(records.chunks_exact(RECORD).filter_map(Info::read));
+        Ok(length == RECORD * RECORDS)
+    }
+}
+
+/// The size of a `struct signalfd_siginfo`, which is fixed for ever (signalfd(2)).
+const RECORD: usize = 128;
+/// How many of them one read takes.
+const RECORDS: usize = 8;
+
+impl Info {
+    /// Takes one record of signalfd(2) apart: `ssi_signo` stands at byte 0, `ssi_code` at 8, `ssi_pid` at 12,
+    /// `ssi_int` at 44.
+    fn read(record: &[u8]) -> Option<Info> {
+        let number = |at: usize| Some(i32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
+        Some(Info {
+            signal: Signal::new(number(0)?)?,
+            code: number(8)?,
+            sender: number(12)?,
+            value: number(44)?,
+        })
     }
 }
 
