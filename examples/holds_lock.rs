@@ -3,6 +3,7 @@
 //!
 //! * `hold FILE [FIELDS]`: takes FILE, prints `ready`, and keeps it until TERM or INT; then releases it.
 //!   FIELDS: `session` (the default: pid, createdAt, maxHoldMs, starttime), `sidecar` (pid, createdAt) or `empty`.
+//! * `dies FILE`: takes FILE and is killed, as a tool is by the kernel when memory runs out.
 //! * `gateway DIR VIOLATIONS SEED`: starts a rival, prints `ready`, and takes and releases locks in DIR for ever.
 //! * `rival DIR VIOLATIONS SEED`: the same, and it reclaims the locks of dead owners: it reads the file, finds that
 //!   the pid is gone, a zombie, or of another start time, removes the file and creates its own. After TERM it goes
@@ -106,19 +107,25 @@ fn owner_is_dead(path: &Path) -> bool {
         || payload["starttime"].as_u64().map(|start| start.to_string()) != field(pid.unsigned_abs(), 22)
 }
 
+/// The next lock to try: one of the usual names, or what somebody left.
+fn choose(dir: &Path, random: u64) -> PathBuf {
+    let (name, place) = (random as usize % NAMES, random as usize / NAMES % (2 * NAMES));
+    let found = || fs::read_dir(dir).ok()?.nth(place)?.ok();
+    let left =
+        found().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "lock"));
+    left.unwrap_or_else(|| dir.join(format!("{name}.jsonl.lock")))
+}
+
 /// Takes, checks and releases for ever; with `reclaims`, until a while after TERM.
 fn contend(dir: &Path, violations: &Path, mut random: u64, reclaims: bool) {
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK).unwrap();
+    let who = format!("{} {}", process::id(), if reclaims { "rival" } else { "gateway" });
     let mut end = None;
     let mut held: VecDeque<Lock> = VecDeque::new();
-    let mut check = |lock: &Lock| {
+    let check = |lock: &Lock| {
         if let Some(what) = lock.violation() {
             let mut file = File::options().append(true).create(true).open(violations).unwrap();
-            file.write_all(
-                format!("{} {}: {what}\n", process::id(), if reclaims { "rival" } else { "gateway" })
-                    .as_bytes(),
-            )
-            .unwrap();
+            file.write_all(format!("{who}: {what}\n").as_bytes()).unwrap();
         }
     };
     while end.is_none_or(|end| Instant::now() < end) {
@@ -126,12 +133,12 @@ fn contend(dir: &Path, violations: &Path, mut random: u64, reclaims: bool) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let path = dir.join(format!("{}.jsonl.lock", random as usize % NAMES));
+        let path = choose(dir, random);
         if reclaims && !held.iter().any(|lock| lock.path == path) && owner_is_dead(&path) {
             let _ = fs::remove_file(&path);
         }
         held.extend(Lock::take(&path, "session", random));
-        held.iter().for_each(&mut check);
+        held.iter().for_each(check);
         if held.len() > NAMES / 3 {
             held.pop_front().unwrap().release();
         }
@@ -151,6 +158,10 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hold", file] | ["hold", file, "session"] => hold(file, "session"),
         ["hold", file, fields] => hold(file, fields),
+        ["dies", file] => {
+            let _lock = Lock::take(file.as_ref(), "session", 0);
+            kill(Pid::this(), Signal::SIGKILL).unwrap();
+        }
         ["gateway", dir, violations, seed] => {
             // It outlives this process; sexton ends it.
             drop(
@@ -163,9 +174,10 @@ fn main() {
             contend(dir.as_ref(), violations.as_ref(), seed.parse().unwrap(), false);
         }
         ["rival", dir, violations, seed] => {
+            println!("ready");
             contend(dir.as_ref(), violations.as_ref(), !seed.parse::<u64>().unwrap(), true);
         }
-        _ => panic!("holds_lock hold FILE [FIELDS] | gateway DIR VIOLATIONS SEED"),
+        _ => panic!("holds_lock hold FILE [FIELDS] | dies FILE | gateway|rival DIR VIOLATIONS SEED"),
     }
 }
 
