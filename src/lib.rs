@@ -1,6 +1,42 @@
-//! sexton, the process above an AI-agent gateway.
+//! sexton, the process above an AI-agent gateway: it launches it, passes signals on, reaps, stops what is to
+//! be stopped, and clears the locks that the dead left behind.
+//!
+//! # The house
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`cli`] | what the user typed |
+//! | [`config`] | one validated, fully resolved plan |
+//! | [`supervisor`] | the decisions, pure: events and the time go in, actions come out |
+//! | [`locks`] | who owns a lock, and its removal |
+//! | [`os`] | the only place with system calls and `unsafe` |
+//! | [`runtime`] | the only loop: wait, tell the supervisor, carry out |
+//! | [`report`] | log lines and error texts |
+//! | [`ids`] | the small values that all of them speak in |
+//!
+//! Imports run one way, and `tests/layering.rs` fails on any other:
+//!
+//! ```text
+//! main -> cli -> config -> { supervisor, locks, report, os } -> ids
+//! main -> runtime -> { config, supervisor, locks, report, os } -> ids
+//! ```
+//!
+//! `supervisor` and the pure half of `locks` import `ids` alone, `os` imports `ids` alone, and nothing but
+//! the program imports `runtime`.
+//!
+//! # One turn
+//!
+//! [`runtime`] waits until a signal comes or the supervisor's next deadline; drains the signals; peeks at
+//! the dead, lets the supervisor judge each, and reaps; tells the supervisor when a deadline has passed; and
+//! carries out what it asks for. Before the first process is started an error ends the program with a
+//! message. After it nothing does but an action: PID 1 dying kills the container.
 
+pub mod cli;
+pub mod config;
 pub mod ids;
 pub mod locks;
 #[allow(unsafe_code, reason = "the one room that talks to the kernel")]
 pub mod os;
+pub mod report;
+pub mod runtime;
+pub mod supervisor;

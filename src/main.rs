@@ -1,3 +1,28 @@
-//! The sexton program.
+//! The `sexton` program: arguments, plan, run, exit code.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use sexton::cli::{self, Request};
+use sexton::ids::exit_code;
+use sexton::{report, runtime};
+
+sexton::block_signals_before_main!();
+
+fn main() -> ExitCode {
+    match cli::read(std::env::args_os()) {
+        Ok(Request::Run { plan, level, format }) => {
+            report::log::install(level, format);
+            ExitCode::from(runtime::run(&plan))
+        }
+        Ok(Request::Print(text)) => {
+            // A reader that has gone away is no reason to complain.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(usage) => {
+            let _ = writeln!(std::io::stderr(), "sexton: {usage}");
+            ExitCode::from(exit_code::SEXTON_FAILED)
+        }
+    }
+}

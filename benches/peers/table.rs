@@ -33,6 +33,8 @@ pub struct Row {
     values: Vec<Option<f64>>,
     /// The 99th percentiles, if there are several samples.
     p99: Option<Vec<Option<f64>>>,
+    /// The least of them: what a figure comes to when nothing else of the machine's gets into it.
+    least: Option<Vec<Option<f64>>>,
     /// How many samples stand behind each value.
     samples: Vec<usize>,
 }
@@ -87,6 +89,7 @@ impl Table {
             unit,
             values: quantiles(0.5),
             p99: Some(quantiles(0.99)),
+            least: Some(quantiles(0.0)),
             samples: columns.iter().map(|column| column.as_ref().map_or(0, Vec::len)).collect(),
         });
     }
@@ -100,6 +103,7 @@ impl Table {
             unit,
             values,
             p99: None,
+            least: None,
             samples,
         });
     }
@@ -109,6 +113,13 @@ impl Table {
         let index = self.columns.iter().position(|known| known.name == column)?;
         let row = self.rows.iter().find(|row| row.key == key)?;
         row.values.get(index).copied().flatten()
+    }
+
+    /// The least of several samples, if they were measured.
+    pub fn least(&self, key: &str, column: &str) -> Option<f64> {
+        let index = self.columns.iter().position(|known| known.name == column)?;
+        let row = self.rows.iter().find(|row| row.key == key)?;
+        row.least.as_ref()?.get(index).copied().flatten()
     }
 
     /// For people.

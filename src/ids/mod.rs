@@ -2,8 +2,10 @@
 //!
 //! Nothing here asks the system anything, and nothing here imports another room.
 
+pub mod exit_code;
 mod process;
 mod signal;
 
+pub use exit_code::Stage;
 pub use process::{Errno, ExitStatus, Moment, Pid, StartTime};
 pub use signal::{ParseSignalError, Signal, SignalSet};

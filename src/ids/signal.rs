@@ -36,6 +36,8 @@ impl Signal {
     pub const CONT: Signal = Signal(18);
     /// The stop that cannot be caught.
     pub const STOP: Signal = Signal(19);
+    /// A pipe without a reader.
+    pub const PIPE: Signal = Signal(13);
     /// Ctrl-Z.
     pub const TSTP: Signal = Signal(20);
     /// A background process read from the terminal.

@@ -3,4 +3,15 @@
 //! All `unsafe` of the project lives here, one operation a block, each with the reason why it is sound.
 //! Nothing here decides; what a call returned goes back as a value.
 
+pub mod cgroup;
+pub mod children;
+pub mod clock;
+pub mod early;
+pub mod poll;
+pub mod process;
 pub mod procfs;
+pub mod signals;
+pub mod spawn;
+pub mod stderr;
+pub mod terminal;
+pub mod tree;

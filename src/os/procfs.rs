@@ -20,6 +20,8 @@ pub struct Stat {
     pub group: i32,
     /// The session.
     pub session: i32,
+    /// The kernel's flags of the process (`PF_*`, include/linux/sched.h).
+    pub flags: u32,
     /// How many threads are alive. A dead main thread with living others also shows state `Z`.
     pub threads: u64,
     /// When it was started.
@@ -31,6 +33,12 @@ impl Stat {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+
+    /// Whether it is a thread of the kernel itself, which takes no signals (`PF_KTHREAD`).
+    #[must_use]
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & 0x0020_0000 != 0
     }
 }
 
@@ -51,9 +59,10 @@ pub fn parse_stat(line: &[u8]) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    let threads = fields.nth(13)?.parse().ok()?;
+    let flags = fields.nth(2)?.parse().ok()?;
+    let threads = fields.nth(10)?.parse().ok()?;
     let start = StartTime(fields.nth(1)?.parse().ok()?);
-    Some(Stat { pid: Pid::new(pid)?, name, state, parent, group, session, threads, start })
+    Some(Stat { pid: Pid::new(pid)?, name, state, parent, group, session, flags, threads, start })
 }
 
 /// Reads /proc/PID/stat. `Ok(None)` if there is no such process.
@@ -100,7 +109,8 @@ mod tests {
         assert_eq!(stat.pid.raw(), 7);
         assert_eq!(stat.name, b"a) (b\n) c");
         assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 7, 5));
-        assert_eq!((stat.threads, stat.start), (11, StartTime(107_252)));
+        assert_eq!((stat.flags, stat.threads, stat.start), (4_194_560, 11, StartTime(107_252)));
+        assert!(!stat.is_kernel_thread());
     }
 
     #[test]

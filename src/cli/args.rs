@@ -1,0 +1,158 @@
+//! The options, as clap sees them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{Locks, Plan, Problem};
+use crate::ids::Signal;
+use crate::report::log::Format;
+
+const USES: &str = "\
+The process above an AI-agent gateway: launches, signals, reaps and stops it,
+and clears the locks that the dead left behind.
+
+  ENTRYPOINT [\"sexton\", \"--\"]                          in a container
+  ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit
+  $ sexton -- npm run dev                              in a terminal";
+
+const AFTER: &str = "\
+Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
+cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
+
+/// The command line of sexton in its own dress, which is a superset of tini's.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sexton",
+    version,
+    about = USES,
+    after_help = AFTER,
+    override_usage = "sexton [OPTIONS] [--] COMMAND [ARG...]",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 80,
+    next_line_help = false
+)]
+pub(super) struct Args {
+    /// The command; options behind it are its own
+    #[arg(trailing_var_arg = true, hide = true)]
+    command: Vec<OsString>,
+
+    /// Window of the main process after a stop signal
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+
+    /// Window of what is left, after TERM; then KILL
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
+    stragglers: Duration,
+
+    /// Pass signals to the command's whole process group
+    #[arg(short, long)]
+    group: bool,
+
+    /// Turn this exit code into 0; repeatable
+    #[arg(short = 'e', long = "remap-exit", value_name = "CODE")]
+    remap: Vec<u8>,
+
+    /// State directory with locks; repeatable. Without it, OpenClaw's is found
+    #[arg(long, value_name = "DIR", env = "SEXTON_LOCK_ROOTS", hide_env = true, value_delimiter = ':')]
+    lock_root: Vec<PathBuf>,
+
+    /// Leave all locks alone, whatever the roots
+    #[arg(long)]
+    no_locks: bool,
+
+    /// How long a lock sweep may delay the launch
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
+    sweep_deadline: Duration,
+
+    /// More log lines: -v info, -vv debug, -vvv trace
+    #[arg(short, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Log lines as text or json
+    #[arg(
+        long,
+        value_name = "F",
+        default_value = "text",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    pub(super) log_format: LogFormat,
+
+    /// Least level to log: error, warn, info, debug, trace
+    #[arg(long, value_name = "L", env = "SEXTON_LOG", hide = true)]
+    log: Option<LevelFilter>,
+
+    /// Signal for sexton itself when its parent dies
+    #[arg(short = 'p', long = "parent-death", value_name = "SIG")]
+    parent_death: Option<Signal>,
+
+    /// Warn about each adopted process that was reaped
+    #[arg(short = 'w', long = "warn-reaped")]
+    warn_reaped: bool,
+
+    /// Accepted for tini's sake: sexton is always a subreaper
+    #[arg(short = 's', hide = true)]
+    subreaper: bool,
+
+    /// Print this help
+    #[arg(short, long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Format {
+        match format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }
+    }
+}
+
+impl Args {
+    /// Flags count from warnings up, as tini's do; then sexton's variable, then tini's.
+    pub(super) fn level(&self) -> LevelFilter {
+        let steps = |steps: u8| match steps {
+            0 => LevelFilter::ERROR,
+            1 => LevelFilter::WARN,
+            2 => LevelFilter::INFO,
+            3 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        };
+        if self.verbose > 0 {
+            return steps(self.verbose.saturating_add(1));
+        }
+        let of_tini = || std::env::var("TINI_VERBOSITY").ok()?.trim().parse().ok().map(steps);
+        self.log.or_else(of_tini).unwrap_or(LevelFilter::WARN)
+    }
+
+    /// What all of it means.
+    pub(super) fn plan(self) -> Result<Plan, Problem> {
+        let roots = self.lock_root.into_iter().filter(|root| !root.as_os_str().is_empty()).collect();
+        let locks = Locks { roots, deadline: self.sweep_deadline };
+        Ok(Plan {
+            command: Plan::command_of(self.command)?,
+            group: self.group || std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some(),
+            grace: self.grace,
+            stragglers: self.stragglers,
+            remap: self.remap,
+            parent_death: self.parent_death,
+            warn_reaped: self.warn_reaped,
+            locks: (!self.no_locks).then_some(locks),
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! What the user typed, and what it means.
+//!
+//! It reads the command line and the environment, and must never touch anything else.
+
+mod args;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{Plan, Problem};
+use crate::report::log::Format;
+use args::Args;
+
+/// What is asked of this run.
+#[derive(Debug)]
+pub enum Request {
+    /// Run the plan.
+    Run {
+        /// The plan.
+        plan: Plan,
+        /// Which log lines are wanted.
+        level: LevelFilter,
+        /// How they look.
+        format: Format,
+    },
+    /// Print this and end well.
+    Print(String),
+}
+
+/// A command line that cannot be carried out, as one line that says what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Usage {
+    /// A word or a value that is not understood.
+    #[error("{what}; 'sexton --help' lists the options")]
+    Word {
+        /// What is wrong with which word.
+        what: String,
+    },
+    /// The words are fine, and still make no plan.
+    #[error(transparent)]
+    Plan(#[from] Problem),
+}
+
+/// Reads the command line, the program's name first, and the environment.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(Request::Print(error.to_string()));
+        }
+        Err(error) => return Err(Usage::Word { what: one_line(&error) }),
+    };
+    let (level, format) = (args.level(), args.log_format.into());
+    Ok(Request::Run { plan: args.plan()?, level, format })
+}
+
+/// clap's message has paragraphs; the first one says what is wrong, and a tip says what to do instead.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    match error.get(ContextKind::SuggestedArg) {
+        Some(ContextValue::String(tip)) => format!("{what}; did you mean '{tip}'?"),
+        _ => what,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Command lines and what they mean.
+
+use std::time::Duration;
+
+use super::*;
+
+fn read_words(line: &str) -> Result<Request, Usage> {
+    read(["sexton"].into_iter().chain(line.split_ascii_whitespace()).map(OsString::from))
+}
+
+fn plan(line: &str) -> Plan {
+    match read_words(line) {
+        Ok(Request::Run { plan, .. }) => plan,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn command(line: &str) -> Vec<String> {
+    plan(line).command.iter().map(|word| word.to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn options_end_at_the_command() {
+    assert_eq!(command("-g -- ls -l"), ["ls", "-l"]);
+    assert_eq!(command("-g ls -l --grace"), ["ls", "-l", "--grace"]);
+    assert_eq!(command("ls -- -l"), ["ls", "--", "-l"]);
+    assert_eq!(command("-- -odd"), ["-odd"]);
+    assert_eq!(command("-sgvvw -e 143 -- a"), ["a"]);
+}
+
+#[test]
+fn windows_are_durations() {
+    let plan = plan("--grace 1m --stragglers=500ms a");
+    assert_eq!((plan.grace, plan.stragglers), (Duration::from_secs(60), Duration::from_millis(500)));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    for (line, said) in [
+        ("--frobnicate a", "--frobnicate"),
+        ("--gracee 3s a", "--grace"),
+        ("--grace 3 a", "3"),
+        ("--grace soon a", "soon"),
+        ("-e 256 a", "256"),
+        ("-p NOPE a", "NOPE"),
+        ("", "no command"),
+        ("--", "no command"),
+    ] {
+        let error = read_words(line).unwrap_err().to_string();
+        assert!(error.contains(said), "{line}: {error}");
+        assert!(!error.contains('\n'), "{line}: {error}");
+    }
+}
+
+#[test]
+fn the_help_fits_a_screen_and_starts_with_the_three_uses() {
+    let Ok(Request::Print(help)) = read_words("--help") else { panic!() };
+    assert!(help.lines().count() <= 40, "{help}");
+    assert!(help.lines().all(|line| line.len() <= 80), "{help}");
+    let order = ["ENTRYPOINT", "ExecStart", "npm run dev", "--grace"];
+    let places: Vec<usize> = order.iter().map(|word| help.find(word).unwrap()).collect();
+    assert!(places.is_sorted(), "{help}");
+}

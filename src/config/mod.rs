@@ -1,0 +1,7 @@
+//! What sexton is to do, validated and fully resolved.
+//!
+//! Nothing is decided twice: the other rooms read the plan and never the command line or the environment.
+
+mod plan;
+
+pub use plan::{Locks, Plan, Problem};

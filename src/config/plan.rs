@@ -1,0 +1,83 @@
+//! The plan: everything that sexton was told, checked.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ids::Signal;
+
+/// One run of sexton.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The command and its arguments; there is at least the command.
+    pub command: Vec<CString>,
+    /// Signals go to the main process's whole group.
+    pub group: bool,
+    /// The main process's window after a stop signal.
+    pub grace: Duration,
+    /// The window of what is left after it.
+    pub stragglers: Duration,
+    /// Exit codes that become 0.
+    pub remap: Vec<u8>,
+    /// What sexton gets when its own parent dies.
+    pub parent_death: Option<Signal>,
+    /// Adopted processes that were reaped are worth a warning.
+    pub warn_reaped: bool,
+    /// What is done about locks; `None` if nothing.
+    pub locks: Option<Locks>,
+}
+
+/// What is done about locks.
+#[derive(Debug, Clone)]
+pub struct Locks {
+    /// The roots that were named. If there are none, they are found as OpenClaw finds them.
+    pub roots: Vec<PathBuf>,
+    /// How long one sweep may take.
+    pub deadline: Duration,
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Nothing to run.
+    #[error("no command was given; write it behind the options: sexton -- COMMAND [ARG...]")]
+    NoCommand,
+    /// A NUL byte cannot be passed to execve(2).
+    #[error("argument {0} of the command contains a NUL byte; no program can be given such an argument")]
+    NulByte(usize),
+}
+
+impl Plan {
+    /// The command as execve(2) takes it.
+    ///
+    /// # Errors
+    /// It is empty, or has a NUL byte in it.
+    pub fn command_of(words: Vec<OsString>) -> Result<Vec<CString>, Problem> {
+        let command = words
+            .into_iter()
+            .enumerate()
+            .map(|(index, word)| CString::new(word.into_vec()).map_err(|_| Problem::NulByte(index)));
+        let command: Vec<CString> = command.collect::<Result<_, _>>()?;
+        if command.first().is_none_or(|name| name.is_empty()) { Err(Problem::NoCommand) } else { Ok(command) }
+    }
+
+    /// The exit code to give for the main process's own.
+    #[must_use]
+    pub fn exit_code(&self, code: u8) -> u8 {
+        if self.remap.contains(&code) { 0 } else { code }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_has_a_name() {
+        assert_eq!(Plan::command_of(vec![]), Err(Problem::NoCommand));
+        assert_eq!(Plan::command_of(vec!["".into()]), Err(Problem::NoCommand));
+        assert_eq!(Plan::command_of(vec!["a".into(), "b\0".into()]), Err(Problem::NulByte(1)));
+        assert_eq!(Plan::command_of(vec!["a".into(), "".into()]).unwrap().len(), 2);
+    }
+}

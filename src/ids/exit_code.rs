@@ -1,0 +1,71 @@
+//! Every exit code that sexton itself gives, in one place; the README's table is this list.
+//!
+//! A code of the main process passes through untouched, so that these are the conventional ones of
+//! programs that run programs (timeout(1), env(1), docker-run(1)).
+
+use super::Errno;
+
+/// sexton failed before the command was started: a usage error, or the system refused a process.
+pub const SEXTON_FAILED: u8 = 125;
+/// The command was found and could not be executed.
+pub const CANNOT_EXECUTE: u8 = 126;
+/// The command was not found.
+pub const NOT_FOUND: u8 = 127;
+
+/// The step of a launch that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// fork(2).
+    Fork,
+    /// Joining a process group of its own, setpgid(2).
+    Group,
+    /// Arming the parent-death signal, prctl(2).
+    ParentDeath,
+    /// Restoring the signal dispositions and the mask.
+    Signals,
+    /// execve(2).
+    Exec,
+}
+
+impl Stage {
+    /// Every stage, in the order of a launch.
+    pub const ALL: [Stage; 5] = [Stage::Fork, Stage::Group, Stage::ParentDeath, Stage::Signals, Stage::Exec];
+
+    /// What was being done, to stand behind "could not".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Stage::Fork => "create a process",
+            Stage::Group => "create its process group",
+            Stage::ParentDeath => "arm the parent-death signal",
+            Stage::Signals => "restore the signal mask",
+            Stage::Exec => "execute it",
+        }
+    }
+}
+
+/// The exit code of a launch that failed at `stage` with `errno`.
+#[must_use]
+pub fn of_failed_start(stage: Stage, errno: Errno) -> u8 {
+    match (stage, errno.0) {
+        (Stage::Exec, ENOENT) => NOT_FOUND,
+        (Stage::Exec, _) => CANNOT_EXECUTE,
+        _ => SEXTON_FAILED,
+    }
+}
+
+/// "No such file or directory"; the number is the same on every Linux.
+const ENOENT: i32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_start_has_the_shells_codes() {
+        assert_eq!(of_failed_start(Stage::Exec, Errno(ENOENT)), 127);
+        assert_eq!(of_failed_start(Stage::Exec, Errno(13)), 126);
+        assert_eq!(of_failed_start(Stage::Fork, Errno(11)), 125);
+        assert_eq!(of_failed_start(Stage::Group, Errno(ENOENT)), 125);
+    }
+}

@@ -1,0 +1,121 @@
+//! A cgroup of our own, where the system lets us have one (cgroups(7), version 2).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use crate::ids::Pid;
+
+/// A cgroup below ours that holds the main process and everything that descends from it.
+pub struct Cgroup {
+    path: PathBuf,
+    procs: File,
+}
+
+impl Cgroup {
+    /// Makes the cgroup `sexton-PID` below the one that we are in.
+    ///
+    /// # Errors
+    /// There is no cgroup v2 here, it is not ours to write to, or its kernel has no `cgroup.kill` (before
+    /// Linux 5.14).
+    pub fn create(pid: Pid) -> io::Result<Cgroup> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let memberships = fs::read_to_string("/proc/self/cgroup")?;
+        let own = own_directory(&mounts, &memberships).ok_or(io::ErrorKind::Unsupported)?;
+        let path = own.join(format!("sexton-{pid}"));
+        match fs::create_dir(&path) {
+            // Left by a sexton with our pid that was killed; it is empty, or the kernel would have to have
+            // given that pid to two processes.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+        Cgroup::open(path.clone()).inspect_err(|_| {
+            // An empty directory is all that is left of the attempt.
+            let _ = fs::remove_dir(&path);
+        })
+    }
+
+    fn open(path: PathBuf) -> io::Result<Cgroup> {
+        fs::metadata(path.join("cgroup.kill"))?;
+        let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
+        Ok(Cgroup { path, procs })
+    }
+
+    /// What a child writes "0" to in order to join.
+    #[must_use]
+    pub fn procs(&self) -> BorrowedFd<'_> {
+        self.procs.as_fd()
+    }
+
+    /// Kills every process in it, at once and without a chance to fork (`cgroup.kill`, Linux 5.14).
+    ///
+    /// # Errors
+    /// What write(2) says.
+    pub fn kill(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
+    /// The processes in it; those of another pid namespace are left out.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub fn members(&self) -> io::Result<Vec<Pid>> {
+        let text = fs::read_to_string(self.path.join("cgroup.procs"))?;
+        Ok(text.lines().filter_map(|line| Pid::new(line.parse().ok()?)).collect())
+    }
+
+    /// Removes it. It must be empty.
+    ///
+    /// # Errors
+    /// What rmdir(2) says: EBUSY while there is a process in it.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.path)
+    }
+}
+
+/// The directory of our own cgroup, from /proc/self/mountinfo and /proc/self/cgroup (proc(5)).
+fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
+    let membership = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
+    mounts.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        if right.split(' ').next()? != "cgroup2" {
+            return None;
+        }
+        let mut fields = left.split(' ').skip(3);
+        let (root, mount_point) = (fields.next()?, fields.next()?);
+        // The mount may show only a part of the hierarchy, as in a container.
+        let below = Path::new(membership).strip_prefix(root).ok()?;
+        Some(Path::new(mount_point).join(below))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "25 1 0:22 / /sys rw - sysfs sysfs rw\n\
+        30 25 0:27 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn our_directory_is_below_the_mount_point() {
+        let memberships = "4:pids:/user\n0::/a.slice/b.service\n";
+        let expected = PathBuf::from("/sys/fs/cgroup/unified/a.slice/b.service");
+        assert_eq!(own_directory(HYBRID, memberships), Some(expected));
+        assert_eq!(own_directory(HYBRID, "0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified/")));
+    }
+
+    #[test]
+    fn a_mount_of_a_part_is_understood() {
+        let mounts = "30 25 0:27 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(own_directory(mounts, "0::/docker/x/y"), Some(PathBuf::from("/sys/fs/cgroup/y")));
+        assert_eq!(own_directory(mounts, "0::/elsewhere"), None);
+    }
+
+    #[test]
+    fn without_version_two_there_is_none() {
+        assert_eq!(own_directory("30 25 0:27 / /c rw - cgroup cgroup rw,pids\n", "4:pids:/\n"), None);
+        assert_eq!(own_directory(HYBRID, "4:pids:/\n"), None);
+        assert_eq!(own_directory("", ""), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! The clocks.
+
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::ids::Moment;
+
+/// The monotonic clock, clock_gettime(2): it never steps and stands still while the machine sleeps.
+#[must_use]
+pub fn now() -> Moment {
+    Moment(read(ClockId::CLOCK_MONOTONIC))
+}
+
+/// Time since boot, sleep included: the clock in which /proc counts a process's start.
+#[must_use]
+pub fn since_boot() -> Duration {
+    read(ClockId::CLOCK_BOOTTIME)
+}
+
+/// The wall clock. It steps; no decision may depend on it alone.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// How many clock ticks of /proc make a second: sysconf(3), `_SC_CLK_TCK`; 100 on every Linux in use.
+#[must_use]
+pub fn ticks_per_second() -> u64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+fn read(clock: ClockId) -> Duration {
+    // The call cannot fail for these clocks (clock_gettime(2)).
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}

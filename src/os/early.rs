@@ -1,0 +1,80 @@
+//! What has to happen before main: signals are blocked, and what we were started with is remembered.
+//!
+//! The kernel discards a signal that is sent to PID 1 while its action is the default one, but keeps it
+//! while it is blocked (`sig_ignored` in kernel/signal.c; measured on 6.18). So the sooner all are blocked,
+//! the shorter the moment in which a `docker stop` is lost. The start-up code of the standard library runs
+//! before main, replaces closed standard descriptors with /dev/null and ignores SIGPIPE; this runs before
+//! it, and so sees what the parent really passed on.
+
+use std::io;
+use std::sync::OnceLock;
+
+use crate::ids::{Signal, SignalSet};
+
+static INHERITED: OnceLock<Inherited> = OnceLock::new();
+
+/// What sexton was started with and hands on to the main process.
+pub struct Inherited {
+    /// The signal mask.
+    pub(super) mask: libc::sigset_t,
+    /// The signals that were ignored.
+    pub ignored: SignalSet,
+    /// Which of the descriptors 0, 1 and 2 were closed.
+    pub closed: [bool; 3],
+}
+
+/// Blocks every signal, once, and remembers what was there before. Meant to be run before main, by
+/// [`block_signals_before_main`](crate::block_signals_before_main); a later call returns what the first one
+/// found.
+pub fn inherited() -> &'static Inherited {
+    INHERITED.get_or_init(|| {
+        let mask = block_all();
+        Inherited {
+            mask,
+            ignored: Signal::all().filter(|signal| is_ignored(*signal)).collect(),
+            closed: [0, 1, 2].map(is_closed),
+        }
+    })
+}
+
+/// Makes the calling program run [`inherited`] before main.
+///
+/// The linker collects the functions in `.init_array`, and the C library calls them before main.
+#[macro_export]
+macro_rules! block_signals_before_main {
+    () => {
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static BLOCK_SIGNALS: extern "C" fn() = $crate::os::early::run_before_main;
+    };
+}
+
+/// The function that [`block_signals_before_main`](crate::block_signals_before_main) registers.
+pub extern "C" fn run_before_main() {
+    inherited();
+}
+
+fn block_all() -> libc::sigset_t {
+    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    let mut old = all;
+    // SAFETY: the pointer is to a set of our own.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: both pointers are to sets of our own; the call cannot fail with a valid first argument.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
+    old
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: a sigaction is plain data, for which all zeroes are a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null second argument only asks; the third is ours to write to.
+    let asked = unsafe { libc::sigaction(signal.number(), std::ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+fn is_closed(descriptor: i32) -> bool {
+    // SAFETY: F_GETFD only asks; a number that is no descriptor gives EBADF.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
+    flags == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
+}

@@ -1,0 +1,145 @@
+//! Signals in and out.
+//!
+//! They come in through signalfd(2), with every signal blocked from before main to the end. Next to
+//! handlers this needs no code that runs at any instruction, loses no value of a real-time signal, tells
+//! who sent it, and leaves no moment between unblocking and a handler's installation.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::ids::{Pid, Signal};
+
+/// A signal that was sent to this process (`struct signalfd_siginfo`, signalfd(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// Which one.
+    pub signal: Signal,
+    /// `si_code`: who made it.
+    pub code: i32,
+    /// The sender's pid in our namespace; 0 if it lives outside.
+    pub sender: i32,
+    /// The value of sigqueue(3).
+    pub value: i32,
+}
+
+/// The inlet of all blocked signals.
+pub struct Inlet(SignalFd);
+
+impl Inlet {
+    /// Opens it. The signals must be blocked; see [`early`](super::early).
+    ///
+    /// SIGCHLD gets its default action: whoever started us may have ignored it, and then the kernel would
+    /// reap our children behind our back (wait(2)).
+    ///
+    /// # Errors
+    /// What signalfd(2) and sigaction(2) say.
+    pub fn open() -> io::Result<Inlet> {
+        set_default(Signal::CHLD)?;
+        Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// The next signal, or `None` if there is none.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub fn next(&self) -> io::Result<Option<Info>> {
+        let Some(info) = self.0.read_signal()? else {
+            return Ok(None);
+        };
+        Ok(i32::try_from(info.ssi_signo).ok().and_then(Signal::new).map(|signal| Info {
+            signal,
+            code: info.ssi_code,
+            sender: i32::try_from(info.ssi_pid).unwrap_or(0),
+            value: info.ssi_int,
+        }))
+    }
+}
+
+impl AsFd for Inlet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Gives `signal` its default action. Async-signal-safe.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub fn set_default(signal: Signal) -> io::Result<()> {
+    set_action(signal, libc::SIG_DFL)
+}
+
+/// Ignores `signal`. Async-signal-safe.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub fn set_ignored(signal: Signal) -> io::Result<()> {
+    set_action(signal, libc::SIG_IGN)
+}
+
+fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: neither SIG_DFL nor SIG_IGN runs any code of ours.
+    let before = unsafe { libc::signal(signal.number(), action) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sends `signal` to one process.
+///
+/// # Errors
+/// What kill(2) says.
+pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
+    kill(pid.raw(), signal)
+}
+
+/// Sends `signal` to the process group of which `leader` is the id.
+///
+/// # Errors
+/// What kill(2) says.
+pub fn send_to_group(leader: Pid, signal: Signal) -> io::Result<()> {
+    kill(-leader.raw(), signal)
+}
+
+/// Sends `signal` to every process that we may signal, except ourselves and PID 1 (kill(2), pid -1). Only
+/// for the init of a pid namespace, where that means its whole content.
+///
+/// # Errors
+/// What kill(2) says; ESRCH if there is nobody.
+pub fn send_to_everybody(signal: Signal) -> io::Result<()> {
+    kill(-1, signal)
+}
+
+/// Sends `signal` with a value (sigqueue(3)).
+///
+/// # Errors
+/// What sigqueue(3) says; EAGAIN if the receiver's queue is full.
+pub fn queue(pid: Pid, signal: Signal, value: i32) -> io::Result<()> {
+    // An int is what signalfd(2) gives back; it is the first member of the union on little-endian machines.
+    let value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(value as u32 as usize) };
+    // SAFETY: the call takes plain values, and the pointer is never followed.
+    let sent = unsafe { libc::sigqueue(pid.raw(), signal.number(), value) };
+    if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Stops the process group that we are in, ourselves included, as Ctrl-Z would. Returns when somebody has
+/// sent CONT, and at once if the kernel finds that nobody could: it does not stop a group whose session has
+/// no job-control shell above it (an orphaned process group, setpgid(2)).
+///
+/// # Errors
+/// What kill(2) and sigprocmask(2) say.
+pub fn suspend_own_group() -> io::Result<()> {
+    kill(0, Signal::TSTP)?;
+    // Ours is pending because it is blocked. Unblocking lets its default action happen here and now.
+    let mut tstp = SigSet::empty();
+    tstp.add(nix::sys::signal::Signal::SIGTSTP);
+    tstp.thread_unblock()?;
+    Ok(tstp.thread_block()?)
+}
+
+fn kill(target: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: the call takes plain values and touches no memory of ours.
+    let sent = unsafe { libc::kill(target, signal.number()) };
+    if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,187 @@
+//! Starting processes: the main one, and the short-lived helpers that never execute another program.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::unistd::{ForkResult, Pid as NixPid};
+
+use crate::ids::{Errno, Pid, Signal, Stage, exit_code};
+use crate::os::early::Inherited;
+use crate::os::{process, signals};
+
+/// What to start and how.
+pub struct Request<'a> {
+    /// The command and its arguments; the first is looked up in `PATH` as a shell would.
+    pub command: &'a [CString],
+    /// What sexton was started with, to be handed on.
+    pub inherited: &'a Inherited,
+    /// Whether the process dies with sexton.
+    pub die_with_us: bool,
+    /// The `cgroup.procs` of the cgroup to be joined.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// A process that was created, with the news of whether it became the command.
+pub struct Started {
+    /// The process, and its process group.
+    pub pid: Pid,
+    news: File,
+}
+
+impl Started {
+    /// Why the command was not executed. `None` as long as nothing is known, and for ever once it was.
+    ///
+    /// Never blocks. After the process's death the answer is final.
+    pub fn failure(&mut self) -> Option<(Stage, Errno)> {
+        let mut record = [0; RECORD];
+        let length = self.news.read(&mut record).ok()?;
+        decode(record.get(..length)?)
+    }
+}
+
+/// Creates a process that becomes the command: in a process group of its own, with the signal mask, the
+/// ignored signals and the closed standard descriptors that sexton was started with, and SIGPIPE at its
+/// default.
+///
+/// All signals must be blocked, so that none is delivered between fork and exec.
+///
+/// # Errors
+/// The process could not be created.
+pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
+    let (news, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
+    let us = process::own_pid();
+    // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
+    match unsafe { nix::unistd::fork() }.map_err(errno)? {
+        ForkResult::Child => {
+            let Err((stage, errno)) = become_command(request, us);
+            // If the report cannot be written, the exit code still tells.
+            let _ = File::from(report).write_all(&encode(stage, errno));
+            exit_now(exit_code::of_failed_start(stage, errno))
+        }
+        ForkResult::Parent { child } => {
+            // Both sides set the group, so that it exists for whichever goes on first. EACCES means that
+            // the child has done so and executed the command; ESRCH that it is gone.
+            let _ = nix::unistd::setpgid(child, child);
+            let pid = Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?;
+            Ok(Started { pid, news: File::from(news) })
+        }
+    }
+}
+
+/// Runs in the child; comes back only with a failure.
+fn become_command(request: &Request<'_>, parent: Pid) -> Result<Infallible, (Stage, Errno)> {
+    let at = |stage| move |error: std::io::Error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)));
+    nix::unistd::setpgid(NixPid::from_raw(0), NixPid::from_raw(0))
+        .map_err(|error| (Stage::Group, errno(error)))?;
+    if let Some(cgroup) = request.cgroup {
+        // Not to be in the cgroup is no reason not to start: the tree is then reached through /proc.
+        let _ = nix::unistd::write(cgroup, b"0");
+    }
+    if request.die_with_us {
+        process::set_parent_death_signal(Signal::KILL).map_err(at(Stage::ParentDeath))?;
+        if process::parent() != parent.raw() {
+            // The parent died before the signal was armed.
+            exit_now(exit_code::SEXTON_FAILED);
+        }
+    }
+    restore(request.inherited).map_err(at(Stage::Signals))?;
+    let program: &CStr = request.command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
+    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, errno(error)))
+}
+
+/// Gives the child what sexton was started with. The mask comes last: a signal that is pending by then is
+/// delivered to the child as it will be, in its own group and with its own actions.
+fn restore(inherited: &Inherited) -> std::io::Result<()> {
+    signals::set_default(Signal::PIPE)?;
+    if inherited.ignored.contains(Signal::CHLD) {
+        signals::set_ignored(Signal::CHLD)?;
+    }
+    for (descriptor, closed) in (0..).zip(inherited.closed) {
+        if closed {
+            // SAFETY: the descriptor is the one that the standard library opened in the place of a closed
+            // one, and nothing in this process owns it.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+    // SAFETY: the set is ours, and a null third argument asks for nothing.
+    let set =
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const inherited.mask, std::ptr::null_mut()) };
+    if set == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Creates a helper: a copy of this process that runs `work` and ends with its code. It dies with us, and
+/// keeps all signals blocked.
+///
+/// # Errors
+/// The process could not be created.
+pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
+    let us = process::own_pid();
+    // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
+    match unsafe { nix::unistd::fork() }.map_err(errno)? {
+        ForkResult::Child => {
+            let armed = process::set_parent_death_signal(Signal::KILL).is_ok();
+            if !armed || process::parent() != us.raw() {
+                exit_now(exit_code::SEXTON_FAILED);
+            }
+            exit_now(work())
+        }
+        ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
+    }
+}
+
+/// A pair of connected sockets that keep messages apart, closed on exec, non-blocking on the first side.
+///
+/// # Errors
+/// What socketpair(2) says.
+pub fn message_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(errno)?;
+    fcntl(ours.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(errno)?;
+    Ok((ours, theirs))
+}
+
+/// Ends this process at once, without running what is registered for an ordinary exit.
+fn exit_now(code: u8) -> ! {
+    // SAFETY: the call only ends the process.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+fn errno(error: nix::Error) -> Errno {
+    Errno(error as i32)
+}
+
+/// A failure on its way through the pipe: the stage's place and the error number.
+const RECORD: usize = 5;
+
+fn encode(stage: Stage, errno: Errno) -> [u8; RECORD] {
+    let place = Stage::ALL.iter().position(|known| *known == stage).unwrap_or_default();
+    let [a, b, c, d] = errno.0.to_ne_bytes();
+    [u8::try_from(place).unwrap_or_default(), a, b, c, d]
+}
+
+fn decode(record: &[u8]) -> Option<(Stage, Errno)> {
+    let (place, number) = record.split_first()?;
+    let stage = Stage::ALL.get(usize::from(*place))?;
+    Some((*stage, Errno(i32::from_ne_bytes(number.try_into().ok()?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_survives_the_pipe() {
+        for stage in Stage::ALL {
+            assert_eq!(decode(&encode(stage, Errno(13))), Some((stage, Errno(13))));
+        }
+        assert_eq!(decode(&[]), None);
+        assert_eq!(decode(&[0, 1]), None);
+        assert_eq!(decode(&[9, 1, 0, 0, 0]), None);
+    }
+}

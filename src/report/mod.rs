@@ -1,0 +1,7 @@
+//! What sexton says: log lines and the texts of its errors.
+//!
+//! It must never wait for a reader: a line that standard error does not take is dropped and counted.
+
+pub mod log;
+mod render;
+pub mod words;

@@ -1,0 +1,126 @@
+//! One event as one line: text for people, JSON for machines.
+
+use std::fmt::{self, Write};
+
+use serde_json::{Map, Value};
+use tracing::Level;
+use tracing::field::{Field, Visit};
+
+/// The fields of an event, in the order in which they were given; the message apart.
+#[derive(Default)]
+pub(super) struct Fields {
+    message: String,
+    rest: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    /// No fields, and this message.
+    pub(super) fn of_message(message: String) -> Fields {
+        Fields { message, rest: Vec::new() }
+    }
+
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            ("message", value) => self.message = value.to_string(),
+            (name, value) => self.rest.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, Value::String(format!("{value:?}")));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, Value::from(value));
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, Value::from(value));
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, Value::from(value));
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, Value::from(value));
+    }
+}
+
+/// `sexton[1] WARN lock-removed: message key=value`, with a newline.
+pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> String {
+    let mut line = format!("sexton[{pid}] {level} {event}: {}", one_line(&fields.message));
+    for (name, value) in &fields.rest {
+        // Writing to a string cannot fail.
+        let _ = match value {
+            Value::String(text) if is_plain(text) => write!(line, " {name}={text}"),
+            value => write!(line, " {name}={value}"),
+        };
+    }
+    line.push('\n');
+    line
+}
+
+/// `{"time":…,"level":"WARN","event":"lock-removed","pid":1,"message":…,"key":value}`, with a newline.
+/// sexton's own pid is `sexton`, because `pid` is the subject's.
+pub(super) fn json(time: &str, pid: u32, level: Level, event: &str, fields: Fields) -> String {
+    let mut object = Map::new();
+    object.insert("time".to_owned(), Value::from(time));
+    object.insert("level".to_owned(), Value::from(level.as_str()));
+    object.insert("event".to_owned(), Value::from(event));
+    object.insert("sexton".to_owned(), Value::from(pid));
+    object.insert("message".to_owned(), Value::from(fields.message));
+    for (name, value) in fields.rest {
+        object.insert(name.to_owned(), value);
+    }
+    let mut line = Value::Object(object).to_string();
+    line.push('\n');
+    line
+}
+
+/// Whether a value can stand in a text line without quotation marks.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
+}
+
+/// The text with control characters escaped, so that nobody's file name can forge a line.
+fn one_line(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> Fields {
+        let rest = vec![
+            ("path", Value::from("/a b/c\nd.lock")),
+            ("kind", Value::from("session")),
+            ("pid", Value::from(7)),
+            ("empty", Value::from("")),
+        ];
+        Fields { message: "removed\na lock".to_owned(), rest }
+    }
+
+    #[test]
+    fn text_is_one_line_whatever_is_in_it() {
+        let line = text(1, Level::WARN, "lock-removed", &fields());
+        let expected = "sexton[1] WARN lock-removed: removed\\na lock path=\"/a b/c\\nd.lock\" \
+                        kind=session pid=7 empty=\"\"\n";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn json_reads_back() {
+        let line = json("2026-11-22T10:00:00Z", 1, Level::WARN, "lock-removed", fields());
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["path"], "/a b/c\nd.lock");
+        assert_eq!(value["event"], "lock-removed");
+        assert_eq!(value["pid"], 7);
+        assert_eq!(value["sexton"], 1);
+    }
+}

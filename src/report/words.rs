@@ -1,0 +1,46 @@
+//! Decisions and failures in words.
+
+use std::ffi::CStr;
+
+use crate::ids::{Errno, Stage};
+
+/// Why the command was not started, in one line that names it.
+#[must_use]
+pub fn failed_start(command: &CStr, stage: Stage, errno: Errno) -> String {
+    let name = command.to_string_lossy();
+    let name = name.escape_debug();
+    match (stage, errno.0) {
+        (Stage::Exec, libc::ENOENT) if name.to_string().contains('/') => {
+            format!("'{name}' was not found: there is no such file, or its interpreter is missing")
+        }
+        (Stage::Exec, libc::ENOENT) => {
+            format!("'{name}' was not found: it is in no directory of PATH; give its full path or set PATH")
+        }
+        (Stage::Exec, libc::EACCES) => {
+            format!("'{name}' cannot be executed: it needs execute permission (chmod +x), and to be a file")
+        }
+        (Stage::Exec, libc::ENOEXEC) => {
+            format!("'{name}' cannot be executed: it is no program for this machine")
+        }
+        (Stage::Exec, _) => format!("'{name}' cannot be executed: {errno}"),
+        (Stage::Fork, libc::EAGAIN) => format!(
+            "could not create a process for '{name}': a limit on processes is reached (ulimit -u, pids.max)"
+        ),
+        _ => format!("could not {} for '{name}': {errno}", stage.words()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_names_the_command_in_one_line() {
+        for stage in Stage::ALL {
+            for errno in 1..40 {
+                let text = failed_start(c"/a\nb", stage, Errno(errno));
+                assert!(text.contains("/a\\nb") && !text.contains('\n'), "{text}");
+            }
+        }
+    }
+}

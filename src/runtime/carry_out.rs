@@ -1,0 +1,192 @@
+//! The one match that carries actions out.
+
+use tracing::{debug, error, info, warn};
+
+use super::{Runtime, Terminal};
+use crate::ids::{ExitStatus, Pid, Signal};
+use crate::os::{children, process, signals, spawn, terminal};
+use crate::supervisor::{Action, Event, Note, Outcome, Rung};
+
+/// What came of an action.
+pub(super) enum Result {
+    Done,
+    Event(Event),
+    Exit(Outcome),
+}
+
+impl Runtime<'_> {
+    pub(super) fn carry_out(&mut self, action: Action) -> Result {
+        match action {
+            Action::Sweep(occasion) => {
+                if !self.sweeper.start(occasion) {
+                    return Result::Event(Event::SweepDone);
+                }
+            }
+            Action::AbandonSweep => self.sweeper.abandon(),
+            Action::Start => return Result::Event(self.start()),
+            Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
+            Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),
+            Action::CountRest => {
+                return Result::Event(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers())));
+            }
+            Action::Reap(pid) => self.reap(pid),
+            Action::GiveTerminal(pid) => give_terminal(pid),
+            Action::Suspend => {
+                if let Some(main) = self.main_pid() {
+                    take_terminal(main);
+                }
+                if let Err(error) = signals::suspend_own_group() {
+                    warn!(name: "suspend-failed", %error, "could not stop with the command");
+                }
+                return Result::Event(Event::Resumed);
+            }
+            Action::ReportAlive(rung) => self.report_alive(rung),
+            Action::Note(note) => self.note(note),
+            Action::Exit(outcome) => return Result::Exit(outcome),
+        }
+        Result::Done
+    }
+
+    fn start(&mut self) -> Event {
+        let request = spawn::Request {
+            command: &self.plan.command,
+            inherited: self.inherited,
+            die_with_us: !self.reach.is_init(),
+            cgroup: self.reach.cgroup(),
+        };
+        match spawn::spawn(&request) {
+            Ok(started) => {
+                let pid = started.pid;
+                self.main = Some(started);
+                info!(name: "started", pid = pid.raw(), "the main process was started");
+                Event::Started { pid }
+            }
+            Err(errno) => Event::StartFailed { stage: crate::ids::Stage::Fork, errno },
+        }
+    }
+
+    pub(super) fn reap(&mut self, pid: Pid) {
+        if let Err(error) = children::reap(pid) {
+            warn!(name: "reap-failed", pid = pid.raw(), %error, "could not reap a zombie");
+        }
+        if self.held == Some(pid) {
+            self.held = None;
+        }
+    }
+
+    fn note(&self, note: Note) {
+        match note {
+            Note::Forwarded(signal) => debug!(name: "forwarded", %signal, "passed a signal on"),
+            Note::Kept(signal) => debug!(name: "kept", %signal, "a signal waits for the start"),
+            Note::Dropped(signal) => debug!(name: "dropped", %signal, "nobody is left to get this signal"),
+            Note::Stopping { signal, grace } => {
+                let grace = humantime::format_duration(grace);
+                info!(name: "stopping", %signal, %grace, "the main process was asked to stop");
+            }
+            Note::Hurried(signal) => {
+                warn!(name: "hurried", %signal, "a repeated stop signal ends this window");
+            }
+            Note::MainEnded(pid, status) => {
+                let code = status.code();
+                match status {
+                    ExitStatus::Exited(_) => {
+                        info!(name: "main-ended", pid = pid.raw(), code, "the main process has ended");
+                    }
+                    ExitStatus::Signaled { signal, core } => {
+                        let by = Signal::new(signal).map(|signal| signal.to_string()).unwrap_or_default();
+                        info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
+                              "the main process was ended by a signal");
+                    }
+                }
+            }
+            Note::Reaped(pid, status) => {
+                let (pid, code) = (pid.raw(), status.code());
+                if self.plan.warn_reaped {
+                    warn!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
+                } else {
+                    debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
+                }
+            }
+            Note::SweepOverdue(window) => {
+                let deadline = humantime::format_duration(window);
+                warn!(name: "sweep-overdue", %deadline,
+                      "the lock sweep did not end in time and was given up; locks may be left");
+            }
+        }
+    }
+
+    fn report_alive(&self, rung: Rung) {
+        /// A fork bomb need not fill the log.
+        const SHOWN: usize = 20;
+        let mut alive = self.reach.alive(self.sweeper.helpers());
+        alive.retain(|process| Some(process.stat.pid) != self.held);
+        let more = alive.len().saturating_sub(SHOWN);
+        for process in alive.iter().take(SHOWN) {
+            let pid = process.stat.pid.raw();
+            let name = process.name();
+            let age = humantime::format_duration(process.age);
+            match rung {
+                Rung::Grace => info!(name: "still-alive", rung = "grace", pid, name, %age, "is asked to end"),
+                Rung::Stragglers => {
+                    warn!(name: "still-alive", rung = "stragglers", pid, name, %age, "gets SIGTERM");
+                }
+                Rung::Kill => warn!(name: "still-alive", rung = "kill", pid, name, %age, "gets SIGKILL"),
+                Rung::GivenUp => {
+                    error!(name: "still-alive", rung = "given-up", pid, name, %age, "survived SIGKILL");
+                }
+            }
+        }
+        if more > 0 {
+            warn!(name: "still-alive", more, "and more");
+        }
+    }
+}
+
+fn send(pid: Pid, group: bool, signal: Signal, value: Option<i32>) {
+    let sent = match value {
+        _ if group => signals::send_to_group(pid, signal),
+        Some(value) => signals::queue(pid, signal, value),
+        None => signals::send(pid, signal),
+    };
+    if let Err(error) = sent {
+        warn!(name: "forward-failed", pid = pid.raw(), %signal, %error, "could not pass a signal on");
+    }
+}
+
+/// Who is in the foreground of the terminal, seen from `main`, the main process and its group.
+pub(super) fn foreground(main: Pid) -> Terminal {
+    let group = terminal::Terminal::open().and_then(|terminal| terminal.foreground().ok());
+    match group {
+        None => Terminal::None,
+        Some(group) if group == process::own_group() => Terminal::Ours,
+        Some(group) if group == main.raw() => Terminal::Main,
+        Some(_) => Terminal::Others,
+    }
+}
+
+fn give_terminal(main: Pid) {
+    let given = terminal::Terminal::open().map_or(Ok(()), |terminal| {
+        if terminal.foreground()? == process::own_group() {
+            terminal.set_foreground(main.raw())
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = given {
+        debug!(name: "terminal", %error, "could not give the terminal to the command");
+    }
+}
+
+/// The other way round: only what the main process's group holds is taken.
+pub(super) fn take_terminal(main: Pid) {
+    let taken = terminal::Terminal::open().map_or(Ok(()), |terminal| {
+        if terminal.foreground()? == main.raw() {
+            terminal.set_foreground(process::own_group())
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = taken {
+        debug!(name: "terminal", %error, "could not take the terminal back");
+    }
+}

@@ -1,0 +1,228 @@
+//! The only loop: wait, tell the supervisor what happened, carry out what it asks for.
+//!
+//! It decides nothing. After the first process is started nothing in here ends the program but
+//! [`Action::Exit`]: an error becomes a log line or an event.
+
+mod carry_out;
+mod reach;
+mod sweeper;
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+
+use tracing::{debug, error, info, warn};
+
+use crate::config::Plan;
+use crate::ids::{Pid, Signal, SignalSet, exit_code};
+use crate::os::early::{self, Inherited};
+use crate::os::signals::{Info, Inlet};
+use crate::os::spawn::Started;
+use crate::os::{children, clock, poll, process};
+use crate::report::words;
+use crate::supervisor::{Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground};
+use reach::Reach;
+use sweeper::Sweeper;
+
+/// Carries the plan out, from the first sweep to the last, and gives the exit code.
+#[must_use]
+pub fn run(plan: &Plan) -> u8 {
+    match Runtime::new(plan) {
+        Ok(runtime) => runtime.run(),
+        Err(failure) => {
+            error!(name: "cannot-start", "{failure}");
+            exit_code::SEXTON_FAILED
+        }
+    }
+}
+
+struct Runtime<'a> {
+    plan: &'a Plan,
+    inherited: &'static Inherited,
+    supervisor: Supervisor,
+    inlet: Inlet,
+    reach: Reach,
+    sweeper: Sweeper<'a>,
+    main: Option<Started>,
+    /// The main process's zombie, kept unreaped while its pid is evidence.
+    held: Option<Pid>,
+}
+
+impl<'a> Runtime<'a> {
+    fn new(plan: &'a Plan) -> std::io::Result<Runtime<'a>> {
+        let inherited = early::inherited();
+        if let Some(signal) = plan.parent_death {
+            process::set_parent_death_signal(signal)?;
+        }
+        let init = process::own_pid() == Pid::INIT;
+        let policy = Policy {
+            grace: plan.grace,
+            stragglers: plan.stragglers,
+            group: plan.group,
+            stop_signals: stop_signals(inherited.ignored),
+            sweep: plan.locks.as_ref().map(|locks| locks.deadline),
+            can_hold: children::list().is_some(),
+            init,
+        };
+        Ok(Runtime {
+            plan,
+            inherited,
+            supervisor: Supervisor::new(policy),
+            inlet: Inlet::open()?,
+            reach: Reach::choose(init),
+            sweeper: Sweeper::new(plan.locks.as_ref(), init),
+            main: None,
+            held: None,
+        })
+    }
+
+    fn run(mut self) -> u8 {
+        // Children from before our time, of a shell that executed us, may have died unheard.
+        let outcome = self.tell(Event::Begin).or_else(|| self.bury());
+        let outcome = outcome.unwrap_or_else(|| self.turn_until_the_end());
+        self.leave();
+        match outcome {
+            Outcome::Ended(status) => self.plan.exit_code(status.code()),
+            Outcome::StartFailed { stage, errno } => {
+                let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
+                error!(name: "start-failed", "{}", words::failed_start(command, stage, errno));
+                exit_code::of_failed_start(stage, errno)
+            }
+        }
+    }
+
+    fn turn_until_the_end(&mut self) -> Outcome {
+        loop {
+            if let Err(error) = poll::until(self.inlet.as_fd(), self.supervisor.next_deadline()) {
+                // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
+                warn!(name: "poll-failed", %error, "could not wait");
+            }
+            if let Some(outcome) = self.turn() {
+                return outcome;
+            }
+        }
+    }
+
+    /// Everything that has happened since the last turn.
+    fn turn(&mut self) -> Option<Outcome> {
+        let mut child_changed = false;
+        while let Some(signal) = self.next_signal() {
+            if signal.signal == Signal::CHLD {
+                child_changed = true;
+            } else if let Some(outcome) = self.tell(Event::Signal(received(signal))) {
+                return Some(outcome);
+            }
+        }
+        if child_changed && let Some(outcome) = self.bury() {
+            return Some(outcome);
+        }
+        let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
+        if due { self.tell(Event::Tick) } else { None }
+    }
+
+    fn next_signal(&self) -> Option<Info> {
+        self.inlet.next().unwrap_or_else(|error| {
+            warn!(name: "signal-unread", %error, "could not read a signal");
+            None
+        })
+    }
+
+    /// Tells of each death while the dead is still a zombie, and then of a stopped main process. SIGCHLD
+    /// coalesces, so that this goes on until there is nobody left.
+    fn bury(&mut self) -> Option<Outcome> {
+        let mut anybody = false;
+        while let Some(dead) = self.peek() {
+            if self.sweeper.owns(dead.pid) {
+                self.reap(dead.pid);
+                if self.sweeper.ended(dead.pid)
+                    && let Some(outcome) = self.tell(Event::SweepDone)
+                {
+                    return Some(outcome);
+                }
+                continue;
+            }
+            anybody = true;
+            if self.main_pid() == Some(dead.pid) {
+                self.held = Some(dead.pid);
+                let failure = self.main.as_mut().and_then(Started::failure);
+                if let Some((stage, errno)) = failure
+                    && let Some(outcome) = self.tell(Event::StartFailed { stage, errno })
+                {
+                    return Some(outcome);
+                }
+            }
+            if let Some(outcome) = self.tell(Event::Died { pid: dead.pid, status: dead.status }) {
+                return Some(outcome);
+            }
+        }
+        if anybody && let Some(outcome) = self.tell(Event::Drained) {
+            return Some(outcome);
+        }
+        self.look_for_a_stop()
+    }
+
+    fn peek(&self) -> Option<children::Dead> {
+        children::peek(self.held).unwrap_or_else(|error| {
+            warn!(name: "wait-failed", %error, "could not look for dead children");
+            None
+        })
+    }
+
+    fn look_for_a_stop(&mut self) -> Option<Outcome> {
+        let main = self.main_pid().filter(|pid| self.held != Some(*pid))?;
+        let signal = children::stopped_by(main).ok().flatten()?;
+        let terminal = carry_out::foreground(main);
+        debug!(name: "main-stopped", pid = main.raw(), signal = %signal, "the main process was stopped");
+        self.tell(Event::Stopped { signal, terminal })
+    }
+
+    /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
+    fn tell(&mut self, event: Event) -> Option<Outcome> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for action in self.supervisor.handle(clock::now(), event) {
+                match self.carry_out(action) {
+                    carry_out::Result::Done => {}
+                    carry_out::Result::Event(event) => events.push_back(event),
+                    carry_out::Result::Exit(outcome) => return Some(outcome),
+                }
+            }
+        }
+        None
+    }
+
+    fn main_pid(&self) -> Option<Pid> {
+        self.main.as_ref().map(|main| main.pid)
+    }
+
+    /// Puts the terminal and the cgroups back as they were found.
+    fn leave(&mut self) {
+        if let Some(main) = self.main_pid() {
+            carry_out::take_terminal(main);
+        }
+        self.reach.leave();
+        info!(name: "end", "nothing is left");
+    }
+}
+
+/// TERM, INT and RTMIN+3, the halt signal of systemd and podman; but not what whoever started us wanted
+/// ignored, as a shell does with INT for a background command.
+fn stop_signals(ignored: SignalSet) -> SignalSet {
+    let halt = Signal::new(Signal::RTMIN.number() + 3);
+    [Some(Signal::TERM), Some(Signal::INT), halt]
+        .into_iter()
+        .flatten()
+        .filter(|signal| !ignored.contains(*signal))
+        .collect()
+}
+
+fn received(info: Info) -> Received {
+    let origin = match info.code {
+        libc::SI_KERNEL => Origin::Kernel,
+        libc::SI_QUEUE => Origin::Queue(info.value),
+        _ => Origin::Process,
+    };
+    Received { signal: info.signal, origin }
+}
+
+/// So that the carrying-out speaks of the terminal as the supervisor does.
+type Terminal = Foreground;

@@ -1,0 +1,180 @@
+//! How the whole tree can be reached, the best way that this system allows.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::ids::{Pid, Signal, StartTime};
+use crate::os::cgroup::Cgroup;
+use crate::os::procfs::{self, Stat};
+use crate::os::{children, clock, process, signals, tree};
+use crate::supervisor::Rest;
+
+/// How long one round of KILL through /proc may take before signals and deaths are looked at again.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// Best first. Chosen once.
+pub(super) enum Reach {
+    /// We are the init of our pid namespace: kill(-1) reaches everybody at once.
+    KillAll,
+    /// A cgroup of our own: `cgroup.kill` reaches everybody in it at once. What left it is found in /proc.
+    Cgroup(Cgroup),
+    /// The descendants that /proc shows, again and again until none is left.
+    Tree,
+}
+
+/// A process that is alive, for a report.
+pub(super) struct Alive {
+    pub(super) stat: Stat,
+    pub(super) age: Duration,
+}
+
+impl Alive {
+    pub(super) fn name(&self) -> String {
+        String::from_utf8_lossy(&self.stat.name).into_owned()
+    }
+}
+
+impl Reach {
+    pub(super) fn choose(init: bool) -> Reach {
+        if init {
+            info!(name: "reach", reach = "kill-all", "as init, kill(-1) reaches everybody");
+            return Reach::KillAll;
+        }
+        if let Err(error) = process::become_subreaper() {
+            warn!(name: "no-subreaper", %error, "orphans will not come to sexton");
+        }
+        match Cgroup::create(process::own_pid()) {
+            Ok(cgroup) => {
+                info!(name: "reach", reach = "cgroup", "cgroup.kill reaches everybody");
+                Reach::Cgroup(cgroup)
+            }
+            Err(error) => {
+                info!(name: "reach", reach = "tree", %error, "without a cgroup, /proc shows the descendants");
+                Reach::Tree
+            }
+        }
+    }
+
+    pub(super) fn is_init(&self) -> bool {
+        matches!(self, Reach::KillAll)
+    }
+
+    /// What a child writes to in order to join the cgroup.
+    pub(super) fn cgroup(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match self {
+            Reach::Cgroup(cgroup) => Some(cgroup.procs()),
+            Reach::KillAll | Reach::Tree => None,
+        }
+    }
+
+    /// Sends `signal` to everything but us and our helpers; CONT follows all but KILL.
+    pub(super) fn send(&self, signal: Signal, helpers: &[Pid]) {
+        match self {
+            Reach::KillAll => {
+                let sent = signals::send_to_everybody(signal);
+                if signal != Signal::KILL && sent.is_ok() {
+                    let _ = signals::send_to_everybody(Signal::CONT);
+                }
+                // ESRCH means that nobody is left, and that is what we want.
+                if let Err(error) = sent {
+                    debug!(name: "send-failed", %signal, %error, "nobody got a signal");
+                }
+            }
+            Reach::Cgroup(cgroup) => {
+                if signal == Signal::KILL
+                    && let Err(error) = cgroup.kill()
+                {
+                    warn!(name: "cgroup-kill-failed", %error, "falling back to /proc");
+                }
+                self.send_one_by_one(signal, helpers);
+            }
+            Reach::Tree => self.send_one_by_one(signal, helpers),
+        }
+    }
+
+    /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
+    /// to everybody who is alive in each reading.
+    fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
+        let until = clock::now().after(ROUND);
+        let mut reached: HashSet<(Pid, StartTime)> = HashSet::new();
+        loop {
+            let mut somebody_new = false;
+            for Stat { pid, start, .. } in self.living(helpers) {
+                let new = reached.insert((pid, start));
+                somebody_new |= new;
+                if new || signal == Signal::KILL {
+                    // One that has ended meanwhile is what we want.
+                    let _ = signals::send(pid, signal);
+                }
+                if new && signal != Signal::KILL {
+                    let _ = signals::send(pid, Signal::CONT);
+                }
+            }
+            if !somebody_new || clock::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Everybody who is alive, except us and our helpers.
+    fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let us = process::own_pid();
+        let mut found = match self {
+            Reach::KillAll => procfs::all().unwrap_or_default(),
+            Reach::Cgroup(_) | Reach::Tree => tree::below(us).unwrap_or_default(),
+        };
+        if let Reach::Cgroup(cgroup) = self {
+            let known: HashSet<Pid> = found.iter().map(|stat| stat.pid).collect();
+            let members = cgroup.members().unwrap_or_default();
+            let others = members.into_iter().filter(|pid| !known.contains(pid));
+            found.extend(others.filter_map(|pid| procfs::stat(pid).ok().flatten()));
+        }
+        found.retain(|stat| {
+            stat.pid != us && !stat.is_dead() && !stat.is_kernel_thread() && !helpers.contains(&stat.pid)
+        });
+        found
+    }
+
+    /// Everybody who is alive, with their ages.
+    pub(super) fn alive(&self, helpers: &[Pid]) -> Vec<Alive> {
+        let now = clock::since_boot();
+        let ticks = clock::ticks_per_second();
+        let aged = self.living(helpers).into_iter().map(|stat| {
+            let started = Duration::from_secs(stat.start.0 / ticks);
+            Alive { age: Duration::from_secs(now.saturating_sub(started).as_secs()), stat }
+        });
+        aged.collect()
+    }
+
+    /// What is left apart from the corpse and our helpers.
+    pub(super) fn rest(&self, corpse: Option<Pid>, helpers: &[Pid]) -> Rest {
+        let ours = |pid: &Pid| Some(*pid) == corpse || helpers.contains(pid);
+        let children = match children::list() {
+            Some(children) => children.iter().any(|pid| !ours(pid)),
+            None => children::exist(),
+        };
+        if children {
+            return Rest::Children;
+        }
+        // A subreaper's descendants are all below its children. Only an init can have others beside them,
+        // and only a cgroup can hold processes that are nobody's descendants of ours.
+        match self {
+            Reach::Tree => Rest::Gone,
+            Reach::KillAll | Reach::Cgroup(_) => {
+                let others = self.living(helpers).iter().any(|stat| !ours(&stat.pid));
+                if others { Rest::Strangers } else { Rest::Gone }
+            }
+        }
+    }
+
+    /// Removes what was made for the run.
+    pub(super) fn leave(&self) {
+        if let Reach::Cgroup(cgroup) = self
+            && let Err(error) = cgroup.remove()
+        {
+            warn!(name: "cgroup-left", %error, "could not remove the cgroup");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Everything that can be asked for.
+
+use std::time::Duration;
+
+use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+
+/// Something to be done, in the order given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Judge and remove locks; answered by [`SweepDone`](super::Event::SweepDone).
+    Sweep(Occasion),
+    /// Give the sweep up: kill its processes and wait for nothing.
+    AbandonSweep,
+    /// Start the main process; answered by [`Started`](super::Event::Started) or
+    /// [`StartFailed`](super::Event::StartFailed).
+    Start,
+    /// Send a signal to the main process, which is alive or an unreaped zombie.
+    Send {
+        /// The main process; also the id of its group.
+        pid: Pid,
+        /// Whether its whole group is meant.
+        group: bool,
+        /// The signal.
+        signal: Signal,
+        /// The value that came with it, to be passed on by sigqueue(3).
+        value: Option<i32>,
+    },
+    /// Send a signal to everything that is left, the main process included; anything but KILL is followed
+    /// by CONT, because a stopped process acts on nothing else.
+    SendToRest(Signal),
+    /// Say what is left; answered by [`Rest`](super::Event::Rest).
+    CountRest,
+    /// Reap this zombie.
+    Reap(Pid),
+    /// Put the main process's group into the foreground of the terminal, if sexton's group is there.
+    GiveTerminal(Pid),
+    /// Take the terminal back and stop sexton's own process group, as Ctrl-Z would have; answered by
+    /// [`Resumed`](super::Event::Resumed).
+    Suspend,
+    /// Log who is still alive.
+    ReportAlive(Rung),
+    /// Log a decision.
+    Note(Note),
+    /// End with this outcome. Nothing follows it.
+    Exit(Outcome),
+}
+
+/// Why locks are swept. Each is a quiet moment: nothing of the tree is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Occasion {
+    /// Before the main process is started.
+    Startup,
+    /// After the last process of the tree has died; the main process's zombie is named if it is unreaped.
+    TreeGone {
+        /// The zombie in hand.
+        corpse: Option<Pid>,
+    },
+}
+
+/// A rung of the stop ladder, as a moment to report who is still alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rung {
+    /// The main process got the signal and its window begins.
+    Grace,
+    /// Everything that is left gets TERM.
+    Stragglers,
+    /// Everything that is left gets KILL.
+    Kill,
+    /// Even KILL did not end it.
+    GivenUp,
+}
+
+/// A decision worth a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// A signal is passed on.
+    Forwarded(Signal),
+    /// A signal that came before the start waits for it.
+    Kept(Signal),
+    /// Nobody is left to get this signal, or it repeats what is already being done.
+    Dropped(Signal),
+    /// The stop ladder begins.
+    Stopping {
+        /// The stop signal.
+        signal: Signal,
+        /// How long the main process has.
+        grace: Duration,
+    },
+    /// A repeated stop signal skipped a rung.
+    Hurried(Signal),
+    /// The main process has ended.
+    MainEnded(Pid, ExitStatus),
+    /// An adopted process was reaped.
+    Reaped(Pid, ExitStatus),
+    /// The sweep did not end within its deadline.
+    SweepOverdue(Duration),
+}
+
+/// How the whole ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The main process ran and ended.
+    Ended(ExitStatus),
+    /// The main process could not be started.
+    StartFailed {
+        /// The step that failed.
+        stage: Stage,
+        /// Why.
+        errno: Errno,
+    },
+}

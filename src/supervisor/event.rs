@@ -1,0 +1,93 @@
+//! Everything that can happen.
+
+use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+
+/// Something that happened, told to the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The program begins.
+    Begin,
+    /// A signal was sent to sexton.
+    Signal(Received),
+    /// The main process exists, in a process group of its own.
+    Started {
+        /// Its pid, which is also its process group.
+        pid: Pid,
+    },
+    /// The main process could not be started. If it had been created, its death is told as well.
+    StartFailed {
+        /// The step that failed.
+        stage: Stage,
+        /// Why.
+        errno: Errno,
+    },
+    /// A child has died and is still a zombie: its pid cannot be used again until it is reaped.
+    Died {
+        /// The child.
+        pid: Pid,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The main process was stopped by a signal.
+    Stopped {
+        /// The signal.
+        signal: Signal,
+        /// Who holds the terminal at this moment.
+        terminal: Terminal,
+    },
+    /// The answer to [`Suspend`](super::Action::Suspend): sexton was stopped and has been resumed, or could
+    /// not be stopped because no shell would ever resume it.
+    Resumed,
+    /// Every death of this turn has been told.
+    Drained,
+    /// The answer to [`CountRest`](super::Action::CountRest).
+    Rest(Rest),
+    /// The lock sweep has ended, well or not.
+    SweepDone,
+    /// A deadline may have passed. Late and extra ticks are harmless.
+    Tick,
+}
+
+/// A signal as it reached sexton.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// Who made it.
+    pub origin: Origin,
+}
+
+/// Who made a signal (`si_code`, sigaction(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The kernel: a key of the terminal, a hang-up, a new window size.
+    Kernel,
+    /// kill(2).
+    Process,
+    /// sigqueue(3), with its value.
+    Queue(i32),
+}
+
+/// Which process group is in the foreground of sexton's controlling terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Terminal {
+    /// There is no controlling terminal.
+    None,
+    /// sexton's own group.
+    Ours,
+    /// The main process's group.
+    Main,
+    /// Another job of the shell.
+    Others,
+}
+
+/// What is left of the tree, apart from the main process's corpse and sexton's own helpers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rest {
+    /// Nothing.
+    Gone,
+    /// Children of sexton: each of their deaths will be told.
+    Children,
+    /// Only processes whose deaths nobody tells us: sessions of `docker exec`, say.
+    Strangers,
+}

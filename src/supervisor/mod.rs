@@ -1,0 +1,482 @@
+//! The decisions: events go in with the time, actions come out.
+//!
+//! It owns the life of the main process: the sweep before it, the start, the signals, the stop ladder, the
+//! end of what it left behind, the sweep after it and the exit. It must never ask the system for anything:
+//! it knows no clock, no system call and no file, so that every history can be replayed as values.
+//!
+//! # The phases
+//!
+//! ```text
+//! New -> FirstSweep -> Starting -> Running -> Clearing -> LastSweep -> Over
+//! ```
+//!
+//! `Clearing` begins when the main process has died: what it left behind gets TERM, a window, and KILL. Its
+//! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
+//! been taken by another process: that makes the verdict on its locks certain.
+//!
+//! The ladder (see [`Policy`] for the windows) runs across `Running` and `Clearing`:
+//!
+//! ```text
+//!            stop signal            window over, or again         window over, or again
+//! Idle ---------------------> Grace --------------------> Stragglers -----------------> Kill
+//!   \---- main died, and something is left: straight to Stragglers ----^
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod action;
+mod event;
+mod ladder;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use action::{Action, Note, Occasion, Outcome, Rung};
+pub use event::{Event, Origin, Received, Rest, Terminal};
+
+use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, SignalSet, Stage};
+use ladder::{Due, Ladder};
+
+/// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
+/// real-time ones can pass it.
+const PENDING_LIMIT: usize = 1024;
+
+/// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
+/// passes it on. Two stop signals of different origin within this time are one.
+const SAME_KEY: Duration = Duration::from_millis(500);
+
+/// How often processes whose deaths nobody tells us are looked for.
+const RECOUNT: Duration = Duration::from_millis(25);
+
+/// What the operator asked for, and what was found out before the start.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The main process's window after a stop signal.
+    pub grace: Duration,
+    /// The window of everything that is left, after TERM.
+    pub stragglers: Duration,
+    /// Whether signals go to the main process's whole group.
+    pub group: bool,
+    /// The signals that start the ladder.
+    pub stop_signals: SignalSet,
+    /// Whether locks are swept, and how long a sweep may take.
+    pub sweep: Option<Duration>,
+    /// Whether a zombie can be held while others are reaped; it takes a readable /proc.
+    pub can_hold: bool,
+    /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
+    pub init: bool,
+}
+
+/// The main process after its death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Corpse {
+    pid: Pid,
+    status: ExitStatus,
+    held: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    New,
+    FirstSweep { until: Moment },
+    Starting,
+    Running { pid: Pid },
+    Clearing { corpse: Corpse, recount: Option<Moment> },
+    LastSweep { corpse: Corpse, until: Moment },
+    Over,
+}
+
+/// A stop signal that was acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct LastStop {
+    signal: Signal,
+    from_kernel: bool,
+    at: Moment,
+}
+
+/// The state of everything that sexton has decided so far.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    policy: Policy,
+    phase: Phase,
+    ladder: Ladder,
+    /// Signals that came before the main process existed.
+    pending: Vec<Received>,
+    last_stop: Option<LastStop>,
+    /// The main process is stopped, and by which signal.
+    stopped: Option<Signal>,
+    /// The main process's group was given the terminal.
+    gave_terminal: bool,
+    start_failed: Option<(Stage, Errno)>,
+}
+
+impl Supervisor {
+    /// A supervisor to which nothing has happened yet.
+    #[must_use]
+    pub fn new(policy: Policy) -> Supervisor {
+        Supervisor {
+            policy,
+            phase: Phase::New,
+            ladder: Ladder::Idle,
+            pending: Vec::new(),
+            last_stop: None,
+            stopped: None,
+            gave_terminal: false,
+            start_failed: None,
+        }
+    }
+
+    /// When [`Event::Tick`] is wanted, if nothing else happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::FirstSweep { until } | Phase::LastSweep { until, .. } => Some(until),
+            Phase::Running { .. } => self.ladder.deadline(),
+            Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
+            Phase::New | Phase::Starting | Phase::Over => None,
+        }
+    }
+
+    /// Takes in what happened at `now` and says what is to be done.
+    pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
+        let mut out = Vec::new();
+        if self.phase == Phase::Over {
+            return out;
+        }
+        match event {
+            Event::Begin => self.begin(now, &mut out),
+            Event::Signal(received) => self.signal(now, received, &mut out),
+            Event::Started { pid } => self.started(now, pid, &mut out),
+            Event::StartFailed { stage, errno } => self.start_failed(stage, errno, &mut out),
+            Event::Died { pid, status } => self.died(pid, status, &mut out),
+            Event::Stopped { signal, terminal } => self.main_stopped(signal, terminal, &mut out),
+            Event::Resumed => self.resumed(&mut out),
+            Event::Drained => {
+                if matches!(self.phase, Phase::Clearing { .. }) {
+                    out.push(Action::CountRest);
+                }
+            }
+            Event::Rest(rest) => self.rest(now, rest, &mut out),
+            Event::SweepDone => self.sweep_done(&mut out),
+            Event::Tick => self.tick(now, &mut out),
+        }
+        out
+    }
+
+    fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if self.phase != Phase::New {
+            return;
+        }
+        if let Some(window) = self.policy.sweep {
+            self.phase = Phase::FirstSweep { until: now.after(window) };
+            out.push(Action::Sweep(Occasion::Startup));
+        } else {
+            self.start(out);
+        }
+    }
+
+    fn start(&mut self, out: &mut Vec<Action>) {
+        self.phase = Phase::Starting;
+        out.push(Action::Start);
+    }
+
+    fn started(&mut self, now: Moment, pid: Pid, out: &mut Vec<Action>) {
+        if self.phase != Phase::Starting {
+            return;
+        }
+        self.phase = Phase::Running { pid };
+        for received in std::mem::take(&mut self.pending) {
+            self.signal(now, received, out);
+        }
+    }
+
+    fn start_failed(&mut self, stage: Stage, errno: Errno, out: &mut Vec<Action>) {
+        match self.phase {
+            // The process was created and could not become the command: it is about to die, and the rest
+            // goes the way of every death.
+            Phase::Running { .. } => self.start_failed = Some((stage, errno)),
+            Phase::Starting => self.exit(Outcome::StartFailed { stage, errno }, out),
+            Phase::New
+            | Phase::FirstSweep { .. }
+            | Phase::Clearing { .. }
+            | Phase::LastSweep { .. }
+            | Phase::Over => {}
+        }
+    }
+
+    fn died(&mut self, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
+        if self.phase != (Phase::Running { pid }) {
+            out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
+            return;
+        }
+        let held = self.policy.can_hold;
+        if !held {
+            out.push(Action::Reap(pid));
+        }
+        if self.start_failed.is_none() {
+            out.push(Action::Note(Note::MainEnded(pid, status)));
+        }
+        self.phase = Phase::Clearing { corpse: Corpse { pid, status, held }, recount: None };
+    }
+
+    fn rest(&mut self, now: Moment, rest: Rest, out: &mut Vec<Action>) {
+        let Phase::Clearing { corpse, .. } = self.phase else {
+            return;
+        };
+        if rest == Rest::Gone {
+            self.all_gone(now, corpse, out);
+            return;
+        }
+        let recount = (rest == Rest::Strangers).then(|| now.after(RECOUNT));
+        self.phase = Phase::Clearing { corpse, recount };
+        if matches!(self.ladder, Ladder::Idle | Ladder::Grace { .. }) {
+            self.stragglers(now, out);
+        }
+    }
+
+    fn all_gone(&mut self, now: Moment, corpse: Corpse, out: &mut Vec<Action>) {
+        self.ladder = Ladder::Idle;
+        // A command that never ran has left nothing.
+        if let Some(window) = self.policy.sweep.filter(|_| self.start_failed.is_none()) {
+            self.phase = Phase::LastSweep { corpse, until: now.after(window) };
+            let corpse = corpse.held.then_some(corpse.pid);
+            out.push(Action::Sweep(Occasion::TreeGone { corpse }));
+        } else {
+            self.finish(corpse, out);
+        }
+    }
+
+    fn sweep_done(&mut self, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::FirstSweep { .. } => self.start(out),
+            Phase::LastSweep { corpse, .. } => self.finish(corpse, out),
+            Phase::New | Phase::Starting | Phase::Running { .. } | Phase::Clearing { .. } | Phase::Over => {}
+        }
+    }
+
+    fn finish(&mut self, corpse: Corpse, out: &mut Vec<Action>) {
+        if corpse.held {
+            out.push(Action::Reap(corpse.pid));
+        }
+        let outcome = match self.start_failed {
+            Some((stage, errno)) => Outcome::StartFailed { stage, errno },
+            None => Outcome::Ended(corpse.status),
+        };
+        self.exit(outcome, out);
+    }
+
+    fn exit(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
+        self.phase = Phase::Over;
+        self.ladder = Ladder::Idle;
+        out.push(Action::Exit(outcome));
+    }
+
+    fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::FirstSweep { until } if now >= until => {
+                self.give_sweep_up(out);
+                self.start(out);
+            }
+            Phase::LastSweep { corpse, until } if now >= until => {
+                self.give_sweep_up(out);
+                self.finish(corpse, out);
+            }
+            Phase::Running { .. } => self.climb(now, out),
+            Phase::Clearing { corpse, recount } => {
+                if recount.is_some_and(|at| now >= at) {
+                    self.phase = Phase::Clearing { corpse, recount: None };
+                    out.push(Action::CountRest);
+                }
+                self.climb(now, out);
+            }
+            Phase::New
+            | Phase::FirstSweep { .. }
+            | Phase::LastSweep { .. }
+            | Phase::Starting
+            | Phase::Over => {}
+        }
+    }
+
+    fn give_sweep_up(&self, out: &mut Vec<Action>) {
+        let window = self.policy.sweep.unwrap_or_default();
+        out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
+    }
+}
+
+/// The ladder.
+impl Supervisor {
+    fn climb(&mut self, now: Moment, out: &mut Vec<Action>) {
+        match self.ladder.due(now) {
+            Due::Nothing => {}
+            Due::Stragglers => self.stragglers(now, out),
+            Due::Kill => self.kill(now, out),
+            Due::KillAgain(ladder) => {
+                self.ladder = ladder;
+                out.push(Action::SendToRest(Signal::KILL));
+            }
+            Due::GiveUp => {
+                out.push(Action::ReportAlive(Rung::GivenUp));
+                match self.phase {
+                    Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
+                    // The main process itself cannot be killed. Its status is what KILL would have made it.
+                    _ => self.exit(
+                        Outcome::Ended(ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }),
+                        out,
+                    ),
+                }
+            }
+        }
+    }
+
+    fn stragglers(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.ladder = Ladder::Stragglers { until: now.after(self.policy.stragglers) };
+        self.stopped = None;
+        out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
+    }
+
+    fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.ladder = Ladder::kill(now);
+        out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
+    }
+
+    fn stop(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let from_kernel = received.origin == Origin::Kernel;
+        let same_key = self.last_stop.is_some_and(|last| {
+            last.signal == signal && last.from_kernel != from_kernel && now.since(last.at) < SAME_KEY
+        });
+        if same_key {
+            out.push(Action::Note(Note::Dropped(signal)));
+            return;
+        }
+        self.last_stop = Some(LastStop { signal, from_kernel, at: now });
+        match self.ladder {
+            Ladder::Idle => {
+                let grace = self.policy.grace;
+                self.ladder = Ladder::Grace { until: now.after(grace) };
+                out.push(Action::Note(Note::Stopping { signal, grace }));
+                self.send(pid, received, out);
+                if self.stopped.take().is_some() {
+                    // A stopped process would sleep through its whole window.
+                    let group = self.policy.group;
+                    out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
+                }
+                out.push(Action::ReportAlive(Rung::Grace));
+            }
+            Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
+            Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
+        }
+    }
+
+    fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {
+        out.push(Action::Note(Note::Hurried(signal)));
+        match self.ladder {
+            Ladder::Grace { .. } => self.stragglers(now, out),
+            Ladder::Stragglers { .. } => self.kill(now, out),
+            Ladder::Idle | Ladder::Kill { .. } => {}
+        }
+    }
+}
+
+/// Signals and the terminal.
+impl Supervisor {
+    fn signal(&mut self, now: Moment, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let stops = self.policy.stop_signals.contains(signal);
+        match self.phase {
+            Phase::New | Phase::FirstSweep { .. } | Phase::Starting => {
+                if self.pending.len() < PENDING_LIMIT {
+                    self.pending.push(received);
+                    out.push(Action::Note(Note::Kept(signal)));
+                } else {
+                    out.push(Action::Note(Note::Dropped(signal)));
+                }
+            }
+            Phase::Running { pid } if stops => self.stop(now, pid, received, out),
+            Phase::Running { pid } if signal == Signal::CONT => {
+                if self.stopped.is_some() {
+                    self.resume(pid, out)
+                } else {
+                    self.send(pid, received, out)
+                }
+            }
+            Phase::Running { pid } if signal == Signal::TSTP && received.origin == Origin::Kernel => {
+                // The key means the whole job. Whether the main process obeys is told by `Stopped`.
+                out.push(Action::Send { pid, group: true, signal, value: None });
+            }
+            Phase::Running { pid } => self.send(pid, received, out),
+            Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
+                self.hurry(now, signal, out);
+            }
+            Phase::Clearing { .. } | Phase::LastSweep { .. } | Phase::Over => {
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
+        }
+    }
+
+    fn send(&self, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let Received { signal, origin } = received;
+        let value = match origin {
+            Origin::Queue(value) => Some(value),
+            Origin::Kernel | Origin::Process => None,
+        };
+        out.push(Action::Send { pid, group: self.policy.group, signal, value });
+        out.push(Action::Note(Note::Forwarded(signal)));
+    }
+
+    /// sexton came back from a Ctrl-Z. A job that waits for the terminal goes on waiting: only a CONT, which
+    /// the shell sends when it calls the job forward, says that it is time.
+    fn resumed(&mut self, out: &mut Vec<Action>) {
+        if let (Phase::Running { pid }, Some(Signal::TSTP)) = (self.phase, self.stopped) {
+            self.resume(pid, out);
+        }
+    }
+
+    /// The whole group goes on, and has the terminal again if it had it before.
+    fn resume(&mut self, pid: Pid, out: &mut Vec<Action>) {
+        self.stopped = None;
+        if self.gave_terminal {
+            out.push(Action::GiveTerminal(pid));
+        }
+        out.push(Action::Send { pid, group: true, signal: Signal::CONT, value: None });
+    }
+
+    fn main_stopped(&mut self, signal: Signal, terminal: Terminal, out: &mut Vec<Action>) {
+        let Phase::Running { pid } = self.phase else {
+            return;
+        };
+        let go_on = Action::Send { pid, group: true, signal: Signal::CONT, value: None };
+        let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
+        match terminal {
+            // It was stopped for touching the terminal, which is ours to give.
+            Terminal::Ours if wants_terminal => {
+                self.gave_terminal = true;
+                out.extend([Action::GiveTerminal(pid), go_on]);
+            }
+            Terminal::Main if wants_terminal => out.push(go_on),
+            // As init there is no shell above that would ever resume us.
+            Terminal::Ours | Terminal::Main if signal == Signal::TSTP && self.policy.init => out.push(go_on),
+            Terminal::Ours | Terminal::Main if signal == Signal::TSTP => {
+                self.stopped = Some(signal);
+                out.push(Action::Suspend);
+            }
+            // The job is in the background: it waits as a whole until the shell calls it forward.
+            Terminal::Others if wants_terminal => {
+                self.stopped = Some(signal);
+                self.gave_terminal = true;
+                out.push(Action::Suspend);
+            }
+            Terminal::None | Terminal::Ours | Terminal::Main | Terminal::Others => {
+                self.stopped = Some(signal)
+            }
+        }
+    }
+}
+
+fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,319 @@
+//! Histories as values: single promises, a table of every state with every event, and a walk through every
+//! reachable state of a small world.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::*;
+
+const GRACE: Duration = Duration::from_secs(30);
+const STRAGGLERS: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(5);
+
+fn policy() -> Policy {
+    Policy {
+        grace: GRACE,
+        stragglers: STRAGGLERS,
+        group: false,
+        stop_signals: [Signal::TERM, Signal::INT].into_iter().collect(),
+        sweep: Some(SWEEP),
+        can_hold: true,
+        init: true,
+    }
+}
+
+fn pid(raw: i32) -> Pid {
+    Pid::new(raw).unwrap()
+}
+
+const MAIN: i32 = 7;
+
+fn sent(signal: Signal) -> Event {
+    Event::Signal(Received { signal, origin: Origin::Process })
+}
+
+fn from_terminal(signal: Signal) -> Event {
+    Event::Signal(Received { signal, origin: Origin::Kernel })
+}
+
+fn died(raw: i32) -> Event {
+    Event::Died { pid: pid(raw), status: ExitStatus::Exited(0) }
+}
+
+/// A supervisor with a clock.
+struct Story {
+    supervisor: Supervisor,
+    now: Moment,
+}
+
+impl Story {
+    fn begin(policy: Policy) -> Story {
+        Story { supervisor: Supervisor::new(policy), now: Moment::default() }
+    }
+
+    /// One whose main process runs.
+    fn running(policy: Policy) -> Story {
+        let mut story = Story::begin(policy);
+        for event in [Event::Begin, Event::SweepDone, Event::Started { pid: pid(MAIN) }] {
+            story.tell(event);
+        }
+        story
+    }
+
+    /// What is asked for, without the log lines.
+    fn tell(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = self.supervisor.handle(self.now, event);
+        actions.retain(|action| !matches!(action, Action::Note(_) | Action::ReportAlive(_)));
+        actions
+    }
+
+    /// Lets the time pass that the supervisor wants to pass, and ticks.
+    fn wait(&mut self) -> (Duration, Vec<Action>) {
+        let deadline = self.supervisor.next_deadline().expect("a deadline");
+        let waited = deadline.since(self.now);
+        self.now = deadline;
+        (waited, self.tell(Event::Tick))
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+}
+
+fn send(signal: Signal) -> Action {
+    Action::Send { pid: pid(MAIN), group: false, signal, value: None }
+}
+
+const ENDED: Action = Action::Exit(Outcome::Ended(ExitStatus::Exited(0)));
+const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN) });
+
+#[test]
+fn an_ordinary_life_sweeps_runs_sweeps_reaps_and_exits() {
+    let mut story = Story::begin(policy());
+    assert_eq!(story.tell(Event::Begin), [Action::Sweep(Occasion::Startup)]);
+    assert_eq!(story.tell(Event::SweepDone), [Action::Start]);
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), []);
+    assert_eq!(story.supervisor.next_deadline(), None, "an idle supervisor never wakes up");
+    assert_eq!(story.tell(died(MAIN)), [], "the zombie is evidence until the last sweep");
+    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    assert_eq!(story.tell(Event::SweepDone), [Action::Reap(pid(MAIN)), ENDED]);
+}
+
+#[test]
+fn without_locks_nothing_is_swept_and_without_proc_nothing_is_held() {
+    let mut story = Story::begin(Policy { sweep: None, can_hold: false, ..policy() });
+    assert_eq!(story.tell(Event::Begin), [Action::Start]);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    assert_eq!(story.tell(died(MAIN)), [Action::Reap(pid(MAIN))]);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [ENDED]);
+}
+
+#[test]
+fn a_sweep_that_hangs_delays_the_start_by_its_deadline_and_no_more() {
+    let mut story = Story::begin(policy());
+    story.tell(Event::Begin);
+    assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep, Action::Start]));
+    assert_eq!(story.tell(Event::SweepDone), [], "its end comes late and changes nothing");
+}
+
+#[test]
+fn a_last_sweep_that_hangs_delays_the_end_by_its_deadline_and_no_more() {
+    let mut story = Story::running(policy());
+    story.tell(died(MAIN));
+    story.tell(Event::Rest(Rest::Gone));
+    assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep, Action::Reap(pid(MAIN)), ENDED]));
+}
+
+#[test]
+fn signals_from_before_the_start_are_delivered_after_it_in_order() {
+    let mut story = Story::begin(policy());
+    let hup = Signal::HUP;
+    assert_eq!(story.tell(sent(hup)), []);
+    story.tell(Event::Begin);
+    assert_eq!(story.tell(sent(Signal::TERM)), []);
+    story.tell(Event::SweepDone);
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [send(hup), send(Signal::TERM)]);
+    assert_eq!(story.wait().0, GRACE, "the window begins when the signal is delivered");
+}
+
+#[test]
+fn a_flood_before_the_start_is_bounded() {
+    let mut story = Story::begin(policy());
+    for _ in 0..2 * PENDING_LIMIT {
+        story.tell(sent(Signal::RTMIN));
+    }
+    story.tell(Event::Begin);
+    story.tell(Event::SweepDone);
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }).len(), PENDING_LIMIT);
+}
+
+#[test]
+fn every_signal_goes_to_the_main_process_alone_and_only_stop_signals_start_the_ladder() {
+    for signal in Signal::all() {
+        let mut story = Story::running(policy());
+        assert_eq!(story.tell(sent(signal)), [send(signal)], "{signal}");
+        let stops = signal == Signal::TERM || signal == Signal::INT;
+        assert_eq!(story.supervisor.next_deadline().is_some(), stops, "{signal}");
+    }
+}
+
+#[test]
+fn a_queued_value_and_the_group_are_kept() {
+    let mut story = Story::running(Policy { group: true, ..policy() });
+    let received = Received { signal: Signal::RTMIN, origin: Origin::Queue(42) };
+    let expected = Action::Send { pid: pid(MAIN), group: true, signal: Signal::RTMIN, value: Some(42) };
+    assert_eq!(story.tell(Event::Signal(received)), [expected]);
+}
+
+#[test]
+fn the_ladder_climbs_when_nobody_obeys() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
+    assert_eq!(story.wait(), (GRACE, vec![Action::SendToRest(Signal::TERM)]));
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(story.wait().1, [Action::SendToRest(Signal::KILL)], "KILL goes on until nobody is left");
+    assert_eq!(story.tell(died(MAIN)), []);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+}
+
+#[test]
+fn even_what_survives_kill_does_not_keep_us_for_ever() {
+    for main_dies in [false, true] {
+        let mut story = Story::running(policy());
+        story.tell(sent(Signal::TERM));
+        let begun = story.now;
+        if main_dies {
+            story.tell(died(MAIN));
+            story.tell(Event::Rest(Rest::Children));
+        }
+        for _ in 0..2000 {
+            let Some(_) = story.supervisor.next_deadline() else { break };
+            story.wait();
+        }
+        assert_eq!(story.supervisor.next_deadline(), None, "main dies: {main_dies}");
+        assert!(story.now.since(begun) < Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn it_ends_the_moment_the_last_process_is_gone() {
+    let mut story = Story::running(policy());
+    story.tell(sent(Signal::TERM));
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
+    assert_eq!(story.tell(Event::Rest(Rest::Children)), [Action::SendToRest(Signal::TERM)]);
+    assert_eq!(story.tell(died(9)), [Action::Reap(pid(9))]);
+    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP], "at the same moment, no window slept out");
+}
+
+#[test]
+fn what_the_main_process_leaves_behind_gets_term_a_window_and_kill() {
+    let mut story = Story::running(policy());
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Rest(Rest::Children)), [Action::SendToRest(Signal::TERM)]);
+    assert_eq!(story.tell(Event::Rest(Rest::Children)), [], "TERM goes out once");
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
+}
+
+#[test]
+fn processes_whose_deaths_nobody_tells_are_looked_for() {
+    let mut story = Story::running(policy());
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Rest(Rest::Strangers)), [Action::SendToRest(Signal::TERM)]);
+    assert_eq!(story.wait(), (RECOUNT, vec![Action::CountRest]));
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+}
+
+#[test]
+fn a_repeated_stop_signal_skips_a_rung_each_time() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::TERM)]);
+    assert_eq!(story.tell(sent(Signal::INT)), [Action::SendToRest(Signal::KILL)]);
+    assert_eq!(story.tell(sent(Signal::TERM)), []);
+}
+
+#[test]
+fn a_stop_signal_hurries_the_end_of_the_leftovers_too() {
+    let mut story = Story::running(policy());
+    story.tell(died(MAIN));
+    story.tell(Event::Rest(Rest::Children));
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::KILL)]);
+    assert_eq!(story.tell(sent(Signal::HUP)), [], "the others have nobody to go to");
+}
+
+#[test]
+fn one_key_that_arrives_twice_is_one_request() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [send(Signal::INT)]);
+    story.pass(Duration::from_millis(3));
+    assert_eq!(story.tell(sent(Signal::INT)), [], "npm passes on what we got as well");
+    story.pass(Duration::from_millis(200));
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SendToRest(Signal::TERM)], "a second key");
+}
+
+#[test]
+fn a_stopped_main_process_is_resumed_by_a_stop_signal_only() {
+    let mut story = Story::running(policy());
+    story.tell(Event::Stopped { signal: Signal::STOP, terminal: Terminal::None });
+    assert_eq!(story.tell(sent(Signal::HUP)), [send(Signal::HUP)]);
+    assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM), send(Signal::CONT)]);
+}
+
+#[test]
+fn the_terminal_is_given_when_it_is_wanted_and_ours() {
+    let go_on = Action::Send { pid: pid(MAIN), group: true, signal: Signal::CONT, value: None };
+    for signal in [Signal::TTIN, Signal::TTOU] {
+        let tell = |terminal| Story::running(policy()).tell(Event::Stopped { signal, terminal });
+        assert_eq!(tell(Terminal::Ours), [Action::GiveTerminal(pid(MAIN)), go_on]);
+        assert_eq!(tell(Terminal::Main), [go_on]);
+        assert_eq!(tell(Terminal::Others), [Action::Suspend], "never stolen from another job");
+        assert_eq!(tell(Terminal::None), []);
+    }
+}
+
+#[test]
+fn ctrl_z_stops_both_sides_and_the_shell_resumes_both() {
+    let go_on = Action::Send { pid: pid(MAIN), group: true, signal: Signal::CONT, value: None };
+    let mut story = Story::running(Policy { init: false, ..policy() });
+    let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::TSTP, value: None };
+    assert_eq!(story.tell(from_terminal(Signal::TSTP)), [to_group]);
+    let stopped = Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Ours };
+    assert_eq!(story.tell(stopped), [Action::Suspend]);
+    assert_eq!(story.tell(Event::Resumed), [go_on]);
+    assert_eq!(story.tell(sent(Signal::CONT)), [send(Signal::CONT)], "a late CONT is passed on");
+}
+
+#[test]
+fn a_job_that_waits_for_the_terminal_waits_for_the_shell() {
+    let go_on = Action::Send { pid: pid(MAIN), group: true, signal: Signal::CONT, value: None };
+    let mut story = Story::running(Policy { init: false, ..policy() });
+    story.tell(Event::Stopped { signal: Signal::TTIN, terminal: Terminal::Others });
+    assert_eq!(story.tell(Event::Resumed), []);
+    assert_eq!(story.tell(sent(Signal::CONT)), [Action::GiveTerminal(pid(MAIN)), go_on]);
+}
+
+#[test]
+fn as_init_nobody_could_resume_us_so_ctrl_z_stops_nobody() {
+    let go_on = Action::Send { pid: pid(MAIN), group: true, signal: Signal::CONT, value: None };
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Main }), [go_on]);
+}
+
+#[test]
+fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
+    let failure = Event::StartFailed { stage: Stage::Exec, errno: Errno(2) };
+    let outcome = Action::Exit(Outcome::StartFailed { stage: Stage::Exec, errno: Errno(2) });
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(failure), []);
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [Action::Reap(pid(MAIN)), outcome]);
+
+    let mut story = Story::begin(policy());
+    story.tell(Event::Begin);
+    story.tell(Event::SweepDone);
+    assert_eq!(story.tell(failure), [outcome]);
+}
+
+mod walk;

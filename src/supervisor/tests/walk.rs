@@ -1,0 +1,289 @@
+//! Every reachable state of a small world: one gateway, one orphan that appears and dies, one stop signal
+//! that comes again and again, sweeps that end or hang, a start that fails or not, in every order.
+//!
+//! The world keeps its own books and checks the promises after each step. Time is part of the state only as
+//! "how far are the deadlines", so that the walk ends.
+
+use super::*;
+
+/// Processes as the kernel would see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Life {
+    Unborn,
+    Alive,
+    Zombie,
+    Reaped,
+}
+
+#[derive(Clone)]
+struct World {
+    supervisor: Supervisor,
+    main: Life,
+    orphan: Life,
+    sweeping: bool,
+    /// The main process was seen as a zombie by a sweep, or there was none to do.
+    judged: bool,
+    told_main: bool,
+    told_orphan: bool,
+    counting: bool,
+    exited: bool,
+    got_term: bool,
+}
+
+const ORPHAN: i32 = 9;
+
+/// What the world can do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    Begin,
+    Started,
+    StartFailed,
+    SweepEnds,
+    MainDies,
+    OrphanAppears,
+    OrphanDies,
+    TellDeaths,
+    Count,
+    StopSignal,
+    OtherSignal,
+    Deadline,
+}
+
+const STEPS: [Step; 12] = [
+    Step::Begin,
+    Step::Started,
+    Step::StartFailed,
+    Step::SweepEnds,
+    Step::MainDies,
+    Step::OrphanAppears,
+    Step::OrphanDies,
+    Step::TellDeaths,
+    Step::Count,
+    Step::StopSignal,
+    Step::OtherSignal,
+    Step::Deadline,
+];
+
+impl World {
+    fn new(policy: Policy) -> World {
+        World {
+            supervisor: Supervisor::new(policy),
+            main: Life::Unborn,
+            orphan: Life::Unborn,
+            sweeping: false,
+            judged: false,
+            told_main: false,
+            told_orphan: false,
+            counting: false,
+            exited: false,
+            got_term: false,
+        }
+    }
+
+    /// The state without absolute times: the walk uses a clock that stands still but for deadlines.
+    fn key(&self) -> String {
+        let s = &self.supervisor;
+        let ladder = match s.ladder {
+            Ladder::Idle => 0,
+            Ladder::Grace { .. } => 1,
+            Ladder::Stragglers { .. } => 2,
+            Ladder::Kill { .. } => 3,
+        };
+        let phase = match s.phase {
+            Phase::New => 0,
+            Phase::FirstSweep { .. } => 1,
+            Phase::Starting => 2,
+            Phase::Running { .. } => 3,
+            Phase::Clearing { recount: None, .. } => 4,
+            Phase::Clearing { .. } => 5,
+            Phase::LastSweep { .. } => 6,
+            Phase::Over => 7,
+        };
+        format!(
+            "{phase}{ladder}{}{:?}{:?}{:?}{}{}{}{}{}{}",
+            s.pending.len().min(2),
+            s.start_failed,
+            self.main,
+            self.orphan,
+            self.sweeping,
+            self.judged,
+            self.told_main,
+            self.told_orphan,
+            self.counting,
+            self.got_term,
+        )
+    }
+
+    fn events(&self, step: Step, now: &mut Moment) -> Option<Vec<Event>> {
+        let starting = self.supervisor.phase == Phase::Starting && self.main == Life::Unborn;
+        let events = match step {
+            Step::Begin if self.supervisor.phase == Phase::New => vec![Event::Begin],
+            Step::Started if starting => vec![Event::Started { pid: pid(MAIN) }],
+            Step::StartFailed if starting => {
+                vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(11) }]
+            }
+            Step::SweepEnds if self.sweeping => vec![Event::SweepDone],
+            Step::MainDies if self.main == Life::Alive => vec![],
+            Step::OrphanAppears if self.orphan == Life::Unborn && self.main == Life::Alive => vec![],
+            Step::OrphanDies if self.orphan == Life::Alive => vec![],
+            Step::TellDeaths => {
+                let mut events = vec![];
+                // The kernel names the oldest child first, but the order is not promised.
+                if self.main == Life::Zombie && !self.told_main {
+                    events.push(died(MAIN));
+                }
+                if self.orphan == Life::Zombie && !self.told_orphan {
+                    events.push(died(ORPHAN));
+                }
+                if events.is_empty() {
+                    return None;
+                }
+                events.push(Event::Drained);
+                events
+            }
+            Step::Count if self.counting => {
+                let left = matches!(self.orphan, Life::Alive | Life::Zombie);
+                vec![Event::Rest(if left { Rest::Children } else { Rest::Gone })]
+            }
+            Step::StopSignal => vec![sent(Signal::TERM)],
+            Step::OtherSignal => vec![sent(Signal::HUP)],
+            Step::Deadline => {
+                *now = self.supervisor.next_deadline()?;
+                vec![Event::Tick]
+            }
+            _ => return None,
+        };
+        Some(events)
+    }
+
+    fn step(&mut self, step: Step, now: &mut Moment) -> bool {
+        let Some(events) = self.events(step, now) else {
+            return false;
+        };
+        match step {
+            Step::Started => self.main = Life::Alive,
+            Step::MainDies => self.main = Life::Zombie,
+            Step::OrphanAppears => self.orphan = Life::Alive,
+            Step::OrphanDies => self.orphan = Life::Zombie,
+            Step::SweepEnds => {
+                self.sweeping = false;
+                self.judged |= self.main != Life::Unborn;
+            }
+            Step::Count => self.counting = false,
+            _ => {}
+        }
+        for event in events {
+            match event {
+                Event::Died { pid, .. } if pid.raw() == MAIN => self.told_main = true,
+                Event::Died { .. } => self.told_orphan = true,
+                _ => {}
+            }
+            for action in self.supervisor.handle(*now, event) {
+                self.check_and_do(action);
+            }
+        }
+        true
+    }
+
+    fn check_and_do(&mut self, action: Action) {
+        assert!(!self.exited, "nothing is asked for after the exit: {action:?}");
+        let unreaped = |life| matches!(life, Life::Alive | Life::Zombie);
+        match action {
+            Action::Sweep(occasion) => {
+                assert!(!self.sweeping, "one sweep at a time");
+                assert_ne!(self.main, Life::Alive, "locks are swept at quiet moments only");
+                assert!(!unreaped(self.orphan), "locks are swept at quiet moments only");
+                if let Occasion::TreeGone { corpse } = occasion {
+                    assert_eq!(corpse, Some(pid(MAIN)));
+                    assert_eq!(self.main, Life::Zombie, "locks are judged before their owner is reaped");
+                }
+                self.sweeping = true;
+            }
+            Action::AbandonSweep => {
+                assert!(self.sweeping);
+                self.sweeping = false;
+                self.judged |= self.main != Life::Unborn;
+            }
+            Action::Start => {
+                assert_eq!(self.main, Life::Unborn, "one start");
+                assert!(!self.sweeping, "nothing starts during a sweep");
+            }
+            Action::Send { pid, signal, .. } => {
+                assert_eq!(pid.raw(), MAIN);
+                assert!(unreaped(self.main), "no signal to a reaped pid");
+                self.got_term |= signal == Signal::TERM;
+            }
+            Action::SendToRest(Signal::KILL) => {
+                assert!(self.got_term, "TERM comes before KILL");
+                for life in [&mut self.main, &mut self.orphan] {
+                    if *life == Life::Alive {
+                        *life = Life::Zombie;
+                    }
+                }
+            }
+            Action::SendToRest(_) => self.got_term = true,
+            Action::CountRest => self.counting = true,
+            Action::Reap(dead) => {
+                let life = if dead.raw() == MAIN { &mut self.main } else { &mut self.orphan };
+                assert_eq!(*life, Life::Zombie, "only a zombie is reaped, and once");
+                *life = Life::Reaped;
+            }
+            Action::Exit(_) => {
+                assert!(
+                    matches!(self.main, Life::Unborn | Life::Reaped),
+                    "every zombie is reaped: {:?}",
+                    self.main
+                );
+                assert!(matches!(self.orphan, Life::Unborn | Life::Reaped), "nobody is left");
+                assert!(self.judged || self.main == Life::Unborn, "locks are judged before the exit");
+                assert_eq!(self.supervisor.next_deadline(), None, "no deadline without an owner");
+                self.exited = true;
+            }
+            Action::GiveTerminal(_) | Action::Suspend => panic!("there is no terminal in this world"),
+            Action::ReportAlive(_) | Action::Note(_) => {}
+        }
+    }
+
+    /// Goes on without any more mischief: deaths are told, questions answered, deadlines pass.
+    fn ends(mut self, mut now: Moment) -> bool {
+        const OBEDIENT: [Step; 6] =
+            [Step::Begin, Step::Started, Step::TellDeaths, Step::Count, Step::SweepEnds, Step::Deadline];
+        for _ in 0..50 {
+            if self.exited {
+                return true;
+            }
+            if !OBEDIENT.iter().any(|step| self.step(*step, &mut now)) {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+fn walk(policy: Policy) -> usize {
+    let first = World::new(policy);
+    let mut seen = HashSet::from([first.key()]);
+    let mut open = VecDeque::from([(first, Moment::default())]);
+    while let Some((world, now)) = open.pop_front() {
+        for step in STEPS {
+            let (mut next, mut then) = (world.clone(), now);
+            if !next.step(step, &mut then) || next.exited || !seen.insert(next.key()) {
+                continue;
+            }
+            let stopping = next.supervisor.ladder != Ladder::Idle || next.main == Life::Zombie;
+            if stopping {
+                assert!(next.clone().ends(then), "the ladder always ends: {}", next.key());
+            }
+            open.push_back((next, then));
+        }
+    }
+    seen.len()
+}
+
+#[test]
+fn every_order_of_everything_keeps_the_promises() {
+    let mut states = walk(policy());
+    states += walk(Policy { grace: Duration::ZERO, stragglers: Duration::ZERO, ..policy() });
+    println!("{states} states");
+    assert!(states > 100, "the walk reaches the whole world: {states}");
+}

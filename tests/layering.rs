@@ -1,0 +1,96 @@
+//! The house has one direction: this reads the imports of every room and fails on any that goes another way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which rooms a room may import. A file with a narrower promise stands before its room.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("src/main.rs", &["cli", "ids", "report", "runtime"]),
+    ("src/lib.rs", &[]),
+    ("src/ids", &[]),
+    ("src/os", &["ids"]),
+    ("src/supervisor", &["ids"]),
+    ("src/locks/format.rs", &["ids"]),
+    ("src/locks/kind.rs", &["ids"]),
+    ("src/locks/rule.rs", &["ids"]),
+    ("src/locks/verdict.rs", &["ids"]),
+    ("src/locks", &["ids", "os"]),
+    ("src/report", &["ids", "os"]),
+    ("src/config", &["ids", "locks"]),
+    ("src/cli", &["config", "ids", "report"]),
+    ("src/runtime", &["config", "ids", "locks", "os", "report", "supervisor"]),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The rooms that a source names as `crate::ROOM` or `sexton::ROOM`, comments apart.
+fn rooms_named(text: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for root in ["crate::", "sexton::"] {
+            for (at, _) in line.match_indices(root) {
+                let rest = &line[at + root.len()..];
+                let names = match rest.strip_prefix('{') {
+                    Some(group) => group.split('}').next().unwrap().split(',').map(str::trim).collect(),
+                    None => vec![rest],
+                };
+                rooms.extend(names.iter().map(|name| {
+                    name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+                }));
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn imports_run_one_way() {
+    let house = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&house.join("src"), &mut files);
+    assert!(files.len() > 20, "the house was found");
+    let known = ["cli", "config", "ids", "locks", "os", "report", "runtime", "supervisor"];
+    for file in files {
+        let shown = file.strip_prefix(house).unwrap().to_str().unwrap().to_owned();
+        let (room, allowed) = ALLOWED
+            .iter()
+            .find(|(room, _)| Path::new(&shown).starts_with(room))
+            .unwrap_or_else(|| panic!("{shown} is in no known room; add it to this test and to src/lib.rs"));
+        for named in rooms_named(&fs::read_to_string(&file).unwrap()) {
+            let own = room.split('/').nth(1).is_some_and(|own| own == named);
+            if known.contains(&named.as_str()) && !own {
+                assert!(allowed.contains(&named.as_str()), "{shown} must not import {named}");
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_is_written_in_one_room_only() {
+    let house = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&house.join("src"), &mut files);
+    for file in files.iter().filter(|file| !file.starts_with(house.join("src/os"))) {
+        for line in
+            fs::read_to_string(file).unwrap().lines().filter(|line| !line.trim_start().starts_with("//"))
+        {
+            let code = line.contains("unsafe ") || line.contains("unsafe{") || line.contains("unsafe(");
+            assert!(!code, "{}: {line}", file.display());
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What we rely on the kernel for, one promise a test.
+//!
+//! Each test runs in a process of its own, so that it can block signals, become a subreaper and wait for
+//! anybody's death without its neighbours' knowledge.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use sexton::ids::{ExitStatus, Pid, Signal, Stage};
+use sexton::os::children::{self, Dead};
+use sexton::os::spawn::{self, Started};
+use sexton::os::{clock, early, poll, process, procfs, signals, tree};
+
+/// Helpers that stand behind each other in one test program must not reap each other's children.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs `test` in a forked process with all signals blocked, and fails if it panics.
+fn alone(test: impl FnOnce() + std::panic::UnwindSafe) {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let child = spawn::fork_helper(|| {
+        early::inherited();
+        u8::from(std::panic::catch_unwind(test).is_err())
+    });
+    let child = child.expect("fork");
+    assert_eq!(wait_for(child).status, ExitStatus::Exited(0), "see the panic above");
+    children::reap(child).unwrap();
+}
+
+/// Waits until this child has died, and leaves it a zombie.
+fn wait_for(child: Pid) -> Dead {
+    until("a death", || children::peek(None).unwrap().filter(|dead| dead.pid == child))
+}
+
+fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = clock::now().after(Duration::from_secs(20));
+    let (quiet, _other) = spawn::message_pair().unwrap();
+    while clock::now() < deadline {
+        if let Some(value) = condition() {
+            return value;
+        }
+        poll::until(quiet.as_fd(), Some(clock::now().after(Duration::from_millis(2)))).unwrap();
+    }
+    panic!("waited in vain for {what}");
+}
+
+fn start(command: &[&str]) -> Started {
+    let command: Vec<CString> = command.iter().map(|word| CString::new(*word).unwrap()).collect();
+    let request =
+        spawn::Request { command: &command, inherited: early::inherited(), die_with_us: true, cgroup: None };
+    spawn::spawn(&request).expect("fork")
+}
+
+#[test]
+fn a_zombie_that_was_peeked_at_keeps_its_pid_until_it_is_reaped() {
+    alone(|| {
+        let child = start(&["sh", "-c", "exit 3"]).pid;
+        assert_eq!(wait_for(child), Dead { pid: child, status: ExitStatus::Exited(3) });
+        assert!(procfs::stat(child).unwrap().unwrap().is_dead());
+        signals::send(child, Signal::TERM).expect("a zombie still takes signals");
+        children::reap(child).unwrap();
+        assert!(signals::send(child, Signal::TERM).is_err());
+        assert_eq!(children::peek(None).unwrap(), None);
+        assert!(!children::exist());
+    });
+}
+
+#[test]
+fn a_held_zombie_does_not_hide_the_others() {
+    alone(|| {
+        let held = start(&["true"]).pid;
+        wait_for(held);
+        assert_eq!(children::peek(Some(held)).unwrap(), None);
+        let other = start(&["sh", "-c", "kill -9 $$"]).pid;
+        let dead = until("the other's death", || children::peek(Some(held)).unwrap());
+        assert_eq!(dead, Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } });
+        assert_eq!(children::list().map(|list| list.len()), Some(2));
+        children::reap(other).unwrap();
+        children::reap(held).unwrap();
+    });
+}
+
+#[test]
+fn a_group_exists_as_soon_as_spawn_returns() {
+    alone(|| {
+        for _ in 0..50 {
+            let child = start(&["sleep", "1000"]).pid;
+            signals::send_to_group(child, Signal::KILL).expect("the group is there");
+            assert_eq!(wait_for(child).status, ExitStatus::Signaled { signal: 9, core: false });
+            children::reap(child).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_child_has_an_empty_mask_though_we_block_everything() {
+    alone(|| {
+        let child = start(&["sh", "-c", "grep -q 'SigBlk:.0000000000000000' /proc/self/status"]).pid;
+        assert_eq!(wait_for(child).status, ExitStatus::Exited(0));
+    });
+}
+
+#[test]
+fn a_failed_exec_tells_its_stage_and_errno() {
+    alone(|| {
+        for (command, errno, code) in
+            [("/nonexistent/x", libc::ENOENT, 127), ("/etc/passwd", libc::EACCES, 126)]
+        {
+            let mut child = start(&[command]);
+            assert_eq!(wait_for(child.pid).status, ExitStatus::Exited(code));
+            let (stage, error) = child.failure().expect("a failure");
+            assert_eq!((stage, error.0), (Stage::Exec, errno));
+            children::reap(child.pid).unwrap();
+        }
+        let mut fine = start(&["true"]);
+        wait_for(fine.pid);
+        assert_eq!(fine.failure(), None);
+    });
+}
+
+#[test]
+fn orphans_come_to_a_subreaper_even_after_setsid_and_two_forks() {
+    alone(|| {
+        process::become_subreaper().unwrap();
+        let leader = start(&["sh", "-c", "setsid sh -c 'sleep 1000 & exit' & wait"]).pid;
+        wait_for(leader);
+        children::reap(leader).unwrap();
+        let us = process::own_pid();
+        let orphan = until("the orphan", || {
+            let left = tree::below(us).unwrap();
+            left.into_iter().find(|stat| stat.name == b"sleep" && stat.parent == us.raw())
+        });
+        assert_ne!(orphan.session, procfs::stat(us).unwrap().unwrap().session);
+        signals::send(orphan.pid, Signal::KILL).unwrap();
+        wait_for(orphan.pid);
+    });
+}
+
+#[test]
+fn an_ignored_sigchld_of_the_parent_would_lose_deaths_and_the_inlet_prevents_it() {
+    alone(|| {
+        signals::set_ignored(Signal::CHLD).unwrap();
+        let _inlet = signals::Inlet::open().unwrap();
+        let child = start(&["sh", "-c", "exit 5"]).pid;
+        assert_eq!(wait_for(child).status, ExitStatus::Exited(5));
+    });
+}
+
+#[test]
+fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
+    alone(|| {
+        let inlet = signals::Inlet::open().unwrap();
+        let us = process::own_pid();
+        assert_eq!(inlet.next().unwrap(), None);
+        for value in [1, -1, i32::MAX, i32::MIN] {
+            signals::queue(us, Signal::RTMIN, value).unwrap();
+        }
+        signals::send(us, Signal::HUP).unwrap();
+        let first = inlet.next().unwrap().unwrap();
+        assert_eq!((first.signal, first.code, first.sender), (Signal::HUP, libc::SI_USER, us.raw()));
+        for value in [1, -1, i32::MAX, i32::MIN] {
+            let info = inlet.next().unwrap().unwrap();
+            assert_eq!((info.signal, info.code, info.value), (Signal::RTMIN, libc::SI_QUEUE, value));
+        }
+    });
+}
+
+#[test]
+fn a_stop_is_told_once_and_with_its_signal() {
+    alone(|| {
+        let child = start(&["sleep", "1000"]).pid;
+        assert_eq!(children::stopped_by(child).unwrap(), None);
+        signals::send(child, Signal::TSTP).unwrap();
+        assert_eq!(until("the stop", || children::stopped_by(child).unwrap()), Signal::TSTP);
+        assert_eq!(children::stopped_by(child).unwrap(), None);
+        signals::send(child, Signal::KILL).unwrap();
+        wait_for(child);
+    });
+}
+
+#[test]
+fn a_child_dies_with_us() {
+    alone(|| {
+        process::become_subreaper().unwrap();
+        let parent = spawn::fork_helper(|| {
+            start(&["sleep", "1000"]);
+            let (quiet, _other) = spawn::message_pair().unwrap();
+            let _ = poll::until(quiet.as_fd(), None);
+            0
+        });
+        let parent = parent.unwrap();
+        let us = process::own_pid();
+        let sleeper =
+            until("the sleeper", || tree::below(us).unwrap().into_iter().find(|stat| stat.name == b"sleep"));
+        signals::send(parent, Signal::KILL).unwrap();
+        let status = until("the sleeper's end", || {
+            children::peek(Some(parent)).unwrap().filter(|dead| dead.pid == sleeper.pid)
+        });
+        assert_eq!(status.status, ExitStatus::Signaled { signal: 9, core: false });
+    });
+}
