@@ -1,7 +1,7 @@
 //! Where an init is measured: as PID 1 of a new pid namespace, or outside one.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -113,13 +113,14 @@ impl Chambers {
         if let Some(state) = order.state {
             command.env("OPENCLAW_STATE_DIR", state);
         }
-        // What an init says is not looked at, but writing it should cost the same everywhere.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // What they say is only looked at if something goes wrong.
+        let said = tempfile::tempfile()?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(said.try_clone()?);
         let child = match order.place {
             Place::Init => self.in_new_namespace(|| command.spawn())?,
             Place::Outside => command.spawn()?,
         };
-        Ok(Chamber { child, name: order.init.map_or("no init", |init| init.name) })
+        Ok(Chamber { child, said, name: order.init.map_or("no init", |init| init.name) })
     }
 
     /// Lets `spawn` make a child that is PID 1 of a new pid namespace.
@@ -148,6 +149,8 @@ pub struct Chamber {
     child: Child,
     /// The init's, for messages.
     name: &'static str,
+    /// What the init and its command wrote to standard error.
+    said: File,
 }
 
 impl Chamber {
@@ -176,7 +179,15 @@ impl Chamber {
 
     /// Reads the next `N` bytes that the helper sends.
     pub fn receive<const N: usize>(&mut self) -> Result<[u8; N]> {
-        Ok(self.receive_or_end()?.ok_or_else(|| format!("{}: ended without an answer", self.name))?)
+        match self.receive_or_end()? {
+            Some(bytes) => Ok(bytes),
+            None => {
+                let mut said = String::new();
+                self.said.rewind()?;
+                self.said.read_to_string(&mut said)?;
+                Err(format!("{}: ended without an answer; it said: {said}", self.name).into())
+            }
+        }
     }
 
     /// Reads a moment, in nanoseconds.
