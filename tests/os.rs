@@ -17,7 +17,7 @@ use std::time::Duration;
 use sexton::ids::{ExitStatus, Pid, Signal, Stage};
 use sexton::os::children::{self, Dead};
 use sexton::os::spawn::{self, Started};
-use sexton::os::{clock, early, poll, process, procfs, signals, tree};
+use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
 
 /// Helpers that stand behind each other in one test program must not reap each other's children.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -36,12 +36,12 @@ fn alone(test: impl FnOnce() + std::panic::UnwindSafe) {
 
 /// Waits until this child has died, and leaves it a zombie.
 fn wait_for(child: Pid) -> Dead {
-    until("a death", || children::peek(None).unwrap().filter(|dead| dead.pid == child))
+    until("a death", || children::peek(None).unwrap().into_iter().find(|dead| dead.pid == child))
 }
 
 fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::now().after(Duration::from_secs(20));
-    let (quiet, _other) = spawn::message_pair().unwrap();
+    let (quiet, _other) = messages::pair().unwrap();
     while clock::now() < deadline {
         if let Some(value) = condition() {
             return value;
@@ -67,7 +67,7 @@ fn a_zombie_that_was_peeked_at_keeps_its_pid_until_it_is_reaped() {
         signals::send(child, Signal::TERM).expect("a zombie still takes signals");
         children::reap(child).unwrap();
         assert!(signals::send(child, Signal::TERM).is_err());
-        assert_eq!(children::peek(None).unwrap(), None);
+        assert_eq!(children::peek(None).unwrap(), []);
         assert!(!children::exist());
     });
 }
@@ -77,9 +77,9 @@ fn a_held_zombie_does_not_hide_the_others() {
     alone(|| {
         let held = start(&["true"]).pid;
         wait_for(held);
-        assert_eq!(children::peek(Some(held)).unwrap(), None);
+        assert_eq!(children::peek(Some(held)).unwrap(), []);
         let other = start(&["sh", "-c", "kill -9 $$"]).pid;
-        let dead = until("the other's death", || children::peek(Some(held)).unwrap());
+        let dead = until("the other's death", || children::peek(Some(held)).unwrap().pop());
         assert_eq!(dead, Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } });
         assert_eq!(children::list().map(|list| list.len()), Some(2));
         children::reap(other).unwrap();
@@ -173,6 +173,26 @@ fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
 }
 
 #[test]
+fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
+    use std::io::{Seek, Write};
+    alone(|| {
+        let (ours, theirs) = messages::pair().unwrap();
+        assert!(messages::receive::<8>(ours.as_fd()).is_none(), "nothing was sent yet");
+        let helper = spawn::fork_helper(|| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(b"from the helper").unwrap();
+            u8::from(messages::send(theirs.as_fd(), b"word", Some(file.as_fd())).is_err())
+        });
+        assert_eq!(wait_for(helper.unwrap()).status, ExitStatus::Exited(0));
+        let (message, length, file) = messages::receive::<8>(ours.as_fd()).unwrap();
+        assert_eq!(&message[..length], b"word");
+        let mut file = std::fs::File::from(file.unwrap());
+        file.rewind().unwrap();
+        assert_eq!(std::io::read_to_string(file).unwrap(), "from the helper");
+    });
+}
+
+#[test]
 fn a_stop_is_told_once_and_with_its_signal() {
     alone(|| {
         let child = start(&["sleep", "1000"]).pid;
@@ -191,7 +211,7 @@ fn a_child_dies_with_us() {
         process::become_subreaper().unwrap();
         let parent = spawn::fork_helper(|| {
             start(&["sleep", "1000"]);
-            let (quiet, _other) = spawn::message_pair().unwrap();
+            let (quiet, _other) = messages::pair().unwrap();
             let _ = poll::until(quiet.as_fd(), None);
             0
         });
@@ -201,7 +221,7 @@ fn a_child_dies_with_us() {
             until("the sleeper", || tree::below(us).unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
         let status = until("the sleeper's end", || {
-            children::peek(Some(parent)).unwrap().filter(|dead| dead.pid == sleeper.pid)
+            children::peek(Some(parent)).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)
         });
         assert_eq!(status.status, ExitStatus::Signaled { signal: 9, core: false });
     });

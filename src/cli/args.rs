@@ -9,6 +9,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::Signal;
+use crate::locks::{Root, roots};
+use crate::os::process;
 use crate::report::log::Format;
 
 const USES: &str = "\
@@ -58,7 +60,7 @@ pub(super) struct Args {
     remap: Vec<u8>,
 
     /// State directory with locks; repeatable. Without it, OpenClaw's is found
-    #[arg(long, value_name = "DIR", env = "SEXTON_LOCK_ROOTS", hide_env = true, value_delimiter = ':')]
+    #[arg(long, value_name = "DIR")]
     lock_root: Vec<PathBuf>,
 
     /// Leave all locks alone, whatever the roots
@@ -142,8 +144,7 @@ impl Args {
 
     /// What all of it means.
     pub(super) fn plan(self) -> Result<Plan, Problem> {
-        let roots = self.lock_root.into_iter().filter(|root| !root.as_os_str().is_empty()).collect();
-        let locks = Locks { roots, deadline: self.sweep_deadline };
+        let locks = Locks { roots: lock_roots(&self.lock_root), deadline: self.sweep_deadline };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
             group: self.group || std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some(),
@@ -154,5 +155,17 @@ impl Args {
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
         })
+    }
+}
+
+/// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
+/// else those in which OpenClaw would look.
+fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
+    if !named.is_empty() {
+        return named.iter().map(|path| Root::given(path)).collect();
+    }
+    match std::env::var_os("SEXTON_LOCK_ROOTS").map(|list| roots::split(&list)) {
+        Some(listed) if !listed.is_empty() => listed,
+        _ => roots::discover(&|name| std::env::var_os(name), process::effective_user()),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ids::Signal;
+use crate::locks::Root;
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ pub struct Plan {
 /// What is done about locks.
 #[derive(Debug, Clone)]
 pub struct Locks {
-    /// The roots that were named. If there are none, they are found as OpenClaw finds them.
-    pub roots: Vec<PathBuf>,
+    /// The directories that are swept: those that were named, or those in which OpenClaw would look.
+    pub roots: Vec<Root>,
     /// How long one sweep may take.
     pub deadline: Duration,
 }

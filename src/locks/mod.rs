@@ -1,1 +1,34 @@
 //! Who owns a lock, and what becomes of it.
+//!
+//! ```text
+//! sweep ─┬─ entrance       opens a root and becomes its owner
+//!        ├─ registration   who else uses it
+//!        ├─ walk           finds what fits a rule
+//!        ├─ inspect ─ evidence   looks at one file and asks the system about it
+//!        └─ remove         compares a last time and removes
+//! pure: scene (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
+//! ```
+//!
+//! Everything impure here runs in a short-lived child of sexton and never in PID 1 itself: the directories
+//! below belong to others, and their filesystem may hang. *Only what is judged orphaned is ever removed, and a
+//! lock whose owner lives never is, whatever its age.*
+
+mod entrance;
+mod evidence;
+pub mod format;
+mod inspect;
+pub mod kind;
+mod registration;
+mod remove;
+pub mod roots;
+pub mod rule;
+mod scene;
+mod shown;
+mod sweep;
+pub mod verdict;
+mod walk;
+
+pub use roots::Root;
+pub use scene::Scene;
+pub use shown::Shown;
+pub use sweep::{Action, Report, Request, sweep};

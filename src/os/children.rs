@@ -15,26 +15,23 @@ pub struct Dead {
     pub status: ExitStatus,
 }
 
-/// Finds a dead child and leaves it a zombie (waitid(2), `WNOWAIT`).
+/// Finds dead children and leaves them zombies (waitid(2), `WNOWAIT`); none if there are none.
 ///
-/// `held` is a zombie that is to stay one and must not be found again; the kernel would name it first each
-/// time, so that the others are then asked for one by one.
+/// Without a `held` one, the kernel names one at a time, which is what reaping streams of them costs least.
+/// `held` is a zombie that is to stay one and must not be found again. The kernel would name it first each
+/// time, so that the others are then asked for one by one, all in one go: with many children left, one
+/// reading of their list for each death would cost their number squared.
 ///
 /// # Errors
 /// What waitid(2) says. Having no children is not an error.
-pub fn peek(held: Option<Pid>) -> io::Result<Option<Dead>> {
+pub fn peek(held: Option<Pid>) -> io::Result<Vec<Dead>> {
     let dead = wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT)?;
     match (dead, held) {
         (Some(dead), Some(held)) if dead.pid == held => {}
-        (dead, _) => return Ok(dead),
+        (dead, _) => return Ok(dead.into_iter().collect()),
     }
-    for pid in list().unwrap_or_default().into_iter().filter(|pid| Some(*pid) != held) {
-        let dead = wait(libc::P_PID, pid.raw(), libc::WEXITED | libc::WNOWAIT)?;
-        if dead.is_some() {
-            return Ok(dead);
-        }
-    }
-    Ok(None)
+    let others = list().unwrap_or_default().into_iter().filter(|pid| Some(*pid) != held);
+    others.filter_map(|pid| wait(libc::P_PID, pid.raw(), libc::WEXITED | libc::WNOWAIT).transpose()).collect()
 }
 
 /// Reaps this zombie.

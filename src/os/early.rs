@@ -9,7 +9,8 @@
 use std::io;
 use std::sync::OnceLock;
 
-use crate::ids::{Signal, SignalSet};
+use crate::ids::Signal;
+use crate::os::signals;
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
@@ -17,10 +18,10 @@ static INHERITED: OnceLock<Inherited> = OnceLock::new();
 pub struct Inherited {
     /// The signal mask.
     pub(super) mask: libc::sigset_t,
-    /// The signals that were ignored.
-    pub ignored: SignalSet,
+    /// Whether SIGCHLD was ignored, which [`Inlet::open`](signals::Inlet::open) undoes for us.
+    pub(super) children_ignored: bool,
     /// Which of the descriptors 0, 1 and 2 were closed.
-    pub closed: [bool; 3],
+    pub(super) closed: [bool; 3],
 }
 
 /// Blocks every signal, once, and remembers what was there before. Meant to be run before main, by
@@ -31,7 +32,7 @@ pub fn inherited() -> &'static Inherited {
         let mask = block_all();
         Inherited {
             mask,
-            ignored: Signal::all().filter(|signal| is_ignored(*signal)).collect(),
+            children_ignored: signals::is_ignored(Signal::CHLD),
             closed: [0, 1, 2].map(is_closed),
         }
     })
@@ -63,14 +64,6 @@ fn block_all() -> libc::sigset_t {
     // SAFETY: both pointers are to sets of our own; the call cannot fail with a valid first argument.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
     old
-}
-
-fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: a sigaction is plain data, for which all zeroes are a value.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: a null second argument only asks; the third is ours to write to.
-    let asked = unsafe { libc::sigaction(signal.number(), std::ptr::null(), &raw mut action) };
-    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 fn is_closed(descriptor: i32) -> bool {

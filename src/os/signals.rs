@@ -64,6 +64,17 @@ impl AsFd for Inlet {
     }
 }
 
+/// Whether `signal` is ignored. Signals that are ignored when a program begins stay so for whatever it
+/// executes (execve(2)), so that this tells what our parent wanted.
+#[must_use]
+pub fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: a sigaction is plain data, for which all zeroes are a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null second argument only asks; the third is ours to write to.
+    let asked = unsafe { libc::sigaction(signal.number(), std::ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Gives `signal` its default action. Async-signal-safe.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid as NixPid};
@@ -97,7 +97,7 @@ fn become_command(request: &Request<'_>, parent: Pid) -> Result<Infallible, (Sta
 /// delivered to the child as it will be, in its own group and with its own actions.
 fn restore(inherited: &Inherited) -> std::io::Result<()> {
     signals::set_default(Signal::PIPE)?;
-    if inherited.ignored.contains(Signal::CHLD) {
+    if inherited.children_ignored {
         signals::set_ignored(Signal::CHLD)?;
     }
     for (descriptor, closed) in (0..).zip(inherited.closed) {
@@ -131,19 +131,6 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
         }
         ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
     }
-}
-
-/// A pair of connected sockets that keep messages apart, closed on exec, non-blocking on the first side.
-///
-/// # Errors
-/// What socketpair(2) says.
-pub fn message_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    use nix::fcntl::{FcntlArg, fcntl};
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(errno)?;
-    fcntl(ours.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(errno)?;
-    Ok((ours, theirs))
 }
 
 /// Ends this process at once, without running what is registered for an ordinary exit.

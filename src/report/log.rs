@@ -25,12 +25,15 @@ pub enum Format {
 
 /// Sends every event of at most this level to standard error. The first call counts.
 pub fn install(level: LevelFilter, format: Format) {
-    let log = Log { level, format, out: Mutex::new(None), dropped: AtomicU64::new(0) };
+    let log =
+        Log { pid: std::process::id(), level, format, out: Mutex::new(None), dropped: AtomicU64::new(0) };
     // A second call has nothing to add, and the first one's choice stands.
     let _ = tracing::subscriber::set_global_default(log);
 }
 
 struct Log {
+    /// sexton's, also in the lines of its short-lived children.
+    pid: u32,
     level: LevelFilter,
     format: Format,
     /// Opened with the first line, because most runs have nothing to say.
@@ -41,12 +44,11 @@ struct Log {
 
 impl Log {
     fn line(&self, level: Level, event: &str, fields: Fields) -> Vec<u8> {
-        let pid = std::process::id();
         let line = match self.format {
-            Format::Text => render::text(pid, level, event, &fields),
+            Format::Text => render::text(self.pid, level, event, &fields),
             Format::Json => {
                 let time = humantime::format_rfc3339_millis(clock::wall()).to_string();
-                render::json(&time, pid, level, event, fields)
+                render::json(&time, self.pid, level, event, fields)
             }
         };
         let mut line = line.into_bytes();

@@ -7,44 +7,45 @@ use crate::ids::{ExitStatus, Pid, Signal};
 use crate::os::{children, process, signals, spawn, terminal};
 use crate::supervisor::{Action, Event, Note, Outcome, Rung};
 
-/// What came of an action.
-pub(super) enum Result {
-    Done,
-    Event(Event),
-    Exit(Outcome),
-}
-
 impl Runtime<'_> {
-    pub(super) fn carry_out(&mut self, action: Action) -> Result {
+    /// Does it, and gives the event that answers it, if there is one.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
         match action {
             Action::Sweep(occasion) => {
                 if !self.sweeper.start(occasion) {
-                    return Result::Event(Event::SweepDone);
+                    return Ok(Some(Event::SweepDone));
                 }
             }
             Action::AbandonSweep => self.sweeper.abandon(),
-            Action::Start => return Result::Event(self.start()),
+            Action::Start => return Ok(Some(self.start())),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),
             Action::CountRest => {
-                return Result::Event(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers())));
+                return Ok(Some(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers()))));
             }
             Action::Reap(pid) => self.reap(pid),
             Action::GiveTerminal(pid) => give_terminal(pid),
             Action::Suspend => {
-                if let Some(main) = self.main_pid() {
-                    take_terminal(main);
-                }
-                if let Err(error) = signals::suspend_own_group() {
-                    warn!(name: "suspend-failed", %error, "could not stop with the command");
-                }
-                return Result::Event(Event::Resumed);
+                self.suspend();
+                return Ok(Some(Event::Resumed));
             }
             Action::ReportAlive(rung) => self.report_alive(rung),
             Action::Note(note) => self.note(note),
-            Action::Exit(outcome) => return Result::Exit(outcome),
+            Action::Exit(outcome) => return Err(outcome),
         }
-        Result::Done
+        Ok(None)
+    }
+
+    fn suspend(&self) {
+        if let Some(main) = self.main_pid() {
+            take_terminal(main);
+        }
+        if let Err(error) = signals::suspend_own_group() {
+            warn!(name: "suspend-failed", %error, "could not stop with the command");
+        }
     }
 
     fn start(&mut self) -> Event {

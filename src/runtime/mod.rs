@@ -8,16 +8,18 @@ mod reach;
 mod sweeper;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::os::fd::AsFd;
 
 use tracing::{debug, error, info, warn};
 
 use crate::config::Plan;
 use crate::ids::{Pid, Signal, SignalSet, exit_code};
+use crate::os::children::{self, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
-use crate::os::{children, clock, poll, process};
+use crate::os::{clock, poll, process, signals};
 use crate::report::words;
 use crate::supervisor::{Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground};
 use reach::Reach;
@@ -45,7 +47,13 @@ struct Runtime<'a> {
     main: Option<Started>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
+    /// The last turn left some of the dead to the next one.
+    more_dead: bool,
 }
+
+/// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
+/// not keep us from signals and deadlines.
+const DEATHS_A_TURN: usize = 256;
 
 impl<'a> Runtime<'a> {
     fn new(plan: &'a Plan) -> std::io::Result<Runtime<'a>> {
@@ -58,7 +66,7 @@ impl<'a> Runtime<'a> {
             grace: plan.grace,
             stragglers: plan.stragglers,
             group: plan.group,
-            stop_signals: stop_signals(inherited.ignored),
+            stop_signals: stop_signals(),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             can_hold: children::list().is_some(),
             init,
@@ -69,16 +77,15 @@ impl<'a> Runtime<'a> {
             supervisor: Supervisor::new(policy),
             inlet: Inlet::open()?,
             reach: Reach::choose(init),
-            sweeper: Sweeper::new(plan.locks.as_ref(), init),
+            sweeper: Sweeper::new(plan.locks.as_ref()),
             main: None,
             held: None,
+            more_dead: false,
         })
     }
 
     fn run(mut self) -> u8 {
-        // Children from before our time, of a shell that executed us, may have died unheard.
-        let outcome = self.tell(Event::Begin).or_else(|| self.bury());
-        let outcome = outcome.unwrap_or_else(|| self.turn_until_the_end());
+        let Err(outcome) = self.live();
         self.leave();
         match outcome {
             Outcome::Ended(status) => self.plan.exit_code(status.code()),
@@ -90,33 +97,36 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    fn turn_until_the_end(&mut self) -> Outcome {
+    /// Turn after turn, until the supervisor says how it ended.
+    fn live(&mut self) -> Result<Infallible, Outcome> {
+        self.tell(Event::Begin)?;
+        // Children from before our time, of a shell that executed us, may have died unheard.
+        self.bury()?;
         loop {
-            if let Err(error) = poll::until(self.inlet.as_fd(), self.supervisor.next_deadline()) {
+            let deadline = if self.more_dead { Some(clock::now()) } else { self.supervisor.next_deadline() };
+            if let Err(error) = poll::until(self.inlet.as_fd(), deadline) {
                 // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
                 warn!(name: "poll-failed", %error, "could not wait");
             }
-            if let Some(outcome) = self.turn() {
-                return outcome;
-            }
+            self.turn()?;
         }
     }
 
     /// Everything that has happened since the last turn.
-    fn turn(&mut self) -> Option<Outcome> {
-        let mut child_changed = false;
+    fn turn(&mut self) -> Result<(), Outcome> {
+        let mut child_changed = self.more_dead;
         while let Some(signal) = self.next_signal() {
             if signal.signal == Signal::CHLD {
                 child_changed = true;
-            } else if let Some(outcome) = self.tell(Event::Signal(received(signal))) {
-                return Some(outcome);
+            } else {
+                self.tell(Event::Signal(received(signal)))?;
             }
         }
-        if child_changed && let Some(outcome) = self.bury() {
-            return Some(outcome);
+        if child_changed {
+            self.bury()?;
         }
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
-        if due { self.tell(Event::Tick) } else { None }
+        if due { self.tell(Event::Tick) } else { Ok(()) }
     }
 
     fn next_signal(&self) -> Option<Info> {
@@ -127,67 +137,77 @@ impl<'a> Runtime<'a> {
     }
 
     /// Tells of each death while the dead is still a zombie, and then of a stopped main process. SIGCHLD
-    /// coalesces, so that this goes on until there is nobody left.
-    fn bury(&mut self) -> Option<Outcome> {
+    /// coalesces, so that this goes on until there is nobody left, if need be in the next turn.
+    fn bury(&mut self) -> Result<(), Outcome> {
         let mut anybody = false;
-        while let Some(dead) = self.peek() {
-            if self.sweeper.owns(dead.pid) {
-                self.reap(dead.pid);
-                if self.sweeper.ended(dead.pid)
-                    && let Some(outcome) = self.tell(Event::SweepDone)
-                {
-                    return Some(outcome);
-                }
-                continue;
+        let mut told = 0;
+        self.more_dead = true;
+        while told < DEATHS_A_TURN {
+            let dead = self.peek();
+            if dead.is_empty() {
+                self.more_dead = false;
+                break;
             }
-            anybody = true;
-            if self.main_pid() == Some(dead.pid) {
-                self.held = Some(dead.pid);
-                let failure = self.main.as_mut().and_then(Started::failure);
-                if let Some((stage, errno)) = failure
-                    && let Some(outcome) = self.tell(Event::StartFailed { stage, errno })
-                {
-                    return Some(outcome);
+            told += dead.len();
+            for dead in dead {
+                if self.sweeper.owns(dead.pid) {
+                    self.reap(dead.pid);
+                    if self.sweeper.ended(dead.pid) {
+                        self.tell(Event::SweepDone)?;
+                    }
+                } else {
+                    anybody = true;
+                    self.bury_one(dead)?;
                 }
-            }
-            if let Some(outcome) = self.tell(Event::Died { pid: dead.pid, status: dead.status }) {
-                return Some(outcome);
             }
         }
-        if anybody && let Some(outcome) = self.tell(Event::Drained) {
-            return Some(outcome);
+        if anybody {
+            self.tell(Event::Drained)?;
         }
         self.look_for_a_stop()
     }
 
-    fn peek(&self) -> Option<children::Dead> {
+    fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
+        if self.main_pid() == Some(dead.pid) {
+            self.held = Some(dead.pid);
+            let failure = self.main.as_mut().and_then(Started::failure);
+            if let Some((stage, errno)) = failure {
+                self.tell(Event::StartFailed { stage, errno })?;
+            }
+        }
+        self.tell(Event::Died { pid: dead.pid, status: dead.status })
+    }
+
+    fn peek(&self) -> Vec<Dead> {
         children::peek(self.held).unwrap_or_else(|error| {
             warn!(name: "wait-failed", %error, "could not look for dead children");
-            None
+            Vec::new()
         })
     }
 
-    fn look_for_a_stop(&mut self) -> Option<Outcome> {
-        let main = self.main_pid().filter(|pid| self.held != Some(*pid))?;
-        let signal = children::stopped_by(main).ok().flatten()?;
-        let terminal = carry_out::foreground(main);
-        debug!(name: "main-stopped", pid = main.raw(), signal = %signal, "the main process was stopped");
-        self.tell(Event::Stopped { signal, terminal })
+    fn look_for_a_stop(&mut self) -> Result<(), Outcome> {
+        let alive = self.main_pid().filter(|pid| self.held != Some(*pid));
+        let stopped = |main| Some((main, children::stopped_by(main).ok()??));
+        if let Some((main, signal)) = alive.and_then(stopped) {
+            let terminal = carry_out::foreground(main);
+            debug!(name: "main-stopped", pid = main.raw(), %signal, "the main process was stopped");
+            self.tell(Event::Stopped { signal, terminal })?;
+        }
+        Ok(())
     }
 
     /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
-    fn tell(&mut self, event: Event) -> Option<Outcome> {
+    ///
+    /// # Errors
+    /// The outcome, when the supervisor has asked for the end.
+    fn tell(&mut self, event: Event) -> Result<(), Outcome> {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             for action in self.supervisor.handle(clock::now(), event) {
-                match self.carry_out(action) {
-                    carry_out::Result::Done => {}
-                    carry_out::Result::Event(event) => events.push_back(event),
-                    carry_out::Result::Exit(outcome) => return Some(outcome),
-                }
+                events.extend(self.carry_out(action)?);
             }
         }
-        None
+        Ok(())
     }
 
     fn main_pid(&self) -> Option<Pid> {
@@ -206,12 +226,12 @@ impl<'a> Runtime<'a> {
 
 /// TERM, INT and RTMIN+3, the halt signal of systemd and podman; but not what whoever started us wanted
 /// ignored, as a shell does with INT for a background command.
-fn stop_signals(ignored: SignalSet) -> SignalSet {
+fn stop_signals() -> SignalSet {
     let halt = Signal::new(Signal::RTMIN.number() + 3);
     [Some(Signal::TERM), Some(Signal::INT), halt]
         .into_iter()
         .flatten()
-        .filter(|signal| !ignored.contains(*signal))
+        .filter(|signal| !signals::is_ignored(*signal))
         .collect()
 }
 

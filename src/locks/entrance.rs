@@ -1,0 +1,106 @@
+//! Goes into a root: finds it, makes sure that it is a directory, and becomes its owner.
+//!
+//! It says in one line why a root is not entered, and it never follows a link to one: what a link points to
+//! is for the operator to name.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::roots::{Root, temporary};
+use super::scene::Scene;
+use super::shown::Shown;
+use crate::os::files::{self, FileKind, Meta};
+use crate::os::privileges;
+
+/// What is to be said of a root itself is a warning the first time and detail from then on.
+macro_rules! once {
+    ($scene:expr, $($line:tt)+) => {
+        if $scene.first { tracing::warn!($($line)+) } else { tracing::debug!($($line)+) }
+    };
+}
+pub(super) use once;
+
+/// A root that was entered.
+pub struct Entered {
+    /// The directory.
+    pub directory: OwnedFd,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// Opens `root` and makes this process its owner's. `None`, with a line that says why, if that cannot be.
+pub fn enter(root: &Root, scene: &Scene<'_>) -> Option<Entered> {
+    let (path, owner) = match root {
+        Root::Given(path) => (path.clone(), None),
+        Root::Discovered(places) => (first(places)?.0, None),
+        Root::Temporary { base, uid } => (temporary(base, *uid), Some(*uid)),
+        Root::TemporaryOfOwner { base, states, uid } => {
+            let owner = first(states)?.1.uid;
+            if owner == *uid {
+                return None;
+            }
+            (temporary(base, owner), Some(owner))
+        }
+    };
+    let shown = Shown(&path);
+    let (directory, meta) = match look(&path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if matches!(root, Root::Given(_)) {
+                once!(scene, name: "root-missing", root = %shown, "the lock root {shown} does not exist");
+            } else {
+                tracing::debug!(name: "root-missing", root = %shown, "there is no {shown}");
+            }
+            return None;
+        }
+        Err(error) => {
+            once!(scene, name: "root-unreadable", root = %shown, error = %error, "the lock root {shown} cannot be looked at: {error}");
+            return None;
+        }
+    };
+    match meta.kind {
+        FileKind::Directory => {}
+        FileKind::Symlink => {
+            let target = files::target(directory.as_fd()).unwrap_or_default();
+            let target = Shown(&target);
+            once!(scene, name: "root-symlink", root = %shown, target_path = %target,
+                "the lock root {shown} is a symbolic link to {target}, which is not followed; name the directory itself");
+            return None;
+        }
+        _ => {
+            once!(scene, name: "root-not-directory", root = %shown, "the lock root {shown} is not a directory");
+            return None;
+        }
+    }
+    if let Some(expected) = owner.filter(|expected| *expected != meta.uid) {
+        once!(scene, name: "root-foreign", root = %shown, uid = meta.uid,
+            "{shown} belongs to user {} and not to user {expected}; it is not swept", meta.uid);
+        return None;
+    }
+    if let Err(error) = privileges::become_user(meta.uid, meta.gid) {
+        once!(scene, name: "root-owner", root = %shown, uid = meta.uid, error = %error,
+            "the lock root {shown} is not swept: cannot become its owner, user {}: {error}", meta.uid);
+        return None;
+    }
+    // Whether it can be listed shows here and not at the first lock.
+    if let Err(error) = files::list(directory.as_fd()) {
+        once!(scene, name: "root-unreadable", root = %shown, error = %error, "the lock root {shown} cannot be read: {error}");
+        return None;
+    }
+    Some(Entered { directory, path })
+}
+
+fn look(path: &Path) -> io::Result<(OwnedFd, Meta)> {
+    let file = files::look(path)?;
+    let meta = files::meta(file.as_fd())?;
+    Ok((file, meta))
+}
+
+fn first(places: &[PathBuf]) -> Option<(PathBuf, Meta)> {
+    let found = places.iter().find_map(|place| look(place).ok().map(|(_, meta)| (place.clone(), meta)));
+    if found.is_none() {
+        tracing::debug!(name: "root-missing", "no state directory of a gateway was found");
+    }
+    found
+}

@@ -1,0 +1,123 @@
+//! Asks the system what it knows of a lock: who has it open, what became of its owner, what the filesystem is.
+//!
+//! It draws no conclusion from what it learns; that is the verdict's.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::format::Owner;
+use super::scene::Scene;
+use super::verdict::{Lease, Process};
+use crate::ids::{Errno, Pid};
+use crate::os::{files, lease, presence, procfs};
+
+/// What a filesystem's type says about the proofs that hold on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filesystem {
+    /// It belongs to this kernel alone, so that nobody can have a file open without this kernel knowing.
+    pub local: bool,
+    /// A flock(2) on it reaches everybody who can reach the file.
+    pub carries_flock: bool,
+}
+
+/// The types that belong to one kernel (statfs(2), magic.h). What is not in the list is taken for shared: a
+/// FUSE or 9p directory may be another machine's.
+const LOCAL: [u32; 14] = [
+    0x0000_ef53, // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683e, // btrfs
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x794c_7630, // overlay
+    0x6175_6673, // aufs
+    0xf2f5_2010, // f2fs
+    0x2fc1_2fc1, // zfs
+    0xca45_1a4e, // bcachefs
+    0x0000_3434, // nilfs
+    0x3153_464a, // jfs
+    0x5265_4973, // reiserfs
+    0x0000_137f, // minix
+];
+
+/// The network and cluster types whose servers know of every flock.
+const CARRIES_FLOCK: [u32; 4] = [
+    0x0000_6969, // nfs
+    0x00c3_6400, // ceph
+    0x0116_1970, // gfs2
+    0x7461_636f, // ocfs2
+];
+
+/// What `file` lies on. A filesystem that does not answer is taken for shared.
+pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
+    let magic = files::filesystem(file).unwrap_or(0);
+    let local = LOCAL.contains(&magic);
+    Filesystem { local, carries_flock: local || CARRIES_FLOCK.contains(&magic) }
+}
+
+/// Whether anybody has `file` open, which belongs to `uid`.
+pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
+    match lease::probe(file, uid) {
+        lease::Answer::Busy => Lease::Busy,
+        lease::Answer::Granted => Lease::Granted,
+        lease::Answer::Refused(Errno(number)) => Lease::NoInformation(Errno(number)),
+    }
+}
+
+/// What became of the process that a lock names.
+pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
+    let pid = owner.pid;
+    // Asked first: after a reboot sexton can have the very start time that its predecessor recorded.
+    if pid == scene.sexton || pid == scene.sweeper || scene.helpers.contains(&pid) {
+        return Process::Ours;
+    }
+    if let Some((_, start)) = scene.corpses.iter().find(|(corpse, _)| *corpse == pid) {
+        // The number of a corpse is nobody else's; a lock of another start time is older still.
+        return if owner.start.is_none_or(|recorded| recorded == *start) {
+            Process::InHand
+        } else {
+            Process::Lives(*start)
+        };
+    }
+    match procfs::stat(pid) {
+        Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
+        Ok(Some(stat)) => Process::Lives(stat.start),
+        // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
+        Ok(None) | Err(_) => missing(pid),
+    }
+}
+
+fn missing(pid: Pid) -> Process {
+    match presence::exists(pid) {
+        Ok(false) => Process::Absent,
+        Ok(true) | Err(_) => Process::Hidden,
+    }
+}
+
+/// The patience of one sweep with locks whose owner is dead and which somebody has open all the same: another
+/// process that just reads the lock to judge it lets go within microseconds, a living owner never.
+#[derive(Debug)]
+pub struct Patience {
+    /// How many more pauses this sweep takes altogether, so that a root full of living locks costs no more.
+    pauses: u32,
+}
+
+impl Patience {
+    /// For one lock there are five more looks within about 15 ms; for a whole sweep 100 pauses.
+    pub const NEW: Patience = Patience { pauses: 100 };
+
+    /// Asks again, a few times, while the answer is [`Lease::Busy`].
+    pub fn ask_again(&mut self, file: BorrowedFd<'_>, uid: u32) -> Lease {
+        for milliseconds in [1, 1, 2, 4, 8] {
+            if self.pauses == 0 {
+                break;
+            }
+            self.pauses -= 1;
+            lease::pause(Duration::from_millis(milliseconds));
+            match lease(file, uid) {
+                Lease::Busy => {}
+                answer => return answer,
+            }
+        }
+        Lease::Busy
+    }
+}

@@ -1,0 +1,226 @@
+//! Where locks lie: path patterns, matched one directory at a time.
+//!
+//! It never touches a directory itself; it only says which names are worth looking at.
+
+use std::collections::BTreeSet;
+
+/// A path below a root, component by component; `*` stands for any bytes within one component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    parts: Vec<Vec<u8>>,
+}
+
+impl Pattern {
+    /// `None` if `text` is empty, absolute, or holds an empty component, `.` or `..`.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Pattern> {
+        let parts: Vec<Vec<u8>> = text.split('/').map(|part| part.as_bytes().to_vec()).collect();
+        let sound = |part: &Vec<u8>| !matches!(part.as_slice(), b"" | b"." | b"..");
+        parts.iter().all(sound).then_some(Pattern { parts })
+    }
+}
+
+/// Whether `name` fits `glob`, in which `*` stands for any bytes, also none.
+fn fits(glob: &[u8], name: &[u8]) -> bool {
+    let mut pieces = glob.split(|byte| *byte == b'*');
+    let Some(rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = rest.strip_suffix(last) else { return false };
+    for piece in pieces {
+        // The leftmost place is always a good one: it leaves the most for the pieces that follow.
+        let found = rest.windows(piece.len().max(1)).position(|window| window == piece);
+        match found.and_then(|at| rest.get(at + piece.len()..)) {
+            Some(after) => rest = after,
+            None if piece.is_empty() => {}
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Names that belong to somebody else's protocol and are never touched, whatever a pattern says: SQLite's
+/// files, whose locks live in the kernel, and the guard that a gateway lays beside a lock while it reclaims it.
+#[must_use]
+pub fn untouchable(name: &[u8]) -> bool {
+    [&b".sqlite"[..], b"-wal", b"-shm", b".reclaim"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// Patterns, each with what it stands for.
+#[derive(Debug, Clone)]
+pub struct Rules<T> {
+    patterns: Vec<(Pattern, T)>,
+}
+
+/// Where a walk stands: which patterns are still possible, and how many components of each are behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place(Vec<(usize, usize)>);
+
+impl Place {
+    /// Whether no pattern can match anything below.
+    #[must_use]
+    pub fn is_dead_end(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What the next name in a directory leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step<T> {
+    /// The name is a whole match of this, the first pattern in order that fits.
+    pub found: Option<T>,
+    /// Where the walk stands inside, if the name is a directory's.
+    pub below: Place,
+}
+
+impl<T: Copy> Rules<T> {
+    /// Earlier patterns win over later ones.
+    #[must_use]
+    pub fn new(patterns: Vec<(Pattern, T)>) -> Rules<T> {
+        Rules { patterns }
+    }
+
+    /// The root itself.
+    #[must_use]
+    pub fn start(&self) -> Place {
+        Place((0..self.patterns.len()).map(|pattern| (pattern, 0)).collect())
+    }
+
+    fn open<'a>(
+        &'a self,
+        place: &'a Place,
+    ) -> impl Iterator<Item = (usize, usize, &'a Pattern, &'a [u8], T)> {
+        place.0.iter().filter_map(|(index, position)| {
+            let (pattern, what) = self.patterns.get(*index)?;
+            Some((*index, *position, pattern, pattern.parts.get(*position)?.as_slice(), *what))
+        })
+    }
+
+    /// The only names that can match here, or `None` if any name might and the directory has to be listed.
+    #[must_use]
+    pub fn only_names(&self, place: &Place) -> Option<BTreeSet<&[u8]>> {
+        let mut names = BTreeSet::new();
+        for (index, position) in &place.0 {
+            let part = self.patterns.get(*index).and_then(|(pattern, _)| pattern.parts.get(*position))?;
+            if part.contains(&b'*') {
+                return None;
+            }
+            names.insert(part.as_slice());
+        }
+        Some(names)
+    }
+
+    /// One name further. Names for which nothing is found and below which nothing lies need no further look.
+    #[must_use]
+    pub fn step(&self, place: &Place, name: &[u8]) -> Step<T> {
+        let mut step = Step { found: None, below: Place::default() };
+        for (index, position, pattern, part, what) in self.open(place) {
+            if !fits(part, name) {
+                continue;
+            }
+            if position + 1 < pattern.parts.len() {
+                step.below.0.push((index, position + 1));
+            } else if step.found.is_none() && !untouchable(name) {
+                step.found = Some(what);
+            }
+        }
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_bytes() {
+        let table: [(&[u8], &[u8], bool); 16] = [
+            (b"a", b"a", true),
+            (b"a", b"ab", false),
+            (b"*", b"", true),
+            (b"*", b"\xff\n", true),
+            (b"*.lock", b".lock", true),
+            (b"*.lock", b"a.lock.sqlite", false),
+            (b"gateway.*.lock", b"gateway.acb44012.lock", true),
+            (b"gateway.*.lock", b"gateway.lock", false),
+            (b"gateway.*.lock", b"gateway..lock", true),
+            (b"*.jsonl.lock", b"s\xff\n.jsonl.lock", true),
+            (b"*a*b*", b"xxaxxbxx", true),
+            (b"*a*b*", b"xxbxxaxx", false),
+            (b"**", b"ab", true),
+            (b"a*a", b"a", false),
+            (b"a*a", b"aa", true),
+            (b"*ab*ab", b"ab", false),
+        ];
+        for (glob, name, answer) in table {
+            assert_eq!(fits(glob, name), answer, "{} {}", glob.escape_ascii(), name.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_star_agrees_with_the_obvious_matcher(glob in "[ab*]{0,6}", name in "[ab]{0,8}") {
+            fn obvious(glob: &[u8], name: &[u8]) -> bool {
+                match (glob.split_first(), name.split_first()) {
+                    (None, None) => true,
+                    (Some((b'*', rest)), _) => {
+                        obvious(rest, name) || name.split_first().is_some_and(|(_, tail)| obvious(glob, tail))
+                    }
+                    (Some((g, rest)), Some((n, tail))) => g == n && obvious(rest, tail),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(fits(glob.as_bytes(), name.as_bytes()), obvious(glob.as_bytes(), name.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_pattern_stays_below_its_root() {
+        for text in ["", "/a", "a/", "a//b", "./a", "a/../b", ".."] {
+            assert_eq!(Pattern::new(text), None, "{text}");
+        }
+        assert!(Pattern::new("agents/*/sessions/*.jsonl.lock").is_some());
+    }
+
+    fn rules() -> Rules<u8> {
+        let pattern = |text: &str, what| (Pattern::new(text).unwrap(), what);
+        Rules::new(vec![
+            pattern("agents/*/sessions/*.lock", 1),
+            pattern("agents/*/agent/auth.lock", 2),
+            pattern("agents/main/sessions/x.lock", 3),
+        ])
+    }
+
+    #[test]
+    fn a_walk_looks_only_where_something_can_be() {
+        let rules = rules();
+        let root = rules.start();
+        assert_eq!(rules.only_names(&root), Some(BTreeSet::from([&b"agents"[..]])));
+        assert!(rules.step(&root, b"other").below.is_dead_end());
+
+        let agents = rules.step(&root, b"agents").below;
+        assert_eq!(rules.only_names(&agents), None);
+
+        let other = rules.step(&agents, b"other").below;
+        assert_eq!(rules.only_names(&other), Some(BTreeSet::from([&b"agent"[..], b"sessions"])));
+        let agent = rules.step(&other, b"agent").below;
+        assert_eq!(rules.only_names(&agent), Some(BTreeSet::from([&b"auth.lock"[..]])));
+        assert_eq!(rules.step(&agent, b"auth.lock").found, Some(2));
+
+        let main = rules.step(&agents, b"main").below;
+        let sessions = rules.step(&main, b"sessions").below;
+        assert_eq!(rules.step(&sessions, b"x.lock"), Step { found: Some(1), below: Place::default() });
+        assert_eq!(rules.step(&sessions, b"x.lockx").found, None);
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_never_found() {
+        let rules = Rules::new(vec![(Pattern::new("*").unwrap(), ())]);
+        let root = rules.start();
+        for name in [&b"a.sqlite"[..], b"a.sqlite-wal", b"a-shm", b"a.lock.reclaim", b"x.lock.sqlite"] {
+            assert_eq!(rules.step(&root, name).found, None, "{}", name.escape_ascii());
+        }
+        assert_eq!(rules.step(&root, b"a.lock").found, Some(()));
+    }
+}

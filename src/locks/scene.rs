@@ -1,0 +1,27 @@
+//! The moment at which locks are looked at, as the supervisor knows it.
+//!
+//! Plain values, handed in; nothing here asks the system.
+
+use std::time::SystemTime;
+
+use crate::ids::{Pid, StartTime};
+
+/// What the sweeper knows of the world around it.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// Nothing that sexton watches over can take or give up a lock before the sweep is over: nothing was
+    /// started yet, or everything is dead or stopped.
+    pub quiet: bool,
+    /// The first sweep of this root: what is to be said of the root itself is said now, and not every time.
+    pub first: bool,
+    /// sexton itself.
+    pub sexton: Pid,
+    /// The process that sweeps.
+    pub sweeper: Pid,
+    /// Other processes that sexton runs for itself and that never take a lock of the gateway's.
+    pub helpers: &'a [Pid],
+    /// The dead whom sexton holds unreaped, with their start times.
+    pub corpses: &'a [(Pid, StartTime)],
+    /// The wall clock, for the ages that are shown.
+    pub now: SystemTime,
+}

@@ -1,0 +1,278 @@
+//! The one place that decides about a lock: evidence in, verdict out.
+//!
+//! It never asks the system anything, and it never says "orphaned" on the word of a pid alone: pids and start
+//! times speak of *this* pid namespace, while a lock on a shared volume may be another container's. Somebody
+//! who might own it from there is ruled out either by the kernel (nobody has the file open, and its kind keeps
+//! it open) or by sexton's own registration (no other sexton uses this root).
+
+use std::fmt;
+
+use super::format::{Content, Defect};
+use crate::ids::{Errno, Pid, StartTime};
+
+/// What the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// Refused: somebody on this kernel, in whatever container, has the file open.
+    Busy,
+    /// Granted: nobody on this kernel has it open.
+    Granted,
+    /// The question could not be put, for instance because the file is somebody else's.
+    NoInformation(Errno),
+}
+
+/// What became of the process that a lock names, as far as this pid namespace shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// The lock names none.
+    NotNamed,
+    /// There is no such process.
+    Absent,
+    /// It is a zombie, and no thread of it lives.
+    Zombie,
+    /// It is a zombie that sexton holds unreaped: its number cannot have been given away meanwhile.
+    InHand,
+    /// The number is sexton's own, its sweeper's or that of another process that sexton runs for itself.
+    /// None of them ever takes a lock of these kinds, so the owner had the number before.
+    Ours,
+    /// It lives, and this is when it was started.
+    Lives(StartTime),
+    /// It exists, but /proc does not show it.
+    Hidden,
+}
+
+/// Everything that is known about one lock at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// What stands in the file.
+    pub content: Content,
+    /// Whether somebody has it open.
+    pub lease: Lease,
+    /// Whether the filesystem belongs to this kernel alone, so that a granted lease is the whole truth.
+    pub local: bool,
+    /// Whether an owner of this kind of lock has it open as long as it holds it.
+    pub keeps_open: bool,
+    /// What became of the owner.
+    pub process: Process,
+    /// Whether no process that sexton watches over can take a lock while this one is being removed.
+    pub quiet: bool,
+    /// Whether no other sexton uses this root.
+    pub exclusive: bool,
+}
+
+/// Whether a lock is somebody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Somebody holds it. It stays.
+    Held(Holder),
+    /// Its owner is gone. It may be removed.
+    Orphaned(Orphan),
+    /// Nobody can tell. It stays.
+    Unclear(Doubt),
+}
+
+/// Why a lock counts as held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Some process has the file open.
+    HasItOpen,
+    /// The very process that the lock names lives: the pid and the start time are the same.
+    Lives(Pid),
+}
+
+/// Why a lock counts as orphaned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Orphan {
+    /// What became of the process it names.
+    pub owner: Fate,
+    /// What rules out an owner that this pid namespace does not show.
+    pub proof: Proof,
+}
+
+/// What became of a lock's owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The lock names none.
+    NotNamed,
+    /// No such process.
+    Absent(Pid),
+    /// A zombie.
+    Zombie(Pid),
+    /// A zombie that sexton holds unreaped.
+    InHand(Pid),
+    /// The number is one of sexton's own now.
+    Ours(Pid),
+    /// The number is another process's now.
+    Recycled {
+        /// The number.
+        pid: Pid,
+        /// The start time that the lock records.
+        recorded: StartTime,
+        /// The start time of the process that has the number now.
+        found: StartTime,
+    },
+    /// Some process has the number, and the lock does not say when its owner was started.
+    NumberInUse(Pid),
+    /// /proc does not show the process.
+    Hidden(Pid),
+}
+
+impl Fate {
+    /// Whether the owner is certainly not a living process of this pid namespace.
+    const fn is_dead(self) -> bool {
+        matches!(
+            self,
+            Fate::Absent(_) | Fate::Zombie(_) | Fate::InHand(_) | Fate::Ours(_) | Fate::Recycled { .. }
+        )
+    }
+}
+
+/// What rules out an owner that this pid namespace does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nobody on this kernel has the file open, and an owner would.
+    NotOpen,
+    /// No other sexton uses this root.
+    Exclusive,
+}
+
+/// Why nobody can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The bytes are no lock's.
+    Content(Defect),
+    /// The file could not be read.
+    Unreadable(Errno),
+    /// It is empty, and its owner may be about to write to it.
+    Empty,
+    /// Dead by this pid namespace, but the root is shared and a pid proves nothing for other containers.
+    SharedRoot(Fate),
+    /// A process with that number lives, and the lock does not say when its owner was started.
+    NumberInUse(Pid),
+    /// A process with that number exists, but /proc does not show it.
+    Hidden(Pid),
+    /// It would be orphaned, but the gateway lives and could take it at this very instant.
+    Busy(Orphan),
+}
+
+/// Decides.
+///
+/// In order: an open file or a living owner always means held; bytes that are no lock's always mean unclear;
+/// a file that nobody has open is nobody's, whatever process wears the recorded pid, if its kind is kept open
+/// and the filesystem is local; otherwise the owner has to be dead here *and* nobody elsewhere can own it.
+/// Whatever comes out as orphaned is so only at a quiet moment.
+#[must_use]
+pub fn judge(evidence: &Evidence) -> Verdict {
+    if evidence.lease == Lease::Busy {
+        return Verdict::Held(Holder::HasItOpen);
+    }
+    let owner = match &evidence.content {
+        Content::Owner(owner) => Some((owner.pid, owner.start)),
+        Content::Empty => None,
+        Content::Invalid(defect) => return Verdict::Unclear(Doubt::Content(*defect)),
+    };
+    if let (Some((pid, Some(recorded))), Process::Lives(found)) = (owner, evidence.process)
+        && recorded == found
+    {
+        return Verdict::Held(Holder::Lives(pid));
+    }
+    let fate = owner.map_or(Fate::NotNamed, |(pid, start)| fate(pid, start, evidence.process));
+    let not_open = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
+    let proof = match (not_open, evidence.exclusive) {
+        (true, _) => Some(Proof::NotOpen),
+        (false, true) if fate.is_dead() => Some(Proof::Exclusive),
+        (false, _) => None,
+    };
+    match (proof, fate) {
+        (Some(proof), owner) if evidence.quiet => Verdict::Orphaned(Orphan { owner, proof }),
+        (Some(proof), owner) => Verdict::Unclear(Doubt::Busy(Orphan { owner, proof })),
+        (None, Fate::NotNamed) => Verdict::Unclear(Doubt::Empty),
+        (None, Fate::NumberInUse(pid)) => Verdict::Unclear(Doubt::NumberInUse(pid)),
+        (None, Fate::Hidden(pid)) => Verdict::Unclear(Doubt::Hidden(pid)),
+        (None, fate) => Verdict::Unclear(Doubt::SharedRoot(fate)),
+    }
+}
+
+fn fate(pid: Pid, recorded: Option<StartTime>, process: Process) -> Fate {
+    match (process, recorded) {
+        (Process::Absent, _) => Fate::Absent(pid),
+        (Process::Zombie, _) => Fate::Zombie(pid),
+        (Process::InHand, _) => Fate::InHand(pid),
+        (Process::Ours, _) => Fate::Ours(pid),
+        (Process::Lives(found), Some(recorded)) => Fate::Recycled { pid, recorded, found },
+        (Process::Lives(_), None) => Fate::NumberInUse(pid),
+        // A lock that names a process whose fate nobody looked up says as little as a hidden one.
+        (Process::Hidden | Process::NotNamed, _) => Fate::Hidden(pid),
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::HasItOpen => f.write_str("a process on this machine has it open"),
+            Holder::Lives(pid) => write!(f, "its owner lives: pid {pid}, with the start time it records"),
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::NotNamed => f.write_str("it is empty and names no owner"),
+            Fate::Absent(pid) => write!(f, "there is no process {pid}"),
+            Fate::Zombie(pid) => write!(f, "process {pid} is dead and not yet reaped"),
+            Fate::InHand(pid) => write!(f, "process {pid} has just died"),
+            Fate::Ours(pid) => write!(f, "pid {pid} is sexton's own now"),
+            Fate::Recycled { pid, recorded, found } => write!(
+                f,
+                "pid {pid} is another process now (started at tick {}, the owner at tick {})",
+                found.0, recorded.0
+            ),
+            Fate::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
+            Fate::Hidden(pid) => write!(f, "process {pid} is hidden"),
+        }
+    }
+}
+
+impl fmt::Display for Orphan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.proof {
+            Proof::NotOpen => write!(f, "nobody has it open, and {}", self.owner),
+            Proof::Exclusive => write!(f, "{}, and no other sexton uses this root", self.owner),
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::Content(defect) => write!(f, "not a lock as its kind writes it: {defect}"),
+            Doubt::Unreadable(errno) => write!(f, "it cannot be read: {errno}"),
+            Doubt::Empty => {
+                f.write_str("it is empty, and nothing tells whether its owner is about to write it")
+            }
+            Doubt::SharedRoot(fate) => {
+                write!(f, "{fate}, but the owner may live in another container that shares this root")
+            }
+            Doubt::NumberInUse(pid) => {
+                write!(f, "a process {pid} lives, and the lock does not say when its owner was started")
+            }
+            Doubt::Hidden(pid) => write!(f, "a process {pid} exists, but /proc does not show it"),
+            Doubt::Busy(orphan) => write!(f, "{orphan}, but this is no quiet moment to remove it"),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Held(why) => write!(f, "held: {why}"),
+            Verdict::Orphaned(why) => write!(f, "orphaned: {why}"),
+            Verdict::Unclear(why) => write!(f, "unclear: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! Goes through a root and finds what the rules describe, directory by directory.
+//!
+//! It opens no file, follows no link, and looks at no name that cannot match.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::rule::{Place, Rules, Step};
+use crate::os::files::{self, FileKind};
+
+/// A name that fits a rule.
+pub struct Spot<'a> {
+    /// The directory it stands in.
+    pub directory: BorrowedFd<'a>,
+    /// The name.
+    pub name: &'a OsStr,
+    /// The whole path, to be shown.
+    pub path: PathBuf,
+}
+
+/// What a walk comes upon.
+pub enum Sight<'a, T> {
+    /// Something that fits this rule.
+    Match(Spot<'a>, T),
+    /// A directory that something might lie in, but that cannot be entered or listed.
+    Closed(PathBuf, io::Error),
+    /// A link where a directory is expected.
+    Link(PathBuf),
+}
+
+/// Walks through `root`, which is shown as `path`, and hands everything that is found to `see`.
+pub fn walk<T: Copy>(root: BorrowedFd<'_>, path: &Path, rules: &Rules<T>, see: &mut dyn FnMut(Sight<'_, T>)) {
+    Walk { rules, see }.directory(root, path, &rules.start());
+}
+
+struct Walk<'w, T> {
+    rules: &'w Rules<T>,
+    see: &'w mut dyn FnMut(Sight<'_, T>),
+}
+
+impl<T: Copy> Walk<'_, T> {
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &Path, place: &Place) {
+        let rules = self.rules;
+        if let Some(names) = rules.only_names(place) {
+            for name in names {
+                self.name(directory, path, OsStr::from_bytes(name), None, rules.step(place, name));
+            }
+            return;
+        }
+        let names = match files::list(directory) {
+            Ok(names) => names,
+            Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
+        };
+        for name in names {
+            match name {
+                Ok(name) => {
+                    let step = rules.step(place, name.name.as_bytes());
+                    self.name(directory, path, &name.name, name.kind, step);
+                }
+                // A listing that breaks off is not begun again: what was seen so far has been dealt with.
+                Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
+            }
+        }
+    }
+
+    fn name(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &Path,
+        name: &OsStr,
+        kind: Option<FileKind>,
+        step: Step<T>,
+    ) {
+        if let Some(what) = step.found {
+            (self.see)(Sight::Match(Spot { directory, name, path: path.join(name) }, what));
+        }
+        if step.below.is_dead_end() {
+            return;
+        }
+        match kind {
+            None | Some(FileKind::Directory) => {}
+            Some(FileKind::Symlink) => return (self.see)(Sight::Link(path.join(name))),
+            Some(_) => return,
+        }
+        match files::enter(directory, name) {
+            // The depth is that of the longest pattern.
+            Ok(inner) => self.directory(inner.as_fd(), &path.join(name), &step.below),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => match files::meta_in(directory, name) {
+                Ok(meta) if meta.kind == FileKind::Symlink => (self.see)(Sight::Link(path.join(name))),
+                Ok(meta) if meta.kind == FileKind::Directory => {
+                    (self.see)(Sight::Closed(path.join(name), error));
+                }
+                // Neither a directory any more, nor anything that could be one.
+                _ => {}
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::locks::rule::Pattern;
+
+    #[test]
+    fn finds_what_fits_and_says_what_it_could_not_enter() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for path in ["a/main/s", "a/main/other", "a/second/s", "elsewhere/s"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        for path in
+            ["a/main/s/1.lock", "a/main/s/1.jsonl", "a/second/s/2.lock", "a/second/x.lock", "top.lock"]
+        {
+            fs::write(root.join(path), "").unwrap();
+        }
+        fs::write(root.join(OsStr::from_bytes(b"a/main/s/\xff\n.lock")), "").unwrap();
+        symlink("../elsewhere", root.join("a/link")).unwrap();
+        fs::create_dir(root.join("a/third")).unwrap();
+        symlink("../../elsewhere/s", root.join("a/third/s")).unwrap();
+        fs::write(root.join("a/file"), "").unwrap();
+
+        let rules = Rules::new(vec![
+            (Pattern::new("a/*/s/*.lock").unwrap(), 'a'),
+            (Pattern::new("top.lock").unwrap(), 't'),
+            (Pattern::new("none/at/all").unwrap(), 'n'),
+        ]);
+        let (mut found, mut links) = (Vec::new(), Vec::new());
+        let handle = files::look(root).unwrap();
+        walk(handle.as_fd(), Path::new(""), &rules, &mut |sight| match sight {
+            Sight::Match(spot, what) => found.push((spot.path, what)),
+            Sight::Link(path) => links.push(path),
+            Sight::Closed(path, error) => panic!("{path:?}: {error}"),
+        });
+        found.sort();
+        let strange = PathBuf::from(OsStr::from_bytes(b"a/main/s/\xff\n.lock"));
+        let expected: [(PathBuf, char); 4] = [
+            ("a/main/s/1.lock".into(), 'a'),
+            (strange, 'a'),
+            ("a/second/s/2.lock".into(), 'a'),
+            ("top.lock".into(), 't'),
+        ];
+        assert_eq!(found, expected);
+        links.sort();
+        assert_eq!(links, [Path::new("a/link"), Path::new("a/third/s")]);
+    }
+}

@@ -1,0 +1,358 @@
+//! Files by descriptor: opened beneath a directory, looked at before they are opened, never through a link.
+//!
+//! Every call that takes a name takes one component of a path, so that no component can be swapped for
+//! something else between two looks.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::dir::{Dir, OwningIter, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statfs::fstatfs;
+use nix::sys::uio::pread;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// An ordinary file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character or block device.
+    Device,
+}
+
+/// What stat(2) says, as far as sexton cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// The device that holds it.
+    pub device: u64,
+    /// Its number on that device.
+    pub inode: u64,
+    /// What it is.
+    pub kind: FileKind,
+    /// How many names it has.
+    pub links: u64,
+    /// Its size in bytes; negative never, in spite of the kernel's type.
+    pub size: i64,
+    /// When its content last changed: seconds and nanoseconds since 1970, by the wall clock.
+    pub modified: (i64, i64),
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl Meta {
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the widths differ by platform")]
+    fn new(stat: &FileStat) -> Meta {
+        let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFDIR => FileKind::Directory,
+            SFlag::S_IFLNK => FileKind::Symlink,
+            SFlag::S_IFIFO => FileKind::Fifo,
+            SFlag::S_IFSOCK => FileKind::Socket,
+            SFlag::S_IFCHR | SFlag::S_IFBLK => FileKind::Device,
+            _ => FileKind::Regular,
+        };
+        Meta {
+            device: stat.st_dev.into(),
+            inode: stat.st_ino.into(),
+            kind,
+            links: stat.st_nlink as u64,
+            size: stat.st_size.into(),
+            modified: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        }
+    }
+
+    /// Whether both are looks at the same file, whatever it holds.
+    #[must_use]
+    pub fn same_file(&self, other: &Meta) -> bool {
+        (self.device, self.inode, self.kind) == (other.device, other.inode, other.kind)
+    }
+}
+
+/// Opens whatever lies at `path` without opening it (`O_PATH`, open(2)): no permission on it is needed and no
+/// driver is woken. A link in the last component is not followed, links before it are.
+///
+/// # Errors
+/// What open(2) says.
+pub fn look(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// The same for one name in a directory. Fails with `CrossesDevices` where something is mounted on the name.
+///
+/// # Errors
+/// What openat2(2) says.
+pub fn look_in(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    open_beneath(directory, name, OFlag::O_PATH, Mode::empty(), ResolveFlag::RESOLVE_NO_XDEV)
+}
+
+/// Opens a directory to look for names in it, which takes the right to search but none to list. Mounts are
+/// entered, links are not.
+///
+/// # Errors
+/// What openat2(2) says; `NotADirectory` for anything else, a link included.
+pub fn enter(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    open_beneath(directory, name, flags, Mode::empty(), ResolveFlag::empty())
+}
+
+/// Opens a file for reading. A named pipe that took its place meanwhile does not block.
+///
+/// # Errors
+/// What openat2(2) says.
+pub fn open_to_read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    open_beneath(directory, name, flags, Mode::empty(), ResolveFlag::RESOLVE_NO_XDEV)
+}
+
+/// Opens a file for reading and makes an empty one, readable by everybody, where there is none.
+///
+/// # Errors
+/// What openat2(2) says.
+pub fn open_or_create(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IROTH;
+    open_beneath(directory, name, flags, mode, ResolveFlag::RESOLVE_NO_XDEV)
+}
+
+fn open_beneath(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    flags: OFlag,
+    mode: Mode,
+    resolve: ResolveFlag,
+) -> io::Result<OwnedFd> {
+    if matches!(name.as_bytes(), b"" | b".." | b".") || name.as_bytes().contains(&b'/') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let resolve = resolve | ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    match openat2(directory, name, OpenHow::new().flags(flags).mode(mode).resolve(resolve)) {
+        // Seccomp filters older than the call answer EPERM. For one component that is not followed,
+        // openat(2) differs only in entering mounts.
+        Err(Errno::ENOSYS | Errno::EPERM) => Ok(openat(directory, name, flags, mode)?),
+        result => Ok(result?),
+    }
+}
+
+/// What an open file is.
+///
+/// # Errors
+/// What fstat(2) says.
+pub fn meta(file: BorrowedFd<'_>) -> io::Result<Meta> {
+    Ok(Meta::new(&fstat(file)?))
+}
+
+/// What a name in a directory is, without following a link.
+///
+/// # Errors
+/// What fstatat(2) says.
+pub fn meta_in(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Meta> {
+    Ok(Meta::new(&fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
+}
+
+/// Where a link that was opened with [`look`] points.
+///
+/// # Errors
+/// What readlinkat(2) says.
+pub fn target(link: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    Ok(PathBuf::from(readlinkat(link, "")?))
+}
+
+/// The filesystem's type: the magic number of statfs(2).
+///
+/// # Errors
+/// What fstatfs(2) says.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers have 32 bits")]
+pub fn filesystem(file: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(fstatfs(file)?.filesystem_type().0 as u32)
+}
+
+/// Reads a file from its start, at most `limit` bytes.
+///
+/// # Errors
+/// What pread(2) says.
+pub fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while bytes.len() < limit {
+        let offset = i64::try_from(bytes.len()).map_err(io::Error::other)?;
+        let read = match pread(file, &mut buffer, offset) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let room = limit - bytes.len();
+        bytes.extend(buffer.iter().take(read.min(room)));
+    }
+    Ok(bytes)
+}
+
+/// Removes a name that is not a directory's.
+///
+/// # Errors
+/// What unlinkat(2) says.
+pub fn unlink(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    Ok(unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?)
+}
+
+/// The names in a directory, in no order, without `.` and `..`.
+pub struct Names(OwningIter);
+
+/// One name.
+pub struct Name {
+    /// The name: any bytes but `/`.
+    pub name: OsString,
+    /// What it is, where the listing says so, as on most filesystems.
+    pub kind: Option<FileKind>,
+}
+
+/// Lists a directory.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn list(directory: BorrowedFd<'_>) -> io::Result<Names> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(Names(Dir::openat(directory, ".", flags, Mode::empty())?.into_iter()))
+}
+
+impl Iterator for Names {
+    type Item = io::Result<Name>;
+
+    fn next(&mut self) -> Option<io::Result<Name>> {
+        loop {
+            let entry = match self.0.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                let kind = entry.file_type().map(|kind| match kind {
+                    Type::Directory => FileKind::Directory,
+                    Type::Symlink => FileKind::Symlink,
+                    Type::Fifo => FileKind::Fifo,
+                    Type::Socket => FileKind::Socket,
+                    Type::CharacterDevice | Type::BlockDevice => FileKind::Device,
+                    Type::File => FileKind::Regular,
+                });
+                return Some(Ok(Name { name: OsString::from_vec(name.to_vec()), kind }));
+            }
+        }
+    }
+}
+
+/// How to take a whole-file lock (flock(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flock {
+    /// Alone, or not at all.
+    TryExclusive,
+    /// With others, or not at all. Lowering an exclusive lock never fails.
+    TryShared,
+    /// With others; waits for an exclusive holder as long as it takes.
+    Shared,
+}
+
+/// Takes or changes the lock that the open file holds; it is shared with every copy of the descriptor.
+/// *A change that fails loses the lock that was held before* (flock(2)). `false`: others have it.
+///
+/// # Errors
+/// What flock(2) says.
+pub fn flock(file: BorrowedFd<'_>, how: Flock) -> io::Result<bool> {
+    let operation = match how {
+        Flock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Flock::TryShared => libc::LOCK_SH | libc::LOCK_NB,
+        Flock::Shared => libc::LOCK_SH,
+    };
+    loop {
+        // SAFETY: the descriptor is open as long as it is borrowed, and the operation is a number.
+        let done = unsafe { libc::flock(file.as_raw_fd(), operation) };
+        if done == 0 {
+            return Ok(true);
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            error => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_component_and_never_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        fs::write(directory.path().join("d/f"), "text").unwrap();
+        symlink("d", directory.path().join("link")).unwrap();
+        symlink("d/f", directory.path().join("flink")).unwrap();
+        let root = look(directory.path()).unwrap();
+        for name in ["..", ".", "", "d/f", "/etc"] {
+            let error = enter(root.as_fd(), name.as_ref()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}");
+        }
+        assert!(enter(root.as_fd(), "link".as_ref()).is_err());
+        assert!(open_to_read(root.as_fd(), "flink".as_ref()).is_err());
+        let link = look_in(root.as_fd(), "flink".as_ref()).unwrap();
+        assert_eq!(meta(link.as_fd()).unwrap().kind, FileKind::Symlink);
+        assert_eq!(target(link.as_fd()).unwrap(), Path::new("d/f"));
+
+        let inner = enter(root.as_fd(), "d".as_ref()).unwrap();
+        let file = open_to_read(inner.as_fd(), "f".as_ref()).unwrap();
+        let (one, other) = (meta(file.as_fd()).unwrap(), meta_in(inner.as_fd(), "f".as_ref()).unwrap());
+        assert_eq!(one, other);
+        assert_eq!((one.kind, one.size, one.links), (FileKind::Regular, 4, 1));
+        let names: Vec<OsString> = list(inner.as_fd()).unwrap().map(|name| name.unwrap().name).collect();
+        assert_eq!(names, ["f"]);
+        unlink(inner.as_fd(), "f".as_ref()).unwrap();
+        assert_eq!(unlink(inner.as_fd(), "f".as_ref()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn reading_is_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        for (size, limit) in [(0, 10), (10, 10), (11, 10), (4096, 9000), (9001, 9000), (5, 0)] {
+            fs::write(&path, vec![b'x'; size]).unwrap();
+            let file = File::open(&path).unwrap();
+            assert_eq!(read_up_to(file.as_fd(), limit).unwrap().len(), size.min(limit), "{size} {limit}");
+        }
+    }
+
+    #[test]
+    fn one_lock_belongs_to_one_open_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = look(directory.path()).unwrap();
+        let open = || open_or_create(root.as_fd(), "lock".as_ref()).unwrap();
+        let (one, other) = (open(), open());
+        assert!(flock(one.as_fd(), Flock::TryExclusive).unwrap());
+        assert!(flock(one.try_clone().unwrap().as_fd(), Flock::TryExclusive).unwrap());
+        assert!(!flock(other.as_fd(), Flock::TryShared).unwrap());
+        assert!(flock(one.as_fd(), Flock::TryShared).unwrap());
+        assert!(flock(other.as_fd(), Flock::Shared).unwrap());
+        assert!(!flock(one.as_fd(), Flock::TryExclusive).unwrap());
+    }
+}

@@ -1,0 +1,104 @@
+//! Asking the kernel whether anybody has a file open (fcntl(2), "Leases").
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::poll::{PollTimeout, poll};
+use nix::unistd::{Uid, setfsuid};
+
+use crate::ids::Errno;
+
+/// What the kernel answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Somebody else on this kernel has the file open, in whatever container.
+    Busy,
+    /// Nobody else has it open.
+    Granted,
+    /// It would not say: not our file (EACCES), a filesystem without leases, leases switched off (EINVAL).
+    Refused(Errno),
+}
+
+/// Takes a write lease on `file` and gives it back at once (`F_SETLEASE`, `F_WRLCK`).
+///
+/// `file` has to be the only descriptor that this process has of it, and SIGIO has to be blocked or ignored:
+/// it comes if somebody opens the file in the instant between. `owner` is the file's: the kernel gives leases
+/// to the owner only, and root without `CAP_LEASE` (any root in a container) asks in its name.
+#[must_use]
+pub fn probe(file: BorrowedFd<'_>, owner: u32) -> Answer {
+    let answer = ask(file);
+    if answer != Answer::Refused(Errno(libc::EACCES)) {
+        return answer;
+    }
+    // Both calls only ever say who we were; whether it worked shows in the answer (setfsuid(2)).
+    let before = setfsuid(Uid::from_raw(owner));
+    let answer = ask(file);
+    setfsuid(before);
+    answer
+}
+
+fn ask(file: BorrowedFd<'_>) -> Answer {
+    match set_lease(file, libc::F_WRLCK) {
+        Ok(()) => {
+            // The lease would end with the descriptor anyway; nothing can be done about a failure.
+            let _ = set_lease(file, libc::F_UNLCK);
+            Answer::Granted
+        }
+        Err(error) => match error.raw_os_error().unwrap_or(0) {
+            libc::EAGAIN => Answer::Busy,
+            other => Answer::Refused(Errno(other)),
+        },
+    }
+}
+
+fn set_lease(file: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as it is borrowed, and this command takes a number.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets `time` pass, or less if a signal comes; at most a second. For somebody who waits a few milliseconds
+/// for another process to be done with a file, which no descriptor announces.
+pub fn pause(time: Duration) {
+    let milliseconds = u16::try_from(time.as_millis()).unwrap_or(u16::MAX).min(1000);
+    // An interrupted wait is a shorter one.
+    let _ = poll(&mut [], PollTimeout::from(milliseconds));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    use nix::sys::signal::{SigHandler, Signal, signal};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_busy_exactly_while_somebody_else_has_it_open() {
+        // SAFETY: ignoring a signal runs no handler.
+        unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(b"x").unwrap();
+        let reader = File::open(&path).unwrap();
+        let owner = nix::unistd::geteuid().as_raw();
+        assert_eq!(probe(reader.as_fd(), owner), Answer::Busy);
+        drop(writer);
+        assert_eq!(probe(reader.as_fd(), owner), Answer::Granted);
+        // It was given back, so that it can be had again.
+        let other = File::open(&path).unwrap();
+        assert_eq!(probe(reader.as_fd(), owner), Answer::Busy);
+        drop(other);
+        assert_eq!(probe(reader.as_fd(), owner), Answer::Granted);
+    }
+
+    #[test]
+    fn a_pipe_gives_no_information() {
+        let (reader, _writer) = io::pipe().unwrap();
+        assert!(matches!(probe(reader.as_fd(), 0), Answer::Refused(_)));
+    }
+}
