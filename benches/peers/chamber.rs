@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getgid, getuid};
+use nix::unistd::{Pid, getuid};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -85,7 +86,7 @@ impl Chambers {
     /// Gets ready, and takes a user namespace if it needs one to make pid namespaces.
     pub fn prepare() -> Result<Chambers> {
         if !getuid().is_root() {
-            become_root_of_a_namespace().map_err(|error| format!("no user namespace to be had: {error}"))?;
+            return start_anew_as_root();
         }
         Ok(Chambers {
             program: std::env::current_exe()?,
@@ -133,14 +134,13 @@ impl Chambers {
     }
 }
 
-/// Makes this process root in a user namespace, in which it may make the other namespaces.
-fn become_root_of_a_namespace() -> Result<()> {
-    let (uid, gid) = (getuid(), getgid());
-    unshare(CloneFlags::CLONE_NEWUSER)?;
-    std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
-    Ok(())
+/// Starts this program anew as root of a user namespace, in which it may make the other namespaces. It needs a pid
+/// namespace of that one too: it could not come back to one that belongs to the machine.
+fn start_anew_as_root() -> Result<Chambers> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    let error = unshare.arg(std::env::current_exe()?).args(std::env::args_os().skip(1)).exec();
+    Err(format!("no user namespace to be had: unshare: {error}").into())
 }
 
 /// One running init and its command. It ends, with all that it holds, when this is dropped.
