@@ -27,6 +27,7 @@ if [[ ${1-} == --as-gateway ]]; then
     # A helper that loses its parent and ends: without somebody who reaps, it stays a zombie for ever.
     (sleep 0.1 & echo $! >"$play/orphan.pid")
     # A daemon that left the session and the process group, where no signal to either reaches it.
+    # shellcheck disable=SC2016 # The daemon's own shell is to expand this.
     (setsid bash -c '
         trap "echo TERM >$0/daemon.got; exit" TERM
         echo $$ >"$0/daemon.pid"
