@@ -134,7 +134,7 @@ fn orphans_come_to_a_subreaper_even_after_setsid_and_two_forks() {
         children::reap(leader).unwrap();
         let us = process::own_pid();
         let orphan = until("the orphan", || {
-            let left = tree::below(us).unwrap();
+            let left = tree::below_us().unwrap();
             left.into_iter().find(|stat| stat.name == b"sleep" && stat.parent == us.raw())
         });
         assert_ne!(orphan.session, procfs::stat(us).unwrap().unwrap().session);
@@ -216,9 +216,8 @@ fn a_child_dies_with_us() {
             0
         });
         let parent = parent.unwrap();
-        let us = process::own_pid();
         let sleeper =
-            until("the sleeper", || tree::below(us).unwrap().into_iter().find(|stat| stat.name == b"sleep"));
+            until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
         let status = until("the sleeper's end", || {
             children::peek(Some(parent)).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)

@@ -28,6 +28,7 @@ mod sweep;
 pub mod verdict;
 mod walk;
 
+pub use entrance::changes_user;
 pub use roots::Root;
 pub use scene::Scene;
 pub use shown::Shown;

@@ -1,10 +1,11 @@
 //! Our children: peeking at the dead, reaping them, listing those that are left.
 
-use std::fs;
 use std::io;
 
-use crate::ids::{ExitStatus, Pid, Signal};
-use crate::os::procfs;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+use crate::ids::{Errno, ExitStatus, Pid, Signal};
+use crate::os::{process, procfs};
 
 /// A child that has died and is still a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,21 @@ pub fn reap(pid: Pid) -> io::Result<()> {
     wait(libc::P_PID, pid.raw(), libc::WEXITED).map(drop)
 }
 
+/// Waits until this child has ended, and reaps it. Only for helpers: the main loop never waits.
+///
+/// # Errors
+/// What waitid(2) says.
+pub fn wait_for(pid: Pid) -> Result<(), Errno> {
+    let pid = nix::unistd::Pid::from_raw(pid.raw());
+    loop {
+        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED) {
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(Errno(error as i32)),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
 /// The signal that has stopped this child since the last call, if one has.
 ///
 /// # Errors
@@ -51,16 +67,17 @@ pub fn stopped_by(pid: Pid) -> io::Result<Option<Signal>> {
     Ok(info.filter(|info| info.si_code == libc::CLD_STOPPED).and_then(|info| Signal::new(status_of(&info))))
 }
 
-/// Our direct children, dead ones included (proc_pid_task_children(5)). `None` if /proc does not tell.
+/// Our direct children, dead ones included. `None` if /proc does not tell.
 #[must_use]
 pub fn list() -> Option<Vec<Pid>> {
-    let me = std::process::id();
-    if let Ok(text) = fs::read_to_string(format!("/proc/self/task/{me}/children")) {
-        return Some(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect());
+    let me = process::own_pid();
+    // We have one thread, so that all our children are its.
+    if let Ok(children) = procfs::children_of_thread(me, me) {
+        return Some(children);
     }
     // Kernels without CONFIG_PROC_CHILDREN.
-    let me = i32::try_from(me).ok()?;
-    Some(procfs::all().ok()?.iter().filter(|stat| stat.parent == me).map(|stat| stat.pid).collect())
+    let ours = |stat: &procfs::Stat| stat.parent == me.raw();
+    Some(procfs::all().ok()?.iter().filter(|stat| ours(stat)).map(|stat| stat.pid).collect())
 }
 
 /// Whether there is any child at all, dead or alive.
