@@ -5,12 +5,13 @@
 //! who sent it, and leaves no moment between unblocking and a handler's installation.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::ids::{Pid, Signal};
+use crate::ids::{Moment, Pid, Signal};
+use crate::os::poll;
 
 /// A signal that was sent to this process (`struct signalfd_siginfo`, signalfd(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,18 +39,24 @@ impl Inlet {
     /// What signalfd(2) and sigaction(2) say.
     pub fn open() -> io::Result<Inlet> {
         set_default(Signal::CHLD)?;
-        Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// Takes the signals that are pending, appending them to `signals`. `true` if there may be more.
+    /// Waits until a signal has come or `deadline` has passed, for ever if there is none, and appends what has
+    /// come to `signals`. `true` if there may be more.
+    ///
+    /// Without a deadline this is one system call, which is what an idle init spends on each death.
     ///
     /// # Errors
-    /// What read(2) says.
-    pub fn take(&self, signals: &mut Vec<Info>) -> io::Result<bool> {
+    /// What ppoll(2) and read(2) say. An interruption is no error.
+    pub fn wait(&self, deadline: Option<Moment>, signals: &mut Vec<Info>) -> io::Result<bool> {
+        if deadline.is_some() && !poll::until(self.0.as_fd(), deadline)? {
+            return Ok(false);
+        }
         let mut records = [0; RECORD * RECORDS];
         let length = match nix::unistd::read(&self.0, &mut records) {
             Ok(length) => length,
-            Err(nix::Error::EAGAIN | nix::Error::EINTR) => 0,
+            Err(nix::Error::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
         let records = records.get(..length).unwrap_or_default();
@@ -74,12 +81,6 @@ impl Info {
             sender: number(12)?,
             value: number(44)?,
         })
-    }
-}
-
-impl AsFd for Inlet {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

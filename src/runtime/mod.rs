@@ -1,14 +1,13 @@
 //! The only loop: wait, tell the supervisor what happened, carry out what it asks for.
 //!
 //! It decides nothing. After the first process is started nothing in here ends the program but
-//! [`Action::Exit`]: an error becomes a log line or an event.
+//! [`Action::Exit`](crate::supervisor::Action::Exit): an error becomes a log line or an event.
 
 mod carry_out;
 mod reach;
 mod sweeper;
 
 use std::convert::Infallible;
-use std::os::fd::AsFd;
 
 use tracing::{debug, error, info, warn};
 
@@ -18,7 +17,7 @@ use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
-use crate::os::{clock, poll, process, signals};
+use crate::os::{clock, process, signals};
 use crate::report::words;
 use crate::supervisor::{
     Action, Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
@@ -48,8 +47,9 @@ struct Runtime<'a> {
     main: Option<Started>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
-    /// The last turn left some of the dead to the next one.
+    /// The last turn left some of the dead, or some of the signals, to the next one.
     more_dead: bool,
+    more_signals: bool,
     /// Buffers that live from turn to turn.
     signals: Vec<Info>,
     actions: Vec<Action>,
@@ -85,6 +85,7 @@ impl<'a> Runtime<'a> {
             main: None,
             held: None,
             more_dead: false,
+            more_signals: false,
             signals: Vec::new(),
             actions: Vec::new(),
         })
@@ -109,36 +110,30 @@ impl<'a> Runtime<'a> {
         // Children from before our time, of a shell that executed us, may have died unheard.
         self.bury()?;
         loop {
-            let deadline = if self.more_dead { Some(clock::now()) } else { self.supervisor.next_deadline() };
-            if let Err(error) = poll::until(self.inlet.as_fd(), deadline) {
-                // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
-                warn!(name: "poll-failed", %error, "could not wait");
-            }
             self.turn()?;
         }
     }
 
-    /// Everything that has happened since the last turn.
+    /// Waits for something to happen, and takes all of it in.
     fn turn(&mut self) -> Result<(), Outcome> {
+        let left_over = self.more_dead || self.more_signals;
+        let deadline = if left_over { Some(clock::now()) } else { self.supervisor.next_deadline() };
+        let mut signals = std::mem::take(&mut self.signals);
+        self.more_signals = self.inlet.wait(deadline, &mut signals).unwrap_or_else(|error| {
+            // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
+            warn!(name: "wait-failed", %error, "could not wait for signals");
+            self.more_dead = true;
+            false
+        });
         let mut child_changed = self.more_dead;
-        loop {
-            let more = self.inlet.take(&mut self.signals).unwrap_or_else(|error| {
-                warn!(name: "signal-unread", %error, "could not read a signal");
-                false
-            });
-            let mut signals = std::mem::take(&mut self.signals);
-            for signal in signals.drain(..) {
-                if signal.signal == Signal::CHLD {
-                    child_changed = true;
-                } else {
-                    self.tell(Event::Signal(received(signal)))?;
-                }
-            }
-            self.signals = signals;
-            if !more {
-                break;
+        for signal in signals.drain(..) {
+            if signal.signal == Signal::CHLD {
+                child_changed = true;
+            } else {
+                self.tell(Event::Signal(received(signal)))?;
             }
         }
+        self.signals = signals;
         if child_changed {
             self.bury()?;
         }
