@@ -14,6 +14,7 @@
 //! reclaims, so that the two can never take a live lock from each other, and each violation is a third one's.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test helper: a failure must be loud"

@@ -7,6 +7,7 @@
 //! nobody ends them, the others leave by themselves a minute after they were started.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
     reason = "a test helper: a failure must be loud"

@@ -7,6 +7,7 @@
 //! one line an event, in the order in which they happened: `NAME ready`, `NAME got SIGNAL`, `NAME leaves`; NAME is
 //! `main` or `escapee-K`. An escapee that obeys leaves at its first TERM or INT. The stopped ones stop themselves
 //! (SIGSTOP) after `ready`.
+#![allow(clippy::zombie_processes, reason = "leaving children to whoever comes after it is the point")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test helper: a failure must be loud")]
 
 use std::env;

@@ -1,9 +1,14 @@
 //! Exit codes: the main process's own, or one of the few documented ones of sexton itself.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
     clippy::disallowed_methods,
-    reason = "a test: a failure must be loud"
+    reason = "tests are not PID 1: they look at the clock and start processes"
 )]
 
 mod common;

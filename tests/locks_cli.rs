@@ -1,9 +1,14 @@
 //! Locks, from outside: what lies in a state directory before a run and after it.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
     clippy::disallowed_methods,
-    reason = "a test: a failure must be loud"
+    reason = "tests are not PID 1: they look at the clock and start processes"
 )]
 
 mod common;
@@ -462,7 +467,7 @@ fn without_any_privilege_its_own_locks_are_swept_and_escapees_end() {
         }
         let Some(plan) = state.plan(mode) else { return };
         let script = "(setsid sleep 1000 &); id -u; exit 3";
-        let mut victim = plan.as_user(12_345).options(["--stragglers", NEVER]).run(["sh", "-c", script]);
+        let mut victim = plan.by_user(12_345).options(["--stragglers", NEVER]).run(["sh", "-c", script]);
         victim.ends_with(3);
         assert_eq!(victim.stdout(), "12345\n");
         assert_eq!(state.locks(), Vec::<String>::new(), "{mode:?}: {}", victim.stderr());

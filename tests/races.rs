@@ -3,9 +3,14 @@
 //! `SEXTON_RACE_ROUNDS` is the number of rounds (1000), `SEXTON_RACE_SEED` the seed of the first one.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
     clippy::disallowed_methods,
-    reason = "a test: a failure must be loud"
+    reason = "tests are not PID 1: they look at the clock and start processes"
 )]
 
 mod common;

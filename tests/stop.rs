@@ -1,9 +1,14 @@
 //! The stop: TERM to the main process, then TERM to everything that is left, then KILL; never longer than it takes.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
     clippy::disallowed_methods,
-    reason = "a test: a failure must be loud"
+    reason = "tests are not PID 1: they look at the clock and start processes"
 )]
 
 mod common;

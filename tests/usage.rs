@@ -1,9 +1,14 @@
 //! The command line: what it says of itself, what it refuses, and tini's own flags.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
     clippy::disallowed_methods,
-    reason = "a test: a failure must be loud"
+    reason = "tests are not PID 1: they look at the clock and start processes"
 )]
 
 mod common;
@@ -292,7 +297,7 @@ fn a_bad_lock_root_is_one_line_that_names_it_and_never_the_end_of_the_launch() {
             fs::set_permissions(place(name), fs::Permissions::from_mode(0o000)).unwrap();
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
             if common::root() {
-                plan = plan.as_user(user);
+                plan = plan.by_user(user);
             }
         }
         let mut victim = plan.run(["sh", "-c", "echo started; exit 6"]);

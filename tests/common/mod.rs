@@ -4,7 +4,13 @@
 //! A test needs Linux, /proc, util-linux' `unshare` and either root or user namespaces. What a machine cannot do is
 //! skipped with a line that says so; with `SEXTON_TESTS_REQUIRED=1` a skip is a failure.
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure of the harness must be loud")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure of the harness must be loud"
+)]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests are not PID 1: they look at the clock and start processes"

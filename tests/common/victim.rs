@@ -101,7 +101,7 @@ impl Plan {
     }
 
     /// Runs everything from here on as another user without any privilege. Only root can do this.
-    pub fn as_user(mut self, user: u32) -> Plan {
+    pub fn by_user(mut self, user: u32) -> Plan {
         // The build directory may be closed to that user.
         let copy = self.path("sexton");
         fs::copy(&self.init[0], &copy).unwrap();
