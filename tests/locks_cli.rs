@@ -303,6 +303,7 @@ fn what_an_escapee_held_is_gone_when_sexton_has_exited() {
 }
 
 #[test]
+#[ignore = "waits for the sweep beside a living gateway"]
 fn what_a_dead_orphan_held_is_removed_while_the_gateway_lives() {
     for mode in Mode::PID1_AND_NOT {
         let state = State::new();
