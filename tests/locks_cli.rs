@@ -160,6 +160,23 @@ fn a_lock_with_the_pid_of_sexton_or_of_its_helper_is_nobodys() {
 }
 
 #[test]
+fn a_number_that_somebody_else_wears_now_saves_no_lock_that_its_owner_would_keep_open() {
+    let state = State::new();
+    let Some(plan) = state.plan(Mode::Pid1) else { return };
+    // A process that is no gateway and was there before sexton, as of a `docker exec`.
+    let script = format!("'{}' >/dev/null & exec \"$@\"", helper("ignores_term"));
+    let plan = plan.through(["sh", "-c", &script, "sh"]).options(["--stragglers", "0s"]);
+    state.plant_all(2);
+    let mut victim = plan.run(["sh", "-c", "cat /proc/2/comm; test -e \"$0\"", &state.name(USAGE_COST)]);
+    victim.ends_with(0);
+    assert_eq!(victim.stdout(), "ignores_term\n", "pid 2 is somebody else");
+    let removed = events(&victim.stderr(), "lock-removed");
+    // The usage-cost lock is the one that nobody keeps open: it has to wait until that process is gone, too.
+    assert_eq!(removed.len(), 6, "{}", victim.stderr());
+    assert_eq!(removed.last().unwrap().field("kind"), "usage-cost", "{}", victim.stderr());
+}
+
+#[test]
 fn a_removed_lock_is_one_line_for_people_too() {
     let state = State::new();
     state.plant_all(4_000_000);
