@@ -243,11 +243,11 @@ fn roots_come_from_the_option_the_variable_or_openclaws_own_places() {
 #[test]
 fn the_gateways_lock_in_the_temporary_directory_is_found() {
     let state = State::new();
-    let uid = nix::unistd::geteuid();
-    let dir = state.path(&format!("openclaw-{uid}"));
+    // In the new namespace we are root, whoever we are outside.
+    let dir = state.path("openclaw-0");
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-    state.plant(&format!("openclaw-{uid}/{GATEWAY}"), "{\"pid\":4000000,\"createdAt\":\"2026-11-22T06:58:42.764Z\",\"configPath\":\"/x\",\"startTime\":107252}");
+    state.plant(&format!("openclaw-0/{GATEWAY}"), "{\"pid\":4000000,\"createdAt\":\"2026-11-22T06:58:42.764Z\",\"configPath\":\"/x\",\"startTime\":107252}");
     let Some(plan) = plan(Mode::Pid1) else { return };
     plan.variable("TMPDIR", &state.name("")).run(["true"]).ends_with(0);
     assert_eq!(state.locks(), Vec::<String>::new());
