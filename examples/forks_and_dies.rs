@@ -1,8 +1,8 @@
 //! `forks_and_dies COUNT`: a crowd of orphans that dies at one moment.
 //!
-//! It promises: when `ready` is on standard output, COUNT processes live whose parent is gone, so that they belong
-//! to init or to the nearest subreaper. At USR1 all of them exit at once (they wait for the end of one pipe) and
-//! `dead` is printed; at TERM the main process exits with 5.
+//! It promises: when `ready` is on standard output, COUNT processes live whose parent is gone, so that they
+//! belong to init or to the nearest subreaper. At USR1 all of them exit at once (they wait for the end of
+//! one pipe) and `dead` is printed; at TERM the main process exits with 5.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test helper: a failure must be loud")]
 #![allow(unsafe_code, reason = "fork(2): ten thousand programs would take a minute to start")]
 

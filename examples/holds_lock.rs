@@ -1,17 +1,21 @@
-//! `holds_lock MODE ...`: takes locks the way OpenClaw does: creates the file exclusively, writes its pid in a
-//! second step, keeps the descriptor open, and to release it closes the descriptor and then removes the file.
+//! `holds_lock MODE ...`: takes locks the way OpenClaw does: creates the file exclusively, writes its pid
+//! in a second step, keeps the descriptor open, and to release it closes the descriptor and then removes
+//! the file.
 //!
 //! * `hold FILE [FIELDS]`: takes FILE, prints `ready`, and keeps it until TERM or INT; then releases it.
-//!   FIELDS: `session` (the default: pid, createdAt, maxHoldMs, starttime), `sidecar` (pid, createdAt) or `empty`.
+//!   FIELDS: `session` (the default: pid, createdAt, maxHoldMs, starttime), `sidecar` (pid, createdAt) or
+//!   `empty`.
 //! * `dies FILE`: takes FILE and is killed, as a tool is by the kernel when memory runs out.
-//! * `gateway DIR VIOLATIONS SEED`: starts a rival, prints `ready`, and takes and releases locks in DIR for ever.
-//! * `rival DIR VIOLATIONS SEED`: the same, and it reclaims the locks of dead owners: it reads the file, finds that
-//!   the pid is gone, a zombie, or of another start time, removes the file and creates its own. After TERM it goes
-//!   on for a few milliseconds and then leaves without releasing anything.
+//! * `gateway DIR VIOLATIONS SEED`: starts a rival, prints `ready`, and takes and releases locks in DIR for
+//!   ever.
+//! * `rival DIR VIOLATIONS SEED`: the same, and it reclaims the locks of dead owners: it reads the file,
+//!   finds that the pid is gone, a zombie, or of another start time, removes the file and creates its own.
+//!   After TERM it goes on for a few milliseconds and then leaves without releasing anything.
 //!
-//! It promises, for the last two: whoever holds a lock looks again and again whether the file is still there, is
-//! the same file and bears its own token; a line in VIOLATIONS for each time that this is not so. Only the rival
-//! reclaims, so that the two can never take a live lock from each other, and each violation is a third one's.
+//! It promises, for the last two: whoever holds a lock looks again and again whether the file is still
+//! there, is the same file and bears its own token; a line in VIOLATIONS for each time that this is not so.
+//! Only the rival reclaims, so that the two can never take a live lock from each other, and each violation
+//! is a third one's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

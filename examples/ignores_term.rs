@@ -8,7 +8,8 @@ use nix::sys::signal::SigSet;
 use nix::unistd::pause;
 
 fn main() {
-    // A blocked signal stays pending for ever; an ignored one would be inherited by a program started from here.
+    // A blocked signal stays pending for ever; an ignored one would be inherited by a program started from
+    // here.
     SigSet::all().thread_block().unwrap();
     println!("ready");
     loop {

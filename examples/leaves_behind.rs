@@ -1,12 +1,12 @@
-//! `leaves_behind journal=FILE [shape=setsid|group] [count=N] [escapee=obeys|ignores] [main=exits|obeys|ignores]
-//! [code=C] [stopped=main|escapees]`: a main process that does not clean up.
+//! `leaves_behind journal=FILE [shape=setsid|group] [count=N] [escapee=obeys|ignores]
+//! [main=exits|obeys|ignores] [code=C] [stopped=main|escapees]`: a main process that does not clean up.
 //!
-//! It promises: N escapees (3) exist before `ready` is on standard output. `shape=setsid`: in a session of their
-//! own, not its leader, their parent gone (the classic daemon); `shape=group`: children in main's own group.
-//! Then main exits with C (7) at once, or does so when TERM or INT comes, or never. Every process notes in FILE,
-//! one line an event, in the order in which they happened: `NAME ready`, `NAME got SIGNAL`, `NAME leaves`; NAME is
-//! `main` or `escapee-K`. An escapee that obeys leaves at its first TERM or INT. The stopped ones stop themselves
-//! (SIGSTOP) after `ready`.
+//! It promises: N escapees (3) exist before `ready` is on standard output. `shape=setsid`: in a session of
+//! their own, not its leader, their parent gone (the classic daemon); `shape=group`: children in main's own
+//! group. Then main exits with C (7) at once, or does so when TERM or INT comes, or never. Every process
+//! notes in FILE, one line an event, in the order in which they happened: `NAME ready`, `NAME got SIGNAL`,
+//! `NAME leaves`; NAME is `main` or `escapee-K`. An escapee that obeys leaves at its first TERM or INT. The
+//! stopped ones stop themselves (SIGSTOP) after `ready`.
 #![allow(clippy::zombie_processes, reason = "leaving children to whoever comes after it is the point")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test helper: a failure must be loud")]
 

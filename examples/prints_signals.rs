@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     let last: Option<u32> = arguments.next().map(|number| number.parse().unwrap());
     let code: u8 = arguments.next().map_or(0, |code| code.parse().unwrap());
 
-    // Standard output is buffered by lines only for terminals, so that each line is written in one piece here.
+    // Standard output is buffered by lines only for terminals, so that each line is written in one piece
+    // here.
     let say = |line: String| {
         std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush()).unwrap()
     };

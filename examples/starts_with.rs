@@ -1,7 +1,9 @@
-//! `starts_with [block=N]... [ignore=N]... [close=FD]... [open=FD:PATH]... [cgroup=DIR]... -- COMMAND [ARG...]`
+//! `starts_with [block=N]... [ignore=N]... [close=FD]... [open=FD:PATH]... [cgroup=DIR]... -- COMMAND
+//! [ARG...]`
 //!
-//! It promises: COMMAND replaces this process (same pid, same parent) and starts with exactly these changes:
-//! signal N blocked, signal N ignored, descriptor FD closed, descriptor FD open on PATH, itself in the cgroup DIR.
+//! It promises: COMMAND replaces this process (same pid, same parent) and starts with exactly these
+//! changes: signal N blocked, signal N ignored, descriptor FD closed, descriptor FD open on PATH, itself in
+//! the cgroup DIR.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper: a failure must be loud")]
 #![allow(unsafe_code, reason = "signal(2) and dup2(2) on numbers that the caller chose")]
 

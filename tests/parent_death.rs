@@ -31,7 +31,8 @@ fn when_sexton_is_killed_the_main_process_goes_with_it() {
     }
 }
 
-/// Starts sexton as the child of a shell that does nothing, kills the shell, and gives back the pid of sexton.
+/// Starts sexton as the child of a shell that does nothing, kills the shell, and gives back the pid of
+/// sexton.
 fn orphaned(plan: Plan) -> (Victim, i32) {
     let plan = plan.through(["sh", "-c", "\"$@\" & wait", "sh"]).options(["--grace", NEVER]);
     let mut victim = plan.run([&helper("prints_signals"), "15", "9"]);

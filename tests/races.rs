@@ -1,4 +1,5 @@
-//! Races: a gateway that takes and releases locks all the time, a rival that reclaims them, and death at any moment.
+//! Races: a gateway that takes and releases locks all the time, a rival that reclaims them, and death at
+//! any moment.
 //!
 //! `SEXTON_RACE_ROUNDS` is the number of rounds (1000), `SEXTON_RACE_SEED` the seed of the first one.
 #![allow(
@@ -46,7 +47,8 @@ fn locks(dir: &Path) -> Vec<String> {
     names.filter(|name| name.ends_with(".lock") && name != ".sexton.lock").collect()
 }
 
-/// One round: a gateway, its rival, and SIGKILL for the gateway. Says whether the gateway had taken a lock by then.
+/// One round: a gateway, its rival, and SIGKILL for the gateway. Says whether the gateway had taken a lock
+/// by then.
 fn round(mode: Mode, root: &Path, seed: u64) -> Option<bool> {
     let sessions = root.join("sessions");
     // Left by somebody who died before our time.
@@ -126,8 +128,8 @@ fn a_gateway_that_reclaims_loses_no_lock_to_the_sweeps_of_its_dead_tools() {
         let [dir, file] = [&sessions, &violations].map(|path| path.to_str().unwrap().to_owned());
         let Some(plan) = plan(mode) else { return };
         let plan = plan.options(["--lock-root", root.path().to_str().unwrap(), "--log-format", "json"]);
-        // Orphans that take a lock each, of a name that no other tool ever takes, and die with it: then the gateway
-        // and sexton both find it, and only they remove it.
+        // Orphans that take a lock each, of a name that no other tool ever takes, and die with it: then the
+        // gateway and sexton both find it, and only they remove it.
         let tools =
             "n=0; while :; do n=$((n + 1)); (\"$0\" dies \"$1/tool-$n.jsonl.lock\" &); sleep 0.02; done";
         let script = format!("({tools} &); exec \"$0\" rival \"$1\" \"$2\" 1");

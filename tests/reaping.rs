@@ -1,4 +1,5 @@
-//! Reaping: no zombie stays, however many there are and whoever started sexton; and nobody to reap, nothing to do.
+//! Reaping: no zombie stays, however many there are and whoever started sexton; and nobody to reap, nothing
+//! to do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! Signals: every one that can be caught reaches the command; what the command is born with is what sexton was
-//! born with.
+//! Signals: every one that can be caught reaches the command; what the command is born with is what sexton
+//! was born with.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -223,8 +223,8 @@ fn spin(time: Duration) {
     }
 }
 
-/// Sends TERM at a moment that `round` chooses, some microseconds after `go`. It is not lost: the command gets it,
-/// and either prints it or, if it came before the command had blocked it, is ended by it.
+/// Sends TERM at a moment that `round` chooses, some microseconds after `go`. It is not lost: the command
+/// gets it, and either prints it or, if it came before the command had blocked it, is ended by it.
 #[track_caller]
 fn arrives(plan: Plan, round: u32, go: impl Fn(i32) -> bool) {
     let mut victim = plan.options(PATIENT).run([&helper("prints_signals"), "15", "9"]);

@@ -58,7 +58,8 @@ impl Cgroup {
         group
     }
 
-    /// A new cgroup with at most `limit` processes in it; `None`, after a line that says so, if we may not make one.
+    /// A new cgroup with at most `limit` processes in it; `None`, after a line that says so, if we may not
+    /// make one.
     pub fn with_pids_limit(limit: u32) -> Option<Cgroup> {
         let v1 = mounts("cgroup", "pids").into_iter().next();
         let parent = v1.or_else(|| Some(v2_mount()?.join(own("0::"))));

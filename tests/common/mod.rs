@@ -1,8 +1,8 @@
 //! The harness of the whole-binary tests: starts a command under sexton, looks at it from outside, and leaves
 //! nothing running, whatever becomes of the test.
 //!
-//! A test needs Linux, /proc, util-linux' `unshare` and either root or user namespaces. What a machine cannot do is
-//! skipped with a line that says so; with `SEXTON_TESTS_REQUIRED=1` a skip is a failure.
+//! A test needs Linux, /proc, util-linux' `unshare` and either root or user namespaces. What a machine
+//! cannot do is skipped with a line that says so; with `SEXTON_TESTS_REQUIRED=1` a skip is a failure.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,8 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen: far longer than it takes, so that a busy machine does not matter.
+/// How long a test waits for what must happen: far longer than it takes, so that a busy machine does not
+/// matter.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A window for `--grace` and `--stragglers` that no test waits for.

@@ -93,7 +93,8 @@ pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
     if unsafe { libc::sigqueue(pid, signal, value) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Kills the process `pid` if `still_it` says so of it: through a pidfd, so that a successor in the pid is safe.
+/// Kills the process `pid` if `still_it` says so of it: through a pidfd, so that a successor in the pid is
+/// safe.
 pub fn kill_if(pid: i32, still_it: impl FnOnce() -> bool) {
     // SAFETY: the call touches no memory of ours.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
