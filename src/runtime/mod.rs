@@ -1,7 +1,7 @@
 //! The only loop: wait, tell the supervisor what happened, carry out what it asks for.
 //!
 //! It decides nothing. After the first process is started nothing in here ends the program but
-//! [`Action::Exit`](crate::supervisor::Action::Exit): an error becomes a log line or an event.
+//! [`Action::Exit`]: an error becomes a log line or an event.
 
 mod carry_out;
 mod reach;
