@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use crate::config::Locks;
 use crate::ids::{Errno, Pid, StartTime};
-use crate::locks::{Action, Report, Request, Root, Scene, sweep};
+use crate::locks::{Action, Family, Report, Request, Root, Scene, sweep};
 use crate::os::{clock, messages, process, procfs, signals, spawn};
 use crate::supervisor::Occasion;
 
@@ -108,12 +108,21 @@ impl Place<'_> {
                 first,
                 sexton,
                 sweeper: process::own_pid(),
+                group: Some(process::own_group()),
                 helpers,
                 corpses: corpse.as_slice(),
                 now: clock::wall(),
             };
             let registration = self.registration.as_ref().map(AsFd::as_fd);
-            let request = Request { root: self.root, scene, registration, action: Action::Remove };
+            let request = Request {
+                root: self.root,
+                family: &Family::openclaw(),
+                scene,
+                registration,
+                action: Action::Remove,
+                report_after: None,
+                reported: &[],
+            };
             let Report { registration, .. } = sweep(&request);
             u8::from(messages::send(theirs.as_fd(), DONE, registration.as_ref().map(AsFd::as_fd)).is_err())
         })?;
