@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use sexton::ids::{ExitStatus, Pid, Signal, Stage};
-use sexton::os::children::{self, Dead};
+use sexton::os::children::{self, Change, Dead};
 use sexton::os::spawn::{self, Started};
 use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
 
@@ -36,7 +36,10 @@ fn alone(test: impl FnOnce() + std::panic::UnwindSafe) {
 
 /// Waits until this child has died, and leaves it a zombie.
 fn wait_for(child: Pid) -> Dead {
-    until("a death", || children::peek(None).unwrap().into_iter().find(|dead| dead.pid == child))
+    until("a death", || match children::peek().unwrap() {
+        Some(Change::Died(dead)) if dead.pid == child => Some(dead),
+        _ => None,
+    })
 }
 
 fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -67,7 +70,7 @@ fn a_zombie_that_was_peeked_at_keeps_its_pid_until_it_is_reaped() {
         signals::send(child, Signal::TERM).expect("a zombie still takes signals");
         children::reap(child).unwrap();
         assert!(signals::send(child, Signal::TERM).is_err());
-        assert_eq!(children::peek(None).unwrap(), []);
+        assert_eq!(children::peek().unwrap(), None);
         assert!(!children::exist());
     });
 }
@@ -77,9 +80,9 @@ fn a_held_zombie_does_not_hide_the_others() {
     alone(|| {
         let held = start(&["true"]).pid;
         wait_for(held);
-        assert_eq!(children::peek(Some(held)).unwrap(), []);
+        assert_eq!(children::dead_but(held).unwrap(), []);
         let other = start(&["sh", "-c", "kill -9 $$"]).pid;
-        let dead = until("the other's death", || children::peek(Some(held)).unwrap().pop());
+        let dead = until("the other's death", || children::dead_but(held).unwrap().pop());
         assert_eq!(dead, Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } });
         assert_eq!(children::list().map(|list| list.len()), Some(2));
         children::reap(other).unwrap();
@@ -134,7 +137,7 @@ fn orphans_come_to_a_subreaper_even_after_setsid_and_two_forks() {
         children::reap(leader).unwrap();
         let us = process::own_pid();
         let orphan = until("the orphan", || {
-            let left = tree::below(us).unwrap();
+            let left = tree::below_us().unwrap();
             left.into_iter().find(|stat| stat.name == b"sleep" && stat.parent == us.raw())
         });
         assert_ne!(orphan.session, procfs::stat(us).unwrap().unwrap().session);
@@ -158,15 +161,20 @@ fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
     alone(|| {
         let inlet = signals::Inlet::open().unwrap();
         let us = process::own_pid();
-        assert_eq!(inlet.next().unwrap(), None);
-        for value in [1, -1, i32::MAX, i32::MIN] {
+        let mut pending = Vec::new();
+        assert!(!inlet.wait(Some(clock::now()), &mut pending).unwrap());
+        assert_eq!(pending, []);
+        let values = [1, -1, i32::MAX, i32::MIN, 0, 5, 6, 7, 8, 9];
+        for value in values {
             signals::queue(us, Signal::RTMIN, value).unwrap();
         }
         signals::send(us, Signal::HUP).unwrap();
-        let first = inlet.next().unwrap().unwrap();
+        while inlet.wait(Some(clock::now()), &mut pending).unwrap() {}
+        let mut pending = pending.into_iter();
+        let first = pending.next().unwrap();
         assert_eq!((first.signal, first.code, first.sender), (Signal::HUP, libc::SI_USER, us.raw()));
-        for value in [1, -1, i32::MAX, i32::MIN] {
-            let info = inlet.next().unwrap().unwrap();
+        for value in values {
+            let info = pending.next().unwrap();
             assert_eq!((info.signal, info.code, info.value), (Signal::RTMIN, libc::SI_QUEUE, value));
         }
     });
@@ -196,10 +204,11 @@ fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
 fn a_stop_is_told_once_and_with_its_signal() {
     alone(|| {
         let child = start(&["sleep", "1000"]).pid;
-        assert_eq!(children::stopped_by(child).unwrap(), None);
+        assert_eq!(children::peek().unwrap(), None);
         signals::send(child, Signal::TSTP).unwrap();
-        assert_eq!(until("the stop", || children::stopped_by(child).unwrap()), Signal::TSTP);
-        assert_eq!(children::stopped_by(child).unwrap(), None);
+        let stopped = Change::Stopped { pid: child, signal: Signal::TSTP };
+        assert_eq!(until("the stop", || children::peek().unwrap()), stopped);
+        assert_eq!(children::peek().unwrap(), None);
         signals::send(child, Signal::KILL).unwrap();
         wait_for(child);
     });
@@ -216,12 +225,11 @@ fn a_child_dies_with_us() {
             0
         });
         let parent = parent.unwrap();
-        let us = process::own_pid();
         let sleeper =
-            until("the sleeper", || tree::below(us).unwrap().into_iter().find(|stat| stat.name == b"sleep"));
+            until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
         let status = until("the sleeper's end", || {
-            children::peek(Some(parent)).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)
+            children::dead_but(parent).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)
         });
         assert_eq!(status.status, ExitStatus::Signaled { signal: 9, core: false });
     });

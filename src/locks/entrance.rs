@@ -29,20 +29,18 @@ pub struct Entered {
     pub path: PathBuf,
 }
 
+/// Whether a sweep of `root` will end as another user than the one that began it, and so takes a process of
+/// its own.
+#[must_use]
+pub fn changes_user(root: &Root) -> bool {
+    let us = privileges::effective_uid();
+    let owner = || Some(look(&locate(root)?.0).ok()?.1.uid);
+    us == 0 && owner().is_some_and(|owner| owner != us)
+}
+
 /// Opens `root` and makes this process its owner's. `None`, with a line that says why, if that cannot be.
 pub fn enter(root: &Root, scene: &Scene<'_>) -> Option<Entered> {
-    let (path, owner) = match root {
-        Root::Given(path) => (path.clone(), None),
-        Root::Discovered(places) => (first(places)?.0, None),
-        Root::Temporary { base, uid } => (temporary(base, *uid), Some(*uid)),
-        Root::TemporaryOfOwner { base, states, uid } => {
-            let owner = first(states)?.1.uid;
-            if owner == *uid {
-                return None;
-            }
-            (temporary(base, owner), Some(owner))
-        }
-    };
+    let (path, owner) = locate(root)?;
     let shown = Shown(&path);
     let (directory, meta) = match look(&path) {
         Ok(found) => found,
@@ -89,6 +87,19 @@ pub fn enter(root: &Root, scene: &Scene<'_>) -> Option<Entered> {
         return None;
     }
     Some(Entered { directory, path })
+}
+
+/// Where `root` lies, and whose it has to be.
+fn locate(root: &Root) -> Option<(PathBuf, Option<u32>)> {
+    match root {
+        Root::Given(path) => Some((path.clone(), None)),
+        Root::Discovered(places) => Some((first(places)?.0, None)),
+        Root::Temporary { base, uid } => Some((temporary(base, *uid), Some(*uid))),
+        Root::TemporaryOfOwner { base, states, uid } => {
+            let owner = first(states)?.1.uid;
+            (owner != *uid).then(|| (temporary(base, owner), Some(owner)))
+        }
+    }
 }
 
 fn look(path: &Path) -> io::Result<(OwnedFd, Meta)> {

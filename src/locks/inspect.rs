@@ -12,7 +12,7 @@ use super::format::Content;
 use super::kind::Kind;
 use super::scene::Scene;
 use super::specimen::{self, Specimen};
-use super::verdict::{Doubt, Evidence, Lease, Process, Verdict, judge};
+use super::verdict::{Evidence, Lease, Process, Verdict, judge};
 use super::walk::Spot;
 use crate::ids::Errno;
 use crate::os::files::FileKind;

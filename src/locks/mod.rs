@@ -31,6 +31,7 @@ mod sweep;
 pub mod verdict;
 mod walk;
 
+pub use entrance::changes_user;
 pub use kind::Family;
 pub use roots::Root;
 pub use scene::Scene;

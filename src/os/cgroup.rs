@@ -10,6 +10,7 @@ use crate::ids::Pid;
 /// A cgroup below ours that holds the main process and everything that descends from it.
 pub struct Cgroup {
     path: PathBuf,
+    directory: File,
     procs: File,
 }
 
@@ -38,14 +39,23 @@ impl Cgroup {
 
     fn open(path: PathBuf) -> io::Result<Cgroup> {
         fs::metadata(path.join("cgroup.kill"))?;
+        let directory = File::open(&path)?;
         let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
-        Ok(Cgroup { path, procs })
+        Ok(Cgroup { path, directory, procs })
     }
 
-    /// What a child writes "0" to in order to join.
-    #[must_use]
-    pub fn procs(&self) -> BorrowedFd<'_> {
-        self.procs.as_fd()
+    /// What a child is born into by clone3(2).
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Moves the calling process into it. Async-signal-safe.
+    ///
+    /// # Errors
+    /// What write(2) says.
+    pub(super) fn join(&self) -> io::Result<()> {
+        nix::unistd::write(&self.procs, b"0")?;
+        Ok(())
     }
 
     /// Kills every process in it, at once and without a chance to fork (`cgroup.kill`, Linux 5.14).
@@ -63,6 +73,13 @@ impl Cgroup {
     pub fn members(&self) -> io::Result<Vec<Pid>> {
         let text = fs::read_to_string(self.path.join("cgroup.procs"))?;
         Ok(text.lines().filter_map(|line| Pid::new(line.parse().ok()?)).collect())
+    }
+
+    /// Whether a process in it is alive (`cgroup.events`). Zombies do not count.
+    #[must_use]
+    pub fn is_populated(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
+        events.lines().any(|line| line == "populated 1")
     }
 
     /// Removes it. It must be empty.

@@ -1,10 +1,11 @@
 //! Our children: peeking at the dead, reaping them, listing those that are left.
 
-use std::fs;
 use std::io;
 
-use crate::ids::{ExitStatus, Pid, Signal};
-use crate::os::procfs;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+use crate::ids::{Errno, ExitStatus, Pid, Signal};
+use crate::os::{process, procfs};
 
 /// A child that has died and is still a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,23 +16,52 @@ pub struct Dead {
     pub status: ExitStatus,
 }
 
-/// Finds dead children and leaves them zombies (waitid(2), `WNOWAIT`); none if there are none.
-///
-/// Without a `held` one, the kernel names one at a time, which is what reaping streams of them costs least.
-/// `held` is a zombie that is to stay one and must not be found again. The kernel would name it first each
-/// time, so that the others are then asked for one by one, all in one go: with many children left, one
-/// reading of their list for each death would cost their number squared.
+/// What has become of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It has died, and stays a zombie.
+    Died(Dead),
+    /// A signal has stopped it.
+    Stopped {
+        /// The child.
+        pid: Pid,
+        /// The signal.
+        signal: Signal,
+    },
+}
+
+/// Finds a child that has died, and leaves it a zombie (waitid(2), `WNOWAIT`), or one that was stopped since
+/// it was last told. `None` if there is neither.
 ///
 /// # Errors
 /// What waitid(2) says. Having no children is not an error.
-pub fn peek(held: Option<Pid>) -> io::Result<Vec<Dead>> {
-    let dead = wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT)?;
-    match (dead, held) {
-        (Some(dead), Some(held)) if dead.pid == held => {}
-        (dead, _) => return Ok(dead.into_iter().collect()),
+pub fn peek() -> io::Result<Option<Change>> {
+    let Some(info) = some_child(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT)? else {
+        return Ok(None);
+    };
+    if info.si_code != libc::CLD_STOPPED {
+        return Ok(dead(&info).map(Change::Died));
     }
-    let others = list().unwrap_or_default().into_iter().filter(|pid| Some(*pid) != held);
-    others.filter_map(|pid| wait(libc::P_PID, pid.raw(), libc::WEXITED | libc::WNOWAIT).transpose()).collect()
+    let (pid, signal) = (pid_of(&info), Signal::new(status_of(&info)));
+    let (Some(pid), Some(signal)) = (pid, signal) else {
+        return Ok(None);
+    };
+    // A stop is told until somebody takes it.
+    some_child(libc::P_PID, pid.raw(), libc::WSTOPPED)?;
+    Ok(Some(Change::Stopped { pid, signal }))
+}
+
+/// Finds every dead child but `held`, a zombie that is to stay one, and leaves them zombies.
+///
+/// The kernel would name the held one first each time it is asked for anybody, so that the others are asked
+/// for one by one. All in one go: one reading of their list for each death would cost their number squared.
+///
+/// # Errors
+/// What waitid(2) says.
+pub fn dead_but(held: Pid) -> io::Result<Vec<Dead>> {
+    let others = list().unwrap_or_default().into_iter().filter(|pid| *pid != held);
+    let ask = |pid: Pid| some_child(libc::P_PID, pid.raw(), libc::WEXITED | libc::WNOWAIT).transpose();
+    others.filter_map(ask).map(|info| Ok(dead(&info?))).filter_map(Result::transpose).collect()
 }
 
 /// Reaps this zombie.
@@ -39,28 +69,35 @@ pub fn peek(held: Option<Pid>) -> io::Result<Vec<Dead>> {
 /// # Errors
 /// What waitid(2) says.
 pub fn reap(pid: Pid) -> io::Result<()> {
-    wait(libc::P_PID, pid.raw(), libc::WEXITED).map(drop)
+    some_child(libc::P_PID, pid.raw(), libc::WEXITED).map(drop)
 }
 
-/// The signal that has stopped this child since the last call, if one has.
+/// Waits until this child has ended, and reaps it. Only for helpers: the main loop never waits.
 ///
 /// # Errors
 /// What waitid(2) says.
-pub fn stopped_by(pid: Pid) -> io::Result<Option<Signal>> {
-    let info = wait_raw(libc::P_PID, pid.raw(), libc::WSTOPPED)?;
-    Ok(info.filter(|info| info.si_code == libc::CLD_STOPPED).and_then(|info| Signal::new(status_of(&info))))
+pub fn wait_for(pid: Pid) -> Result<(), Errno> {
+    let pid = nix::unistd::Pid::from_raw(pid.raw());
+    loop {
+        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED) {
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(Errno(error as i32)),
+            Ok(_) => return Ok(()),
+        }
+    }
 }
 
-/// Our direct children, dead ones included (proc_pid_task_children(5)). `None` if /proc does not tell.
+/// Our direct children, dead ones included. `None` if /proc does not tell.
 #[must_use]
 pub fn list() -> Option<Vec<Pid>> {
-    let me = std::process::id();
-    if let Ok(text) = fs::read_to_string(format!("/proc/self/task/{me}/children")) {
-        return Some(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect());
+    let me = process::own_pid();
+    // We have one thread, so that all our children are its.
+    if let Ok(children) = procfs::children_of_thread(me, me) {
+        return Some(children);
     }
     // Kernels without CONFIG_PROC_CHILDREN.
-    let me = i32::try_from(me).ok()?;
-    Some(procfs::all().ok()?.iter().filter(|stat| stat.parent == me).map(|stat| stat.pid).collect())
+    let ours = |stat: &procfs::Stat| stat.parent == me.raw();
+    Some(procfs::all().ok()?.iter().filter(|stat| ours(stat)).map(|stat| stat.pid).collect())
 }
 
 /// Whether there is any child at all, dead or alive.
@@ -70,23 +107,26 @@ pub fn exist() -> bool {
     !matches!(info, Err(error) if error.raw_os_error() == Some(libc::ECHILD))
 }
 
-fn wait(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Dead>> {
+/// waitid(2), for which having no children is no error.
+fn some_child(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<libc::siginfo_t>> {
     match wait_raw(kind, id, options) {
-        Ok(info) => Ok(info.as_ref().and_then(dead)),
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
-        Err(error) => Err(error),
+        result => result,
     }
 }
 
 fn dead(info: &libc::siginfo_t) -> Option<Dead> {
-    // SAFETY: waitid(2) fills in the fields of a SIGCHLD.
-    let pid = unsafe { info.si_pid() };
     let status = status_of(info);
     let status = match info.si_code {
         libc::CLD_EXITED => ExitStatus::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
         code => ExitStatus::Signaled { signal: status, core: code == libc::CLD_DUMPED },
     };
-    Some(Dead { pid: Pid::new(pid)?, status })
+    Some(Dead { pid: pid_of(info)?, status })
+}
+
+fn pid_of(info: &libc::siginfo_t) -> Option<Pid> {
+    // SAFETY: waitid(2) fills in the fields of a SIGCHLD.
+    Pid::new(unsafe { info.si_pid() })
 }
 
 fn status_of(info: &libc::siginfo_t) -> i32 {
@@ -105,7 +145,5 @@ fn wait_raw(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<li
         return Err(io::Error::last_os_error());
     }
     // With WNOHANG success also means "none", and then the pid stays zero (waitid(2), notes).
-    // SAFETY: the field is zero, or was filled in by the kernel.
-    let pid = unsafe { info.si_pid() };
-    Ok((pid != 0).then_some(info))
+    Ok(pid_of(&info).map(|_| info))
 }

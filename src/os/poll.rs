@@ -9,15 +9,16 @@ use nix::sys::time::TimeSpec;
 use crate::ids::Moment;
 use crate::os::clock;
 
-/// Waits until `descriptor` can be read or `deadline` has come; for ever if there is none.
+/// Waits until `descriptor` can be read, which is `true`, or `deadline` has come; for ever if there is none.
 ///
 /// # Errors
 /// What ppoll(2) says; an interruption is not an error.
-pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<Moment>) -> io::Result<()> {
+pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<Moment>) -> io::Result<bool> {
     let timeout = deadline.map(|moment| TimeSpec::from_duration(moment.since(clock::now())));
     let mut descriptors = [PollFd::new(descriptor, PollFlags::POLLIN)];
     match ppoll(&mut descriptors, timeout, None) {
-        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::Error::EINTR) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -79,22 +79,35 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
+/// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel
+/// with `CONFIG_PROC_CHILDREN`). A process that forks or dies while this is read can be missed.
+///
+/// # Errors
+/// What open(2) and read(2) say.
+pub fn children_of_thread(pid: Pid, thread: Pid) -> io::Result<Vec<Pid>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
+    Ok(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect())
+}
+
+/// The threads of a process; none if it has ended.
+#[must_use]
+pub fn threads(pid: Pid) -> Vec<Pid> {
+    fs::read_dir(format!("/proc/{pid}/task")).map(numbers).unwrap_or_default()
+}
+
+/// The entries that are numbers, as pids.
+fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
+    let number = |entry: io::Result<fs::DirEntry>| Pid::new(entry.ok()?.file_name().to_str()?.parse().ok()?);
+    directory.filter_map(number).collect()
+}
+
 /// Every process that /proc shows, in no order; those that end meanwhile are left out.
 ///
 /// # Errors
 /// /proc itself cannot be listed.
 pub fn all() -> io::Result<Vec<Stat>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let pid = name.to_str().and_then(|text| text.parse().ok()).and_then(Pid::new);
-        if let Some(pid) = pid
-            && let Ok(Some(stat)) = stat(pid)
-        {
-            found.push(stat);
-        }
-    }
-    Ok(found)
+    let processes = numbers(fs::read_dir("/proc")?);
+    Ok(processes.into_iter().filter_map(|pid| stat(pid).ok().flatten()).collect())
 }
 
 #[cfg(test)]

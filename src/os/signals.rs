@@ -5,12 +5,13 @@
 //! who sent it, and leaves no moment between unblocking and a handler's installation.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::ids::{Pid, Signal};
+use crate::ids::{Moment, Pid, Signal};
+use crate::os::poll;
 
 /// A signal that was sent to this process (`struct signalfd_siginfo`, signalfd(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,29 +39,48 @@ impl Inlet {
     /// What signalfd(2) and sigaction(2) say.
     pub fn open() -> io::Result<Inlet> {
         set_default(Signal::CHLD)?;
-        Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// The next signal, or `None` if there is none.
+    /// Waits until a signal has come or `deadline` has passed, for ever if there is none, and appends what has
+    /// come to `signals`. `true` if there may be more.
+    ///
+    /// Without a deadline this is one system call, which is what an idle init spends on each death.
     ///
     /// # Errors
-    /// What read(2) says.
-    pub fn next(&self) -> io::Result<Option<Info>> {
-        let Some(info) = self.0.read_signal()? else {
-            return Ok(None);
+    /// What ppoll(2) and read(2) say. An interruption is no error.
+    pub fn wait(&self, deadline: Option<Moment>, signals: &mut Vec<Info>) -> io::Result<bool> {
+        if deadline.is_some() && !poll::until(self.0.as_fd(), deadline)? {
+            return Ok(false);
+        }
+        let mut records = [0; RECORD * RECORDS];
+        let length = match nix::unistd::read(&self.0, &mut records) {
+            Ok(length) => length,
+            Err(nix::Error::EINTR) => 0,
+            Err(error) => return Err(error.into()),
         };
-        Ok(i32::try_from(info.ssi_signo).ok().and_then(Signal::new).map(|signal| Info {
-            signal,
-            code: info.ssi_code,
-            sender: i32::try_from(info.ssi_pid).unwrap_or(0),
-            value: info.ssi_int,
-        }))
+        let records = records.get(..length).unwrap_or_default();
+        signals.extend(records.chunks_exact(RECORD).filter_map(Info::read));
+        Ok(length == RECORD * RECORDS)
     }
 }
 
-impl AsFd for Inlet {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+/// The size of a `struct signalfd_siginfo`, which is fixed for ever (signalfd(2)).
+const RECORD: usize = 128;
+/// How many of them one read takes.
+const RECORDS: usize = 8;
+
+impl Info {
+    /// Takes one record of signalfd(2) apart: `ssi_signo` stands at byte 0, `ssi_code` at 8, `ssi_pid` at 12,
+    /// `ssi_int` at 44.
+    fn read(record: &[u8]) -> Option<Info> {
+        let number = |at: usize| Some(i32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
+        Some(Info {
+            signal: Signal::new(number(0)?)?,
+            code: number(8)?,
+            sender: number(12)?,
+            value: number(44)?,
+        })
     }
 }
 

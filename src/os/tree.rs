@@ -4,17 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::ids::Pid;
+use crate::os::process;
 use crate::os::procfs::{self, Stat};
 
-/// Every process below `root`, zombies included, as /proc shows them at this moment.
+/// Every process below us, zombies included, as /proc shows them at this moment.
 ///
-/// A process whose parent died is found under the nearest subreaper (prctl(2)), so that with one at `root`
-/// nobody can leave the tree; a process that forks while /proc is read can be missed by one reading.
+/// A process whose parent died is found under the nearest subreaper (prctl(2)), so that with us as one nobody
+/// can leave the tree; a process that forks while /proc is read can be missed by one reading.
+///
+/// Walking from child to child costs as much as our tree is large, and not as the machine is busy. Where the
+/// kernel does not list children, all of /proc is read.
 ///
 /// # Errors
-/// /proc cannot be listed.
-pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
-    Ok(descendants(root, procfs::all()?))
+/// /proc cannot be read.
+pub fn below_us() -> io::Result<Vec<Stat>> {
+    let us = process::own_pid();
+    let Ok(children) = procfs::children_of_thread(us, us) else {
+        return Ok(descendants(us, procfs::all()?));
+    };
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut open = children;
+    while let Some(pid) = open.pop() {
+        // Two readings of a changing tree can name one process twice.
+        if !seen.insert(pid) {
+            continue;
+        }
+        found.extend(procfs::stat(pid)?);
+        for thread in procfs::threads(pid) {
+            open.extend(procfs::children_of_thread(pid, thread).unwrap_or_default());
+        }
+    }
+    Ok(found)
 }
 
 fn descendants(root: Pid, all: Vec<Stat>) -> Vec<Stat> {

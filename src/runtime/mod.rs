@@ -7,21 +7,21 @@ mod carry_out;
 mod reach;
 mod sweeper;
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::os::fd::AsFd;
 
 use tracing::{debug, error, info, warn};
 
 use crate::config::Plan;
 use crate::ids::{Pid, Signal, SignalSet, exit_code};
-use crate::os::children::{self, Dead};
+use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
-use crate::os::{clock, poll, process, signals};
+use crate::os::{clock, process, signals};
 use crate::report::words;
-use crate::supervisor::{Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground};
+use crate::supervisor::{
+    Action, Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
+};
 use reach::Reach;
 use sweeper::Sweeper;
 
@@ -47,8 +47,12 @@ struct Runtime<'a> {
     main: Option<Started>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
-    /// The last turn left some of the dead to the next one.
+    /// The last turn left some of the dead, or some of the signals, to the next one.
     more_dead: bool,
+    more_signals: bool,
+    /// Buffers that live from turn to turn.
+    signals: Vec<Info>,
+    actions: Vec<Action>,
 }
 
 /// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
@@ -81,6 +85,9 @@ impl<'a> Runtime<'a> {
             main: None,
             held: None,
             more_dead: false,
+            more_signals: false,
+            signals: Vec::new(),
+            actions: Vec::new(),
         })
     }
 
@@ -103,25 +110,30 @@ impl<'a> Runtime<'a> {
         // Children from before our time, of a shell that executed us, may have died unheard.
         self.bury()?;
         loop {
-            let deadline = if self.more_dead { Some(clock::now()) } else { self.supervisor.next_deadline() };
-            if let Err(error) = poll::until(self.inlet.as_fd(), deadline) {
-                // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
-                warn!(name: "poll-failed", %error, "could not wait");
-            }
             self.turn()?;
         }
     }
 
-    /// Everything that has happened since the last turn.
+    /// Waits for something to happen, and takes all of it in.
     fn turn(&mut self) -> Result<(), Outcome> {
+        let left_over = self.more_dead || self.more_signals;
+        let deadline = if left_over { Some(clock::now()) } else { self.supervisor.next_deadline() };
+        let mut signals = std::mem::take(&mut self.signals);
+        self.more_signals = self.inlet.wait(deadline, &mut signals).unwrap_or_else(|error| {
+            // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
+            warn!(name: "wait-failed", %error, "could not wait for signals");
+            self.more_dead = true;
+            false
+        });
         let mut child_changed = self.more_dead;
-        while let Some(signal) = self.next_signal() {
+        for signal in signals.drain(..) {
             if signal.signal == Signal::CHLD {
                 child_changed = true;
             } else {
                 self.tell(Event::Signal(received(signal)))?;
             }
         }
+        self.signals = signals;
         if child_changed {
             self.bury()?;
         }
@@ -129,45 +141,60 @@ impl<'a> Runtime<'a> {
         if due { self.tell(Event::Tick) } else { Ok(()) }
     }
 
-    fn next_signal(&self) -> Option<Info> {
-        self.inlet.next().unwrap_or_else(|error| {
-            warn!(name: "signal-unread", %error, "could not read a signal");
-            None
-        })
-    }
-
-    /// Tells of each death while the dead is still a zombie, and then of a stopped main process. SIGCHLD
-    /// coalesces, so that this goes on until there is nobody left, if need be in the next turn.
+    /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until
+    /// there is nobody left, if need be in the next turn.
     fn bury(&mut self) -> Result<(), Outcome> {
-        let mut anybody = false;
         let mut told = 0;
         self.more_dead = true;
         while told < DEATHS_A_TURN {
-            let dead = self.peek();
-            if dead.is_empty() {
+            let found = match self.held {
+                None => self.bury_next(),
+                Some(held) => self.bury_all_but(held),
+            }?;
+            if found == 0 {
                 self.more_dead = false;
                 break;
             }
-            told += dead.len();
-            for dead in dead {
-                if self.sweeper.owns(dead.pid) {
-                    self.reap(dead.pid);
-                    if self.sweeper.ended(dead.pid) {
-                        self.tell(Event::SweepDone)?;
-                    }
-                } else {
-                    anybody = true;
-                    self.bury_one(dead)?;
-                }
+            told += found;
+        }
+        if told > 0 { self.tell(Event::Drained) } else { Ok(()) }
+    }
+
+    fn bury_next(&mut self) -> Result<usize, Outcome> {
+        match children::peek() {
+            Ok(None) => return Ok(0),
+            Ok(Some(Change::Died(dead))) => self.bury_one(dead)?,
+            Ok(Some(Change::Stopped { pid, signal })) if self.main_pid() == Some(pid) => {
+                let terminal = carry_out::foreground(pid);
+                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
+                self.tell(Event::Stopped { signal, terminal })?;
+            }
+            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
+            Ok(Some(Change::Stopped { .. })) => {}
+            Err(error) => {
+                warn!(name: "wait-failed", %error, "could not look for dead children");
+                return Ok(0);
             }
         }
-        if anybody {
-            self.tell(Event::Drained)?;
+        Ok(1)
+    }
+
+    fn bury_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
+        let dead = children::dead_but(held).unwrap_or_else(|error| {
+            warn!(name: "wait-failed", %error, "could not look for dead children");
+            Vec::new()
+        });
+        for dead in &dead {
+            self.bury_one(*dead)?;
         }
-        self.look_for_a_stop()
+        Ok(dead.len())
     }
 
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
+        if self.sweeper.owns(dead.pid) {
+            self.reap(dead.pid);
+            return if self.sweeper.ended(dead.pid) { self.tell(Event::SweepDone) } else { Ok(()) };
+        }
         if self.main_pid() == Some(dead.pid) {
             self.held = Some(dead.pid);
             let failure = self.main.as_mut().and_then(Started::failure);
@@ -178,35 +205,20 @@ impl<'a> Runtime<'a> {
         self.tell(Event::Died { pid: dead.pid, status: dead.status })
     }
 
-    fn peek(&self) -> Vec<Dead> {
-        children::peek(self.held).unwrap_or_else(|error| {
-            warn!(name: "wait-failed", %error, "could not look for dead children");
-            Vec::new()
-        })
-    }
-
-    fn look_for_a_stop(&mut self) -> Result<(), Outcome> {
-        let alive = self.main_pid().filter(|pid| self.held != Some(*pid));
-        let stopped = |main| Some((main, children::stopped_by(main).ok()??));
-        if let Some((main, signal)) = alive.and_then(stopped) {
-            let terminal = carry_out::foreground(main);
-            debug!(name: "main-stopped", pid = main.raw(), %signal, "the main process was stopped");
-            self.tell(Event::Stopped { signal, terminal })?;
-        }
-        Ok(())
-    }
-
     /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
     ///
     /// # Errors
     /// The outcome, when the supervisor has asked for the end.
     fn tell(&mut self, event: Event) -> Result<(), Outcome> {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            for action in self.supervisor.handle(clock::now(), event) {
-                events.extend(self.carry_out(action)?);
+        // The buffer is handed round, because one reap should not cost one allocation.
+        let mut actions = std::mem::take(&mut self.actions);
+        self.supervisor.handle(clock::now(), event, &mut actions);
+        for action in actions.drain(..) {
+            if let Some(answer) = self.carry_out(action)? {
+                self.tell(answer)?;
             }
         }
+        self.actions = actions;
         Ok(())
     }
 

@@ -61,10 +61,10 @@ impl Reach {
         matches!(self, Reach::KillAll)
     }
 
-    /// What a child writes to in order to join the cgroup.
-    pub(super) fn cgroup(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+    /// The cgroup in which the main process is born.
+    pub(super) fn cgroup(&self) -> Option<&Cgroup> {
         match self {
-            Reach::Cgroup(cgroup) => Some(cgroup.procs()),
+            Reach::Cgroup(cgroup) => Some(cgroup),
             Reach::KillAll | Reach::Tree => None,
         }
     }
@@ -123,7 +123,7 @@ impl Reach {
         let us = process::own_pid();
         let mut found = match self {
             Reach::KillAll => procfs::all().unwrap_or_default(),
-            Reach::Cgroup(_) | Reach::Tree => tree::below(us).unwrap_or_default(),
+            Reach::Cgroup(_) | Reach::Tree => tree::below_us().unwrap_or_default(),
         };
         if let Reach::Cgroup(cgroup) = self {
             let known: HashSet<Pid> = found.iter().map(|stat| stat.pid).collect();
@@ -160,13 +160,12 @@ impl Reach {
         }
         // A subreaper's descendants are all below its children. Only an init can have others beside them,
         // and only a cgroup can hold processes that are nobody's descendants of ours.
-        match self {
-            Reach::Tree => Rest::Gone,
-            Reach::KillAll | Reach::Cgroup(_) => {
-                let others = self.living(helpers).iter().any(|stat| !ours(&stat.pid));
-                if others { Rest::Strangers } else { Rest::Gone }
-            }
-        }
+        let others = match self {
+            Reach::Tree => false,
+            Reach::KillAll => self.living(helpers).iter().any(|stat| !ours(&stat.pid)),
+            Reach::Cgroup(cgroup) => cgroup.is_populated(),
+        };
+        if others { Rest::Strangers } else { Rest::Gone }
     }
 
     /// Removes what was made for the run.

@@ -138,30 +138,28 @@ impl Supervisor {
         }
     }
 
-    /// Takes in what happened at `now` and says what is to be done.
-    pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
-        let mut out = Vec::new();
+    /// Takes in what happened at `now`, and appends what is to be done to `out`.
+    pub fn handle(&mut self, now: Moment, event: Event, out: &mut Vec<Action>) {
         if self.phase == Phase::Over {
-            return out;
+            return;
         }
         match event {
-            Event::Begin => self.begin(now, &mut out),
-            Event::Signal(received) => self.signal(now, received, &mut out),
-            Event::Started { pid } => self.started(now, pid, &mut out),
-            Event::StartFailed { stage, errno } => self.start_failed(stage, errno, &mut out),
-            Event::Died { pid, status } => self.died(pid, status, &mut out),
-            Event::Stopped { signal, terminal } => self.main_stopped(signal, terminal, &mut out),
-            Event::Resumed => self.resumed(&mut out),
+            Event::Begin => self.begin(now, out),
+            Event::Signal(received) => self.signal(now, received, out),
+            Event::Started { pid } => self.started(now, pid, out),
+            Event::StartFailed { stage, errno } => self.start_failed(stage, errno, out),
+            Event::Died { pid, status } => self.died(pid, status, out),
+            Event::Stopped { signal, terminal } => self.main_stopped(signal, terminal, out),
+            Event::Resumed => self.resumed(out),
             Event::Drained => {
                 if matches!(self.phase, Phase::Clearing { .. }) {
                     out.push(Action::CountRest);
                 }
             }
-            Event::Rest(rest) => self.rest(now, rest, &mut out),
-            Event::SweepDone => self.sweep_done(&mut out),
-            Event::Tick => self.tick(now, &mut out),
+            Event::Rest(rest) => self.rest(now, rest, out),
+            Event::SweepDone => self.sweep_done(out),
+            Event::Tick => self.tick(now, out),
         }
-        out
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {

@@ -61,7 +61,8 @@ impl Story {
 
     /// What is asked for, without the log lines.
     fn tell(&mut self, event: Event) -> Vec<Action> {
-        let mut actions = self.supervisor.handle(self.now, event);
+        let mut actions = Vec::new();
+        self.supervisor.handle(self.now, event, &mut actions);
         actions.retain(|action| !matches!(action, Action::Note(_) | Action::ReportAlive(_)));
         actions
     }

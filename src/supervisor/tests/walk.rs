@@ -178,7 +178,9 @@ impl World {
                 Event::Died { .. } => self.told_orphan = true,
                 _ => {}
             }
-            for action in self.supervisor.handle(*now, event) {
+            let mut actions = Vec::new();
+            self.supervisor.handle(*now, event, &mut actions);
+            for action in actions {
                 self.check_and_do(action);
             }
         }
