@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::Signal;
-use crate::locks::{Root, roots};
+use crate::locks::{Action, Family, Root, roots};
 use crate::os::process;
 use crate::report::log::Format;
 
@@ -71,6 +71,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
     sweep_deadline: Duration,
 
+    /// What becomes of a lock left behind: remove, or hand-over for a gateway that recovers from it
+    #[arg(long, value_name = "A", default_value = "remove", hide_possible_values = true)]
+    lock_action: LockAction,
+
+    /// How long a lock that was handed over is left to the starting gateway
+    #[arg(long, value_name = "D", default_value = "5m", value_parser = humantime::parse_duration, hide = true)]
+    start_window: Duration,
+
+    /// Report locks held longer than this; without it, past their own limit
+    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    lock_report_after: Option<Duration>,
+
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
@@ -111,6 +123,12 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum LockAction {
+    Remove,
+    HandOver,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum LogFormat {
     Text,
     Json,
@@ -144,7 +162,18 @@ impl Args {
 
     /// What all of it means.
     pub(super) fn plan(self) -> Result<Plan, Problem> {
-        let locks = Locks { roots: lock_roots(&self.lock_root), deadline: self.sweep_deadline };
+        let locks = Locks {
+            roots: lock_roots(&self.lock_root),
+            deadline: self.sweep_deadline,
+            family: Family::openclaw(),
+            action: match self.lock_action {
+                LockAction::Remove => Action::Remove,
+                LockAction::HandOver => Action::HandOver,
+            },
+            start_window: self.start_window,
+            report_after: self.lock_report_after,
+            look_later: !self.lock_root.is_empty() || is_openclaw(&self.command),
+        };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
             group: self.group || std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some(),
@@ -168,4 +197,14 @@ fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
         Some(listed) if !listed.is_empty() => listed,
         _ => roots::discover(&|name| std::env::var_os(name), process::effective_user()),
     }
+}
+
+/// Whether the command, or the environment that it gets, speaks of OpenClaw or of roots that it will make.
+fn is_openclaw(command: &[OsString]) -> bool {
+    let named = |word: &OsString| word.to_string_lossy().contains("openclaw");
+    let set = |(name, _): (OsString, OsString)| {
+        let name = name.to_string_lossy();
+        name.starts_with("OPENCLAW_") || name == "SEXTON_LOCK_ROOTS"
+    };
+    command.iter().any(named) || std::env::vars_os().any(set)
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use crate::ids::Signal;
-use crate::locks::Root;
+use crate::locks::{Action, Family, Root};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -35,6 +35,24 @@ pub struct Locks {
     pub roots: Vec<Root>,
     /// How long one sweep may take.
     pub deadline: Duration,
+    /// The kinds of locks that are known.
+    pub family: Family,
+    /// What becomes of a lock that was left behind.
+    pub action: Action,
+    /// How long a lock that was handed over is left for the starting gateway to find.
+    pub start_window: Duration,
+    /// How long any lock may be held before that is reported, besides the limit that it sets itself.
+    pub report_after: Option<Duration>,
+    /// Whether roots that do not exist before the start are likely to be made by the command.
+    pub look_later: bool,
+}
+
+impl Locks {
+    /// The start window, where locks are handed over.
+    #[must_use]
+    pub fn start_window(&self) -> Option<Duration> {
+        (self.action == Action::HandOver).then_some(self.start_window)
+    }
 }
 
 /// Why a plan cannot be made.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::entrance::{self, once};
+use super::entrance::{self, Shut, once};
 use super::evidence::{self, Patience};
 use super::hand_over::{hand_over, is_handed_over};
 use super::inspect::{Finding, Judged, inspect};
@@ -58,6 +58,8 @@ pub struct Request<'a> {
 pub struct Report {
     /// Whether the root exists and could be entered; if not, everything below is zero.
     pub entered: bool,
+    /// Whether the root does not exist.
+    pub missing: bool,
     /// Locks that were orphaned and are gone.
     pub removed: u32,
     /// Locks that lie there for the next gateway to find, handed over now or before.
@@ -88,7 +90,10 @@ pub struct Report {
 /// is being looked at). Afterwards the process belongs to the root's owner.
 #[must_use]
 pub fn sweep(request: &Request<'_>) -> Report {
-    let Some(root) = entrance::enter(request.root, &request.scene) else { return Report::default() };
+    let root = match entrance::enter(request.root, &request.scene) {
+        Ok(root) => root,
+        Err(shut) => return Report { missing: shut == Shut::Missing, ..Report::default() },
+    };
     let directory = root.directory.as_fd();
     let registration = Registration::take(directory, request.registration);
     let carries_flock = evidence::filesystem(directory).carries_flock;
