@@ -19,7 +19,8 @@ and clears the locks that the dead left behind.
 
   ENTRYPOINT [\"sexton\", \"--\"]                          in a container
   ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit
-  $ sexton -- npm run dev                              in a terminal";
+  $ sexton -- npm run dev                              in a terminal
+  $ sexton locks --help                                who holds which lock";
 
 const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
@@ -41,7 +42,7 @@ cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
 pub(super) struct Args {
     /// The command; options behind it are its own
     #[arg(trailing_var_arg = true, hide = true)]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 
     /// Window of the main process after a stop signal
     #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -85,7 +86,7 @@ pub(super) struct Args {
 
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
-    verbose: u8,
+    pub(super) verbose: u8,
 
     /// Log lines as text or json
     #[arg(
@@ -189,7 +190,7 @@ impl Args {
 
 /// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
 /// else those in which OpenClaw would look.
-fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
+pub(super) fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
     if !named.is_empty() {
         return named.iter().map(|path| Root::given(path)).collect();
     }

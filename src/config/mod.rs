@@ -4,4 +4,4 @@
 
 mod plan;
 
-pub use plan::{Locks, Plan, Problem};
+pub use plan::{ByHand, Locks, Plan, Problem, Task};

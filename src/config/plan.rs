@@ -2,9 +2,11 @@
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ids::Signal;
+use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
 
 /// One run of sexton.
@@ -53,6 +55,30 @@ impl Locks {
     pub fn start_window(&self) -> Option<Duration> {
         (self.action == Action::HandOver).then_some(self.start_window)
     }
+}
+
+/// What is to be done about locks by hand, on a machine where sexton need not run.
+#[derive(Debug, Clone)]
+pub struct ByHand {
+    /// The roots, the kinds and the limits.
+    pub locks: Locks,
+    /// What is asked for.
+    pub task: Task,
+    /// The answer is wanted as JSON.
+    pub json: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Show the locks that have one of these verdicts; all, if there are none.
+    List(Vec<Word>),
+    /// Show the evidence for the lock at this path.
+    Explain(PathBuf),
+    /// Show what would be removed.
+    DryRun,
+    /// Remove what is orphaned.
+    Sweep,
 }
 
 /// Why a plan cannot be made.

@@ -6,6 +6,7 @@
 //!        ├─ walk           finds what fits a rule
 //!        ├─ inspect ─ evidence   looks at one lock and asks the system about it
 //!        ├─ specimen       the lock as it was: what it is made of
+//!        ├─ listing        the same without removing, for whoever wants to know
 //!        └─ remove, hand_over    compare a last time and act
 //! pure: scene (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
 //! ```
@@ -20,6 +21,7 @@ pub mod format;
 mod hand_over;
 mod inspect;
 pub mod kind;
+pub mod listing;
 mod registration;
 mod remove;
 pub mod roots;

@@ -61,6 +61,22 @@ impl<'a> Registration<'a> {
         Registration::without(io::Error::other("it is being replaced again and again"))
     }
 
+    /// Only looks whether anybody else is there; takes nothing and makes nothing.
+    pub fn glance(root: BorrowedFd<'_>) -> Standing {
+        let held = files::open_to_read(root, OsStr::new(NAME)).and_then(|file| {
+            if files::meta(file.as_fd())?.kind != FileKind::Regular {
+                return Err(io::Error::other("it is not an ordinary file"));
+            }
+            files::is_held_by_others(file.as_fd())
+        });
+        match held {
+            Ok(true) => Standing::Shared,
+            Ok(false) => Standing::Alone,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Alone,
+            Err(error) => Standing::Unknown(error),
+        }
+    }
+
     fn without(error: io::Error) -> Registration<'a> {
         Registration { file: File::None, standing: Standing::Unknown(error), held: false }
     }
@@ -150,8 +166,11 @@ mod tests {
         drop(second);
         let last = Registration::take(root, Some(first.as_fd()));
         assert!(alone(&last));
+        assert!(matches!(Registration::glance(root), Standing::Shared));
         last.settle();
         assert!(!alone(&Registration::take(root, None)));
+        drop(first);
+        assert!(matches!(Registration::glance(root), Standing::Alone));
     }
 
     #[test]

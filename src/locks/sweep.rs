@@ -19,7 +19,6 @@ use super::scene::Scene;
 use super::shown::Shown;
 use super::verdict::{Doubt, Orphan, Verdict};
 use super::walk::{Sight, Spot, walk};
-use crate::os::files;
 
 /// What becomes of an orphaned lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,7 +106,7 @@ pub fn sweep(request: &Request<'_>) -> Report {
     };
     walk(directory, &root.path, &request.family.rules(), &mut |sight| match sight {
         Sight::Match(spot, What::Lock(kind)) => sweep.lock(&spot, kind),
-        Sight::Match(spot, What::Foreign(why)) if files::meta_in(spot.directory, spot.name).is_ok() => {
+        Sight::Match(spot, What::Foreign(why)) if spot.exists() => {
             foreign(&Shown(&spot.path), why);
         }
         Sight::Match(_, What::Foreign(_)) => {}

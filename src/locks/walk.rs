@@ -29,6 +29,11 @@ impl Spot<'_> {
     pub fn device(&self) -> io::Result<u64> {
         Ok(files::meta(self.directory)?.device)
     }
+
+    /// Whether anything lies there.
+    pub fn exists(&self) -> bool {
+        files::meta_in(self.directory, self.name).is_ok()
+    }
 }
 
 /// What a walk comes upon.

@@ -3,6 +3,7 @@
 //! It decides nothing. After the first process is started nothing in here ends the program but
 //! [`Action::Exit`]: an error becomes a log line or an event.
 
+mod by_hand;
 mod carry_out;
 mod reach;
 mod sweeper;
@@ -22,6 +23,7 @@ use crate::report::words;
 use crate::supervisor::{
     Action, Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
 };
+pub use by_hand::run as look_after_locks;
 use reach::Reach;
 use sweeper::Sweeper;
 
