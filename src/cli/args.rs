@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::Signal;
 use crate::locks::{Action, Family, Root, roots};
-use crate::os::process;
+use crate::os::privileges;
 use crate::report::log::Format;
 
 const USES: &str = "\
@@ -196,7 +196,7 @@ pub(super) fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
     }
     match std::env::var_os("SEXTON_LOCK_ROOTS").map(|list| roots::split(&list)) {
         Some(listed) if !listed.is_empty() => listed,
-        _ => roots::discover(&|name| std::env::var_os(name), process::effective_user()),
+        _ => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),
     }
 }
 

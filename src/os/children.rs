@@ -95,7 +95,8 @@ pub fn list() -> Option<Vec<Pid>> {
     if let Ok(children) = procfs::children_of_thread(me, me) {
         return Some(children);
     }
-    // Kernels without CONFIG_PROC_CHILDREN.
+    // Kernels without CONFIG_PROC_CHILDREN. An empty directory where /proc should be tells nothing.
+    procfs::stat(me).ok()??;
     let ours = |stat: &procfs::Stat| stat.parent == me.raw();
     Some(procfs::all().ok()?.iter().filter(|stat| ours(stat)).map(|stat| stat.pid).collect())
 }

@@ -1,0 +1,96 @@
+//! The harness of the whole-binary tests: starts a command under sexton, looks at it from outside, and leaves
+//! nothing running, whatever becomes of the test.
+//!
+//! A test needs Linux, /proc, util-linux' `unshare` and either root or user namespaces. What a machine
+//! cannot do is skipped with a line that says so; with `SEXTON_TESTS_REQUIRED=1` a skip is a failure.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure of the harness must be loud"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are not PID 1: they look at the clock and start processes"
+)]
+
+pub mod cgroup;
+pub mod log;
+pub mod process;
+pub mod victim;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen: far longer than it takes, so that a busy machine does not
+/// matter.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A window for `--grace` and `--stragglers` that no test waits for.
+pub const NEVER: &str = "120s";
+
+/// The limit below which a run has certainly not slept a window of [`NEVER`] out.
+pub const SOON: Duration = Duration::from_secs(40);
+
+/// The program under test. `SEXTON_TEST_INIT` puts another init in its place, to see which tests it fails.
+pub fn sexton() -> PathBuf {
+    std::env::var_os("SEXTON_TEST_INIT").map_or_else(|| env!("CARGO_BIN_EXE_sexton").into(), PathBuf::from)
+}
+
+/// A helper program of `examples/`.
+pub fn helper(name: &str) -> String {
+    let path = Path::new(env!("CARGO_BIN_EXE_sexton")).with_file_name("examples").join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --examples` first", path.display());
+    path.into_os_string().into_string().unwrap()
+}
+
+/// Says why a test does not run here. The test returns after it.
+pub fn skip(needs: &str, how: &str) {
+    let line = format!("SKIPPED: needs {needs} ({how})");
+    assert!(std::env::var_os("SEXTON_TESTS_REQUIRED").is_none_or(|value| value != "1"), "{line}");
+    eprintln!("{line}");
+}
+
+/// Whether we are root.
+pub fn root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// How `unshare` is called here; `None`, after a line that says so, if it does not work.
+pub fn unshare() -> Option<Vec<String>> {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let mut command = vec!["unshare".to_owned()];
+    if !root() {
+        command.extend(["--user".to_owned(), "--map-root-user".to_owned()]);
+    }
+    let works = *WORKS.get_or_init(|| {
+        Command::new("unshare")
+            .args(&command[1..])
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "true"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    });
+    if !works {
+        skip(
+            "new pid and mount namespaces",
+            "root, or user namespaces: sysctl kernel.unprivileged_userns_clone=1",
+        );
+    }
+    works.then_some(command)
+}
+
+/// Waits until `condition` holds, and panics with `what` if it never does.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited {PATIENCE:?} in vain until {what}");
+        sleep(Duration::from_millis(2));
+    }
+}

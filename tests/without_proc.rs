@@ -1,0 +1,42 @@
+//! A system whose /proc is not mounted: everything that needs no /proc works.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test is loud, and not PID 1")]
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Runs `sexton OPTIONS -- sh -c SCRIPT` where /proc is an empty directory, in a pid namespace of its own or
+/// not, and gives the exit code and what it said.
+fn run(init: bool, options: &str, script: &str) -> (Option<i32>, String) {
+    let state = tempfile::tempdir().unwrap();
+    let sexton = env!("CARGO_BIN_EXE_sexton");
+    let inner = format!("umount -l /proc && exec {sexton} -v {options} -- sh -c '{script}'");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--fork", "--kill-child"]);
+    if init {
+        command.arg("--pid");
+    }
+    command.args(["sh", "-c", &inner]).env("HOME", state.path()).env("OPENCLAW_STATE_DIR", state.path());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn it_starts_sweeps_reaps_and_ends_without_waiting_for_a_deadline() {
+    if !nix::unistd::geteuid().is_root() {
+        return common::skip("root", "to unmount /proc in a mount namespace");
+    }
+    for init in [true, false] {
+        let begun = Instant::now();
+        // Only as init can leftovers be reached without /proc.
+        if init {
+            let (code, said) = run(init, "--stragglers 100s", "sleep 1000 & (setsid sleep 1000 &); exit 5");
+            assert_eq!(code, Some(5), "{said}");
+        }
+        let (code, said) = run(init, "", "exit 6");
+        assert_eq!(code, Some(6), "{said}");
+        assert!(!said.contains("overdue"), "{said}");
+        assert!(begun.elapsed().as_secs() < 60, "no window was slept out");
+    }
+}
