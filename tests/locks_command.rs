@@ -134,3 +134,35 @@ fn what_cannot_be_looked_at_is_not_fine() {
     let output = Command::new(env!("CARGO_BIN_EXE_sexton")).args(["--", "locks"]).output().unwrap();
     assert_eq!(output.status.code(), Some(127));
 }
+
+#[test]
+fn an_operators_rule_in_a_configuration_file_counts_everywhere() {
+    let house = House::new();
+    let dead = house::dead_pid();
+    let file = House::beside(&house);
+    let roots = format!("[locks]\nroots = [{:?}]\n", house.path(""));
+    let rule = "[[locks.rule]]\nname = \"worker\"\npath = \"workers/*.lck\"\nformat = \"json\"\npid = \"owner.pid\"\n";
+    file.put("sexton.toml", &(roots + rule));
+    let path = file.path("sexton.toml");
+    let sexton = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+        let output = command.args(words).env("SEXTON_CONFIG", &path).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    house.put("workers/a.lck", &format!(r#"{{"owner":{{"pid":{dead}}}}}"#));
+    let (code, table, _) = sexton(&["locks"]);
+    assert!(code == 1 && table.contains("worker"), "{table}");
+    let (code, _, log) = sexton(&["--", "true"]);
+    assert!(code == 0 && log.contains("lock-removed") && log.contains("kind=worker"), "{log}");
+    assert!(!house.has("workers/a.lck"));
+    file.put("sexton.toml", "[locks]\nrots = []\n");
+    for words in [&["--", "true"][..], &["locks"]] {
+        let (code, _, log) = sexton(words);
+        assert_eq!(code, 125, "{log}");
+        assert!(
+            log.contains("sexton.toml, line 2") && log.contains("`rots`") && log.lines().count() == 1,
+            "{log}"
+        );
+    }
+}

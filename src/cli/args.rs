@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use crate::config::file::File;
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::Signal;
 use crate::locks::{Action, Family, Root, roots};
@@ -72,9 +73,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
     sweep_deadline: Duration,
 
-    /// What becomes of a lock left behind: remove, or hand-over for a gateway that recovers from it
-    #[arg(long, value_name = "A", default_value = "remove", hide_possible_values = true)]
-    lock_action: LockAction,
+    /// Read more settings from this file
+    #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
+    pub(super) config: Option<PathBuf>,
+
+    /// Of a lock left behind: remove it, or hand-over to the gateway
+    #[arg(long, value_name = "A", hide_possible_values = true)]
+    lock_action: Option<LockAction>,
 
     /// How long a lock that was handed over is left to the starting gateway
     #[arg(long, value_name = "D", default_value = "5m", value_parser = humantime::parse_duration, hide = true)]
@@ -161,19 +166,21 @@ impl Args {
         self.log.or_else(of_tini).unwrap_or(LevelFilter::WARN)
     }
 
-    /// What all of it means.
-    pub(super) fn plan(self) -> Result<Plan, Problem> {
+    /// What all of it means, with what stands in the configuration file.
+    pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
+        let action = self.lock_action.map(|action| match action {
+            LockAction::Remove => Action::Remove,
+            LockAction::HandOver => Action::HandOver,
+        });
+        let named = !self.lock_root.is_empty() || !file.roots.is_empty();
         let locks = Locks {
-            roots: lock_roots(&self.lock_root),
+            roots: lock_roots(&self.lock_root, &file.roots),
             deadline: self.sweep_deadline,
-            family: Family::openclaw(),
-            action: match self.lock_action {
-                LockAction::Remove => Action::Remove,
-                LockAction::HandOver => Action::HandOver,
-            },
+            family: Family::with(file.kinds),
+            action: action.or(file.action).unwrap_or_default(),
             start_window: self.start_window,
-            report_after: self.lock_report_after,
-            look_later: !self.lock_root.is_empty() || is_openclaw(&self.command),
+            report_after: self.lock_report_after.or(file.report_after),
+            look_later: named || is_openclaw(&self.command),
         };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
@@ -189,13 +196,15 @@ impl Args {
 }
 
 /// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
-/// else those in which OpenClaw would look.
-pub(super) fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
+/// else those of the configuration file, else those in which OpenClaw would look.
+pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root> {
+    let given = |paths: &[PathBuf]| paths.iter().map(|path| Root::given(path)).collect();
     if !named.is_empty() {
-        return named.iter().map(|path| Root::given(path)).collect();
+        return given(named);
     }
     match std::env::var_os("SEXTON_LOCK_ROOTS").map(|list| roots::split(&list)) {
         Some(listed) if !listed.is_empty() => listed,
+        _ if !configured.is_empty() => given(configured),
         _ => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 
 use super::args::lock_roots;
+use crate::config::file::File;
 use crate::config::{ByHand, Locks, Task};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family};
@@ -59,6 +60,10 @@ pub(super) struct LocksArgs {
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
     lock_report_after: Option<Duration>,
 
+    /// Read more settings from this file
+    #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
+    pub(super) config: Option<PathBuf>,
+
     /// How long a root may take
     #[arg(long, value_name = "D", default_value = "1m", value_parser = humantime::parse_duration)]
     sweep_deadline: Duration,
@@ -105,7 +110,7 @@ pub(super) fn words_of<'a>(words: &'a [OsString], command: &[OsString]) -> Optio
 
 impl LocksArgs {
     /// What all of it means.
-    pub(super) fn plan(self, family: Family) -> ByHand {
+    pub(super) fn plan(self, file: File) -> ByHand {
         let task = match (self.deed, self.explain) {
             (Some(Deed::Sweep), _) if self.dry_run => Task::DryRun,
             (Some(Deed::Sweep), _) => Task::Sweep,
@@ -113,12 +118,12 @@ impl LocksArgs {
             (None, None) => Task::List(self.verdict.into_iter().map(Word::from).collect()),
         };
         let locks = Locks {
-            roots: lock_roots(&self.root),
+            roots: lock_roots(&self.root, &file.roots),
             deadline: self.sweep_deadline,
-            family,
+            family: Family::with(file.kinds),
             action: Action::Remove,
             start_window: Duration::ZERO,
-            report_after: self.lock_report_after,
+            report_after: self.lock_report_after.or(file.report_after),
             look_later: false,
         };
         ByHand { locks, task, json: self.json }

@@ -1,18 +1,20 @@
 //! What the user typed, and what it means.
 //!
-//! It reads the command line and the environment, and must never touch anything else.
+//! It reads the command line, the environment and the configuration file that they name, and must never touch
+//! anything else.
 
 mod args;
 mod locks;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
+use crate::config::file::{File, Refused};
 use crate::config::{ByHand, Plan, Problem};
-use crate::locks::Family;
 use crate::report::log::Format;
 use args::Args;
 use locks::LocksArgs;
@@ -54,6 +56,9 @@ pub enum Usage {
     /// The words are fine, and still make no plan.
     #[error(transparent)]
     Plan(#[from] Problem),
+    /// The configuration file is not understood.
+    #[error(transparent)]
+    File(#[from] Refused),
 }
 
 /// Reads the command line, the program's name first, and the environment.
@@ -74,10 +79,17 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
             Err(text) => return Ok(Request::Print(text)),
         };
         args.verbose = args.verbose.saturating_add(locks.verbose);
-        return Ok(Request::Locks { level: args.level(), plan: locks.plan(Family::openclaw()), format });
+        let file = file(locks.config.as_deref().or(args.config.as_deref()))?;
+        return Ok(Request::Locks { level: args.level(), plan: locks.plan(file), format });
     }
     let level = args.level();
-    Ok(Request::Run { plan: args.plan()?, level, format })
+    let file = file(args.config.as_deref())?;
+    Ok(Request::Run { plan: args.plan(file)?, level, format })
+}
+
+/// What stands in the configuration file, if there is to be one; without a name there is none.
+fn file(path: Option<&Path>) -> Result<File, Refused> {
+    path.filter(|path| !path.as_os_str().is_empty()).map_or_else(|| Ok(File::default()), File::read)
 }
 
 /// The words as `T` understands them, or the text that they ask for.
