@@ -11,12 +11,6 @@ pub fn own_pid() -> Pid {
     Pid::new(std::process::id().cast_signed()).unwrap_or(Pid::INIT)
 }
 
-/// The user as whom we act.
-#[must_use]
-pub fn effective_user() -> u32 {
-    nix::unistd::geteuid().as_raw()
-}
-
 /// Our own process group.
 #[must_use]
 pub fn own_group() -> i32 {
