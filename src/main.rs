@@ -15,6 +15,10 @@ fn main() -> ExitCode {
             report::log::install(level, format);
             ExitCode::from(runtime::run(&plan))
         }
+        Ok(Request::Locks { plan, level, format }) => {
+            report::log::install(level, format);
+            ExitCode::from(runtime::look_after_locks(&plan))
+        }
         Ok(Request::Print(text)) => {
             // A reader that has gone away is no reason to complain.
             let _ = std::io::stdout().write_all(text.as_bytes());

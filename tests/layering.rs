@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/ids", &[]),
     ("src/os", &["ids"]),
     ("src/supervisor", &["ids"]),
-    ("src/locks/format.rs", &["ids"]),
+    ("src/locks/format", &["ids"]),
     ("src/locks/kind.rs", &["ids"]),
     ("src/locks/rule.rs", &["ids"]),
     ("src/locks/verdict.rs", &["ids"]),

@@ -189,8 +189,7 @@ fn the_dead_in_hand_and_sextons_own_numbers_own_nothing() {
 #[test]
 fn where_another_sexton_is_only_what_nobody_has_open_goes() {
     let house = House::new();
-    let registration = File::create(house.path(".sexton.lock")).unwrap();
-    let other = nix::fcntl::Flock::lock(registration, nix::fcntl::FlockArg::LockShared).unwrap();
+    let other = Sweep::of(&house).run();
     let dead = house::dead_pid();
     house.put(SESSION_PATH, &sidecar(dead));
     house.put(USAGE_PATH, &sidecar(dead));

@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use crate::config::file::File;
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::Signal;
-use crate::locks::{Root, roots};
+use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
 
@@ -19,7 +20,8 @@ and clears the locks that the dead left behind.
 
   ENTRYPOINT [\"sexton\", \"--\"]                          in a container
   ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit
-  $ sexton -- npm run dev                              in a terminal";
+  $ sexton -- npm run dev                              in a terminal
+  $ sexton locks --help                                who holds which lock";
 
 const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
@@ -41,7 +43,7 @@ cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
 pub(super) struct Args {
     /// The command; options behind it are its own
     #[arg(trailing_var_arg = true, hide = true)]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 
     /// Window of the main process after a stop signal
     #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -71,9 +73,25 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
     sweep_deadline: Duration,
 
+    /// Read more settings from this file
+    #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
+    pub(super) config: Option<PathBuf>,
+
+    /// Of a lock left behind: remove it, or hand-over to the gateway
+    #[arg(long, value_name = "A", hide_possible_values = true)]
+    lock_action: Option<LockAction>,
+
+    /// How long a lock that was handed over is left to the starting gateway
+    #[arg(long, value_name = "D", default_value = "5m", value_parser = humantime::parse_duration, hide = true)]
+    start_window: Duration,
+
+    /// Report locks held longer than this; without it, past their own limit
+    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    lock_report_after: Option<Duration>,
+
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
-    verbose: u8,
+    pub(super) verbose: u8,
 
     /// Log lines as text or json
     #[arg(
@@ -111,6 +129,12 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum LockAction {
+    Remove,
+    HandOver,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum LogFormat {
     Text,
     Json,
@@ -142,9 +166,22 @@ impl Args {
         self.log.or_else(of_tini).unwrap_or(LevelFilter::WARN)
     }
 
-    /// What all of it means.
-    pub(super) fn plan(self) -> Result<Plan, Problem> {
-        let locks = Locks { roots: lock_roots(&self.lock_root), deadline: self.sweep_deadline };
+    /// What all of it means, with what stands in the configuration file.
+    pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
+        let action = self.lock_action.map(|action| match action {
+            LockAction::Remove => Action::Remove,
+            LockAction::HandOver => Action::HandOver,
+        });
+        let named = !self.lock_root.is_empty() || !file.roots.is_empty();
+        let locks = Locks {
+            roots: lock_roots(&self.lock_root, &file.roots),
+            deadline: self.sweep_deadline,
+            family: Family::with(file.kinds),
+            action: action.or(file.action).unwrap_or_default(),
+            start_window: self.start_window,
+            report_after: self.lock_report_after.or(file.report_after),
+            look_later: named || is_openclaw(&self.command),
+        };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
             group: self.group || std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some(),
@@ -159,13 +196,25 @@ impl Args {
 }
 
 /// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
-/// else those in which OpenClaw would look.
-fn lock_roots(named: &[PathBuf]) -> Vec<Root> {
+/// else those of the configuration file, else those in which OpenClaw would look.
+pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root> {
+    let given = |paths: &[PathBuf]| paths.iter().map(|path| Root::given(path)).collect();
     if !named.is_empty() {
-        return named.iter().map(|path| Root::given(path)).collect();
+        return given(named);
     }
     match std::env::var_os("SEXTON_LOCK_ROOTS").map(|list| roots::split(&list)) {
         Some(listed) if !listed.is_empty() => listed,
+        _ if !configured.is_empty() => given(configured),
         _ => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),
     }
+}
+
+/// Whether the command, or the environment that it gets, speaks of OpenClaw or of roots that it will make.
+fn is_openclaw(command: &[OsString]) -> bool {
+    let named = |word: &OsString| word.to_string_lossy().contains("openclaw");
+    let set = |(name, _): (OsString, OsString)| {
+        let name = name.to_string_lossy();
+        name.starts_with("OPENCLAW_") || name == "SEXTON_LOCK_ROOTS"
+    };
+    command.iter().any(named) || std::env::vars_os().any(set)
 }

@@ -1,18 +1,23 @@
 //! What the user typed, and what it means.
 //!
-//! It reads the command line and the environment, and must never touch anything else.
+//! It reads the command line, the environment and the configuration file that they name, and must never touch
+//! anything else.
 
 mod args;
+mod locks;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{Plan, Problem};
+use crate::config::file::{File, Refused};
+use crate::config::{ByHand, Plan, Problem};
 use crate::report::log::Format;
 use args::Args;
+use locks::LocksArgs;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -21,6 +26,15 @@ pub enum Request {
     Run {
         /// The plan.
         plan: Plan,
+        /// Which log lines are wanted.
+        level: LevelFilter,
+        /// How they look.
+        format: Format,
+    },
+    /// Look after locks by hand.
+    Locks {
+        /// What is to be done.
+        plan: ByHand,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -42,6 +56,9 @@ pub enum Usage {
     /// The words are fine, and still make no plan.
     #[error(transparent)]
     Plan(#[from] Problem),
+    /// The configuration file is not understood.
+    #[error(transparent)]
+    File(#[from] Refused),
 }
 
 /// Reads the command line, the program's name first, and the environment.
@@ -49,15 +66,41 @@ pub enum Usage {
 /// # Errors
 /// The first thing that is wrong.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
-    let args = match Args::try_parse_from(words) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let mut args = match parse::<Args>(&words)? {
         Ok(args) => args,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            return Ok(Request::Print(error.to_string()));
-        }
-        Err(error) => return Err(Usage::Word { what: one_line(&error) }),
+        Err(text) => return Ok(Request::Print(text)),
     };
-    let (level, format) = (args.level(), args.log_format.into());
-    Ok(Request::Run { plan: args.plan()?, level, format })
+    let format = args.log_format.into();
+    if let Some(rest) = locks::words_of(&words, &args.command) {
+        let words: Vec<OsString> = [OsString::from("sexton locks")].iter().chain(rest).cloned().collect();
+        let locks = match parse::<LocksArgs>(&words)? {
+            Ok(locks) => locks,
+            Err(text) => return Ok(Request::Print(text)),
+        };
+        args.verbose = args.verbose.saturating_add(locks.verbose);
+        let file = file(locks.config.as_deref().or(args.config.as_deref()))?;
+        return Ok(Request::Locks { level: args.level(), plan: locks.plan(file), format });
+    }
+    let level = args.level();
+    let file = file(args.config.as_deref())?;
+    Ok(Request::Run { plan: args.plan(file)?, level, format })
+}
+
+/// What stands in the configuration file, if there is to be one; without a name there is none.
+fn file(path: Option<&Path>) -> Result<File, Refused> {
+    path.filter(|path| !path.as_os_str().is_empty()).map_or_else(|| Ok(File::default()), File::read)
+}
+
+/// The words as `T` understands them, or the text that they ask for.
+fn parse<T: Parser>(words: &[OsString]) -> Result<Result<T, String>, Usage> {
+    match T::try_parse_from(words) {
+        Ok(args) => Ok(Ok(args)),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(Usage::Word { what: one_line(&error) }),
+    }
 }
 
 /// clap's message has paragraphs; the first one says what is wrong, and a tip says what to do instead.

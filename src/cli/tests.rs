@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::Task;
+use crate::locks::listing::Word;
 
 fn read_words(line: &str) -> Result<Request, Usage> {
     read(["sexton"].into_iter().chain(line.split_ascii_whitespace()).map(OsString::from))
@@ -60,4 +62,33 @@ fn the_help_fits_a_screen_and_starts_with_the_three_uses() {
     let order = ["ENTRYPOINT", "ExecStart", "npm run dev", "--grace"];
     let places: Vec<usize> = order.iter().map(|word| help.find(word).unwrap()).collect();
     assert!(places.is_sorted(), "{help}");
+}
+
+#[test]
+fn locks_is_a_subcommand_only_where_it_cannot_be_a_program() {
+    for line in ["locks", "-v locks --json", "locks sweep --dry-run", "--grace 3s locks --root /a"] {
+        assert!(matches!(read_words(line), Ok(Request::Locks { .. })), "{line}");
+    }
+    for line in ["-- locks", "-v -- locks sweep", "/bin/locks", "locksmith", "echo locks"] {
+        assert!(matches!(read_words(line), Ok(Request::Run { .. })), "{line}");
+    }
+    assert_eq!(command("-- locks sweep"), ["locks", "sweep"]);
+    let task = |line: &str| match read_words(line) {
+        Ok(Request::Locks { plan, .. }) => plan.task,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(task("locks"), Task::List(vec![]));
+    assert_eq!(
+        task("locks --verdict held --verdict not-judged"),
+        Task::List(vec![Word::Held, Word::NotJudged])
+    );
+    assert_eq!(task("locks sweep --dry-run"), Task::DryRun);
+    assert_eq!(task("locks sweep"), Task::Sweep);
+    assert_eq!(task("locks --explain /a/b"), Task::Explain("/a/b".into()));
+    for line in ["locks swep", "locks --dry-run", "locks --verdict dead", "locks sweep --explain /a"] {
+        let error = read_words(line).unwrap_err().to_string();
+        assert!(!error.contains('\n'), "{line}: {error}");
+    }
+    let Ok(Request::Print(help)) = read_words("locks --help") else { panic!() };
+    assert!(help.contains("--explain") && help.lines().all(|line| line.len() <= 80), "{help}");
 }

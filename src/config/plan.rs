@@ -2,10 +2,12 @@
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ids::Signal;
-use crate::locks::Root;
+use crate::locks::listing::Word;
+use crate::locks::{Action, Family, Root};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -35,6 +37,48 @@ pub struct Locks {
     pub roots: Vec<Root>,
     /// How long one sweep may take.
     pub deadline: Duration,
+    /// The kinds of locks that are known.
+    pub family: Family,
+    /// What becomes of a lock that was left behind.
+    pub action: Action,
+    /// How long a lock that was handed over is left for the starting gateway to find.
+    pub start_window: Duration,
+    /// How long any lock may be held before that is reported, besides the limit that it sets itself.
+    pub report_after: Option<Duration>,
+    /// Whether roots that do not exist before the start are likely to be made by the command.
+    pub look_later: bool,
+}
+
+impl Locks {
+    /// The start window, where locks are handed over.
+    #[must_use]
+    pub fn start_window(&self) -> Option<Duration> {
+        (self.action == Action::HandOver).then_some(self.start_window)
+    }
+}
+
+/// What is to be done about locks by hand, on a machine where sexton need not run.
+#[derive(Debug, Clone)]
+pub struct ByHand {
+    /// The roots, the kinds and the limits.
+    pub locks: Locks,
+    /// What is asked for.
+    pub task: Task,
+    /// The answer is wanted as JSON.
+    pub json: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Show the locks that have one of these verdicts; all, if there are none.
+    List(Vec<Word>),
+    /// Show the evidence for the lock at this path.
+    Explain(PathBuf),
+    /// Show what would be removed.
+    DryRun,
+    /// Remove what is orphaned.
+    Sweep,
 }
 
 /// Why a plan cannot be made.

@@ -12,6 +12,13 @@ pub const CANNOT_EXECUTE: u8 = 126;
 /// The command was not found.
 pub const NOT_FOUND: u8 = 127;
 
+/// `sexton locks`: nothing is orphaned.
+pub const LOCKS_FINE: u8 = 0;
+/// `sexton locks`: something is orphaned, or was and could not be removed.
+pub const LOCKS_ORPHANED: u8 = 1;
+/// `sexton locks`: a root could not be looked at, so that nobody can tell.
+pub const LOCKS_UNKNOWN: u8 = 2;
+
 /// The step of a launch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {

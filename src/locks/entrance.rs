@@ -38,9 +38,24 @@ pub fn changes_user(root: &Root) -> bool {
     us == 0 && owner().is_some_and(|owner| owner != us)
 }
 
-/// Opens `root` and makes this process its owner's. `None`, with a line that says why, if that cannot be.
-pub fn enter(root: &Root, scene: &Scene<'_>) -> Option<Entered> {
-    let (path, owner) = locate(root)?;
+/// Why a root was not entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// There is no such directory yet.
+    Missing,
+    /// There is nothing to enter, or it cannot be entered.
+    Closed,
+}
+
+/// Opens `root` and makes this process its owner's.
+///
+/// # Errors
+/// Why that cannot be; a line in the log says so.
+pub fn enter(root: &Root, scene: &Scene<'_>) -> Result<Entered, Shut> {
+    let Some((path, owner)) = locate(root) else {
+        let missing = matches!(root, Root::Discovered(_));
+        return Err(if missing { Shut::Missing } else { Shut::Closed });
+    };
     let shown = Shown(&path);
     let (directory, meta) = match look(&path) {
         Ok(found) => found,
@@ -50,11 +65,11 @@ pub fn enter(root: &Root, scene: &Scene<'_>) -> Option<Entered> {
             } else {
                 tracing::debug!(name: "root-missing", root = %shown, "there is no {shown}");
             }
-            return None;
+            return Err(Shut::Missing);
         }
         Err(error) => {
             once!(scene, name: "root-unreadable", root = %shown, error = %error, "the lock root {shown} cannot be looked at: {error}");
-            return None;
+            return Err(Shut::Closed);
         }
     };
     match meta.kind {
@@ -64,29 +79,29 @@ pub fn enter(root: &Root, scene: &Scene<'_>) -> Option<Entered> {
             let target = Shown(&target);
             once!(scene, name: "root-symlink", root = %shown, target_path = %target,
                 "the lock root {shown} is a symbolic link to {target}, which is not followed; name the directory itself");
-            return None;
+            return Err(Shut::Closed);
         }
         _ => {
             once!(scene, name: "root-not-directory", root = %shown, "the lock root {shown} is not a directory");
-            return None;
+            return Err(Shut::Closed);
         }
     }
     if let Some(expected) = owner.filter(|expected| *expected != meta.uid) {
         once!(scene, name: "root-foreign", root = %shown, uid = meta.uid,
             "{shown} belongs to user {} and not to user {expected}; it is not swept", meta.uid);
-        return None;
+        return Err(Shut::Closed);
     }
     if let Err(error) = privileges::become_user(meta.uid, meta.gid) {
         once!(scene, name: "root-owner", root = %shown, uid = meta.uid, error = %error,
             "the lock root {shown} is not swept: cannot become its owner, user {}: {error}", meta.uid);
-        return None;
+        return Err(Shut::Closed);
     }
     // Whether it can be listed shows here and not at the first lock.
     if let Err(error) = files::list(directory.as_fd()) {
         once!(scene, name: "root-unreadable", root = %shown, error = %error, "the lock root {shown} cannot be read: {error}");
-        return None;
+        return Err(Shut::Closed);
     }
-    Some(Entered { directory, path })
+    Ok(Entered { directory, path })
 }
 
 /// Where `root` lies, and whose it has to be.

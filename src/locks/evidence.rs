@@ -5,11 +5,11 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::format::Owner;
+use super::format::{Owner, Record};
 use super::scene::Scene;
-use super::verdict::{Lease, Process};
+use super::verdict::{Lease, Origin, Process};
 use crate::ids::{Errno, Pid};
-use crate::os::{files, lease, presence, procfs};
+use crate::os::{files, host, lease, presence, procfs};
 
 /// What a filesystem's type says about the proofs that hold on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,31 @@ pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
         };
     }
     match procfs::stat(pid) {
+        // Its sweepers share its process group, which nobody whom it started for others does. The numbers of
+        // those that were forked later than this one are known in no other way.
+        Ok(Some(stat)) if stat.parent == scene.sexton.raw() && Some(stat.group) == scene.group => {
+            Process::Ours
+        }
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
         Ok(Some(stat)) => Process::Lives(stat.start),
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
         Ok(None) | Err(_) => missing(pid),
+    }
+}
+
+/// Where the owner says that it lived. A name or a boot of our own that cannot be read is nobody's.
+pub fn origin(record: &Record) -> Origin {
+    let other = |recorded: &Option<Vec<u8>>, own: fn() -> Option<Vec<u8>>| {
+        recorded.as_ref().is_some_and(|recorded| own().as_ref() != Some(recorded))
+    };
+    if record.boot.is_none() && record.host.is_none() {
+        Origin::NotRecorded
+    } else if other(&record.boot, host::boot_id) && host::boot_id().is_some() {
+        Origin::OtherBoot
+    } else if other(&record.host, host::name) || other(&record.boot, host::boot_id) {
+        Origin::OtherHost
+    } else {
+        Origin::Here
     }
 }
 

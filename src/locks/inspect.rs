@@ -1,29 +1,31 @@
-//! Looks at one file and gives a verdict on it, with everything that led there.
+//! Looks at one lock and gives a verdict on it, with everything that led there.
 //!
 //! It changes nothing, and it opens nothing before it knows what it is.
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use super::evidence::{self, Patience};
 use super::format::Content;
 use super::kind::Kind;
 use super::scene::Scene;
-use super::verdict::{Doubt, Evidence, Lease, Process, Verdict, judge};
+use super::specimen::{self, Specimen};
+use super::verdict::{Evidence, Lease, Process, Verdict, judge};
 use super::walk::Spot;
 use crate::ids::Errno;
-use crate::os::files::{self, FileKind, Meta};
-
-/// No lock is larger; whatever is larger is not read.
-const LARGEST: usize = 64 * 1024;
+use crate::os::files::FileKind;
 
 /// Why something with a lock's name is not looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
-    /// It is not an ordinary file.
+    /// It is not made of what its kind is made of.
     Kind(FileKind),
+    /// It is a directory with something else in it than a lock's record.
+    Contents,
+    /// Something beside it, which has to go with it, is not what it should be.
+    Companion,
     /// It has several names, and removing one gives up nothing.
     Links(u64),
     /// It is larger than any lock, in bytes.
@@ -35,11 +37,18 @@ pub enum Oddity {
 impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Oddity::Kind(FileKind::Directory) => f.write_str("it is a directory"),
+            Oddity::Kind(FileKind::Directory) => f.write_str(
+                "it is a directory, of a kind that its holder keeps fresh and that names no owner",
+            ),
             Oddity::Kind(FileKind::Symlink) => f.write_str("it is a symbolic link"),
             Oddity::Kind(FileKind::Fifo) => f.write_str("it is a named pipe"),
             Oddity::Kind(FileKind::Socket) => f.write_str("it is a socket"),
-            Oddity::Kind(FileKind::Device | FileKind::Regular) => f.write_str("it is a device"),
+            Oddity::Kind(FileKind::Device) => f.write_str("it is a device"),
+            Oddity::Kind(FileKind::Regular) => f.write_str("it is an ordinary file"),
+            Oddity::Contents => f.write_str("it is a directory with more in it than a lock's record"),
+            Oddity::Companion => {
+                f.write_str("what lies beside it and belongs to it is not what it should be")
+            }
             Oddity::Links(links) => write!(f, "it has {links} names (hard links)"),
             Oddity::Size(size) => write!(f, "it is too large for a lock ({size} bytes)"),
             Oddity::Mounted => f.write_str("something is mounted on it"),
@@ -47,33 +56,28 @@ impl fmt::Display for Oddity {
     }
 }
 
-/// The file as it was when it was judged, held open so that its inode's number cannot be given away.
-pub struct Specimen {
-    /// The open file.
-    pub file: OwnedFd,
-    /// What it was.
-    pub meta: Meta,
-    /// What it held.
-    pub bytes: Vec<u8>,
-}
-
-/// What came of a look at one file.
+/// What came of a look at one lock.
 pub enum Finding {
-    /// It was gone, or had become another file, before it could be judged.
+    /// It was gone, or had become another, before it could be judged.
     Vanished,
     /// It is nothing that could be judged.
     Odd(Oddity),
+    /// It could not be read, so that nobody can tell.
+    Unreadable(Errno),
     /// It was judged.
-    Judged {
-        /// The verdict.
-        verdict: Verdict,
-        /// What stands in it; `None` if it could not be read.
-        content: Option<Content>,
-        /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
-        age: Duration,
-        /// The file, if it could be opened.
-        specimen: Option<Specimen>,
-    },
+    Judged(Box<Judged>),
+}
+
+/// A lock and the verdict on it.
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What led to it.
+    pub evidence: Evidence,
+    /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
+    pub age: Duration,
+    /// The lock as it was.
+    pub specimen: Specimen,
 }
 
 /// Looks at what lies at `spot` and judges it as a lock of kind `kind`.
@@ -84,67 +88,39 @@ pub fn inspect(
     exclusive: bool,
     patience: &mut Patience,
 ) -> Finding {
-    let unreadable = |error: &io::Error, age| Finding::Judged {
-        verdict: Verdict::Unclear(Doubt::Unreadable(Errno(error.raw_os_error().unwrap_or(0)))),
-        content: None,
-        age,
-        specimen: None,
+    let specimen = match specimen::take(spot, kind.form) {
+        Ok(Ok(specimen)) => specimen,
+        Ok(Err(oddity)) => return Finding::Odd(oddity),
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Finding::Vanished,
+                io::ErrorKind::CrossesDevices => Finding::Odd(Oddity::Mounted),
+                _ => Finding::Unreadable(Errno(error.raw_os_error().unwrap_or(0))),
+            };
+        }
     };
-    let seen = match files::look_in(spot.directory, spot.name).and_then(|seen| files::meta(seen.as_fd())) {
-        Ok(seen) => seen,
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => return Finding::Vanished,
-            io::ErrorKind::CrossesDevices => return Finding::Odd(Oddity::Mounted),
-            _ => return unreadable(&error, Duration::ZERO),
-        },
-    };
-    if let Some(oddity) = oddity(&seen) {
-        return Finding::Odd(oddity);
-    }
-    let written = SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_secs(u64::try_from(seen.modified.0).unwrap_or(0)))
-        .unwrap_or(scene.now);
-    let age = |since: SystemTime| scene.now.duration_since(since).unwrap_or(Duration::ZERO);
-
-    let opened = files::open_to_read(spot.directory, spot.name).and_then(|file| {
-        let meta = files::meta(file.as_fd())?;
-        let bytes =
-            if meta.same_file(&seen) { files::read_up_to(file.as_fd(), LARGEST + 1)? } else { Vec::new() };
-        Ok(Specimen { file, meta, bytes })
-    });
-    let specimen = match opened {
-        Ok(specimen) => specimen,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Finding::Vanished,
-        Err(error) => return unreadable(&error, age(written)),
-    };
-    if !specimen.meta.same_file(&seen) {
-        return Finding::Vanished;
-    }
-    if specimen.bytes.len() > LARGEST {
-        return Finding::Odd(Oddity::Size(specimen.meta.size));
-    }
-
-    let content = kind.format.read(&specimen.bytes);
-    let file = specimen.file.as_fd();
+    let record = specimen.bytes().map_or(Content::Empty.into(), |bytes| kind.format.read(bytes));
+    let content = record.content;
+    let file = specimen.to_be_asked();
+    let lease = file.map_or(Lease::NotAFile, |piece| evidence::lease(piece.file.as_fd(), piece.meta.uid));
     let mut evidence = Evidence {
         content,
-        lease: evidence::lease(file, specimen.meta.uid),
-        local: evidence::filesystem(file).local,
+        lease,
+        local: evidence::filesystem(spot.directory).local,
         keeps_open: kind.keeps_open,
         process: content.owner().map_or(Process::NotNamed, |owner| evidence::process(owner, scene)),
+        origin: evidence::origin(&record),
         quiet: scene.quiet,
         exclusive,
     };
-    if evidence.lease == Lease::Busy && would_be_orphaned(&evidence) {
-        evidence.lease = patience.ask_again(file, specimen.meta.uid);
+    if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&evidence)) {
+        evidence.lease = patience.ask_again(piece.file.as_fd(), piece.meta.uid);
     }
-    let created = content.owner().and_then(|owner| owner.created);
-    Finding::Judged {
-        verdict: judge(&evidence),
-        content: Some(content),
-        age: age(created.unwrap_or(written)),
-        specimen: Some(specimen),
-    }
+    let seconds = u64::try_from(specimen.modified().0).unwrap_or(0);
+    let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    let since = content.owner().and_then(|owner| owner.created).or(written);
+    let age = since.and_then(|since| scene.now.duration_since(since).ok()).unwrap_or_default();
+    Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, specimen }))
 }
 
 /// Whether the lock's owner is dead here and only the open file speaks for it. Somebody who has it open and
@@ -158,16 +134,4 @@ fn would_be_orphaned(evidence: &Evidence) -> bool {
     };
     let closed = Evidence { lease: Lease::Granted, ..*evidence };
     !may_live && matches!(judge(&closed), Verdict::Orphaned(_))
-}
-
-fn oddity(meta: &Meta) -> Option<Oddity> {
-    if meta.kind != FileKind::Regular {
-        Some(Oddity::Kind(meta.kind))
-    } else if meta.links > 1 {
-        Some(Oddity::Links(meta.links))
-    } else if usize::try_from(meta.size).is_ok_and(|size| size > LARGEST) {
-        Some(Oddity::Size(meta.size))
-    } else {
-        None
-    }
 }

@@ -3,68 +3,187 @@
 //! A table and nothing else. A kind of lock is one entry here, with a sample in the tests; nothing else in
 //! the room knows any kind by name.
 
+use std::borrow::Cow;
+
 use super::format::Format;
-use super::rule::{Pattern, Rules};
+use super::rule::{Foreign, Pattern, Rules};
 
 /// One kind of lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kind {
     /// Its name in log lines and reports, which stays the same for ever.
-    pub name: &'static str,
-    /// Where it lies below a root.
-    pub paths: &'static [&'static str],
+    pub name: Cow<'static, str>,
+    /// What it is made of.
+    pub form: Form,
     /// How it is written.
     pub format: Format,
     /// Whether its owner has the file open from the instant it exists until the lock is given up. Only then
     /// does "nobody has it open" say that nobody holds it.
     pub keeps_open: bool,
+    /// Whether its owner holds it for its whole life, so that holding it long is nothing special.
+    pub lifelong: bool,
+    /// Whether a gateway that finds it stale at its start recovers the work that it guarded.
+    pub recovers: bool,
+}
+
+/// What a lock is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An ordinary file.
+    File,
+    /// An ordinary file that was written as `<name>.<anything>.tmp` and got its name as a hard link: whoever
+    /// died between the two left both names.
+    Linked,
+    /// A symbolic link, and others beside it that go when it goes, or not at all.
+    Symlink(&'static [&'static str]),
+    /// A directory with this one file in it.
+    Directory(&'static str),
+}
+
+/// A kind and where it lies below a root.
+struct Row {
+    paths: &'static [&'static str],
+    kind: Kind,
+}
+
+/// A plain file of OpenClaw's own writing, kept open while it is held.
+fn own(name: &'static str) -> Kind {
+    Kind {
+        name: Cow::Borrowed(name),
+        form: Form::File,
+        format: Format::JsonOwner,
+        keeps_open: true,
+        lifelong: false,
+        recovers: false,
+    }
 }
 
 /// What OpenClaw leaves in its state directory and in `${TMPDIR}/openclaw-<uid>`.
 ///
-/// The writers of all but the last create the file exclusively and keep that descriptor until they let go
-/// (read in 2026.5.22). The usage-cost lock is written under another name and hard-linked into place, and its
-/// descriptor is closed at once.
-pub const OPENCLAW: &[Kind] = &[
-    // Up to 2026.7; sessions live in SQLite after that. A root may also be given further down.
-    Kind {
-        name: "session",
-        paths: &["agents/*/sessions/*.jsonl.lock", "sessions/*.jsonl.lock", "*.jsonl.lock"],
-        format: Format::JsonOwner,
-        keeps_open: true,
-    },
-    // Of the temporary directory itself, of old state directories, and of 2026.9's state directory.
-    Kind {
-        name: "gateway",
-        paths: &["gateway.*.lock", "tmp/openclaw-*/gateway.*.lock"],
-        format: Format::JsonOwner,
-        keeps_open: true,
-    },
-    Kind {
-        name: "auth-profiles",
-        paths: &["agents/*/agent/auth-profiles.json.lock"],
-        format: Format::JsonOwner,
-        keeps_open: true,
-    },
-    Kind {
-        name: "oauth-refresh",
-        paths: &["locks/oauth-refresh/*.lock"],
-        format: Format::JsonOwner,
-        keeps_open: true,
-    },
-    Kind {
-        name: "usage-cost",
-        paths: &["agents/*/sessions/.usage-cost-cache.json.lock"],
-        format: Format::JsonOwner,
-        keeps_open: false,
-    },
+/// The writers of those that are kept open create the file exclusively and keep that descriptor until they
+/// let go (read in 2026.5.22). The usage-cost lock is written under another name and hard-linked into place,
+/// and its descriptor is closed at once. Nobody can have a directory or a link open in that sense.
+fn openclaw() -> Vec<Row> {
+    vec![
+        // Up to 2026.7; sessions live in SQLite after that. A root may also be given further down.
+        Row {
+            paths: &["agents/*/sessions/*.jsonl.lock", "sessions/*.jsonl.lock", "*.jsonl.lock"],
+            kind: Kind { recovers: true, ..own("session") },
+        },
+        // Of the temporary directory itself, of old state directories, and of 2026.9's state directory.
+        Row {
+            paths: &["gateway.*.lock", "tmp/openclaw-*/gateway.*.lock"],
+            kind: Kind { lifelong: true, ..own("gateway") },
+        },
+        Row { paths: &["agents/*/agent/auth-profiles.json.lock"], kind: own("auth-profiles") },
+        Row { paths: &["locks/oauth-refresh/*.lock"], kind: own("oauth-refresh") },
+        // The same writer, for whatever else the gateway and its plugins guard: the configuration, pairings, the
+        // ledger of agent connections, the queue of embeddings.
+        Row {
+            paths: &[
+                "*.json.lock",
+                "acp/*.json.lock",
+                "credentials/*.json.lock",
+                "devices/*.json.lock",
+                "agents/*/agent/*.json.lock",
+                "qmd/embed.lock.lock",
+                "agents/*/qmd/embed.lock.lock",
+            ],
+            kind: own("sidecar"),
+        },
+        Row {
+            paths: &["agents/*/sessions/.usage-cost-cache.json.lock"],
+            kind: Kind { form: Form::Linked, keeps_open: false, ..own("usage-cost") },
+        },
+        Row {
+            paths: &[
+                "memory/.dreams/short-term-promotion.lock",
+                "workspace*/memory/.dreams/short-term-promotion.lock",
+            ],
+            kind: Kind { format: Format::PidAndTime, ..own("memory-promotion") },
+        },
+        // Up to 2026.4.
+        Row {
+            paths: &[
+                "plugin-runtime-deps/.openclaw-runtime-*.lock",
+                "plugin-runtime-deps/*/.openclaw-runtime-*.lock",
+                "plugin-runtime-deps/*/*/.openclaw-runtime-*.lock",
+            ],
+            kind: Kind { form: Form::Directory("owner.json"), keeps_open: false, ..own("runtime-deps") },
+        },
+        Row {
+            paths: &["browser/*/user-data/SingletonLock"],
+            kind: Kind {
+                form: Form::Symlink(&["SingletonSocket", "SingletonCookie"]),
+                format: Format::HostAndPid,
+                keeps_open: false,
+                lifelong: true,
+                ..own("chromium")
+            },
+        },
+        Row {
+            paths: &["*.pid", "run/*.pid"],
+            kind: Kind { format: Format::Pid, keeps_open: false, lifelong: true, ..own("pid-file") },
+        },
+    ]
+}
+
+/// What looks like a lock there, and is shown with its reason and never judged.
+const NOT_JUDGED: &[(&str, Foreign)] = &[
+    ("openclaw.json.clobber.lock", Foreign::Heartbeat),
+    ("*.lock.sqlite", Foreign::Sqlite),
+    ("tmp/openclaw-*/*.lock.sqlite", Foreign::Sqlite),
+    ("*.lock.reclaim", Foreign::Reclaim),
+    ("tmp/openclaw-*/*.lock.reclaim", Foreign::Reclaim),
+    ("agents/*/sessions/*.lock.reclaim", Foreign::Reclaim),
+    ("agents/*/agent/*.lock.reclaim", Foreign::Reclaim),
+    ("locks/oauth-refresh/*.lock.reclaim", Foreign::Reclaim),
+    ("credentials/*.lock.reclaim", Foreign::Reclaim),
+    ("workspace*/.git/index.lock", Foreign::Git),
 ];
 
-/// The rules by which a walk finds the locks of `kinds`.
-#[must_use]
-pub fn rules(kinds: &[Kind]) -> Rules<&Kind> {
-    let of = |kind| move |text: &&str| Pattern::new(text).map(|pattern| (pattern, kind));
-    Rules::new(kinds.iter().flat_map(|kind: &Kind| kind.paths.iter().filter_map(of(kind))).collect())
+/// What a name turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What<'a> {
+    /// A lock to be judged.
+    Lock(&'a Kind),
+    /// Somebody else's.
+    Foreign(Foreign),
+}
+
+/// The kinds that one run of sexton knows: an operator's own, and OpenClaw's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    kinds: Vec<(Vec<Pattern>, Kind)>,
+}
+
+impl Family {
+    /// OpenClaw's alone.
+    #[must_use]
+    pub fn openclaw() -> Family {
+        Family::with(Vec::new())
+    }
+
+    /// An operator's kinds, which win over OpenClaw's where both fit, and OpenClaw's.
+    #[must_use]
+    pub fn with(own: Vec<(Pattern, Kind)>) -> Family {
+        let patterns = |row: &Row| row.paths.iter().filter_map(|path| Pattern::new(path)).collect();
+        let own = own.into_iter().map(|(pattern, kind)| (vec![pattern], kind));
+        Family { kinds: own.chain(openclaw().into_iter().map(|row| (patterns(&row), row.kind))).collect() }
+    }
+
+    /// The rules by which a walk finds all of them.
+    #[must_use]
+    pub fn rules(&self) -> Rules<What<'_>> {
+        let known = self
+            .kinds
+            .iter()
+            .flat_map(|(patterns, kind)| patterns.iter().map(move |it| (it.clone(), What::Lock(kind))));
+        let foreign = NOT_JUDGED
+            .iter()
+            .filter_map(|(path, why)| Pattern::new(path).map(|pattern| (pattern, What::Foreign(*why))));
+        Rules::new(known.chain(foreign).collect())
+    }
 }
 
 #[cfg(test)]
@@ -75,26 +194,32 @@ mod tests {
 
     #[test]
     fn every_path_is_a_pattern_and_every_name_is_its_own() {
-        for kind in OPENCLAW {
-            for path in kind.paths {
-                assert!(Pattern::new(path).is_some(), "{path}");
-            }
+        let rows = openclaw();
+        for path in rows.iter().flat_map(|row| row.paths).chain(NOT_JUDGED.iter().map(|(path, _)| path)) {
+            assert!(Pattern::new(path).is_some(), "{path}");
         }
-        assert_eq!(OPENCLAW.iter().map(|kind| kind.name).collect::<BTreeSet<_>>().len(), OPENCLAW.len());
+        let names: BTreeSet<_> = rows.iter().map(|row| &row.kind.name).collect();
+        assert_eq!(names.len(), rows.len());
+    }
+
+    fn found(family: &Family, path: &str) -> Option<String> {
+        let rules = family.rules();
+        let mut place = rules.start();
+        let mut last = None;
+        for name in path.split('/') {
+            let step = rules.step(&place, name.as_bytes());
+            let foreign = step.foreign.map(|why| format!("{why:?}"));
+            let kind = step.found.map(|what| match what {
+                What::Lock(kind) => kind.name.to_string(),
+                What::Foreign(why) => format!("{why:?}"),
+            });
+            (place, last) = (step.below, foreign.or(kind));
+        }
+        last
     }
 
     #[test]
-    fn each_lock_is_found_where_openclaw_puts_it_and_nothing_beside_it() {
-        let rules = rules(OPENCLAW);
-        let found = |path: &str| {
-            let mut place = rules.start();
-            let mut last = None;
-            for name in path.split('/') {
-                let step = rules.step(&place, name.as_bytes());
-                (place, last) = (step.below, step.found);
-            }
-            last.map(|kind| kind.name)
-        };
+    fn each_lock_is_found_where_its_writer_puts_it_and_nothing_beside_it() {
         for (path, kind) in [
             ("agents/main/sessions/sess-one.jsonl.lock", Some("session")),
             ("sessions/sess-one.jsonl.lock", Some("session")),
@@ -102,17 +227,35 @@ mod tests {
             ("gateway.acb44012.lock", Some("gateway")),
             ("tmp/openclaw-1000/gateway.state.lock", Some("gateway")),
             ("agents/main/agent/auth-profiles.json.lock", Some("auth-profiles")),
+            ("agents/main/agent/models.json.lock", Some("sidecar")),
+            ("openclaw.json.lock", Some("sidecar")),
+            ("agents/main/qmd/embed.lock.lock", Some("sidecar")),
             ("locks/oauth-refresh/sha256-00ff.lock", Some("oauth-refresh")),
             ("agents/main/sessions/.usage-cost-cache.json.lock", Some("usage-cost")),
+            ("workspace-two/memory/.dreams/short-term-promotion.lock", Some("memory-promotion")),
+            ("plugin-runtime-deps/openclaw-2026.4.1/.openclaw-runtime-mirror.lock", Some("runtime-deps")),
+            ("browser/openclaw/user-data/SingletonLock", Some("chromium")),
+            ("gateway.pid", Some("pid-file")),
             ("agents/main/sessions/sess-one.jsonl", None),
             ("agents/main/sessions/sessions.json.lock", None),
             ("agents/main/sessions/deep/sess-one.jsonl.lock", None),
-            ("agents/main/sessions/sess-one.jsonl.lock.reclaim", None),
-            ("tmp/openclaw-1000/gateway.state.lock.sqlite", None),
+            ("agents/main/sessions/sess-one.jsonl.lock.reclaim", Some("Reclaim")),
+            ("tmp/openclaw-1000/gateway.state.lock.sqlite", Some("Sqlite")),
             ("gateway.acb44012.lock.sqlite-wal", None),
-            ("openclaw.json.clobber.lock", None),
+            ("workspace/.git/index.lock", Some("Git")),
+            ("openclaw.json.clobber.lock", Some("Heartbeat")),
+            ("browser/openclaw/user-data/SingletonCookie", None),
         ] {
-            assert_eq!(found(path), kind, "{path}");
+            assert_eq!(found(&Family::openclaw(), path).as_deref(), kind, "{path}");
         }
+    }
+
+    #[test]
+    fn an_operators_rule_comes_first_and_cannot_touch_what_is_untouchable() {
+        let own = Kind { format: Format::Pid, keeps_open: false, ..own("mine") };
+        let family = Family::with(vec![(Pattern::new("*").unwrap(), own)]);
+        assert_eq!(found(&family, "openclaw.json.lock").as_deref(), Some("mine"));
+        assert_eq!(found(&family, "state.sqlite").as_deref(), Some("Sqlite"));
+        assert_eq!(found(&family, "index.lock").as_deref(), Some("Git"));
     }
 }

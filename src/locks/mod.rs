@@ -4,8 +4,10 @@
 //! sweep ─┬─ entrance       opens a root and becomes its owner
 //!        ├─ registration   who else uses it
 //!        ├─ walk           finds what fits a rule
-//!        ├─ inspect ─ evidence   looks at one file and asks the system about it
-//!        └─ remove         compares a last time and removes
+//!        ├─ inspect ─ evidence   looks at one lock and asks the system about it
+//!        ├─ specimen       the lock as it was: what it is made of
+//!        ├─ listing        the same without removing, for whoever wants to know
+//!        └─ remove, hand_over    compare a last time and act
 //! pure: scene (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
 //! ```
 //!
@@ -16,19 +18,23 @@
 mod entrance;
 mod evidence;
 pub mod format;
+mod hand_over;
 mod inspect;
 pub mod kind;
+pub mod listing;
 mod registration;
 mod remove;
 pub mod roots;
 pub mod rule;
 mod scene;
 mod shown;
+mod specimen;
 mod sweep;
 pub mod verdict;
 mod walk;
 
 pub use entrance::changes_user;
+pub use kind::Family;
 pub use roots::Root;
 pub use scene::Scene;
 pub use shown::Shown;

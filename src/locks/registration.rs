@@ -1,14 +1,14 @@
-//! The file by which sextons that share a root know of each other: `.sexton.lock`, locked with flock(2).
+//! The file by which sextons that share a root know of each other: `.sexton.lock`, held with fcntl(2).
 //!
-//! A sexton that uses a root holds it shared for its whole life, and takes it exclusively while it sweeps: if
-//! it gets it, nobody else is there. It never takes the risk of losing a registration while something that it
-//! watches over lives, because flock(2) drops the old lock before it tries for the new one.
+//! A sexton that uses a root holds it shared for its whole life, and alone while it sweeps: if it gets it,
+//! nobody else is there. The lock belongs to the open file description and not, as with flock(2), to a call
+//! that lets the old lock go before it tries for the new one: a registration can never be lost by asking.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::os::files::{self, FileKind, Flock};
+use crate::os::files::{self, FileKind, Hold};
 
 /// The file's name.
 pub const NAME: &str = ".sexton.lock";
@@ -39,37 +39,45 @@ pub struct Registration<'a> {
 }
 
 impl<'a> Registration<'a> {
-    /// Tries for the exclusive lock, without waiting. `inherited` is the open file of an earlier sweep, whose
-    /// lock is kept all the while; it counts only if the root's file is still the same one. Only at a `quiet`
-    /// moment is a lock that is held already given up for the try.
-    pub fn take(root: BorrowedFd<'_>, inherited: Option<BorrowedFd<'a>>, quiet: bool) -> Registration<'a> {
+    /// Tries to be alone, without waiting. `inherited` is the open file of an earlier sweep, whose lock is kept
+    /// all the while; it counts only if the root's file is still the same one.
+    pub fn take(root: BorrowedFd<'_>, inherited: Option<BorrowedFd<'a>>) -> Registration<'a> {
         if let Some(file) = inherited.filter(|file| is_the_roots(root, *file)) {
-            // At a noisy moment this changes nothing, unless an earlier sweep was ended before it could lower
-            // its lock.
-            let alone = quiet && files::flock(file, Flock::TryExclusive).unwrap_or(false);
-            let held = alone || files::flock(file, Flock::TryShared).unwrap_or(false);
-            let standing = if alone { Standing::Alone } else { Standing::Shared };
+            let (standing, held) = stand(file);
             return Registration { file: File::Inherited(file), standing, held };
         }
-        // Whoever removes the file between our open and our flock leaves us with one that nobody else sees.
+        // Whoever removes the file between our open and our lock leaves us with one that nobody else sees.
         for _ in 0..3 {
-            match open(root).and_then(|file| Ok((files::flock(file.as_fd(), Flock::TryExclusive)?, file))) {
-                Ok((alone, file)) if is_the_roots(root, file.as_fd()) => {
-                    let held = alone || files::flock(file.as_fd(), Flock::TryShared).unwrap_or(false);
-                    let standing = if alone { Standing::Alone } else { Standing::Shared };
-                    return Registration { file: File::Opened(file), standing, held };
+            match open(root) {
+                Ok(file) => {
+                    let (standing, held) = stand(file.as_fd());
+                    if is_the_roots(root, file.as_fd()) {
+                        return Registration { file: File::Opened(file), standing, held };
+                    }
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    return Registration {
-                        file: File::None,
-                        standing: Standing::Unknown(error),
-                        held: false,
-                    };
-                }
+                Err(error) => return Registration::without(error),
             }
         }
-        let error = io::Error::other("it is being replaced again and again");
+        Registration::without(io::Error::other("it is being replaced again and again"))
+    }
+
+    /// Only looks whether anybody else is there; takes nothing and makes nothing.
+    pub fn glance(root: BorrowedFd<'_>) -> Standing {
+        let held = files::open_to_read(root, OsStr::new(NAME)).and_then(|file| {
+            if files::meta(file.as_fd())?.kind != FileKind::Regular {
+                return Err(io::Error::other("it is not an ordinary file"));
+            }
+            files::is_held_by_others(file.as_fd())
+        });
+        match held {
+            Ok(true) => Standing::Shared,
+            Ok(false) => Standing::Alone,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Alone,
+            Err(error) => Standing::Unknown(error),
+        }
+    }
+
+    fn without(error: io::Error) -> Registration<'a> {
         Registration { file: File::None, standing: Standing::Unknown(error), held: false }
     }
 
@@ -87,7 +95,7 @@ impl<'a> Registration<'a> {
             File::None => return None,
         };
         let shared = matches!(self.standing, Standing::Shared) && self.held;
-        let settled = shared || files::flock(file, Flock::Shared).unwrap_or(false);
+        let settled = shared || files::hold(file, Hold::Shared).unwrap_or(false);
         match self.file {
             File::Opened(file) if settled => Some(file),
             _ => None,
@@ -95,8 +103,23 @@ impl<'a> Registration<'a> {
     }
 }
 
+/// Tries to be alone, and else to be there at all. A file that could only be opened for reading tells nothing
+/// of others, but tells them of us.
+fn stand(file: BorrowedFd<'_>) -> (Standing, bool) {
+    let alone = files::hold(file, Hold::TryAlone);
+    let held = matches!(alone, Ok(true)) || files::hold(file, Hold::TryShared).unwrap_or(false);
+    let standing = match alone {
+        Ok(true) => Standing::Alone,
+        Ok(false) => Standing::Shared,
+        Err(error) => Standing::Unknown(error),
+    };
+    (standing, held)
+}
+
 fn open(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let file = files::open_or_create(root, OsStr::new(NAME))?;
+    let name = OsStr::new(NAME);
+    let file = files::open_or_create(root, name)
+        .or_else(|error| files::open_to_read(root, name).map_err(|_| error))?;
     match files::meta(file.as_fd())? {
         meta if meta.kind == FileKind::Regular => Ok(file),
         _ => Err(io::Error::other("it is not an ordinary file")),
@@ -126,27 +149,42 @@ mod tests {
         let root = files::look(directory.path()).unwrap();
         let root = root.as_fd();
 
-        let first = Registration::take(root, None, true);
+        let first = Registration::take(root, None);
         assert!(alone(&first));
         let first = first.settle().unwrap();
 
-        let second = Registration::take(root, None, true);
+        let second = Registration::take(root, None);
         assert!(!alone(&second));
         let second = second.settle().unwrap();
 
         // The first sweeps again: it is not alone any more, and stays registered.
-        let again = Registration::take(root, Some(first.as_fd()), true);
+        let again = Registration::take(root, Some(first.as_fd()));
         assert!(!alone(&again));
         assert!(again.settle().is_none());
-        assert!(!alone(&Registration::take(root, Some(second.as_fd()), true)));
+        assert!(!alone(&Registration::take(root, Some(second.as_fd()))));
 
         drop(second);
-        let last = Registration::take(root, Some(first.as_fd()), true);
+        let last = Registration::take(root, Some(first.as_fd()));
         assert!(alone(&last));
+        assert!(matches!(Registration::glance(root), Standing::Shared));
         last.settle();
-        // At a noisy moment nobody asks, so that the registration cannot be lost.
-        assert!(!alone(&Registration::take(root, Some(first.as_fd()), false)));
-        assert!(!alone(&Registration::take(root, None, true)));
+        assert!(!alone(&Registration::take(root, None)));
+        drop(first);
+        assert!(matches!(Registration::glance(root), Standing::Alone));
+    }
+
+    #[test]
+    fn asking_in_vain_loses_no_registration() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = files::look(directory.path()).unwrap();
+        let root = root.as_fd();
+        let first = Registration::take(root, None).settle().unwrap();
+        let second = Registration::take(root, None).settle().unwrap();
+        for _ in 0..1000 {
+            // At no instant between these is either of them unregistered.
+            assert!(!files::hold(first.as_fd(), Hold::TryAlone).unwrap());
+            assert!(!files::hold(second.as_fd(), Hold::TryAlone).unwrap());
+        }
     }
 
     #[test]
@@ -154,16 +192,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = files::look(directory.path()).unwrap();
         let root = root.as_fd();
-        let old = Registration::take(root, None, true).settle().unwrap();
+        let old = Registration::take(root, None).settle().unwrap();
         fs::remove_file(directory.path().join(NAME)).unwrap();
-        let new = Registration::take(root, Some(old.as_fd()), true);
+        let new = Registration::take(root, Some(old.as_fd()));
         assert!(alone(&new));
         let new = new.settle();
         assert!(new.is_some(), "it is a new file, and somebody has to keep it");
 
         fs::remove_file(directory.path().join(NAME)).unwrap();
         fs::create_dir(directory.path().join(NAME)).unwrap();
-        let odd = Registration::take(root, None, true);
+        let odd = Registration::take(root, None);
         assert!(matches!(odd.standing(), Standing::Unknown(_)));
         assert!(odd.settle().is_none());
     }

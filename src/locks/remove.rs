@@ -4,11 +4,9 @@
 //! keeps the instant short. What makes it safe is the quiet moment, which is the caller's.
 
 use std::io;
-use std::os::fd::AsFd;
 
-use super::inspect::Specimen;
+use super::specimen::Specimen;
 use super::walk::Spot;
-use crate::os::files;
 
 /// What came of it.
 #[derive(Debug)]
@@ -25,17 +23,21 @@ pub enum Removal {
 
 /// Compares what lies at `spot` with `specimen`, content first and identity last, and removes it.
 pub fn remove(spot: &Spot<'_>, specimen: &Specimen) -> Removal {
-    let compared = files::read_up_to(specimen.file.as_fd(), specimen.bytes.len() + 1)
-        .and_then(|bytes| Ok((bytes, files::meta_in(spot.directory, spot.name)?)));
-    let removed = match compared {
-        // The whole record has to be the same: file, size, time, owner, and still only one name.
-        Ok((bytes, meta)) if meta == specimen.meta && bytes == specimen.bytes => {
-            files::unlink(spot.directory, spot.name)
-        }
-        Ok(_) => return Removal::Changed,
+    if_unchanged(spot, specimen, || specimen.remove(spot))
+}
+
+/// Compares, and does it to what is still the same.
+pub(super) fn if_unchanged(
+    spot: &Spot<'_>,
+    specimen: &Specimen,
+    act: impl FnOnce() -> io::Result<()>,
+) -> Removal {
+    let done = match specimen.is_unchanged(spot) {
+        Ok(true) => act(),
+        Ok(false) => return Removal::Changed,
         Err(error) => Err(error),
     };
-    match removed {
+    match done {
         Ok(()) => Removal::Done,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Removal::AlreadyGone,
         Err(error) => Removal::Failed(error),
@@ -46,20 +48,23 @@ pub fn remove(spot: &Spot<'_>, specimen: &Specimen) -> Removal {
 mod tests {
     use std::ffi::OsStr;
     use std::fs;
+    use std::os::fd::AsFd;
     use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::locks::kind::Form;
+    use crate::locks::specimen;
+    use crate::os::files;
 
     fn judged(root: &Path, then: impl FnOnce(&Path)) -> Removal {
         let directory = files::look(root).unwrap();
         let name = OsStr::new("a.lock");
         let path = root.join(name);
         fs::write(&path, "old").unwrap();
-        let file = files::open_to_read(directory.as_fd(), name).unwrap();
-        let meta = files::meta(file.as_fd()).unwrap();
-        let specimen = Specimen { file, meta, bytes: b"old".to_vec() };
+        let spot = Spot { directory: directory.as_fd(), name, path: PathBuf::new() };
+        let Ok(Ok(specimen)) = specimen::take(&spot, Form::File) else { panic!("it is a file") };
         then(&path);
-        remove(&Spot { directory: directory.as_fd(), name, path: PathBuf::new() }, &specimen)
+        remove(&spot, &specimen)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It never touches a directory itself; it only says which names are worth looking at.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// A path below a root, component by component; `*` stands for any bytes within one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +39,47 @@ fn fits(glob: &[u8], name: &[u8]) -> bool {
     true
 }
 
-/// Names that belong to somebody else's protocol and are never touched, whatever a pattern says: SQLite's
-/// files, whose locks live in the kernel, and the guard that a gateway lays beside a lock while it reclaims it.
+/// Whose protocol a thing follows that sexton shows, and never judges or touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// `SQLite`'s files.
+    Sqlite,
+    /// The guard that a gateway lays beside a lock while it takes it over.
+    Reclaim,
+    /// A lock that its holder keeps fresh by touching it (proper-lockfile and its like).
+    Heartbeat,
+    /// git's.
+    Git,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Foreign::Sqlite => "SQLite's: its locks live in the kernel and end with their holder",
+            Foreign::Reclaim => {
+                "a gateway's guard while it takes a lock over; it fails closed, and only whoever knows that no \
+                 gateway and no command of it runs may remove it"
+            }
+            Foreign::Heartbeat => "it names no owner: whoever holds it keeps its time fresh",
+            Foreign::Git => "git's: it names no owner; remove it by hand when no git runs there",
+        })
+    }
+}
+
+/// Names that belong to somebody else's protocol and are never touched, whatever a pattern says.
 #[must_use]
-pub fn untouchable(name: &[u8]) -> bool {
-    [&b".sqlite"[..], b"-wal", b"-shm", b".reclaim"].iter().any(|suffix| name.ends_with(suffix))
+pub fn untouchable(name: &[u8]) -> Option<Foreign> {
+    match name {
+        b"index.lock" => Some(Foreign::Git),
+        _ if name.ends_with(b".reclaim") => Some(Foreign::Reclaim),
+        _ if [&b".sqlite"[..], b"-wal", b"-shm", b".sqlite-journal"]
+            .iter()
+            .any(|end| name.ends_with(end)) =>
+        {
+            Some(Foreign::Sqlite)
+        }
+        _ => None,
+    }
 }
 
 /// Patterns, each with what it stands for.
@@ -64,10 +101,12 @@ impl Place {
 }
 
 /// What the next name in a directory leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Step<T> {
     /// The name is a whole match of this, the first pattern in order that fits.
     pub found: Option<T>,
+    /// It is a whole match, but untouchable.
+    pub foreign: Option<Foreign>,
     /// Where the walk stands inside, if the name is a directory's.
     pub below: Place,
 }
@@ -112,14 +151,16 @@ impl<T: Copy> Rules<T> {
     /// One name further. Names for which nothing is found and below which nothing lies need no further look.
     #[must_use]
     pub fn step(&self, place: &Place, name: &[u8]) -> Step<T> {
-        let mut step = Step { found: None, below: Place::default() };
+        let mut step = Step { found: None, foreign: None, below: Place::default() };
         for (index, position, pattern, part, what) in self.open(place) {
             if !fits(part, name) {
                 continue;
             }
             if position + 1 < pattern.parts.len() {
                 step.below.0.push((index, position + 1));
-            } else if step.found.is_none() && !untouchable(name) {
+            } else if let Some(foreign) = untouchable(name) {
+                step.foreign = Some(foreign);
+            } else if step.found.is_none() {
                 step.found = Some(what);
             }
         }
@@ -210,7 +251,7 @@ mod tests {
 
         let main = rules.step(&agents, b"main").below;
         let sessions = rules.step(&main, b"sessions").below;
-        assert_eq!(rules.step(&sessions, b"x.lock"), Step { found: Some(1), below: Place::default() });
+        assert_eq!(rules.step(&sessions, b"x.lock"), Step { found: Some(1), ..Step::default() });
         assert_eq!(rules.step(&sessions, b"x.lockx").found, None);
     }
 
@@ -218,8 +259,16 @@ mod tests {
     fn what_belongs_to_others_is_never_found() {
         let rules = Rules::new(vec![(Pattern::new("*").unwrap(), ())]);
         let root = rules.start();
-        for name in [&b"a.sqlite"[..], b"a.sqlite-wal", b"a-shm", b"a.lock.reclaim", b"x.lock.sqlite"] {
-            assert_eq!(rules.step(&root, name).found, None, "{}", name.escape_ascii());
+        for (name, foreign) in [
+            (&b"a.sqlite"[..], Foreign::Sqlite),
+            (b"a.sqlite-wal", Foreign::Sqlite),
+            (b"a-shm", Foreign::Sqlite),
+            (b"a.lock.reclaim", Foreign::Reclaim),
+            (b"x.lock.sqlite", Foreign::Sqlite),
+            (b"index.lock", Foreign::Git),
+        ] {
+            let step = rules.step(&root, name);
+            assert_eq!((step.found, step.foreign), (None, Some(foreign)), "{}", name.escape_ascii());
         }
         assert_eq!(rules.step(&root, b"a.lock").found, Some(()));
     }

@@ -6,18 +6,19 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::entrance::{self, once};
+use super::entrance::{self, Shut, once};
 use super::evidence::{self, Patience};
-use super::inspect::{Finding, Specimen, inspect};
-use super::kind::{Kind, OPENCLAW, rules};
+use super::hand_over::{hand_over, is_handed_over};
+use super::inspect::{Finding, Judged, inspect};
+use super::kind::{Family, Kind, What};
 use super::registration::{NAME, Registration, Standing};
 use super::remove::{Removal, remove};
 use super::roots::Root;
+use super::rule::Foreign;
 use super::scene::Scene;
 use super::shown::Shown;
 use super::verdict::{Doubt, Orphan, Verdict};
 use super::walk::{Sight, Spot, walk};
-use crate::ids::Pid;
 
 /// What becomes of an orphaned lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +26,11 @@ pub enum Action {
     /// It is removed.
     #[default]
     Remove,
+    /// It is rewritten to name an owner that cannot exist, if a gateway recovers from finding it so; any other
+    /// kind is removed.
+    HandOver,
+    /// It is removed, unless it was handed over before: a gateway may be about to find it.
+    Spare,
 }
 
 /// What is to be swept, and when.
@@ -32,12 +38,18 @@ pub enum Action {
 pub struct Request<'a> {
     /// The root.
     pub root: &'a Root,
+    /// The kinds of locks that are known.
+    pub family: &'a Family,
     /// The moment.
     pub scene: Scene<'a>,
     /// The open registration that an earlier sweep of this root returned.
     pub registration: Option<BorrowedFd<'a>>,
     /// What becomes of orphaned locks.
     pub action: Action,
+    /// How long any lock may be held before it is reported, besides the limit that it sets itself.
+    pub report_after: Option<Duration>,
+    /// The fingerprints of locks that earlier sweeps reported.
+    pub reported: &'a [u64],
 }
 
 /// What a sweep did.
@@ -45,8 +57,12 @@ pub struct Request<'a> {
 pub struct Report {
     /// Whether the root exists and could be entered; if not, everything below is zero.
     pub entered: bool,
+    /// Whether the root does not exist.
+    pub missing: bool,
     /// Locks that were orphaned and are gone.
     pub removed: u32,
+    /// Locks that lie there for the next gateway to find, handed over now or before.
+    pub handed_over: u32,
     /// Locks that somebody holds.
     pub held: u32,
     /// Locks of which nobody can tell.
@@ -57,6 +73,8 @@ pub struct Report {
     pub skipped: u32,
     /// Orphaned locks that could not be removed, and directories that could not be read.
     pub failed: u32,
+    /// The fingerprints of locks that were reported now, because they are held past their limits.
+    pub reported: Vec<u64>,
     /// Whether no other sexton used the root while it was swept.
     pub exclusive: bool,
     /// The open file that registers us in the root, if this sweep opened a new one. Whoever gets it keeps it
@@ -71,28 +89,35 @@ pub struct Report {
 /// is being looked at). Afterwards the process belongs to the root's owner.
 #[must_use]
 pub fn sweep(request: &Request<'_>) -> Report {
-    let Some(root) = entrance::enter(request.root, &request.scene) else { return Report::default() };
+    let root = match entrance::enter(request.root, &request.scene) {
+        Ok(root) => root,
+        Err(shut) => return Report { missing: shut == Shut::Missing, ..Report::default() },
+    };
     let directory = root.directory.as_fd();
-    let registration = Registration::take(directory, request.registration, request.scene.quiet);
+    let registration = Registration::take(directory, request.registration);
     let carries_flock = evidence::filesystem(directory).carries_flock;
     let exclusive = carries_flock && matches!(registration.standing(), Standing::Alone);
     say_standing(&request.scene, &Shown(&root.path), registration.standing(), carries_flock);
 
     let mut sweep = Sweep {
-        scene: &request.scene,
-        action: request.action,
+        request,
         patience: Patience::NEW,
         report: Report { entered: true, exclusive, ..Report::default() },
     };
-    walk(directory, &root.path, &rules(OPENCLAW), &mut |sight| match sight {
-        Sight::Match(spot, kind) => sweep.lock(&spot, kind),
+    walk(directory, &root.path, &request.family.rules(), &mut |sight| match sight {
+        Sight::Match(spot, What::Lock(kind)) => sweep.lock(&spot, kind),
+        Sight::Match(spot, What::Foreign(why)) if spot.exists() => {
+            foreign(&Shown(&spot.path), why);
+        }
+        Sight::Match(_, What::Foreign(_)) => {}
+        Sight::Foreign(path, why) => foreign(&Shown(&path), why),
         Sight::Closed(path, error) => sweep.closed(&Shown(&path), &error),
         Sight::Link(path) => sweep.link(&Shown(&path)),
     });
     let mut report = sweep.report;
     report.registration = registration.settle();
-    tracing::debug!(name: "root-swept", root = %Shown(&root.path), removed = report.removed, held = report.held,
-        unclear = report.unclear, waiting = report.waiting, skipped = report.skipped, failed = report.failed, exclusive,
+    tracing::debug!(name: "root-swept", root = %Shown(&root.path), removed = report.removed,
+        handed_over = report.handed_over, held = report.held, unclear = report.unclear, waiting = report.waiting, skipped = report.skipped, failed = report.failed, exclusive,
         "swept the lock root");
     report
 }
@@ -115,9 +140,12 @@ fn say_standing(scene: &Scene<'_>, root: &Shown<'_>, standing: &Standing, carrie
     }
 }
 
+fn foreign(path: &Shown<'_>, why: Foreign) {
+    tracing::debug!(name: "lock-not-judged", path = %path, reason = %why, "left alone what is not ours to judge");
+}
+
 struct Sweep<'a> {
-    scene: &'a Scene<'a>,
-    action: Action,
+    request: &'a Request<'a>,
     patience: Patience,
     report: Report,
 }
@@ -125,7 +153,7 @@ struct Sweep<'a> {
 /// What a line about a lock says of it.
 struct Said<'a> {
     path: Shown<'a>,
-    kind: &'static str,
+    kind: &'a str,
     pid: Option<i32>,
     age: humantime::FormattedDuration,
 }
@@ -133,45 +161,83 @@ struct Said<'a> {
 impl Sweep<'_> {
     fn lock(&mut self, spot: &Spot<'_>, kind: &Kind) {
         let path = Shown(&spot.path);
-        match inspect(spot, kind, self.scene, self.report.exclusive, &mut self.patience) {
+        match inspect(spot, kind, &self.request.scene, self.report.exclusive, &mut self.patience) {
             Finding::Vanished => {}
             Finding::Odd(oddity) => {
                 self.report.skipped += 1;
-                tracing::warn!(name: "lock-skipped", path = %path, kind = kind.name, reason = %oddity,
+                tracing::warn!(name: "lock-skipped", path = %path, kind = %kind.name, reason = %oddity,
                     "left alone what only has a lock's name");
             }
-            Finding::Judged { verdict, content, age, specimen } => {
-                let pid = content.and_then(|content| content.owner().map(|owner| owner.pid)).map(Pid::raw);
-                let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
-                let said = Said { path, kind: kind.name, pid, age };
-                match (verdict, specimen) {
-                    (Verdict::Held(why), _) => {
-                        self.report.held += 1;
-                        tracing::info!(name: "lock-held", path = %said.path, kind = said.kind, pid = said.pid,
-                            age = %said.age, reason = %why, "a lock is held");
-                    }
-                    (Verdict::Orphaned(why), Some(specimen)) => self.orphaned(spot, &said, &why, &specimen),
-                    (Verdict::Orphaned(_), None) => {}
-                    (Verdict::Unclear(Doubt::Busy(why)), _) => {
-                        self.report.waiting += 1;
-                        tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
-                            age = %said.age, reason = %why, "an orphaned lock waits for a quiet moment");
-                    }
-                    (Verdict::Unclear(why), _) => {
-                        self.report.unclear += 1;
-                        tracing::warn!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
-                            age = %said.age, reason = %why, "left a lock alone whose owner cannot be told");
-                    }
-                }
+            Finding::Unreadable(errno) => {
+                self.report.unclear += 1;
+                let why = Doubt::Unreadable(errno);
+                tracing::warn!(name: "lock-unclear", path = %path, kind = %kind.name, reason = %why,
+                    "left a lock alone whose owner cannot be told");
+            }
+            Finding::Judged(judged) => self.judged(spot, kind, &judged),
+        }
+    }
+
+    fn judged(&mut self, spot: &Spot<'_>, kind: &Kind, judged: &Judged) {
+        let owner = judged.evidence.content.owner();
+        let age = humantime::format_duration(Duration::from_secs(judged.age.as_secs()));
+        let pid = owner.map(|owner| owner.pid.raw());
+        let said = Said { path: Shown(&spot.path), kind: &kind.name, pid, age };
+        let handed_over = kind.recovers && is_handed_over(&judged.evidence.content);
+        match judged.verdict {
+            Verdict::Held(why) => {
+                self.report.held += 1;
+                tracing::info!(name: "lock-held", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why, "a lock is held");
+                self.held(kind, judged, &said);
+            }
+            Verdict::Orphaned(_) | Verdict::Unclear(Doubt::Busy(_))
+                if handed_over && self.request.action != Action::Remove =>
+            {
+                self.report.handed_over += 1;
+                tracing::debug!(name: "lock-waits-for-gateway", path = %said.path, kind = said.kind,
+                    "a lock that was handed over lies there for the gateway to find");
+            }
+            Verdict::Orphaned(why) => self.orphaned(spot, kind, &said, &why, judged),
+            Verdict::Unclear(Doubt::Busy(why)) => {
+                self.report.waiting += 1;
+                tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why, "an orphaned lock waits for a quiet moment");
+            }
+            Verdict::Unclear(why) => {
+                self.report.unclear += 1;
+                tracing::warn!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why, "left a lock alone whose owner cannot be told");
             }
         }
     }
 
-    fn orphaned(&mut self, spot: &Spot<'_>, said: &Said<'_>, why: &Orphan, specimen: &Specimen) {
-        let done = match self.action {
-            Action::Remove => remove(spot, specimen),
-        };
+    /// A lock whose owner lives stays, however long; but it is said once.
+    fn held(&mut self, kind: &Kind, judged: &Judged, said: &Said<'_>) {
+        let Some(limit) = limit(kind, judged, self.request.report_after) else { return };
+        let fingerprint = judged.specimen.fingerprint();
+        if judged.age <= limit || self.request.reported.contains(&fingerprint) {
+            return;
+        }
+        self.report.reported.push(fingerprint);
+        let limit = humantime::format_duration(limit);
+        tracing::warn!(name: "lock-held-too-long", path = %said.path, kind = said.kind, pid = said.pid,
+            age = %said.age, %limit,
+            "a living process holds a lock past its limit; it is not removed. Look what its owner is doing, and \
+             restart the gateway if it is stuck");
+    }
+
+    fn orphaned(&mut self, spot: &Spot<'_>, kind: &Kind, said: &Said<'_>, why: &Orphan, judged: &Judged) {
+        let hands_over = self.request.action == Action::HandOver && kind.recovers;
+        let done =
+            if hands_over { hand_over(spot, &judged.specimen) } else { remove(spot, &judged.specimen) };
         match done {
+            Removal::Done if hands_over => {
+                self.report.handed_over += 1;
+                tracing::warn!(name: "lock-handed-over", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why,
+                    "marked a lock that its owner left behind, for the gateway to recover from");
+            }
             Removal::Done => {
                 self.report.removed += 1;
                 tracing::warn!(name: "lock-removed", path = %said.path, kind = said.kind, pid = said.pid,
@@ -185,21 +251,28 @@ impl Sweep<'_> {
             }
             Removal::Failed(error) => {
                 self.report.failed += 1;
+                let deed = if hands_over { "hand over" } else { "remove" };
                 tracing::warn!(name: "lock-remove-failed", path = %said.path, kind = said.kind, pid = said.pid,
-                    age = %said.age, reason = %why, error = %error, "could not remove an orphaned lock");
+                    age = %said.age, reason = %why, error = %error, "could not {deed} an orphaned lock");
             }
         }
     }
 
     fn closed(&mut self, path: &Shown<'_>, error: &io::Error) {
         self.report.failed += 1;
-        once!(self.scene, name: "directory-unreadable", path = %path, error = %error,
+        once!(self.request.scene, name: "directory-unreadable", path = %path, error = %error,
             "cannot look for locks in a directory");
     }
 
     fn link(&mut self, path: &Shown<'_>) {
         self.report.skipped += 1;
-        once!(self.scene, name: "directory-symlink", path = %path,
+        once!(self.request.scene, name: "directory-symlink", path = %path,
             "did not follow a symbolic link where a directory with locks was expected");
     }
+}
+
+/// How long a lock may be held before that is worth a word: its own limit or the operator's, the shorter one.
+pub(super) fn limit(kind: &Kind, judged: &Judged, report_after: Option<Duration>) -> Option<Duration> {
+    let own = judged.evidence.content.owner().and_then(|owner| owner.max_hold);
+    own.into_iter().chain(report_after.filter(|_| !kind.lifelong)).min()
 }

@@ -19,6 +19,8 @@ pub enum Lease {
     Granted,
     /// The question could not be put, for instance because the file is somebody else's.
     NoInformation(Errno),
+    /// It is not a file of whom the question could be asked: a link, or a directory without a record.
+    NotAFile,
 }
 
 /// What became of the process that a lock names, as far as this pid namespace shows.
@@ -41,6 +43,19 @@ pub enum Process {
     Hidden,
 }
 
+/// Where the owner says it lived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It does not say.
+    NotRecorded,
+    /// On a host of this name, in this boot.
+    Here,
+    /// On a host of another name: another machine, another container, or an earlier life of this one.
+    OtherHost,
+    /// In another boot of this machine or of another one.
+    OtherBoot,
+}
+
 /// Everything that is known about one lock at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
@@ -54,6 +69,8 @@ pub struct Evidence {
     pub keeps_open: bool,
     /// What became of the owner.
     pub process: Process,
+    /// Where the owner says it lived.
+    pub origin: Origin,
     /// Whether no process that sexton watches over can take a lock while this one is being removed.
     pub quiet: bool,
     /// Whether no other sexton uses this root.
@@ -115,15 +132,27 @@ pub enum Fate {
     NumberInUse(Pid),
     /// /proc does not show the process.
     Hidden(Pid),
+    /// It lived on a host of another name.
+    OtherHost(Pid),
+    /// It lived in another boot.
+    OtherBoot(Pid),
 }
 
 impl Fate {
-    /// Whether the owner is certainly not a living process of this pid namespace.
-    const fn is_dead(self) -> bool {
-        matches!(
-            self,
-            Fate::Absent(_) | Fate::Zombie(_) | Fate::InHand(_) | Fate::Ours(_) | Fate::Recycled { .. }
-        )
+    /// Whether the owner is certainly not a living process of this pid namespace, on a filesystem that is
+    /// `local` to this kernel or not.
+    const fn is_dead(self, local: bool) -> bool {
+        match self {
+            Fate::Absent(_)
+            | Fate::Zombie(_)
+            | Fate::InHand(_)
+            | Fate::Ours(_)
+            | Fate::Recycled { .. }
+            | Fate::OtherBoot(_) => true,
+            // A container gets another name with every life, but another machine has its own as well.
+            Fate::OtherHost(_) => local,
+            Fate::NotNamed | Fate::NumberInUse(_) | Fate::Hidden(_) => false,
+        }
     }
 }
 
@@ -134,6 +163,8 @@ pub enum Proof {
     NotOpen,
     /// No other sexton uses this root.
     Exclusive,
+    /// Only this kernel reaches the file, and the owner lived before it was booted.
+    EarlierBoot,
 }
 
 /// Why nobody can tell.
@@ -159,7 +190,8 @@ pub enum Doubt {
 ///
 /// In order: an open file or a living owner always means held; bytes that are no lock's always mean unclear;
 /// a file that nobody has open is nobody's, whatever process wears the recorded pid, if its kind is kept open
-/// and the filesystem is local; otherwise the owner has to be dead here *and* nobody elsewhere can own it.
+/// and the filesystem is local; an owner from before this boot is dead, if only this kernel reaches the file;
+/// otherwise the owner has to be dead here *and* nobody elsewhere can own it.
 /// Whatever comes out as orphaned is so only at a quiet moment.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Verdict {
@@ -176,12 +208,13 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     {
         return Verdict::Held(Holder::Lives(pid));
     }
-    let fate = owner.map_or(Fate::NotNamed, |(pid, start)| fate(pid, start, evidence.process));
+    let fate = owner.map_or(Fate::NotNamed, |(pid, start)| fate(pid, start, evidence));
     let not_open = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
-    let proof = match (not_open, evidence.exclusive) {
-        (true, _) => Some(Proof::NotOpen),
-        (false, true) if fate.is_dead() => Some(Proof::Exclusive),
-        (false, _) => None,
+    let proof = match fate {
+        _ if not_open => Some(Proof::NotOpen),
+        Fate::OtherBoot(_) if evidence.local => Some(Proof::EarlierBoot),
+        fate if evidence.exclusive && fate.is_dead(evidence.local) => Some(Proof::Exclusive),
+        _ => None,
     };
     match (proof, fate) {
         (Some(proof), owner) if evidence.quiet => Verdict::Orphaned(Orphan { owner, proof }),
@@ -193,8 +226,13 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
 }
 
-fn fate(pid: Pid, recorded: Option<StartTime>, process: Process) -> Fate {
-    match (process, recorded) {
+fn fate(pid: Pid, recorded: Option<StartTime>, evidence: &Evidence) -> Fate {
+    match evidence.origin {
+        Origin::OtherBoot => return Fate::OtherBoot(pid),
+        Origin::OtherHost => return Fate::OtherHost(pid),
+        Origin::NotRecorded | Origin::Here => {}
+    }
+    match (evidence.process, recorded) {
         (Process::Absent, _) => Fate::Absent(pid),
         (Process::Zombie, _) => Fate::Zombie(pid),
         (Process::InHand, _) => Fate::InHand(pid),
@@ -230,6 +268,8 @@ impl fmt::Display for Fate {
             ),
             Fate::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
             Fate::Hidden(pid) => write!(f, "process {pid} is hidden"),
+            Fate::OtherHost(pid) => write!(f, "its owner, pid {pid}, lived on a host of another name"),
+            Fate::OtherBoot(pid) => write!(f, "its owner, pid {pid}, lived in another boot"),
         }
     }
 }
@@ -239,6 +279,7 @@ impl fmt::Display for Orphan {
         match self.proof {
             Proof::NotOpen => write!(f, "nobody has it open, and {}", self.owner),
             Proof::Exclusive => write!(f, "{}, and no other sexton uses this root", self.owner),
+            Proof::EarlierBoot => write!(f, "{}, and only this machine reaches the file", self.owner),
         }
     }
 }

@@ -16,7 +16,9 @@ fn contents() -> [Content; CONTENTS] {
     [owner(Some(RECORDED)), owner(None), Content::Empty, Content::Invalid(Defect::NoPid)]
 }
 
-const LEASES: [Lease; 3] = [Lease::Busy, Lease::Granted, Lease::NoInformation(Errno(13))];
+const LEASES: [Lease; 4] = [Lease::Busy, Lease::Granted, Lease::NoInformation(Errno(13)), Lease::NotAFile];
+
+const ORIGINS: [Origin; 4] = [Origin::NotRecorded, Origin::Here, Origin::OtherHost, Origin::OtherBoot];
 
 const PROCESSES: [Process; 8] = [
     Process::NotNamed,
@@ -34,13 +36,14 @@ fn every() -> Vec<Evidence> {
     for content in contents() {
         for lease in LEASES {
             for process in PROCESSES {
-                for bits in 0..16_u8 {
+                for bits in 0..64_u8 {
                     all.push(Evidence {
                         content,
                         lease,
                         local: bits & 1 != 0,
                         keeps_open: bits & 2 != 0,
                         process,
+                        origin: ORIGINS[usize::from(bits >> 4)],
                         quiet: bits & 4 != 0,
                         exclusive: bits & 8 != 0,
                     });
@@ -57,7 +60,11 @@ fn expected(e: &Evidence) -> char {
     let recorded = e.content.owner().and_then(|owner| owner.start);
     let same = matches!((recorded, e.process), (Some(a), Process::Lives(b)) if a == b);
     let free = e.lease == Lease::Granted && e.local && e.keeps_open;
-    let dead_here = e.content.owner().is_some()
+    let named = e.content.owner().is_some();
+    let earlier = named && e.origin == Origin::OtherBoot;
+    let elsewhere = named && (earlier || e.origin == Origin::OtherHost);
+    let dead_here = named
+        && !elsewhere
         && match e.process {
             Process::Absent | Process::Zombie | Process::InHand | Process::Ours => true,
             Process::Lives(found) => recorded.is_some_and(|recorded| recorded != found),
@@ -68,6 +75,8 @@ fn expected(e: &Evidence) -> char {
         () if same => 'h',
         () if invalid => 'u',
         () if e.quiet && (free || (dead_here && e.exclusive)) => 'o',
+        () if e.quiet && earlier && (e.local || e.exclusive) => 'o',
+        () if e.quiet && elsewhere && e.local && e.exclusive => 'o',
         () => 'u',
     }
 }
@@ -83,7 +92,7 @@ fn letter(verdict: &Verdict) -> char {
 #[test]
 fn every_combination_is_judged_by_the_rules() {
     let all = every();
-    assert_eq!(all.len(), CONTENTS * 3 * 8 * 16);
+    assert_eq!(all.len(), CONTENTS * 4 * 8 * 64);
     let mut counts = [0; 3];
     for evidence in &all {
         let verdict = judge(evidence);
@@ -104,11 +113,18 @@ fn what_is_never_orphaned() {
         assert!(evidence.quiet, "{evidence:?}");
         assert!(!matches!(evidence.content, Content::Invalid(_)), "{evidence:?}");
         let free = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
-        assert!(free || evidence.exclusive, "nobody ruled out another container: {evidence:?}");
-        assert!(free || !matches!(evidence.process, Process::Hidden | Process::NotNamed), "{evidence:?}");
+        let earlier = evidence.origin == Origin::OtherBoot && evidence.local;
+        assert!(free || earlier || evidence.exclusive, "nobody ruled out another container: {evidence:?}");
+        let elsewhere = matches!(evidence.origin, Origin::OtherBoot | Origin::OtherHost);
+        if elsewhere && !free {
+            let shared = evidence.origin == Origin::OtherHost && !evidence.local;
+            assert!(evidence.content.owner().is_some() && !shared, "another machine's: {evidence:?}");
+        }
+        let shown = !matches!(evidence.process, Process::Hidden | Process::NotNamed);
+        assert!(free || elsewhere || shown, "{evidence:?}");
         if let (Some(owner), Process::Lives(found)) = (evidence.content.owner(), evidence.process) {
             assert_ne!(owner.start, Some(found), "its owner lives: {evidence:?}");
-            assert!(owner.start.is_some() || free, "its owner may live: {evidence:?}");
+            assert!(owner.start.is_some() || free || elsewhere, "its owner may live: {evidence:?}");
         }
     }
 }
@@ -134,6 +150,7 @@ fn the_same_pid_restart_is_told_from_a_living_owner() {
         local: true,
         keeps_open: true,
         process: Process::Lives(OTHER),
+        origin: Origin::NotRecorded,
         quiet: true,
         exclusive: true,
     };
@@ -147,6 +164,87 @@ fn the_same_pid_restart_is_told_from_a_living_owner() {
     // And a living owner keeps its lock, even one that closed the file.
     let alive = Evidence { content: owner(Some(OTHER)), ..before };
     assert_eq!(judge(&alive), Verdict::Held(Holder::Lives(PID)));
+}
+
+/// Any evidence at all, with any start times: what is open, or whose owner lives, is never given up.
+mod property {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn process() -> impl Strategy<Value = Process> {
+        prop_oneof![
+            Just(Process::NotNamed),
+            Just(Process::Absent),
+            Just(Process::Zombie),
+            Just(Process::InHand),
+            Just(Process::Ours),
+            Just(Process::Hidden),
+            (0..4_u64).prop_map(|start| Process::Lives(StartTime(start))),
+        ]
+    }
+
+    fn lease() -> impl Strategy<Value = Lease> {
+        let refused = any::<i32>().prop_map(|errno| Lease::NoInformation(Errno(errno)));
+        prop_oneof![Just(Lease::Busy), Just(Lease::Granted), Just(Lease::NotAFile), refused]
+    }
+
+    fn content() -> impl Strategy<Value = Content> {
+        let owned = (1..=i32::MAX, proptest::option::of(0..4_u64)).prop_map(|(pid, start)| {
+            let owner = Owner::of(Pid::new(pid).unwrap());
+            Content::Owner(Owner { start: start.map(StartTime), ..owner })
+        });
+        prop_oneof![Just(Content::Empty), Just(Content::Invalid(Defect::NotText)), owned]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_open_or_whose_owner_lives_is_held(
+            content in content(), lease in lease(), process in process(), origin in 0..4_usize, bits in 0..16_u8,
+        ) {
+            let evidence = Evidence {
+                content,
+                lease,
+                local: bits & 1 != 0,
+                keeps_open: bits & 2 != 0,
+                process,
+                origin: ORIGINS[origin],
+                quiet: bits & 4 != 0,
+                exclusive: bits & 8 != 0,
+            };
+            let start = content.owner().and_then(|owner| owner.start);
+            let same = start.is_some_and(|start| process == Process::Lives(start));
+            let verdict = judge(&evidence);
+            if lease == Lease::Busy || same {
+                let invalid = matches!(content, Content::Invalid(_));
+                prop_assert!(matches!(verdict, Verdict::Held(_)) || invalid, "{:?}", evidence);
+                prop_assert!(!matches!(verdict, Verdict::Orphaned(_)), "{:?}", evidence);
+            }
+            prop_assert_eq!(letter(&verdict), expected(&evidence));
+        }
+    }
+}
+
+#[test]
+fn an_owner_from_before_this_boot_is_dead_where_only_we_reach_the_file() {
+    let evidence = Evidence {
+        content: owner(None),
+        lease: Lease::NotAFile,
+        local: true,
+        keeps_open: false,
+        process: Process::Lives(OTHER),
+        origin: Origin::OtherBoot,
+        quiet: true,
+        exclusive: false,
+    };
+    assert!(matches!(judge(&evidence), Verdict::Orphaned(Orphan { proof: Proof::EarlierBoot, .. })));
+    let remote = Evidence { local: false, ..evidence };
+    assert!(matches!(judge(&remote), Verdict::Unclear(Doubt::SharedRoot(Fate::OtherBoot(_)))));
+    // Another host's name proves a death only where no other machine and no other sexton can be.
+    let host = Evidence { origin: Origin::OtherHost, ..evidence };
+    assert!(matches!(judge(&host), Verdict::Unclear(Doubt::SharedRoot(Fate::OtherHost(_)))));
+    assert!(matches!(judge(&Evidence { exclusive: true, ..host }), Verdict::Orphaned(_)));
+    assert!(matches!(judge(&Evidence { exclusive: true, local: false, ..host }), Verdict::Unclear(_)));
 }
 
 #[test]

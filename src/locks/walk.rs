@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::rule::{Place, Rules, Step};
+use super::rule::{Foreign, Place, Rules, Step};
 use crate::os::files::{self, FileKind};
 
 /// A name that fits a rule.
@@ -21,10 +21,27 @@ pub struct Spot<'a> {
     pub path: PathBuf,
 }
 
+impl Spot<'_> {
+    /// The device that the directory lies on.
+    ///
+    /// # Errors
+    /// What fstat(2) says.
+    pub fn device(&self) -> io::Result<u64> {
+        Ok(files::meta(self.directory)?.device)
+    }
+
+    /// Whether anything lies there.
+    pub fn exists(&self) -> bool {
+        files::meta_in(self.directory, self.name).is_ok()
+    }
+}
+
 /// What a walk comes upon.
 pub enum Sight<'a, T> {
     /// Something that fits this rule.
     Match(Spot<'a>, T),
+    /// Something that fits a rule, and that nobody may touch.
+    Foreign(PathBuf, Foreign),
     /// A directory that something might lie in, but that cannot be entered or listed.
     Closed(PathBuf, io::Error),
     /// A link where a directory is expected.
@@ -76,6 +93,11 @@ impl<T: Copy> Walk<'_, T> {
     ) {
         if let Some(what) = step.found {
             (self.see)(Sight::Match(Spot { directory, name, path: path.join(name) }, what));
+        }
+        if let Some(why) = step.foreign
+            && (kind.is_some() || files::meta_in(directory, name).is_ok())
+        {
+            (self.see)(Sight::Foreign(path.join(name), why));
         }
         if step.below.is_dead_end() {
             return;
@@ -137,6 +159,7 @@ mod tests {
         walk(handle.as_fd(), Path::new(""), &rules, &mut |sight| match sight {
             Sight::Match(spot, what) => found.push((spot.path, what)),
             Sight::Link(path) => links.push(path),
+            Sight::Foreign(path, why) => panic!("{path:?}: {why}"),
             Sight::Closed(path, error) => panic!("{path:?}: {error}"),
         });
         found.sort();

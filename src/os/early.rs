@@ -55,6 +55,16 @@ pub extern "C" fn run_before_main() {
     inherited();
 }
 
+/// Puts the signal mask back to what we were started with, for work in which nothing has to be passed on.
+/// SIGIO stays blocked: it comes to whoever asks for a lease while another process opens the file.
+pub fn unblock() {
+    let mut mask = inherited().mask;
+    // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+    unsafe { libc::sigaddset(&raw mut mask, libc::SIGIO) };
+    // SAFETY: the set is ours, and a null third argument asks for nothing.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+}
+
 fn block_all() -> libc::sigset_t {
     // SAFETY: a signal set is plain bits, for which all zeroes are a value.
     let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };

@@ -5,17 +5,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::dir::{Dir, OwningIter, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::fcntl::{
+    AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2, readlinkat, renameat,
+};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statfs::fstatfs;
 use nix::sys::uio::pread;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat, write};
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Meta {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// Who may do what with it: the twelve permission bits (chmod(2)).
+    pub mode: u32,
 }
 
 impl Meta {
@@ -75,6 +79,7 @@ impl Meta {
             modified: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
             uid: stat.st_uid,
             gid: stat.st_gid,
+            mode: stat.st_mode & 0o7777,
         }
     }
 
@@ -121,12 +126,12 @@ pub fn open_to_read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Owned
     open_beneath(directory, name, flags, Mode::empty(), ResolveFlag::RESOLVE_NO_XDEV)
 }
 
-/// Opens a file for reading and makes an empty one, readable by everybody, where there is none.
+/// Opens a file for reading and writing and makes an empty one, readable by everybody, where there is none.
 ///
 /// # Errors
 /// What openat2(2) says.
 pub fn open_or_create(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IROTH;
     open_beneath(directory, name, flags, mode, ResolveFlag::RESOLVE_NO_XDEV)
 }
@@ -213,6 +218,57 @@ pub fn unlink(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     Ok(unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?)
 }
 
+/// Puts a new file with this content in the place of `name`, with the owner and the permissions of `like`:
+/// whoever looks sees the old one or the whole new one. `aside` is the name that it has until then.
+///
+/// # Errors
+/// What the system says; then `name` is as it was and nothing is left under the name `aside`.
+pub fn replace(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    aside: &OsStr,
+    content: &[u8],
+    like: &Meta,
+) -> io::Result<()> {
+    // Whoever died in the middle of this has left one of the same name.
+    let _ = unlink(directory, aside);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let file = open_beneath(directory, aside, flags, Mode::S_IRUSR | Mode::S_IWUSR, ResolveFlag::empty())?;
+    let done =
+        fill(file.as_fd(), content, like).and_then(|()| Ok(renameat(directory, aside, directory, name)?));
+    if done.is_err() {
+        let _ = unlink(directory, aside);
+    }
+    done
+}
+
+fn fill(file: BorrowedFd<'_>, content: &[u8], like: &Meta) -> io::Result<()> {
+    let mut rest = content;
+    while !rest.is_empty() {
+        match write(file, rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let now = meta(file)?;
+    if (now.uid, now.gid) != (like.uid, like.gid) {
+        fchown(file, Some(Uid::from_raw(like.uid)), Some(Gid::from_raw(like.gid)))?;
+    }
+    fchmod(file, Mode::from_bits_truncate(like.mode))?;
+    // A filesystem that finds no room or a broken disk only now has to say so before the old file is gone.
+    Ok(fsync(file)?)
+}
+
+/// Removes an empty directory.
+///
+/// # Errors
+/// What unlinkat(2) says.
+pub fn remove_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    Ok(unlinkat(directory, name, UnlinkatFlags::RemoveDir)?)
+}
+
 /// The names in a directory, in no order, without `.` and `..`.
 pub struct Names(OwningIter);
 
@@ -258,40 +314,54 @@ impl Iterator for Names {
     }
 }
 
-/// How to take a whole-file lock (flock(2)).
+/// How to hold a file against others who ask for the same (fcntl(2), "Open file description locks").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flock {
-    /// Alone, or not at all.
-    TryExclusive,
-    /// With others, or not at all. Lowering an exclusive lock never fails.
+pub enum Hold {
+    /// Alone, or as before; the file has to be open for writing.
+    TryAlone,
+    /// With others, or as before. Lowering never fails.
     TryShared,
-    /// With others; waits for an exclusive holder as long as it takes.
+    /// With others; waits for whoever holds it alone as long as it takes.
     Shared,
 }
 
-/// Takes or changes the lock that the open file holds; it is shared with every copy of the descriptor.
-/// *A change that fails loses the lock that was held before* (flock(2)). `false`: others have it.
+/// Takes or changes the hold of an open file; it is shared with every copy of the descriptor. A change that
+/// fails leaves what was held before, which is why this is not flock(2). `false`: others have it.
 ///
 /// # Errors
-/// What flock(2) says.
-pub fn flock(file: BorrowedFd<'_>, how: Flock) -> io::Result<bool> {
-    let operation = match how {
-        Flock::TryExclusive => libc::LOCK_EX | libc::LOCK_NB,
-        Flock::TryShared => libc::LOCK_SH | libc::LOCK_NB,
-        Flock::Shared => libc::LOCK_SH,
+/// What fcntl(2) says.
+pub fn hold(file: BorrowedFd<'_>, how: Hold) -> io::Result<bool> {
+    let whole = match how {
+        Hold::TryAlone => whole_file(libc::F_WRLCK),
+        Hold::TryShared | Hold::Shared => whole_file(libc::F_RDLCK),
     };
     loop {
-        // SAFETY: the descriptor is open as long as it is borrowed, and the operation is a number.
-        let done = unsafe { libc::flock(file.as_raw_fd(), operation) };
-        if done == 0 {
-            return Ok(true);
-        }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => {}
-            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            error => return Err(error),
+        let command = match how {
+            Hold::TryAlone | Hold::TryShared => FcntlArg::F_OFD_SETLK(&whole),
+            Hold::Shared => FcntlArg::F_OFD_SETLKW(&whole),
+        };
+        match fcntl(file, command) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether others hold the file in any way, without taking anything.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub fn is_held_by_others(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut whole = whole_file(libc::F_WRLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut whole))?;
+    Ok(i32::from(whole.l_type) != libc::F_UNLCK)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the constants fit the field that is made for them")]
+fn whole_file(kind: i32) -> libc::flock {
+    libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
 #[cfg(test)]
@@ -343,16 +413,21 @@ mod tests {
     }
 
     #[test]
-    fn one_lock_belongs_to_one_open_file() {
+    fn a_hold_belongs_to_one_open_file_and_survives_a_failed_change() {
         let directory = tempfile::tempdir().unwrap();
         let root = look(directory.path()).unwrap();
         let open = || open_or_create(root.as_fd(), "lock".as_ref()).unwrap();
         let (one, other) = (open(), open());
-        assert!(flock(one.as_fd(), Flock::TryExclusive).unwrap());
-        assert!(flock(one.try_clone().unwrap().as_fd(), Flock::TryExclusive).unwrap());
-        assert!(!flock(other.as_fd(), Flock::TryShared).unwrap());
-        assert!(flock(one.as_fd(), Flock::TryShared).unwrap());
-        assert!(flock(other.as_fd(), Flock::Shared).unwrap());
-        assert!(!flock(one.as_fd(), Flock::TryExclusive).unwrap());
+        assert!(hold(one.as_fd(), Hold::TryAlone).unwrap());
+        assert!(hold(one.try_clone().unwrap().as_fd(), Hold::TryAlone).unwrap());
+        assert!(!hold(other.as_fd(), Hold::TryShared).unwrap());
+        assert!(is_held_by_others(other.as_fd()).unwrap() && !is_held_by_others(one.as_fd()).unwrap());
+        assert!(hold(one.as_fd(), Hold::TryShared).unwrap());
+        assert!(hold(other.as_fd(), Hold::Shared).unwrap());
+        assert!(!hold(one.as_fd(), Hold::TryAlone).unwrap());
+        // What it had before the try is still held: the other one cannot be alone either.
+        assert!(!hold(other.as_fd(), Hold::TryAlone).unwrap());
+        drop(one);
+        assert!(hold(other.as_fd(), Hold::TryAlone).unwrap());
     }
 }

@@ -9,6 +9,8 @@ use nix::sys::socket::{
     socketpair,
 };
 
+use nix::unistd::pipe2;
+
 use crate::ids::Errno;
 
 /// A connected pair, closed on exec. The first side never blocks.
@@ -20,6 +22,16 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(errno)?;
     fcntl(ours.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(errno)?;
     Ok((ours, theirs))
+}
+
+/// A pipe, closed on exec: the end to read from, which never blocks, and the end to write to.
+///
+/// # Errors
+/// What pipe2(2) and fcntl(2) say.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
+    fcntl(read.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(errno)?;
+    Ok((read, write))
 }
 
 /// Sends one message, with a copy of `descriptor` if there is one.

@@ -4,4 +4,5 @@
 
 pub mod log;
 mod render;
+pub mod table;
 pub mod words;

@@ -5,7 +5,7 @@ use tracing::{debug, error, info, warn};
 use super::{Runtime, Terminal};
 use crate::ids::{ExitStatus, Pid, Signal};
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Outcome, Rung};
+use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -16,10 +16,16 @@ impl Runtime<'_> {
         match action {
             Action::Sweep(occasion) => {
                 if !self.sweeper.start(occasion) {
-                    return Ok(Some(Event::SweepDone));
+                    return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }
             Action::AbandonSweep => self.sweeper.abandon(),
+            Action::StandStill(pid) => send(pid, false, Signal::STOP, None),
+            Action::GoOn { pid, stood } => {
+                send(pid, false, Signal::CONT, None);
+                info!(name: "stood-still", pid = pid.raw(), stood = %humantime::format_duration(stood),
+                      "the main process was stopped while locks were removed, and goes on");
+            }
             Action::Start => return Ok(Some(self.start())),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),

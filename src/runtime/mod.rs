@@ -3,6 +3,7 @@
 //! It decides nothing. After the first process is started nothing in here ends the program but
 //! [`Action::Exit`]: an error becomes a log line or an event.
 
+mod by_hand;
 mod carry_out;
 mod reach;
 mod sweeper;
@@ -11,7 +12,7 @@ use std::convert::Infallible;
 
 use tracing::{debug, error, info, warn};
 
-use crate::config::Plan;
+use crate::config::{Locks, Plan};
 use crate::ids::{Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
@@ -22,6 +23,7 @@ use crate::report::words;
 use crate::supervisor::{
     Action, Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
 };
+pub use by_hand::run as look_after_locks;
 use reach::Reach;
 use sweeper::Sweeper;
 
@@ -72,6 +74,8 @@ impl<'a> Runtime<'a> {
             group: plan.group,
             stop_signals: stop_signals(),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
+            hand_over: plan.locks.as_ref().and_then(Locks::start_window),
+            look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
             can_hold: children::list().is_some(),
             init,
         };
@@ -193,7 +197,10 @@ impl<'a> Runtime<'a> {
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
-            return if self.sweeper.ended(dead.pid) { self.tell(Event::SweepDone) } else { Ok(()) };
+            return match self.sweeper.ended(dead.pid) {
+                Some(found) => self.tell(Event::SweepDone(found)),
+                None => Ok(()),
+            };
         }
         if self.main_pid() == Some(dead.pid) {
             self.held = Some(dead.pid);

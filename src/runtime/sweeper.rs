@@ -1,7 +1,7 @@
 //! The short-lived child that judges and removes locks.
 //!
 //! PID 1 touches no root itself: a root's filesystem can hang, and its directories belong to others. What
-//! comes back is a message of one byte a root, and the descriptor that registers us as a user of the root.
+//! comes back is a short message a root, and the descriptor that registers us as a user of the root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,10 +11,18 @@ use crate::config::Locks;
 use crate::ids::{Errno, Pid, Signal, StartTime};
 use crate::locks::{self, Action, Report, Request, Root, Scene};
 use crate::os::{children, clock, messages, process, procfs, signals, spawn};
-use crate::supervisor::Occasion;
+use crate::supervisor::{Occasion, Tally};
+
+/// How many locks one message can say were reported; more are said again by the next sweep.
+const REPORTED: usize = 16;
+/// How many such locks are remembered.
+const REMEMBERED: usize = 256;
+/// The length of a message: the root's place, whether it is missing, two counts, and those fingerprints.
+const ROOM: usize = 2 + 2 * 4 + 8 * REPORTED;
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
+    locks: Option<&'a Locks>,
     roots: &'a [Root],
     /// For each root the descriptor that holds our flock on its `.sexton.lock`, once there is one.
     registrations: Vec<Option<OwnedFd>>,
@@ -22,21 +30,23 @@ pub(super) struct Sweeper<'a> {
     child: Option<(Pid, OwnedFd)>,
     /// That child, and earlier ones that were given up and may hang in the kernel: they count as nobody.
     helpers: Vec<Pid>,
+    /// The fingerprints of locks that were reported because they are held too long.
+    reported: Vec<u64>,
 }
 
 impl<'a> Sweeper<'a> {
     pub(super) fn new(locks: Option<&'a Locks>) -> Sweeper<'a> {
         let roots = locks.map(|locks| locks.roots.as_slice()).unwrap_or_default();
         let registrations = roots.iter().map(|_| None).collect();
-        Sweeper { roots, registrations, child: None, helpers: Vec::new() }
+        Sweeper { locks, roots, registrations, child: None, helpers: Vec::new(), reported: Vec::new() }
     }
 
     /// Starts a sweep of every root. `false` if there is none to wait for.
     pub(super) fn start(&mut self, occasion: Occasion) -> bool {
-        if self.roots.is_empty() {
+        let Some(locks) = self.locks.filter(|locks| !locks.roots.is_empty()) else {
             return false;
-        }
-        match self.fork(occasion) {
+        };
+        match self.fork(locks, occasion) {
             Ok(child) => {
                 self.helpers.push(child.0);
                 self.child = Some(child);
@@ -46,18 +56,18 @@ impl<'a> Sweeper<'a> {
         self.child.is_some()
     }
 
-    fn fork(&self, occasion: Occasion) -> Result<(Pid, OwnedFd), Errno> {
+    fn fork(&self, locks: &Locks, occasion: Occasion) -> Result<(Pid, OwnedFd), Errno> {
         let corpse = match occasion {
-            Occasion::Startup => None,
-            Occasion::TreeGone { corpse } => corpse,
+            Occasion::TreeGone { corpse, .. } => corpse,
+            Occasion::Startup | Occasion::Look { .. } | Occasion::Still { .. } => None,
         };
         let corpse = corpse.and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
-        let first = occasion == Occasion::Startup;
         let (ours, theirs) = messages::pair()?;
         let sexton = process::own_pid();
         let pid = spawn::fork_helper(|| {
-            let job = Job { sexton, first, corpse, helpers: &self.helpers, outbox: theirs.as_fd() };
-            job.run(self.roots, &self.registrations);
+            let outbox = theirs.as_fd();
+            let (helpers, reported) = (&self.helpers, &self.reported);
+            Job { locks, occasion, sexton, corpse, helpers, reported, outbox }.run(&self.registrations);
             0
         })?;
         Ok((pid, ours))
@@ -66,7 +76,7 @@ impl<'a> Sweeper<'a> {
     /// Kills what still sweeps and waits for none of it.
     pub(super) fn abandon(&mut self) {
         if let Some((pid, inbox)) = self.child.take() {
-            let swept = self.take_messages(&inbox);
+            let (swept, _) = self.take_messages(&inbox);
             for (root, _) in self.roots.iter().zip(swept).filter(|(_, swept)| !swept) {
                 warn!(name: "sweep-abandoned", %root, "the lock root {root} was not swept in time");
             }
@@ -78,31 +88,37 @@ impl<'a> Sweeper<'a> {
         self.helpers.contains(&pid)
     }
 
-    /// Takes the end of a helper in, which is reaped by now. `true` if a sweep has ended with it.
-    pub(super) fn ended(&mut self, pid: Pid) -> bool {
+    /// Takes the end of a helper in, which is reaped by now. What it found, if a sweep has ended with it.
+    pub(super) fn ended(&mut self, pid: Pid) -> Option<Tally> {
         self.helpers.retain(|helper| *helper != pid);
-        let Some((_, inbox)) = self.child.take_if(|(child, _)| *child == pid) else {
-            return false;
-        };
-        let swept = self.take_messages(&inbox);
+        let (_, inbox) = self.child.take_if(|(child, _)| *child == pid)?;
+        let (swept, found) = self.take_messages(&inbox);
         for (root, _) in self.roots.iter().zip(swept).filter(|(_, swept)| !swept) {
             warn!(name: "sweep-failed", %root, "the sweep of the lock root {root} broke off");
         }
-        true
+        Some(found)
     }
 
-    /// Takes in what the child has sent, and says which roots it has swept.
-    fn take_messages(&mut self, inbox: &OwnedFd) -> Vec<bool> {
+    /// Takes in what the child has sent: which roots it has swept, and what it found in all of them.
+    fn take_messages(&mut self, inbox: &OwnedFd) -> (Vec<bool>, Tally) {
         let mut swept = vec![false; self.roots.len()];
-        while let Some(([place], _, registration)) = messages::receive::<1>(inbox.as_fd()) {
+        let mut all = Tally::default();
+        while let Some((bytes, length, registration)) = messages::receive::<ROOM>(inbox.as_fd()) {
+            let Some((place, found, reported)) = bytes.get(..length).and_then(decode) else { continue };
             if let Some(swept) = swept.get_mut(usize::from(place)) {
                 *swept = true;
             }
             if let (Some(kept), Some(new)) = (self.registrations.get_mut(usize::from(place)), registration) {
                 *kept = Some(new);
             }
+            all.waiting = all.waiting.saturating_add(found.waiting);
+            all.handed_over = all.handed_over.saturating_add(found.handed_over);
+            all.missing |= found.missing;
+            self.reported.extend(reported);
         }
-        swept
+        let surplus = self.reported.len().saturating_sub(REMEMBERED);
+        self.reported.drain(..surplus);
+        (swept, all)
     }
 
     pub(super) fn helpers(&self) -> &[Pid] {
@@ -112,18 +128,20 @@ impl<'a> Sweeper<'a> {
 
 /// What the child knows.
 struct Job<'a> {
+    locks: &'a Locks,
+    occasion: Occasion,
     sexton: Pid,
-    first: bool,
     corpse: Option<(Pid, StartTime)>,
     helpers: &'a [Pid],
+    reported: &'a [u64],
     outbox: BorrowedFd<'a>,
 }
 
 impl Job<'_> {
     /// Root after root. One whose owner is somebody else takes a process of its own, because a sweep ends
     /// as the root's owner and there is no way back.
-    fn run(&self, roots: &[Root], registrations: &[Option<OwnedFd>]) {
-        for ((place, root), registration) in (0..=u8::MAX).zip(roots).zip(registrations) {
+    fn run(&self, registrations: &[Option<OwnedFd>]) {
+        for ((place, root), registration) in (0..=u8::MAX).zip(&self.locks.roots).zip(registrations) {
             let registration = registration.as_ref().map(AsFd::as_fd);
             if !locks::changes_user(root) {
                 self.sweep(place, root, registration);
@@ -142,20 +160,85 @@ impl Job<'_> {
     }
 
     fn sweep(&self, place: u8, root: &Root, registration: Option<BorrowedFd<'_>>) {
+        let alone = matches!(self.occasion, Occasion::Startup | Occasion::TreeGone { .. });
         let scene = Scene {
-            quiet: true,
-            first: self.first,
+            quiet: !matches!(self.occasion, Occasion::Look { .. }),
+            first: self.occasion == Occasion::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
+            group: alone.then(process::own_group),
             helpers: self.helpers,
             corpses: self.corpse.as_slice(),
             now: clock::wall(),
         };
-        let request = Request { root, scene, registration, action: Action::Remove };
-        let Report { registration, .. } = locks::sweep(&request);
-        let sent = messages::send(self.outbox, &[place], registration.as_ref().map(AsFd::as_fd));
-        if let Err(error) = sent {
+        let request = Request {
+            root,
+            family: &self.locks.family,
+            scene,
+            registration,
+            action: self.action(),
+            report_after: self.locks.report_after,
+            reported: self.reported,
+        };
+        let report = locks::sweep(&request);
+        let registration = report.registration.as_ref().map(AsFd::as_fd);
+        if let Err(error) = messages::send(self.outbox, &encode(place, &report), registration) {
             debug!(name: "sweep-failed", %root, %error, "could not report a sweep");
         }
+    }
+
+    fn action(&self) -> Action {
+        match self.occasion {
+            Occasion::Look { spare: true } | Occasion::Still { spare: true } => Action::Spare,
+            // While it runs, a gateway recovers from nothing; and one that ended well has nothing to recover.
+            Occasion::Look { .. } | Occasion::Still { .. } | Occasion::TreeGone { clean: true, .. } => {
+                Action::Remove
+            }
+            Occasion::Startup | Occasion::TreeGone { clean: false, .. } => self.locks.action,
+        }
+    }
+}
+
+fn encode(place: u8, report: &Report) -> Vec<u8> {
+    let mut message = vec![place, u8::from(report.missing)];
+    message.extend(report.waiting.to_ne_bytes());
+    message.extend(report.handed_over.to_ne_bytes());
+    message.extend(report.reported.iter().take(REPORTED).flat_map(|fingerprint| fingerprint.to_ne_bytes()));
+    message
+}
+
+fn decode(message: &[u8]) -> Option<(u8, Tally, Vec<u64>)> {
+    let (place, rest) = message.split_first()?;
+    let (missing, rest) = rest.split_first()?;
+    let (waiting, rest) = rest.split_first_chunk()?;
+    let (handed_over, rest) = rest.split_first_chunk()?;
+    let tally = Tally {
+        waiting: u32::from_ne_bytes(*waiting),
+        handed_over: u32::from_ne_bytes(*handed_over),
+        missing: *missing != 0,
+    };
+    let reported = rest.chunks_exact(8).filter_map(|chunk| Some(u64::from_ne_bytes(chunk.try_into().ok()?)));
+    Some((*place, tally, reported.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sweep_found_survives_its_message() {
+        let report = Report {
+            missing: true,
+            waiting: 7,
+            handed_over: 300,
+            reported: (0..40).collect(),
+            ..Report::default()
+        };
+        let message = encode(3, &report);
+        assert_eq!(message.len(), ROOM);
+        let (place, tally, reported) = decode(&message).unwrap();
+        assert_eq!((place, tally), (3, Tally { waiting: 7, handed_over: 300, missing: true }));
+        assert_eq!(reported, (0..16).collect::<Vec<u64>>());
+        assert_eq!(decode(&message[..5]), None);
     }
 }

@@ -11,6 +11,15 @@ pub enum Action {
     Sweep(Occasion),
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
+    /// Stop the main process, so that it cannot take a lock over; its stop will be told.
+    StandStill(Pid),
+    /// Let the main process go on after [`StandStill`](Action::StandStill).
+    GoOn {
+        /// The main process.
+        pid: Pid,
+        /// How long it was to stand still, from the request on.
+        stood: Duration,
+    },
     /// Start the main process; answered by [`Started`](super::Event::Started) or
     /// [`StartFailed`](super::Event::StartFailed).
     Start,
@@ -45,15 +54,27 @@ pub enum Action {
     Exit(Outcome),
 }
 
-/// Why locks are swept. Each is a quiet moment: nothing of the tree is alive.
+/// Why locks are swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Occasion {
-    /// Before the main process is started.
+    /// Before the main process is started: a quiet moment.
     Startup,
-    /// After the last process of the tree has died; the main process's zombie is named if it is unreaped.
+    /// The main process runs: nothing may be removed, only counted.
+    Look {
+        /// Locks that were handed over are left for the gateway to find.
+        spare: bool,
+    },
+    /// The main process stands still, and nobody else is expected to take a lock over.
+    Still {
+        /// Locks that were handed over are left for the gateway to find.
+        spare: bool,
+    },
+    /// After the last process of the tree has died, a quiet moment.
     TreeGone {
-        /// The zombie in hand.
+        /// The main process's zombie, if it is unreaped.
         corpse: Option<Pid>,
+        /// The main process ended well, so that there is nothing for its successor to recover.
+        clean: bool,
     },
 }
 

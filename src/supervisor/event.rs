@@ -42,10 +42,21 @@ pub enum Event {
     Drained,
     /// The answer to [`CountRest`](super::Action::CountRest).
     Rest(Rest),
-    /// The lock sweep has ended, well or not.
-    SweepDone,
+    /// The lock sweep has ended, well or not, and this is what is known of its findings.
+    SweepDone(Tally),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
+}
+
+/// What a sweep found, as far as it matters for what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Tally {
+    /// Orphaned locks that wait for a quiet moment.
+    pub waiting: u32,
+    /// Locks that lie there for the gateway to find.
+    pub handed_over: u32,
+    /// Whether a root does not exist.
+    pub missing: bool,
 }
 
 /// A signal as it reached sexton.

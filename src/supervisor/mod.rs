@@ -14,6 +14,9 @@
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
 //! been taken by another process: that makes the verdict on its locks certain.
 //!
+//! While it is `Running`, the keeper sees to the locks that orphans leave behind; it may stop the main process
+//! for the blink of an eye, and always lets it go on.
+//!
 //! The ladder (see [`Policy`] for the windows) runs across `Running` and `Clearing`:
 //!
 //! ```text
@@ -26,6 +29,7 @@
 
 mod action;
 mod event;
+mod keeper;
 mod ladder;
 #[cfg(test)]
 mod tests;
@@ -33,9 +37,10 @@ mod tests;
 use std::time::Duration;
 
 pub use action::{Action, Note, Occasion, Outcome, Rung};
-pub use event::{Event, Origin, Received, Rest, Terminal};
+pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
 
 use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, SignalSet, Stage};
+use keeper::Keeper;
 use ladder::{Due, Ladder};
 
 /// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
@@ -62,6 +67,10 @@ pub struct Policy {
     pub stop_signals: SignalSet,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
+    /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.
+    pub hand_over: Option<Duration>,
+    /// Whether lock roots that are missing at the start are looked for later.
+    pub look_later: bool,
     /// Whether a zombie can be held while others are reaped; it takes a readable /proc.
     pub can_hold: bool,
     /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
@@ -109,6 +118,9 @@ pub struct Supervisor {
     /// The main process's group was given the terminal.
     gave_terminal: bool,
     start_failed: Option<(Stage, Errno)>,
+    keeper: Keeper,
+    /// What the sweep before the start found.
+    found_first: Tally,
 }
 
 impl Supervisor {
@@ -124,6 +136,8 @@ impl Supervisor {
             stopped: None,
             gave_terminal: false,
             start_failed: None,
+            keeper: Keeper::default(),
+            found_first: Tally::default(),
         }
     }
 
@@ -132,7 +146,7 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Moment> {
         match self.phase {
             Phase::FirstSweep { until } | Phase::LastSweep { until, .. } => Some(until),
-            Phase::Running { .. } => self.ladder.deadline(),
+            Phase::Running { .. } => earlier(self.ladder.deadline(), self.keeper.deadline()),
             Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
             Phase::New | Phase::Starting | Phase::Over => None,
         }
@@ -148,16 +162,17 @@ impl Supervisor {
             Event::Signal(received) => self.signal(now, received, out),
             Event::Started { pid } => self.started(now, pid, out),
             Event::StartFailed { stage, errno } => self.start_failed(stage, errno, out),
-            Event::Died { pid, status } => self.died(pid, status, out),
-            Event::Stopped { signal, terminal } => self.main_stopped(signal, terminal, out),
-            Event::Resumed => self.resumed(out),
-            Event::Drained => {
-                if matches!(self.phase, Phase::Clearing { .. }) {
-                    out.push(Action::CountRest);
+            Event::Died { pid, status } => self.died(now, pid, status, out),
+            Event::Stopped { signal, terminal } => {
+                if !self.stands_still(now, signal, out) {
+                    self.main_stopped(signal, terminal, out);
                 }
             }
+            Event::Resumed => self.resumed(out),
+            Event::Drained if matches!(self.phase, Phase::Clearing { .. }) => out.push(Action::CountRest),
+            Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
-            Event::SweepDone => self.sweep_done(out),
+            Event::SweepDone(found) => self.sweep_done(now, found, out),
             Event::Tick => self.tick(now, out),
         }
     }
@@ -184,6 +199,8 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Running { pid };
+        let window = self.policy.hand_over.unwrap_or_default();
+        self.keeper.begin(now, self.found_first, window, self.policy.look_later);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);
         }
@@ -203,11 +220,13 @@ impl Supervisor {
         }
     }
 
-    fn died(&mut self, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
+    fn died(&mut self, now: Moment, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
         if self.phase != (Phase::Running { pid }) {
+            self.keeper.wanted |= self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
             out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
             return;
         }
+        self.release(now, out);
         let held = self.policy.can_hold;
         if !held {
             out.push(Action::Reap(pid));
@@ -235,21 +254,29 @@ impl Supervisor {
 
     fn all_gone(&mut self, now: Moment, corpse: Corpse, out: &mut Vec<Action>) {
         self.ladder = Ladder::Idle;
+        self.stop_keeping(out);
         // A command that never ran has left nothing.
         if let Some(window) = self.policy.sweep.filter(|_| self.start_failed.is_none()) {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
+            let clean = corpse.status == ExitStatus::Exited(0);
             let corpse = corpse.held.then_some(corpse.pid);
-            out.push(Action::Sweep(Occasion::TreeGone { corpse }));
+            out.push(Action::Sweep(Occasion::TreeGone { corpse, clean }));
         } else {
             self.finish(corpse, out);
         }
     }
 
-    fn sweep_done(&mut self, out: &mut Vec<Action>) {
+    fn sweep_done(&mut self, now: Moment, found: Tally, out: &mut Vec<Action>) {
         match self.phase {
-            Phase::FirstSweep { .. } => self.start(out),
+            Phase::FirstSweep { .. } => {
+                self.found_first = found;
+                self.start(out);
+            }
             Phase::LastSweep { corpse, .. } => self.finish(corpse, out),
-            Phase::New | Phase::Starting | Phase::Running { .. } | Phase::Clearing { .. } | Phase::Over => {}
+            Phase::Running { pid } => self.kept(now, pid, found, out),
+            // A look that began before the main process died.
+            Phase::Clearing { .. } => self.keeper = Keeper::default(),
+            Phase::New | Phase::Starting | Phase::Over => {}
         }
     }
 
@@ -280,7 +307,10 @@ impl Supervisor {
                 self.give_sweep_up(out);
                 self.finish(corpse, out);
             }
-            Phase::Running { .. } => self.climb(now, out),
+            Phase::Running { .. } => {
+                self.keeper_tick(now, out);
+                self.climb(now, out);
+            }
             Phase::Clearing { corpse, recount } => {
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::Clearing { corpse, recount: None };
@@ -328,12 +358,14 @@ impl Supervisor {
     }
 
     fn stragglers(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.release(now, out);
         self.ladder = Ladder::Stragglers { until: now.after(self.policy.stragglers) };
         self.stopped = None;
         out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
     }
 
     fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.release(now, out);
         self.ladder = Ladder::kill(now);
         out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
     }
@@ -392,6 +424,10 @@ impl Supervisor {
                 }
             }
             Phase::Running { pid } if stops => self.stop(now, pid, received, out),
+            // It goes on in a moment anyway, and must not do so now.
+            Phase::Running { .. } if signal == Signal::CONT && self.keeper.holds_still() => {
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
             Phase::Running { pid } if signal == Signal::CONT => {
                 if self.stopped.is_some() {
                     self.resume(pid, out)

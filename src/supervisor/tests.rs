@@ -16,6 +16,8 @@ fn policy() -> Policy {
         group: false,
         stop_signals: [Signal::TERM, Signal::INT].into_iter().collect(),
         sweep: Some(SWEEP),
+        hand_over: None,
+        look_later: false,
         can_hold: true,
         init: true,
     }
@@ -53,7 +55,7 @@ impl Story {
     /// One whose main process runs.
     fn running(policy: Policy) -> Story {
         let mut story = Story::begin(policy);
-        for event in [Event::Begin, Event::SweepDone, Event::Started { pid: pid(MAIN) }] {
+        for event in [Event::Begin, SWEPT, Event::Started { pid: pid(MAIN) }] {
             story.tell(event);
         }
         story
@@ -85,19 +87,20 @@ fn send(signal: Signal) -> Action {
 }
 
 const ENDED: Action = Action::Exit(Outcome::Ended(ExitStatus::Exited(0)));
-const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN) });
+const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN), clean: true });
+const SWEPT: Event = Event::SweepDone(Tally { waiting: 0, handed_over: 0, missing: false });
 
 #[test]
 fn an_ordinary_life_sweeps_runs_sweeps_reaps_and_exits() {
     let mut story = Story::begin(policy());
     assert_eq!(story.tell(Event::Begin), [Action::Sweep(Occasion::Startup)]);
-    assert_eq!(story.tell(Event::SweepDone), [Action::Start]);
+    assert_eq!(story.tell(SWEPT), [Action::Start]);
     assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), []);
     assert_eq!(story.supervisor.next_deadline(), None, "an idle supervisor never wakes up");
     assert_eq!(story.tell(died(MAIN)), [], "the zombie is evidence until the last sweep");
     assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
     assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
-    assert_eq!(story.tell(Event::SweepDone), [Action::Reap(pid(MAIN)), ENDED]);
+    assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), ENDED]);
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn a_sweep_that_hangs_delays_the_start_by_its_deadline_and_no_more() {
     let mut story = Story::begin(policy());
     story.tell(Event::Begin);
     assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep, Action::Start]));
-    assert_eq!(story.tell(Event::SweepDone), [], "its end comes late and changes nothing");
+    assert_eq!(story.tell(SWEPT), [], "its end comes late and changes nothing");
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn signals_from_before_the_start_are_delivered_after_it_in_order() {
     assert_eq!(story.tell(sent(hup)), []);
     story.tell(Event::Begin);
     assert_eq!(story.tell(sent(Signal::TERM)), []);
-    story.tell(Event::SweepDone);
+    story.tell(SWEPT);
     assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [send(hup), send(Signal::TERM)]);
     assert_eq!(story.wait().0, GRACE, "the window begins when the signal is delivered");
 }
@@ -144,7 +147,7 @@ fn a_flood_before_the_start_is_bounded() {
         story.tell(sent(Signal::RTMIN));
     }
     story.tell(Event::Begin);
-    story.tell(Event::SweepDone);
+    story.tell(SWEPT);
     assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }).len(), PENDING_LIMIT);
 }
 
@@ -313,8 +316,9 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 
     let mut story = Story::begin(policy());
     story.tell(Event::Begin);
-    story.tell(Event::SweepDone);
+    story.tell(SWEPT);
     assert_eq!(story.tell(failure), [outcome]);
 }
 
+mod keeper;
 mod walk;

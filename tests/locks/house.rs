@@ -1,5 +1,7 @@
 //! A state directory to sweep, processes that live or lie dead, and a log that can be read.
 
+#![allow(dead_code, reason = "each test program uses its part of it")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -9,12 +11,12 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use sexton::ids::{Pid, StartTime};
-use sexton::locks::{Action, Report, Request, Root, Scene, sweep};
+use sexton::locks::{Action, Family, Report, Request, Root, Scene, sweep};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -23,7 +25,7 @@ use tracing::span;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A directory that plays the state directory; it goes away with the value.
-pub struct House(tempfile::TempDir, #[expect(dead_code, reason = "held")] Option<MutexGuard<'static, ()>>);
+pub struct House(tempfile::TempDir, Option<MutexGuard<'static, ()>>);
 
 impl House {
     pub fn new() -> House {
@@ -91,6 +93,25 @@ impl House {
             }
         }
         below(self.0.path(), uid);
+    }
+}
+
+/// A filesystem of its own on the house, until the value goes away.
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    pub fn tmpfs(house: &House, options: &str) -> Mounted {
+        let path = house.path("");
+        let mut mount = Command::new("mount");
+        let done = mount.args(["-t", "tmpfs", "-o", options, "sexton-test"]).arg(&path).status().unwrap();
+        assert!(done.success());
+        Mounted(path)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -172,6 +193,10 @@ pub struct Sweep<'a> {
     root: Root,
     scene: Scene<'a>,
     registration: Option<BorrowedFd<'a>>,
+    pub action: Action,
+    pub family: Family,
+    pub report_after: Option<Duration>,
+    pub reported: Vec<u64>,
 }
 
 impl<'a> Sweep<'a> {
@@ -185,11 +210,20 @@ impl<'a> Sweep<'a> {
             first: true,
             sexton: own_pid(),
             sweeper: own_pid(),
+            group: None,
             helpers: &[],
             corpses: &[],
             now: SystemTime::now(),
         };
-        Sweep { root, scene, registration: None }
+        Sweep {
+            root,
+            scene,
+            registration: None,
+            action: Action::Remove,
+            family: Family::openclaw(),
+            report_after: None,
+            reported: Vec::new(),
+        }
     }
 
     pub fn noisy(mut self) -> Self {
@@ -222,9 +256,12 @@ impl<'a> Sweep<'a> {
         let log = Log::default();
         let request = Request {
             root: &self.root,
+            family: &self.family,
             scene: self.scene,
             registration: self.registration,
-            action: Action::Remove,
+            action: self.action,
+            report_after: self.report_after,
+            reported: &self.reported,
         };
         let report = tracing::subscriber::with_default(log.clone(), || sweep(&request));
         let events = std::mem::take(&mut *log.0.lock().unwrap());

@@ -39,10 +39,15 @@ pub struct Life<'world> {
 impl<'world> Life<'world> {
     /// Starts sexton and the gateway, and returns when sexton has swept and the gateway stands at the gate.
     pub fn begin(world: &'world World, name: &str) -> Self {
+        Self::begin_with(world, name, &[])
+    }
+
+    /// The same with more of sexton's options.
+    pub fn begin_with(world: &'world World, name: &str, options: &[&str]) -> Self {
         let _ = fs::remove_file(world.path("launched")); // There is none in the first life.
         let port = world.port.to_string();
         let command = ["openclaw", "gateway", "run", "--port", &port, "--bind", "loopback"];
-        let cage = spawn_sexton(world, name, &command);
+        let cage = spawn_sexton(world, name, options, &command);
         let mut life = Self { world, cage, log: world.path(name), gateway_pid: 0 };
         life.gateway_pid = life.wait_for("the gateway to be launched", SOON, |life| {
             fs::read_to_string(life.world.path("launched")).ok()?.strip_suffix('\n')?.parse().ok()
@@ -147,14 +152,14 @@ impl Drop for Life<'_> {
 
 /// Runs a command under sexton to its end, as another start on the same state directory.
 pub fn run_under_sexton(world: &World, name: &str, command: &[&str]) -> i32 {
-    wait_for_exit(&mut spawn_sexton(world, name, command), SOON).0
+    wait_for_exit(&mut spawn_sexton(world, name, &[], command), SOON).0
 }
 
-fn spawn_sexton(world: &World, name: &str, command: &[&str]) -> Cage {
+fn spawn_sexton(world: &World, name: &str, options: &[&str], command: &[&str]) -> Cage {
     let mut caged = command_in_cage();
     world.dress(&mut caged);
     let grace = format!("{}s", GRACE.as_secs());
-    caged.arg(env!("CARGO_BIN_EXE_sexton")).args(["--grace", &grace, "--"]).args(command);
+    caged.arg(env!("CARGO_BIN_EXE_sexton")).args(["--grace", &grace]).args(options).arg("--").args(command);
     let log = world.create_file(name);
     caged.stdin(Stdio::null()).stderr(log.try_clone().expect("a file can be cloned")).stdout(log);
     Cage::spawn(&mut caged)

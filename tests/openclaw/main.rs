@@ -52,6 +52,47 @@ fn a_killed_gateway_leaves_no_lock_and_the_living_keep_theirs() {
     say("the dead rival's locks are gone");
 }
 
+#[test]
+fn a_lock_that_is_handed_over_lets_the_gateway_recover_the_turn() {
+    let Some(bin) = installed_openclaw() else {
+        return;
+    };
+    let world = World::set_up(&bin);
+    let hand_over = ["--lock-action", "hand-over"];
+    let mut life = Life::begin_with(&world, "interrupted", &hand_over);
+    life.wait_until_ready();
+    let turn = life.begin_turn("hang");
+    let session_lock = life.wait_for("the session lock of a turn that hangs", START, |_| {
+        assert_unanswered(&turn);
+        let session = the_lock(&world, ".jsonl.lock")?;
+        world.asked_models().contains(&"hang".to_owned()).then_some(session)
+    });
+    life.gateway().signal(Signal::SIGKILL);
+    assert_eq!(life.wait_for_exit(SOON).0, 137);
+    let of_nobody = Some(i64::from(i32::MAX));
+    assert_eq!(locks::owner_pid(&session_lock), of_nobody, "the lock waits for the next gateway");
+    assert!(the_lock(&world, "/gateway.").is_none(), "every other lock is gone");
+    drop((turn, life));
+    say("the turn was interrupted, and its lock handed over");
+
+    let mut life = Life::begin_with(&world, "recovering", &hand_over);
+    assert_eq!(locks::owner_pid(&session_lock), of_nobody, "it is still there when the gateway starts");
+    life.wait_until_ready();
+    for said in ["removed stale session lock", "interrupted main session"] {
+        let line = life.wait_for(&format!("the gateway to say '{said}'"), START, |life| {
+            let own = std::fs::read_to_string(world.path("openclaw.log")).unwrap_or_default();
+            let all = life.log() + &own;
+            all.lines().find(|line| line.contains(said)).map(str::to_owned)
+        });
+        say(&format!("the gateway says: {}", line.chars().take(200).collect::<String>()));
+    }
+    life.wait_until_calm();
+    life.sexton().signal(Signal::SIGTERM);
+    let (code, _) = life.wait_for_exit(GRACE);
+    assert_eq!(code, 0, "a clean stop");
+    assert_no_locks_but(&[], &world, "a clean stop");
+}
+
 /// Returns the pid that the gateway had.
 fn first_life_is_killed_in_the_middle_of_a_turn(world: &World, rival: &mut Rival) -> i32 {
     let mut life = Life::begin(world, "first");

@@ -4,6 +4,7 @@
 //! The world keeps its own books and checks the promises after each step. Time is part of the state only as
 //! "how far are the deadlines", so that the walk ends.
 
+use super::super::keeper::State;
 use super::*;
 
 /// Processes as the kernel would see them.
@@ -28,6 +29,12 @@ struct World {
     counting: bool,
     exited: bool,
     got_term: bool,
+    /// The main process was sent STOP by us, and whether it has stopped.
+    asked_to_stop: bool,
+    stands_still: bool,
+    told_stop: bool,
+    /// The sweep under way removes locks while the main process stands still.
+    removing: bool,
 }
 
 const ORPHAN: i32 = 9;
@@ -39,6 +46,9 @@ enum Step {
     Started,
     StartFailed,
     SweepEnds,
+    SweepFindsSomething,
+    MainStops,
+    TellStop,
     MainDies,
     OrphanAppears,
     OrphanDies,
@@ -49,11 +59,14 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 15] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
     Step::SweepEnds,
+    Step::SweepFindsSomething,
+    Step::MainStops,
+    Step::TellStop,
     Step::MainDies,
     Step::OrphanAppears,
     Step::OrphanDies,
@@ -77,6 +90,10 @@ impl World {
             counting: false,
             exited: false,
             got_term: false,
+            asked_to_stop: false,
+            stands_still: false,
+            told_stop: false,
+            removing: false,
         }
     }
 
@@ -89,6 +106,12 @@ impl World {
             Ladder::Stragglers { .. } => 2,
             Ladder::Kill { .. } => 3,
         };
+        let keeper = match s.keeper.state {
+            State::Rests => 'r',
+            State::Looking { .. } => 'l',
+            State::Stopping { .. } => 's',
+            State::Still { .. } => 'S',
+        };
         let phase = match s.phase {
             Phase::New => 0,
             Phase::FirstSweep { .. } => 1,
@@ -100,7 +123,8 @@ impl World {
             Phase::Over => 7,
         };
         format!(
-            "{phase}{ladder}{}{:?}{:?}{:?}{}{}{}{}{}{}",
+            "{phase}{ladder}{keeper}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}",
+            s.keeper.wanted,
             s.pending.len().min(2),
             s.start_failed,
             self.main,
@@ -111,6 +135,9 @@ impl World {
             self.told_orphan,
             self.counting,
             self.got_term,
+            self.stands_still,
+            self.removing,
+            self.told_stop,
         )
     }
 
@@ -122,7 +149,14 @@ impl World {
             Step::StartFailed if starting => {
                 vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(11) }]
             }
-            Step::SweepEnds if self.sweeping => vec![Event::SweepDone],
+            Step::SweepEnds if self.sweeping => vec![SWEPT],
+            Step::SweepFindsSomething if self.sweeping => {
+                vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
+            }
+            Step::MainStops if self.main == Life::Alive && self.asked_to_stop && !self.stands_still => vec![],
+            Step::TellStop if self.main == Life::Alive && self.stands_still && !self.told_stop => {
+                vec![Event::Stopped { signal: Signal::STOP, terminal: Terminal::None }]
+            }
             Step::MainDies if self.main == Life::Alive => vec![],
             Step::OrphanAppears if self.orphan == Life::Unborn && self.main == Life::Alive => vec![],
             Step::OrphanDies if self.orphan == Life::Alive => vec![],
@@ -165,10 +199,12 @@ impl World {
             Step::MainDies => self.main = Life::Zombie,
             Step::OrphanAppears => self.orphan = Life::Alive,
             Step::OrphanDies => self.orphan = Life::Zombie,
-            Step::SweepEnds => {
-                self.sweeping = false;
+            Step::SweepEnds | Step::SweepFindsSomething => {
+                (self.sweeping, self.removing) = (false, false);
                 self.judged |= self.main != Life::Unborn;
             }
+            Step::MainStops => (self.stands_still, self.told_stop) = (true, false),
+            Step::TellStop => self.told_stop = true,
             Step::Count => self.counting = false,
             _ => {}
         }
@@ -193,17 +229,25 @@ impl World {
         match action {
             Action::Sweep(occasion) => {
                 assert!(!self.sweeping, "one sweep at a time");
-                assert_ne!(self.main, Life::Alive, "locks are swept at quiet moments only");
-                assert!(!unreaped(self.orphan), "locks are swept at quiet moments only");
-                if let Occasion::TreeGone { corpse } = occasion {
-                    assert_eq!(corpse, Some(pid(MAIN)));
-                    assert_eq!(self.main, Life::Zombie, "locks are judged before their owner is reaped");
+                match occasion {
+                    Occasion::Look { .. } => {}
+                    Occasion::Still { .. } => {
+                        assert!(self.stands_still, "locks are removed under a gateway that stands still");
+                        self.removing = true;
+                    }
+                    Occasion::Startup => assert_eq!(self.main, Life::Unborn),
+                    Occasion::TreeGone { corpse, .. } => {
+                        assert!(!unreaped(self.orphan), "locks are swept at quiet moments only");
+                        assert_eq!(corpse, Some(pid(MAIN)));
+                        assert_eq!(self.main, Life::Zombie, "locks are judged before their owner is reaped");
+                        self.judged = false;
+                    }
                 }
                 self.sweeping = true;
             }
             Action::AbandonSweep => {
                 assert!(self.sweeping);
-                self.sweeping = false;
+                (self.sweeping, self.removing) = (false, false);
                 self.judged |= self.main != Life::Unborn;
             }
             Action::Start => {
@@ -214,6 +258,17 @@ impl World {
                 assert_eq!(pid.raw(), MAIN);
                 assert!(unreaped(self.main), "no signal to a reaped pid");
                 self.got_term |= signal == Signal::TERM;
+                assert!(signal != Signal::CONT || !self.removing, "nobody wakes it while locks are removed");
+            }
+            Action::StandStill(pid) => {
+                assert_eq!(pid.raw(), MAIN);
+                assert!(unreaped(self.main));
+                self.asked_to_stop = true;
+            }
+            Action::GoOn { pid, .. } => {
+                assert_eq!(pid.raw(), MAIN);
+                assert!(!self.removing, "nobody wakes it while locks are removed");
+                (self.asked_to_stop, self.stands_still) = (false, false);
             }
             Action::SendToRest(Signal::KILL) => {
                 assert!(self.got_term, "TERM comes before KILL");
@@ -223,7 +278,12 @@ impl World {
                     }
                 }
             }
-            Action::SendToRest(_) => self.got_term = true,
+            Action::SendToRest(_) => {
+                // What is not KILL is followed by CONT.
+                assert!(!self.removing, "nobody wakes it while locks are removed");
+                assert!(!self.asked_to_stop, "it goes on before everybody is asked to end");
+                self.got_term = true;
+            }
             Action::CountRest => self.counting = true,
             Action::Reap(dead) => {
                 let life = if dead.raw() == MAIN { &mut self.main } else { &mut self.orphan };
@@ -244,6 +304,19 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend => panic!("there is no terminal in this world"),
             Action::ReportAlive(_) | Action::Note(_) => {}
         }
+    }
+
+    /// Without any mischief, a main process that stands still goes on.
+    fn goes_on(mut self, mut now: Moment) -> bool {
+        for _ in 0..20 {
+            if !self.asked_to_stop && !self.stands_still {
+                return true;
+            }
+            if !self.step(Step::Deadline, &mut now) {
+                return false;
+            }
+        }
+        false
     }
 
     /// Goes on without any more mischief: deaths are told, questions answered, deadlines pass.
@@ -271,6 +344,9 @@ fn walk(policy: Policy) -> usize {
             let (mut next, mut then) = (world.clone(), now);
             if !next.step(step, &mut then) || next.exited || !seen.insert(next.key()) {
                 continue;
+            }
+            if next.main == Life::Alive {
+                assert!(next.clone().goes_on(then), "the gateway is never left stopped: {}", next.key());
             }
             let stopping = next.supervisor.ladder != Ladder::Idle || next.main == Life::Zombie;
             if stopping {

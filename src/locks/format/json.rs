@@ -1,117 +1,16 @@
-//! What a lock file says: bytes in, its owner out.
+//! The JSON that OpenClaw writes: one object whose fields everybody spells alike, or nearly.
 //!
-//! It never asks the system anything and never guesses: bytes that are not exactly what a known writer writes
-//! come out as [`Content::Invalid`], and nobody removes a file on the strength of those.
+//! Fields that do not count may hold anything; one that counts and stands there twice makes it no lock.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::{Defect, Owner, since_1970};
 use crate::ids::{Pid, StartTime};
-
-/// Who wrote a lock, in the writer's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// The process, by its number in the pid namespace that it lived in.
-    pub pid: Pid,
-    /// When that process was started; older writers leave it out.
-    pub start: Option<StartTime>,
-    /// When the lock was taken. Only ever shown: clocks are set forwards and backwards.
-    pub created: Option<SystemTime>,
-    /// How long the writer meant to hold it at most.
-    pub max_hold: Option<Duration>,
-}
-
-/// What the bytes of a lock file turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// A lock as its writer writes it.
-    Owner(Owner),
-    /// Not one byte: its writer died between creating the file and writing to it.
-    Empty,
-    /// Something else.
-    Invalid(Defect),
-}
-
-impl Content {
-    /// The owner, where there is one to be read.
-    #[must_use]
-    pub fn owner(&self) -> Option<&Owner> {
-        match self {
-            Content::Owner(owner) => Some(owner),
-            Content::Empty | Content::Invalid(_) => None,
-        }
-    }
-}
-
-/// What is wrong with the bytes of a lock file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Defect {
-    /// It is not UTF-8.
-    NotText,
-    /// It ends in the middle.
-    Truncated,
-    /// It is not JSON from this line and column on (both counted from 1).
-    NotJson {
-        /// The line.
-        line: usize,
-        /// The column, in bytes.
-        column: usize,
-    },
-    /// It is JSON, but not an object.
-    NotAnObject,
-    /// A field that counts stands in it twice.
-    Twice(&'static str),
-    /// `starttime` and `startTime` say different things.
-    TwoStartTimes,
-    /// There is no `pid`.
-    NoPid,
-    /// `pid` is not a whole number.
-    PidIsNoNumber,
-    /// `pid` is a number that no process can have: zero, negative, or above 2^31 - 1.
-    PidOutOfRange,
-}
-
-impl fmt::Display for Defect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Defect::NotText => f.write_str("it is not text"),
-            Defect::Truncated => f.write_str("it ends in the middle"),
-            Defect::NotJson { line, column } => write!(f, "it is not JSON (line {line}, column {column})"),
-            Defect::NotAnObject => f.write_str("it is not a JSON object"),
-            Defect::Twice(field) => write!(f, "it has two fields '{field}'"),
-            Defect::TwoStartTimes => f.write_str("its two start times disagree"),
-            Defect::NoPid => f.write_str("it names no pid"),
-            Defect::PidIsNoNumber => f.write_str("its pid is not a whole number"),
-            Defect::PidOutOfRange => f.write_str("its pid is a number that no process can have"),
-        }
-    }
-}
-
-/// How the writers of a kind of lock put their bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A JSON object with `pid`, and `createdAt` (ISO 8601) or `startedAt` (milliseconds since 1970),
-    /// `maxHoldMs`, `starttime` or `startTime` where the writer knows them. White space may follow:
-    /// newer writers append a line of blanks and tabs.
-    JsonOwner,
-}
-
-impl Format {
-    /// Reads the whole content of a lock file.
-    #[must_use]
-    pub fn read(self, bytes: &[u8]) -> Content {
-        if bytes.is_empty() {
-            return Content::Empty;
-        }
-        match self {
-            Format::JsonOwner => json_owner(bytes).map_or_else(Content::Invalid, Content::Owner),
-        }
-    }
-}
 
 /// The fields that count, as they stand in the file.
 #[derive(Default)]
@@ -165,28 +64,16 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-fn json_owner(bytes: &[u8]) -> Result<Owner, Defect> {
-    let defect = |error: serde_json::Error| match error.classify() {
-        Category::Eof => Defect::Truncated,
-        Category::Data => Defect::NotAnObject,
-        Category::Syntax | Category::Io => Defect::NotJson { line: error.line(), column: error.column() },
-    };
+pub(super) fn owner(bytes: &[u8]) -> Result<Owner, Defect> {
     let text = std::str::from_utf8(bytes).map_err(|_| Defect::NotText)?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let fields = reader.deserialize_map(FieldsVisitor).map_err(defect)?;
-    reader.end().map_err(defect)?;
+    let fields = reader.deserialize_map(FieldsVisitor).map_err(|error| defect(&error))?;
+    reader.end().map_err(|error| defect(&error))?;
 
     if let Some(field) = fields.twice {
         return Err(Defect::Twice(field));
     }
-    let pid = fields.pid.ok_or(Defect::NoPid)?;
-    // A number beyond 64 bits is kept as a floating one, and out of range all the same.
-    let number = match &pid {
-        Value::Number(number) if number.is_f64() && !is_whole(&pid) => return Err(Defect::PidIsNoNumber),
-        Value::Number(number) => number.as_i64().and_then(|n| i32::try_from(n).ok()),
-        _ => return Err(Defect::PidIsNoNumber),
-    };
-    let pid = number.and_then(Pid::new).ok_or(Defect::PidOutOfRange)?;
+    let pid = pid_of(&fields.pid.ok_or(Defect::NoPid)?)?;
 
     let ticks = |value: Option<Value>| value.as_ref().and_then(Value::as_u64).map(StartTime);
     let start = match (ticks(fields.start), ticks(fields.start_camel)) {
@@ -196,7 +83,7 @@ fn json_owner(bytes: &[u8]) -> Result<Owner, Defect> {
     let milliseconds = |value: &Value| value.as_u64().filter(|n| *n > 0).map(Duration::from_millis);
     let moment = |value: &Value| match value {
         Value::String(text) => humantime::parse_rfc3339(text).ok(),
-        other => milliseconds(other).and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
+        other => other.as_u64().and_then(since_1970),
     };
     Ok(Owner {
         pid,
@@ -212,18 +99,41 @@ fn is_whole(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() > f64::from(i32::MAX))
 }
 
+/// What is wrong with bytes that serde_json would not read.
+pub(super) fn defect(error: &serde_json::Error) -> Defect {
+    match error.classify() {
+        Category::Eof => Defect::Truncated,
+        Category::Data => Defect::NotAnObject,
+        Category::Syntax | Category::Io => Defect::NotJson { line: error.line(), column: error.column() },
+    }
+}
+
+/// The pid that a field holds.
+pub(super) fn pid_of(value: &Value) -> Result<Pid, Defect> {
+    // A number beyond 64 bits is kept as a floating one, and out of range all the same.
+    let number = match value {
+        Value::Number(number) if number.is_f64() && !is_whole(value) => return Err(Defect::PidIsNoNumber),
+        Value::Number(number) => number.as_i64().and_then(|n| i32::try_from(n).ok()),
+        _ => return Err(Defect::PidIsNoNumber),
+    };
+    number.and_then(Pid::new).ok_or(Defect::PidOutOfRange)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use std::time::SystemTime;
+
+    use super::super::{Content, Format};
     use super::*;
 
     fn read(text: &str) -> Content {
-        Format::JsonOwner.read(text.as_bytes())
+        Format::JsonOwner.read(text.as_bytes()).content
     }
 
     fn pid_only(pid: i32) -> Owner {
-        Owner { pid: Pid::new(pid).unwrap(), start: None, created: None, max_hold: None }
+        Owner::of(Pid::new(pid).unwrap())
     }
 
     fn at(ms: u64) -> Option<SystemTime> {
@@ -232,8 +142,8 @@ mod tests {
 
     #[test]
     fn every_writers_lock_reads() {
-        let session = include_str!("../../tests/locks/session.jsonl.lock");
-        let gateway = include_str!("../../tests/locks/gateway.lock");
+        let session = include_str!("../../../tests/locks/session.jsonl.lock");
+        let gateway = include_str!("../../../tests/locks/gateway.lock");
         let created = at(1_795_330_765_232);
         let full = Owner {
             start: Some(StartTime(107_252)),
@@ -256,6 +166,15 @@ mod tests {
             (
                 "{\"pid\":31,\"startedAt\":1795330765232,\"token\":\"31:1795330765232:99\"}\n".to_owned(),
                 Owner { created, ..pid_only(31) },
+            ),
+            // 2026.9 writes more of the same, and directories hold this.
+            (
+                include_str!("../../../tests/locks/samples/gateway-9.6.lock").to_owned(),
+                Owner { start: Some(StartTime(107_252)), created: at(1_795_330_722_764), ..pid_only(7) },
+            ),
+            (
+                include_str!("../../../tests/locks/samples/runtime-mirror-owner.json").to_owned(),
+                Owner { created: at(1_795_330_722_764), ..pid_only(7) },
             ),
             // A pid above what any kernel hands out is still a pid: a tombstone has one.
             (r#"{"pid":2147483647}"#.to_owned(), pid_only(2_147_483_647)),
@@ -306,7 +225,7 @@ mod tests {
             assert_eq!(read(text), Content::Invalid(defect), "{text}");
         }
         for bytes in [&b"\xff\xfe\x00\x01"[..], b"{\"pid\":7,\"x\":\"\xff\"}"] {
-            assert_eq!(Format::JsonOwner.read(bytes), Content::Invalid(Defect::NotText));
+            assert_eq!(Format::JsonOwner.read(bytes).content, Content::Invalid(Defect::NotText));
         }
         assert!(matches!(read(&"[".repeat(60_000)), Content::Invalid(_)));
         assert!(matches!(read(&format!("{{\"x\":{}", "[".repeat(60_000))), Content::Invalid(_)));
@@ -320,9 +239,10 @@ mod tests {
 
         #[test]
         fn a_cut_lock_never_has_an_owner(end in 1_usize..104) {
-            let sample = include_bytes!("../../tests/locks/session.jsonl.lock");
+            let sample = include_bytes!("../../../tests/locks/session.jsonl.lock");
             // Without the closing bracket it is not the writer's any more.
-            prop_assert_eq!(Format::JsonOwner.read(&sample[..end.min(sample.len() - 2)]), Content::Invalid(Defect::Truncated));
+            let cut = &sample[..end.min(sample.len() - 2)];
+            prop_assert_eq!(Format::JsonOwner.read(cut).content, Content::Invalid(Defect::Truncated));
         }
     }
 }

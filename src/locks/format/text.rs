@@ -1,0 +1,73 @@
+//! Locks that are a line of text.
+
+use super::{Defect, Owner, decimal_pid, since_1970};
+
+/// `7`, with white space around it: a pid file.
+pub(super) fn pid(bytes: &[u8]) -> Result<Owner, Defect> {
+    decimal_pid(bytes.trim_ascii(), Defect::NotAPid).map(Owner::of)
+}
+
+/// `7:1795330765232`, with white space behind it: OpenClaw's memory promotion.
+pub(super) fn pid_and_time(bytes: &[u8]) -> Result<Owner, Defect> {
+    let mut parts = bytes.trim_ascii_end().splitn(2, |byte| *byte == b':');
+    let (Some(pid), Some(time)) = (parts.next(), parts.next()) else { return Err(Defect::NotPidAndTime) };
+    let pid = decimal_pid(pid, Defect::NotPidAndTime)?;
+    let digits = std::str::from_utf8(time).ok().filter(|time| time.bytes().all(|b| b.is_ascii_digit()));
+    let time = digits.and_then(|digits| digits.parse().ok()).ok_or(Defect::NotPidAndTime)?;
+    Ok(Owner { created: since_1970(time), ..Owner::of(pid) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+
+    use super::super::{Content, Format};
+    use super::*;
+    use crate::ids::Pid;
+
+    #[test]
+    fn a_promotion_is_a_pid_and_a_time() {
+        let read = |bytes: &[u8]| Format::PidAndTime.read(bytes).content;
+        let created = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(1_795_330_765_232));
+        let owner = Owner { created, ..Owner::of(Pid::new(31).unwrap()) };
+        assert_eq!(read(b"31:1795330765232\n"), Content::Owner(owner));
+        assert_eq!(read(b"31:1795330765232"), Content::Owner(owner));
+        assert_eq!(read(b""), Content::Empty);
+        for (bytes, defect) in [
+            (&b"31"[..], Defect::NotPidAndTime),
+            (b"31:", Defect::NotPidAndTime),
+            (b":5", Defect::NotPidAndTime),
+            (b"31:5:6", Defect::NotPidAndTime),
+            (b"31:5x", Defect::NotPidAndTime),
+            (b"-1:5", Defect::NotPidAndTime),
+            (b"0:5", Defect::PidOutOfRange),
+            (b"99999999999:5", Defect::PidOutOfRange),
+            (b"\xff:5", Defect::NotText),
+            (b"\n", Defect::NotPidAndTime),
+        ] {
+            assert_eq!(read(bytes), Content::Invalid(defect), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_pid_file_is_a_pid_and_nothing_else() {
+        let read = |bytes: &[u8]| Format::Pid.read(bytes).content;
+        for bytes in [&b"31\n"[..], b"31", b" 31 \n\n", b"00031"] {
+            assert_eq!(read(bytes), Content::Owner(Owner::of(Pid::new(31).unwrap())));
+        }
+        assert_eq!(read(b"31\n32\n"), Content::Invalid(Defect::NotAPid));
+        assert_eq!(read(b"+31"), Content::Invalid(Defect::NotAPid));
+        assert_eq!(read(b"0"), Content::Invalid(Defect::PidOutOfRange));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            for format in [Format::Pid, Format::PidAndTime, Format::HostAndPid] {
+                let _ = format.read(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Every lock of a root as a value: what it is, whose it is, and the evidence step by step.
+//!
+//! It changes nothing, not even the registration of sextons; for whoever only wants to know.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::entrance::{self, Shut};
+use super::evidence::{self, Patience};
+use super::format::Content;
+use super::inspect::{Finding, Judged, inspect};
+use super::kind::{Family, Kind, What};
+use super::registration::{Registration, Standing};
+use super::roots::Root;
+use super::scene::Scene;
+use super::sweep::limit;
+use super::verdict::{Lease, Origin, Process, Verdict};
+use super::walk::{Sight, walk};
+use crate::os::procfs;
+
+/// What a look at one root gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The root's path.
+    pub root: Name,
+    /// Whether it could be entered; if not, there are no entries.
+    pub entered: bool,
+    /// Whether it does not exist.
+    pub missing: bool,
+    /// Whether no other sexton uses it.
+    pub alone: bool,
+    /// What was found, in no order.
+    pub entries: Vec<Entry>,
+}
+
+/// A file name, exact whatever bytes it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// The path; bytes that are no UTF-8 are replaced, and then `bytes` has them.
+    pub path: String,
+    /// The path's bytes in hexadecimal, where they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bytes: Option<String>,
+}
+
+impl From<&Path> for Name {
+    fn from(path: &Path) -> Name {
+        use std::os::unix::ffi::OsStrExt;
+        let hexadecimal = || path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = path.to_str().is_none().then(hexadecimal);
+        Name { path: path.to_string_lossy().into_owned(), bytes }
+    }
+}
+
+/// What is said of one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// Somebody holds it.
+    Held,
+    /// Its owner is gone.
+    Orphaned,
+    /// Nobody can tell.
+    Unclear,
+    /// It has a lock's name and is none.
+    Skipped,
+    /// It is somebody else's to judge.
+    NotJudged,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where it lies.
+    pub lies: Name,
+    /// Its kind; none for what is not judged.
+    pub kind: Option<String>,
+    /// The verdict.
+    pub verdict: Word,
+    /// Why, in words.
+    pub why: String,
+    /// The owner's pid, as the lock has it.
+    pub pid: Option<i32>,
+    /// The name of the process that has this pid now.
+    pub process: Option<String>,
+    /// How old it is, in seconds.
+    pub age_seconds: Option<u64>,
+    /// How long it may be held before that is worth a word, in seconds.
+    pub limit_seconds: Option<u64>,
+    /// Whether it is held, and past that.
+    pub held_too_long: bool,
+    /// What was asked and what the answer was, in order.
+    pub evidence: Vec<Step>,
+}
+
+/// One piece of evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The question.
+    pub asked: String,
+    /// The answer.
+    pub answer: String,
+}
+
+/// Looks at everything in `root`, as a sweep at a quiet moment would, and removes nothing. `progress` is told
+/// now and then how many things have been looked at. Afterwards this process is the root's owner's.
+#[must_use]
+pub fn list(
+    root: &Root,
+    family: &Family,
+    scene: &Scene<'_>,
+    report_after: Option<Duration>,
+    progress: &mut dyn FnMut(usize),
+) -> Listing {
+    let entered = match entrance::enter(root, scene) {
+        Ok(entered) => entered,
+        Err(shut) => {
+            let root = Name { path: root.to_string(), bytes: None };
+            return Listing {
+                root,
+                entered: false,
+                missing: shut == Shut::Missing,
+                alone: false,
+                entries: vec![],
+            };
+        }
+    };
+    let directory = entered.directory.as_fd();
+    let carries_flock = evidence::filesystem(directory).carries_flock;
+    let alone = matches!(Registration::glance(directory), Standing::Alone);
+    let mut patience = Patience::NEW;
+    let mut entries: Vec<Entry> = Vec::new();
+    walk(directory, &entered.path, &family.rules(), &mut |sight| {
+        let entry = match sight {
+            Sight::Match(spot, What::Lock(kind)) => {
+                let finding = inspect(&spot, kind, scene, alone && carries_flock, &mut patience);
+                of_finding(&spot.path, kind, &finding, report_after)
+            }
+            Sight::Match(spot, What::Foreign(why)) => {
+                spot.exists().then(|| other(&spot.path, Word::NotJudged, &why))
+            }
+            Sight::Foreign(path, why) => Some(other(&path, Word::NotJudged, &why)),
+            Sight::Closed(path, error) => {
+                Some(other(&path, Word::Unclear, &format!("this directory cannot be read: {error}")))
+            }
+            Sight::Link(path) => Some(other(&path, Word::Skipped, &"a symbolic link, which is not followed")),
+        };
+        entries.extend(entry);
+        progress(entries.len());
+    });
+    Listing { root: Name::from(entered.path.as_path()), entered: true, missing: false, alone, entries }
+}
+
+fn other(path: &Path, verdict: Word, why: &dyn std::fmt::Display) -> Entry {
+    Entry {
+        lies: Name::from(path),
+        kind: None,
+        verdict,
+        why: why.to_string(),
+        pid: None,
+        process: None,
+        age_seconds: None,
+        limit_seconds: None,
+        held_too_long: false,
+        evidence: Vec::new(),
+    }
+}
+
+fn of_finding(path: &Path, kind: &Kind, finding: &Finding, report_after: Option<Duration>) -> Option<Entry> {
+    let kind_name = Some(kind.name.to_string());
+    match finding {
+        Finding::Vanished => None,
+        Finding::Odd(oddity) => Some(Entry { kind: kind_name, ..other(path, Word::Skipped, oddity) }),
+        Finding::Unreadable(errno) => {
+            let why = format!("it cannot be read: {errno}");
+            Some(Entry { kind: kind_name, ..other(path, Word::Unclear, &why) })
+        }
+        Finding::Judged(judged) => Some(of_judged(path, kind, judged, report_after)),
+    }
+}
+
+fn of_judged(path: &Path, kind: &Kind, judged: &Judged, report_after: Option<Duration>) -> Entry {
+    let (verdict, why) = match &judged.verdict {
+        Verdict::Held(why) => (Word::Held, why.to_string()),
+        Verdict::Orphaned(why) => (Word::Orphaned, why.to_string()),
+        Verdict::Unclear(why) => (Word::Unclear, why.to_string()),
+    };
+    let owner = judged.evidence.content.owner();
+    let limit = limit(kind, judged, report_after);
+    let process = owner.and_then(|owner| procfs::stat(owner.pid).ok()?);
+    Entry {
+        kind: Some(kind.name.to_string()),
+        pid: owner.map(|owner| owner.pid.raw()),
+        process: process.map(|stat| String::from_utf8_lossy(&stat.name).into_owned()),
+        age_seconds: Some(judged.age.as_secs()),
+        limit_seconds: limit.map(|limit| limit.as_secs()),
+        held_too_long: verdict == Word::Held && limit.is_some_and(|limit| judged.age > limit),
+        evidence: steps(judged),
+        ..other(path, verdict, &why)
+    }
+}
+
+/// The evidence in the order in which it is weighed.
+fn steps(judged: &Judged) -> Vec<Step> {
+    let evidence = &judged.evidence;
+    let yes_no = |yes: bool, one: &str, other: &str| if yes { one.to_owned() } else { other.to_owned() };
+    let content = match &evidence.content {
+        Content::Owner(owner) => {
+            let start = owner.start.map_or("without its start time".to_owned(), |start| {
+                format!("started at tick {} since boot", start.0)
+            });
+            format!("pid {}, {start}", owner.pid)
+        }
+        Content::Empty => "nothing: it is empty".to_owned(),
+        Content::Invalid(defect) => format!("no owner: {defect}"),
+    };
+    let lease = match evidence.lease {
+        Lease::Busy => "yes".to_owned(),
+        Lease::Granted => "no".to_owned(),
+        Lease::NoInformation(errno) => format!("the kernel does not say ({errno})"),
+        Lease::NotAFile => "cannot be asked: it is no file".to_owned(),
+    };
+    let process = match evidence.process {
+        Process::NotNamed => "none is named".to_owned(),
+        Process::Absent => "there is none of this number".to_owned(),
+        Process::Zombie => "it is dead and not yet reaped".to_owned(),
+        Process::InHand => "it has just died".to_owned(),
+        Process::Ours => "the number is sexton's own now".to_owned(),
+        Process::Lives(start) => format!("one of this number lives, started at tick {} since boot", start.0),
+        Process::Hidden => "one of this number exists, but /proc does not show it".to_owned(),
+    };
+    let origin = match evidence.origin {
+        Origin::NotRecorded => "not recorded",
+        Origin::Here => "on this host, in this boot",
+        Origin::OtherHost => "on a host of another name",
+        Origin::OtherBoot => "in another boot",
+    };
+    let open_says = yes_no(
+        evidence.keeps_open,
+        "as long as it holds the lock, so that a closed file is nobody's",
+        "only for a moment, so that a closed file proves nothing",
+    );
+    let local = yes_no(evidence.local, "this machine alone", "perhaps other machines too");
+    let alone = yes_no(evidence.exclusive, "no", "yes, or it cannot be told");
+    let table = [
+        ("what does it say of its owner?", content),
+        ("does anybody on this machine have it open?", lease),
+        ("when does an owner of this kind have it open?", open_says),
+        ("who reaches the filesystem?", local),
+        ("what has become of the process?", process),
+        ("where did the owner live?", origin.to_owned()),
+        ("does another sexton use this root?", alone),
+    ];
+    table.into_iter().map(|(asked, answer)| Step { asked: asked.to_owned(), answer }).collect()
+}

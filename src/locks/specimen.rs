@@ -1,0 +1,286 @@
+//! A lock as it was at the instant at which it was judged, held open so that no inode's number can be given away.
+//!
+//! It knows what each form of lock is made of, takes that in, compares it a last time and removes it. It must
+//! never read what it has not classified first, and never remove a part of a lock without the rest.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::inspect::Oddity;
+use super::kind::Form;
+use super::walk::Spot;
+use crate::os::files::{self, FileKind, Meta};
+
+/// No lock is larger; whatever is larger is not read.
+const LARGEST: usize = 64 * 1024;
+/// How many names a directory may have that is searched for a lock's second name.
+const CROWD: usize = 200_000;
+
+/// One file or link.
+pub struct Piece {
+    /// Its name.
+    pub name: OsString,
+    /// The open file; a link's is open without being followed.
+    pub file: OwnedFd,
+    /// What it was.
+    pub meta: Meta,
+    /// What it held, or where it pointed.
+    pub bytes: Vec<u8>,
+}
+
+/// A lock.
+pub enum Specimen {
+    /// A file, with the second name that its writer died before removing.
+    File {
+        /// The file.
+        lock: Piece,
+        /// The second name.
+        twin: Option<OsString>,
+    },
+    /// A link, and those beside it.
+    Symlink {
+        /// The link that names the owner.
+        lock: Piece,
+        /// The others that are there.
+        with: Vec<Piece>,
+    },
+    /// A directory.
+    Directory {
+        /// The directory, open to find names in it.
+        directory: OwnedFd,
+        /// What it was.
+        meta: Meta,
+        /// Its record; without one its owner died before writing it.
+        record: Option<Piece>,
+    },
+}
+
+/// Takes in what lies at `spot`.
+///
+/// # Errors
+/// What the system says; `NotFound` also if it became another file meanwhile.
+pub fn take(spot: &Spot<'_>, form: Form) -> io::Result<Result<Specimen, Oddity>> {
+    let seen = files::meta(files::look_in(spot.directory, spot.name)?.as_fd())?;
+    Ok(match (form, seen.kind) {
+        (Form::File | Form::Linked, FileKind::Regular) => {
+            let twin = if form == Form::Linked && seen.links == 2 { twin(spot, &seen)? } else { None };
+            let links = if twin.is_some() { 2 } else { 1 };
+            file(spot.directory, spot.name, &seen, links)?.map(|lock| Specimen::File { lock, twin })
+        }
+        (Form::Symlink(with), FileKind::Symlink) => links(spot, with)?,
+        (Form::Directory(record), FileKind::Directory) => directory(spot, &seen, OsStr::new(record))?,
+        (_, kind) => Err(Oddity::Kind(kind)),
+    })
+}
+
+/// A regular file that has been seen and is not yet open.
+fn file(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    seen: &Meta,
+    links: u64,
+) -> io::Result<Result<Piece, Oddity>> {
+    if seen.kind != FileKind::Regular {
+        return Ok(Err(Oddity::Kind(seen.kind)));
+    }
+    if seen.links > links {
+        return Ok(Err(Oddity::Links(seen.links)));
+    }
+    if usize::try_from(seen.size).is_ok_and(|size| size > LARGEST) {
+        return Ok(Err(Oddity::Size(seen.size)));
+    }
+    let file = files::open_to_read(directory, name)?;
+    let meta = files::meta(file.as_fd())?;
+    if !meta.same_file(seen) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let bytes = files::read_up_to(file.as_fd(), LARGEST + 1)?;
+    if bytes.len() > LARGEST {
+        return Ok(Err(Oddity::Size(meta.size)));
+    }
+    Ok(Ok(Piece { name: name.to_owned(), file, meta, bytes }))
+}
+
+/// The other name of a file that has two, if it is the temporary one that its writer gives it:
+/// `<name>.<anything>.tmp`.
+fn twin(spot: &Spot<'_>, seen: &Meta) -> io::Result<Option<OsString>> {
+    for name in files::list(spot.directory)?.take(CROWD) {
+        let name = name?.name;
+        let rest = name.as_bytes().strip_prefix(spot.name.as_bytes());
+        let fits = rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".tmp"));
+        if fits && files::meta_in(spot.directory, &name).is_ok_and(|meta| meta.same_file(seen)) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Result<Piece, Oddity>> {
+    let file = files::look_in(directory, name)?;
+    let meta = files::meta(file.as_fd())?;
+    if meta.kind != FileKind::Symlink {
+        return Ok(Err(Oddity::Kind(meta.kind)));
+    }
+    let bytes = files::target(file.as_fd())?.into_os_string().into_vec();
+    Ok(Ok(Piece { name: name.to_owned(), file, meta, bytes }))
+}
+
+fn links(spot: &Spot<'_>, with: &[&str]) -> io::Result<Result<Specimen, Oddity>> {
+    let lock = match link(spot.directory, spot.name)? {
+        Ok(lock) => lock,
+        Err(oddity) => return Ok(Err(oddity)),
+    };
+    let mut others = Vec::new();
+    for name in with {
+        match link(spot.directory, OsStr::new(name)) {
+            Ok(Ok(piece)) if piece.meta.uid == lock.meta.uid => others.push(piece),
+            Ok(_) => return Ok(Err(Oddity::Companion)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ok(Specimen::Symlink { lock, with: others }))
+}
+
+fn directory(spot: &Spot<'_>, seen: &Meta, record: &OsStr) -> io::Result<Result<Specimen, Oddity>> {
+    let directory = files::enter(spot.directory, spot.name)?;
+    let meta = files::meta(directory.as_fd())?;
+    if meta.device != spot.device()? {
+        return Err(io::ErrorKind::CrossesDevices.into());
+    }
+    if !meta.same_file(seen) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    for name in files::list(directory.as_fd())? {
+        if name?.name != record {
+            return Ok(Err(Oddity::Contents));
+        }
+    }
+    let piece = match files::meta_in(directory.as_fd(), record) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+        Ok(seen) => match file(directory.as_fd(), record, &seen, 1)? {
+            Ok(piece) => Some(piece),
+            Err(_) => return Ok(Err(Oddity::Contents)),
+        },
+    };
+    Ok(Ok(Specimen::Directory { directory, meta, record: piece }))
+}
+
+impl Piece {
+    /// Whether this still lies at its name in `directory`, as it was: file, size, time, owner, number of names
+    /// and content, which is compared first, because the identity is what has to be true last.
+    fn is_there(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        let bytes = if self.meta.kind == FileKind::Symlink {
+            // A link's target cannot change; another link is another inode.
+            self.bytes.clone()
+        } else {
+            files::read_up_to(self.file.as_fd(), self.bytes.len() + 1)?
+        };
+        Ok(bytes == self.bytes && files::meta_in(directory, &self.name)? == self.meta)
+    }
+}
+
+impl Specimen {
+    /// What names the owner; `None` for a directory without its record.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.lock().map(|piece| piece.bytes.as_slice())
+    }
+
+    /// The file of whom it can be asked who has it open.
+    pub fn to_be_asked(&self) -> Option<&Piece> {
+        self.lock().filter(|piece| piece.meta.kind == FileKind::Regular)
+    }
+
+    /// When it was last written: seconds and nanoseconds since 1970.
+    pub fn modified(&self) -> (i64, i64) {
+        match self {
+            Specimen::File { lock, .. } | Specimen::Symlink { lock, .. } => lock.meta.modified,
+            Specimen::Directory { meta, record, .. } => {
+                record.as_ref().map_or(meta.modified, |record| record.meta.modified)
+            }
+        }
+    }
+
+    /// A number that names this very lock and no later one of the same name.
+    pub fn fingerprint(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let meta = match self {
+            Specimen::File { lock, .. } | Specimen::Symlink { lock, .. } => &lock.meta,
+            Specimen::Directory { meta, .. } => meta,
+        };
+        let mut hasher = DefaultHasher::new();
+        (meta.device, meta.inode, self.modified()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn lock(&self) -> Option<&Piece> {
+        match self {
+            Specimen::File { lock, .. } | Specimen::Symlink { lock, .. } => Some(lock),
+            Specimen::Directory { record, .. } => record.as_ref(),
+        }
+    }
+
+    /// Whether all of it still lies at `spot`, unchanged.
+    ///
+    /// # Errors
+    /// What the system says; `NotFound` if a part of it is gone.
+    pub fn is_unchanged(&self, spot: &Spot<'_>) -> io::Result<bool> {
+        match self {
+            Specimen::File { lock, .. } => lock.is_there(spot.directory),
+            Specimen::Symlink { lock, with } => {
+                for piece in with {
+                    if !piece.is_there(spot.directory)? {
+                        return Ok(false);
+                    }
+                }
+                lock.is_there(spot.directory)
+            }
+            Specimen::Directory { directory, meta, record } => {
+                if let Some(record) = record
+                    && !record.is_there(directory.as_fd())?
+                {
+                    return Ok(false);
+                }
+                Ok(files::meta_in(spot.directory, spot.name)? == *meta)
+            }
+        }
+    }
+
+    /// Removes all of it. What names the owner goes last where several names lie side by side, so that a lock
+    /// of which only a part could be removed is still one that names its owner.
+    ///
+    /// # Errors
+    /// What the system says; then what names the owner is still there, unless a directory could not be removed
+    /// behind it.
+    pub fn remove(&self, spot: &Spot<'_>) -> io::Result<()> {
+        match self {
+            Specimen::File { twin, .. } => {
+                if let Some(twin) = twin {
+                    gone_is_fine(files::unlink(spot.directory, twin))?;
+                }
+            }
+            Specimen::Symlink { with, .. } => {
+                for piece in with {
+                    gone_is_fine(files::unlink(spot.directory, &piece.name))?;
+                }
+            }
+            Specimen::Directory { directory, record, .. } => {
+                if let Some(record) = record {
+                    files::unlink(directory.as_fd(), &record.name)?;
+                }
+                return files::remove_directory(spot.directory, spot.name);
+            }
+        }
+        files::unlink(spot.directory, spot.name)
+    }
+}
+
+fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,41 @@
+//! Plain columns for people: as wide as they need to be, two blanks apart, the last one as long as it likes.
+
+/// The rows below their headings, one a line.
+#[must_use]
+pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = headings.map(width);
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(width(cell));
+        }
+    }
+    let mut text = String::new();
+    let heading = headings.map(str::to_owned);
+    for row in std::iter::once(&heading).chain(rows) {
+        let mut line = String::new();
+        for (cell, widest) in row.iter().zip(widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', widest.saturating_sub(width(cell)) + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// In letters, which is right for everything but the wide letters of East Asia.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a".to_owned(), "long one".to_owned()], ["ünf".to_owned(), String::new()]];
+        assert_eq!(columns(["X", "Y"], &rows), "X    Y\na    long one\nünf\n");
+        assert_eq!(columns(["X", "Y"], &[]), "X  Y\n");
+    }
+}

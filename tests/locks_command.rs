@@ -1,0 +1,168 @@
+//! `sexton locks`: what it prints and how it ends.
+
+#![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
+
+#[path = "locks/house.rs"]
+mod house;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use house::{House, Live, Sweep};
+use serde_json::Value;
+
+const SESSION: &str = include_str!("locks/session.jsonl.lock");
+const SESSION_PATH: &str = "sessions/one.jsonl.lock";
+
+/// The exit code, standard output and standard error of `sexton locks` with the house as its root.
+fn locks(house: &House, words: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+    command.arg("locks").args(words).arg("--root").arg(house.path("")).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn entries(json: &str) -> Vec<Value> {
+    let value: Value = serde_json::from_str(json).unwrap();
+    value["roots"][0]["entries"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_list_shows_every_verdict_and_changes_nothing() {
+    let house = House::new();
+    assert_eq!(locks(&house, &[]), (0, "no locks\n".to_owned(), String::new()));
+    house.put("sessions/two.jsonl.lock", SESSION);
+    house.put("sessions/bad.jsonl.lock", "{");
+    house.put("x.lock.sqlite", "");
+    fs::create_dir(house.path("sessions/dir.jsonl.lock")).unwrap();
+    let holder = Live::holding(&house.path("sessions/two.jsonl.lock"));
+    let before = house.listing();
+    let (code, table, log) = locks(&house, &[]);
+    assert_eq!((code, log.as_str()), (0, ""), "nothing is orphaned: {table}");
+    for words in
+        ["VERDICT", "held", "unclear", "skipped", "not judged", "has it open", "/sessions/two.jsonl.lock"]
+    {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    house.put(SESSION_PATH, SESSION);
+    let (code, table, _) = locks(&house, &["--verdict", "orphaned"]);
+    assert_eq!(code, 1, "{table}");
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("orphaned  session  2") && table.contains("nobody has it open"), "{table}");
+    house.remove(SESSION_PATH);
+    assert_eq!(house.listing(), before);
+    assert!(!house.has(".sexton.lock"), "a list registers nobody");
+    drop(holder);
+}
+
+#[test]
+fn json_is_exact_whatever_a_name_is_made_of() {
+    let house = House::new();
+    house.put(Path::new("sessions").join(OsStr::from_bytes(b"a\n\xff\xfe.jsonl.lock")), SESSION);
+    house.put("sessions/b\n.jsonl.lock", SESSION);
+    let (code, json, _) = locks(&house, &["--json"]);
+    assert_eq!(code, 1);
+    let all = entries(&json);
+    assert_eq!(all.len(), 2);
+    for entry in all {
+        assert_eq!((entry["verdict"].as_str(), entry["kind"].as_str()), (Some("orphaned"), Some("session")));
+        assert_eq!((entry["pid"].as_i64(), entry["limit_seconds"].as_i64()), (Some(2), Some(1020)));
+        let path = entry["lies"]["path"].as_str().unwrap();
+        match entry["lies"]["bytes"].as_str() {
+            Some(bytes) => assert!(bytes.ends_with("2f610afffe2e6a736f6e6c2e6c6f636b"), "{bytes}"),
+            None => assert!(path.ends_with("/sessions/b\n.jsonl.lock"), "{path:?}"),
+        }
+        assert!(entry["evidence"].as_array().unwrap().len() >= 7);
+    }
+    let (_, table, _) = locks(&house, &[]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+}
+
+#[test]
+fn one_lock_is_explained_step_by_step() {
+    let house = House::new();
+    house.put(SESSION_PATH, SESSION);
+    let path = house.path(SESSION_PATH);
+    let (code, text, _) = locks(&house, &["--explain", path.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    for words in ["kind: session", "1. what does it say", "pid 2, started at tick 107252", "orphaned: nobody"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let (code, text, log) = locks(&house, &["--explain", "/nowhere/at/all.lock"]);
+    assert_eq!((code, text.as_str()), (2, ""));
+    assert!(log.contains("no lock that sexton knows"), "{log}");
+}
+
+#[test]
+fn a_sweep_by_hand_removes_where_nobody_holds_anything() {
+    let house = House::new();
+    house.put(SESSION_PATH, SESSION);
+    let (code, text, _) = locks(&house, &["sweep", "--dry-run"]);
+    assert!(code == 1 && text.contains(SESSION_PATH) && house.has(SESSION_PATH), "{text}");
+    // A gateway lives: it might take over the very lock that is being removed.
+    house.put("gateway.x.lock", SESSION);
+    let holder = Live::holding(&house.path("gateway.x.lock"));
+    let (code, text, _) = locks(&house, &["sweep"]);
+    assert!(code == 1 && text.contains("somebody holds") && house.has(SESSION_PATH), "{text}");
+    drop(holder);
+    house.remove("gateway.x.lock");
+    // Another sexton is there.
+    let other = Sweep::of(&house).noisy().run();
+    let (code, text, _) = locks(&house, &["sweep"]);
+    assert!(code == 1 && text.contains("another sexton") && house.has(SESSION_PATH), "{text}");
+    drop(other);
+    let (code, text, log) = locks(&house, &["sweep"]);
+    assert_eq!((code, text.as_str()), (0, "1 removed, 0 orphaned left\n"), "{log}");
+    assert!(!house.has(SESSION_PATH) && log.contains("lock-removed"), "{log}");
+    assert_eq!(locks(&house, &["sweep"]).1, "nothing is orphaned\n");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_fine() {
+    let house = House::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+    let output = command.args(["locks", "--root"]).arg(house.path("nowhere")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does not exist"));
+    // A name that is a program's keeps its meaning behind two dashes.
+    let output = Command::new(env!("CARGO_BIN_EXE_sexton")).args(["--", "locks"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(127));
+}
+
+#[test]
+fn an_operators_rule_in_a_configuration_file_counts_everywhere() {
+    let house = House::new();
+    let dead = house::dead_pid();
+    let file = House::beside(&house);
+    let roots = format!("[locks]\nroots = [{:?}]\n", house.path(""));
+    let rule = "[[locks.rule]]\nname = \"worker\"\npath = \"workers/*.lck\"\nformat = \"json\"\npid = \"owner.pid\"\n";
+    file.put("sexton.toml", &(roots + rule));
+    let path = file.path("sexton.toml");
+    let sexton = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+        let output = command.args(words).env("SEXTON_CONFIG", &path).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    house.put("workers/a.lck", &format!(r#"{{"owner":{{"pid":{dead}}}}}"#));
+    let (code, table, _) = sexton(&["locks"]);
+    assert!(code == 1 && table.contains("worker"), "{table}");
+    let (code, _, log) = sexton(&["--", "true"]);
+    assert!(code == 0 && log.contains("lock-removed") && log.contains("kind=worker"), "{log}");
+    assert!(!house.has("workers/a.lck"));
+    file.put("sexton.toml", "[locks]\nrots = []\n");
+    for words in [&["--", "true"][..], &["locks"]] {
+        let (code, _, log) = sexton(words);
+        assert_eq!(code, 125, "{log}");
+        assert!(
+            log.contains("sexton.toml, line 2") && log.contains("`rots`") && log.lines().count() == 1,
+            "{log}"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Locks under the whole program: what it clears while its command runs, and how it leaves the command alone.
+
+#![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
+
+#[path = "locks/house.rs"]
+mod house;
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use house::House;
+
+const SESSION_PATH: &str = "sessions/one.jsonl.lock";
+const SESSION: &str = include_str!("locks/session.jsonl.lock");
+
+/// Runs `script` under sexton with the house as its only lock root.
+fn sexton(house: &House, options: &[&str], script: &str) -> (Output, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+    command.args(["-vv", "--stragglers", "1s", "--lock-root"]).arg(house.path("")).args(options);
+    command.args(["--", "sh", "-c", script, "sh"]).arg(house.path("")).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, log)
+}
+
+/// What it takes to leave a lock behind as an orphan, and to wait for its end.
+const ORPHAN: &str = r#"
+    (setsid sh -c 'exec 9>"$0/sessions/one.jsonl.lock"; echo "{\"pid\":$$,\"createdAt\":\"2026-11-22T06:59:25.232Z\"}" >&9; sleep 0.2' "$1" &)
+"#;
+
+#[test]
+fn a_dead_orphans_lock_goes_while_the_gateway_stands_still_for_a_moment() {
+    let house = House::new();
+    house.put("sessions/one.jsonl", "");
+    let script = format!(
+        "{ORPHAN} i=0; while [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); \
+         [ $i -gt 5 ] && [ ! -e \"$1/{SESSION_PATH}\" ] && exit 42; done; exit 1"
+    );
+    let (output, log) = sexton(&house, &[], &script);
+    assert_eq!(output.status.code(), Some(42), "{log}");
+    assert!(log.contains("lock-removed") && log.contains("nobody has it open"), "{log}");
+    let stood = log.lines().find(|line| line.contains("stood-still")).unwrap_or_else(|| panic!("{log}"));
+    assert!(!stood.contains("stood=1s") && !log.contains("sweep-overdue"), "{log}");
+}
+
+#[test]
+fn a_lock_that_the_gateway_itself_holds_is_not_touched_by_any_of_this() {
+    let house = House::new();
+    house.put("sessions/one.jsonl", "");
+    let script = format!(
+        "exec 8>\"$1/sessions/two.jsonl.lock\"; echo '{{\"pid\":4000000}}' >&8; {ORPHAN} sleep 2; \
+         [ -e \"$1/sessions/two.jsonl.lock\" ] && [ ! -e \"$1/{SESSION_PATH}\" ]"
+    );
+    let (output, log) = sexton(&house, &[], &script);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    // And when it is dead, its lock goes too.
+    assert!(!house.has("sessions/two.jsonl.lock"), "{log}");
+}
+
+#[test]
+fn handed_over_before_the_start_and_removed_when_nobody_wanted_it() {
+    let house = House::new();
+    house.put(SESSION_PATH, SESSION);
+    let script = format!(
+        "grep -q 2147483647 \"$1/{SESSION_PATH}\" || exit 3; sleep 3; [ ! -e \"$1/{SESSION_PATH}\" ]"
+    );
+    let (output, log) = sexton(&house, &["--lock-action", "hand-over", "--start-window", "1s"], &script);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("lock-handed-over") && log.contains("stood-still"), "{log}");
+
+    // A clean end leaves nothing of ours behind; one by a signal leaves it for the next start.
+    for (script, left) in [("exit 0", false), ("kill -KILL $$", true)] {
+        house.put(SESSION_PATH, SESSION);
+        let (_, log) = sexton(&house, &["--lock-action", "hand-over"], script);
+        assert_eq!(house.has(SESSION_PATH), left, "{script}: {log}");
+        assert!(!left || house.read(SESSION_PATH).contains("2147483647"), "{log}");
+    }
+    // The same without handing over: gone before the command runs.
+    house.put(SESSION_PATH, SESSION);
+    let (output, log) = sexton(&house, &[], &format!("[ ! -e \"$1/{SESSION_PATH}\" ]"));
+    assert_eq!(output.status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn a_sweeper_that_never_answers_delays_the_start_to_its_deadline_and_no_longer() {
+    if !house::is_root("a_sweeper_that_never_answers: stops a process of another user") {
+        return;
+    }
+    let house = House::new();
+    house.put(SESSION_PATH, SESSION);
+    // Somebody else holds the registration alone and stands still: the sweep waits for it at its end.
+    let other = sexton::os::files::look(&house.path("")).unwrap();
+    use std::os::fd::AsFd;
+    let file = sexton::os::files::open_or_create(other.as_fd(), ".sexton.lock".as_ref()).unwrap();
+    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::Hold::TryAlone).unwrap());
+    let begun = Instant::now();
+    let (output, log) = sexton(&house, &["--sweep-deadline", "300ms"], "exit 7");
+    assert_eq!(output.status.code(), Some(7), "{log}");
+    assert!(log.contains("sweep-overdue") && log.contains("was not swept in time"), "{log}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{log}");
+}
