@@ -78,6 +78,10 @@ pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
             Process::Lives(*start)
         };
     }
+    // The cheapest question first: most owners of locks that were left behind are nobody any more.
+    if presence::exists(pid).is_ok_and(|exists| !exists) {
+        return Process::Absent;
+    }
     match procfs::stat(pid) {
         // Its sweepers share its process group, which nobody whom it started for others does. The numbers of
         // those that were forked later than this one are known in no other way.
@@ -114,17 +118,33 @@ fn missing(pid: Pid) -> Process {
     }
 }
 
-/// The patience of one sweep with locks whose owner is dead and which somebody has open all the same: another
-/// process that just reads the lock to judge it lets go within microseconds, a living owner never.
+/// What one sweep keeps in mind from lock to lock.
+///
+/// One is its patience with locks whose owner is dead and which somebody has open all the same: another process
+/// that just reads the lock to judge it lets go within microseconds, a living owner never.
 #[derive(Debug)]
 pub struct Patience {
+    /// What the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
+    filesystem: Option<(u64, Filesystem)>,
     /// How many more pauses this sweep takes altogether, so that a root full of living locks costs no more.
     pauses: u32,
 }
 
 impl Patience {
     /// For one lock there are five more looks within about 15 ms; for a whole sweep 100 pauses.
-    pub const NEW: Patience = Patience { pauses: 100 };
+    pub const NEW: Patience = Patience { filesystem: None, pauses: 100 };
+
+    /// What `file` lies on, whose device is `device`.
+    pub fn filesystem(&mut self, file: BorrowedFd<'_>, device: u64) -> Filesystem {
+        match self.filesystem {
+            Some((known, filesystem)) if known == device => filesystem,
+            _ => {
+                let found = filesystem(file);
+                self.filesystem = Some((device, found));
+                found
+            }
+        }
+    }
 
     /// Asks again, a few times, while the answer is [`Lease::Busy`].
     pub fn ask_again(&mut self, file: BorrowedFd<'_>, uid: u32) -> Lease {

@@ -106,7 +106,7 @@ pub fn inspect(
     let mut evidence = Evidence {
         content,
         lease,
-        local: evidence::filesystem(spot.directory).local,
+        local: patience.filesystem(spot.directory, specimen.device()).local,
         keeps_open: kind.keeps_open,
         process: content.owner().map_or(Process::NotNamed, |owner| evidence::process(owner, scene)),
         origin: evidence::origin(&record),

@@ -61,7 +61,7 @@ mod tests {
         let name = OsStr::new("a.lock");
         let path = root.join(name);
         fs::write(&path, "old").unwrap();
-        let spot = Spot { directory: directory.as_fd(), name, path: PathBuf::new() };
+        let spot = Spot { directory: directory.as_fd(), name, path: PathBuf::new(), kind: None };
         let Ok(Ok(specimen)) = specimen::take(&spot, Form::File) else { panic!("it is a file") };
         then(&path);
         remove(&spot, &specimen)

@@ -62,12 +62,18 @@ pub enum Specimen {
 /// # Errors
 /// What the system says; `NotFound` also if it became another file meanwhile.
 pub fn take(spot: &Spot<'_>, form: Form) -> io::Result<Result<Specimen, Oddity>> {
-    let seen = files::meta(files::look_in(spot.directory, spot.name)?.as_fd())?;
+    if spot.kind == Some(FileKind::Regular) && matches!(form, Form::File) {
+        let lock = file(spot.directory, spot.name, None, 1)?;
+        return Ok(lock.map(|lock| Specimen::File { lock, twin: None }));
+    }
+    // What is looked at here is opened by name afterwards, and compared: something that is swapped in between is
+    // seen, and no driver is woken by a look.
+    let seen = files::meta_in(spot.directory, spot.name)?;
     Ok(match (form, seen.kind) {
         (Form::File | Form::Linked, FileKind::Regular) => {
             let twin = if form == Form::Linked && seen.links == 2 { twin(spot, &seen)? } else { None };
             let links = if twin.is_some() { 2 } else { 1 };
-            file(spot.directory, spot.name, &seen, links)?.map(|lock| Specimen::File { lock, twin })
+            file(spot.directory, spot.name, Some(&seen), links)?.map(|lock| Specimen::File { lock, twin })
         }
         (Form::Symlink(with), FileKind::Symlink) => links(spot, with)?,
         (Form::Directory(record), FileKind::Directory) => directory(spot, &seen, OsStr::new(record))?,
@@ -75,32 +81,42 @@ pub fn take(spot: &Spot<'_>, form: Form) -> io::Result<Result<Specimen, Oddity>>
     })
 }
 
-/// A regular file that has been seen and is not yet open.
+/// A regular file that has been seen, if only in a list of names, and is not yet open. Opening never waits and
+/// never follows a link, and what was opened is looked at before it is read.
 fn file(
     directory: BorrowedFd<'_>,
     name: &OsStr,
-    seen: &Meta,
+    seen: Option<&Meta>,
     links: u64,
 ) -> io::Result<Result<Piece, Oddity>> {
-    if seen.kind != FileKind::Regular {
-        return Ok(Err(Oddity::Kind(seen.kind)));
-    }
-    if seen.links > links {
-        return Ok(Err(Oddity::Links(seen.links)));
-    }
-    if usize::try_from(seen.size).is_ok_and(|size| size > LARGEST) {
-        return Ok(Err(Oddity::Size(seen.size)));
+    if let Some(oddity) = seen.and_then(|seen| oddity(seen, links)) {
+        return Ok(Err(oddity));
     }
     let file = files::open_to_read(directory, name)?;
     let meta = files::meta(file.as_fd())?;
-    if !meta.same_file(seen) {
+    if seen.is_some_and(|seen| !meta.same_file(seen)) {
         return Err(io::ErrorKind::NotFound.into());
+    }
+    if let Some(oddity) = oddity(&meta, links) {
+        return Ok(Err(oddity));
     }
     let bytes = files::read_up_to(file.as_fd(), LARGEST + 1)?;
     if bytes.len() > LARGEST {
         return Ok(Err(Oddity::Size(meta.size)));
     }
     Ok(Ok(Piece { name: name.to_owned(), file, meta, bytes }))
+}
+
+fn oddity(meta: &Meta, links: u64) -> Option<Oddity> {
+    if meta.kind != FileKind::Regular {
+        Some(Oddity::Kind(meta.kind))
+    } else if meta.links > links {
+        Some(Oddity::Links(meta.links))
+    } else if usize::try_from(meta.size).is_ok_and(|size| size > LARGEST) {
+        Some(Oddity::Size(meta.size))
+    } else {
+        None
+    }
 }
 
 /// The other name of a file that has two, if it is the temporary one that its writer gives it:
@@ -161,7 +177,7 @@ fn directory(spot: &Spot<'_>, seen: &Meta, record: &OsStr) -> io::Result<Result<
     let piece = match files::meta_in(directory.as_fd(), record) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
-        Ok(seen) => match file(directory.as_fd(), record, &seen, 1)? {
+        Ok(seen) => match file(directory.as_fd(), record, Some(&seen), 1)? {
             Ok(piece) => Some(piece),
             Err(_) => return Ok(Err(Oddity::Contents)),
         },
@@ -201,6 +217,14 @@ impl Specimen {
             Specimen::Directory { meta, record, .. } => {
                 record.as_ref().map_or(meta.modified, |record| record.meta.modified)
             }
+        }
+    }
+
+    /// The device on which it lies.
+    pub fn device(&self) -> u64 {
+        match self {
+            Specimen::File { lock, .. } | Specimen::Symlink { lock, .. } => lock.meta.device,
+            Specimen::Directory { meta, .. } => meta.device,
         }
     }
 

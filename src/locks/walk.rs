@@ -19,6 +19,8 @@ pub struct Spot<'a> {
     pub name: &'a OsStr,
     /// The whole path, to be shown.
     pub path: PathBuf,
+    /// What it was when the directory was listed, if the listing said so.
+    pub kind: Option<FileKind>,
 }
 
 impl Spot<'_> {
@@ -92,7 +94,7 @@ impl<T: Copy> Walk<'_, T> {
         step: Step<T>,
     ) {
         if let Some(what) = step.found {
-            (self.see)(Sight::Match(Spot { directory, name, path: path.join(name) }, what));
+            (self.see)(Sight::Match(Spot { directory, name, path: path.join(name), kind }, what));
         }
         if let Some(why) = step.foreign
             && (kind.is_some() || files::meta_in(directory, name).is_ok())

@@ -189,7 +189,8 @@ pub fn filesystem(file: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(fstatfs(file)?.filesystem_type().0 as u32)
 }
 
-/// Reads a file from its start, at most `limit` bytes.
+/// Reads an ordinary file from its start, at most `limit` bytes. A short read is its end: one that grows at
+/// this very moment gives what was there.
 ///
 /// # Errors
 /// What pread(2) says.
@@ -206,6 +207,9 @@ pub fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
         };
         let room = limit - bytes.len();
         bytes.extend(buffer.iter().take(read.min(room)));
+        if read < buffer.len() {
+            break;
+        }
     }
     Ok(bytes)
 }

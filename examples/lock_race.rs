@@ -1,0 +1,243 @@
+//! A gateway that takes over stale locks by read, judge, remove and create, against sexton's removal of them.
+//!
+//! `lock_race MODE ROUNDS` where MODE is
+//!
+//! - `quiet`: they take turns, as before the start and after the end of a gateway;
+//! - `still`: the gateway runs and is stopped for each sweep, as when an orphan has died;
+//! - `loose`: sexton's removal without any of that;
+//! - `plain`: read, judge, unlink, and nothing else: what everybody writes first.
+//!
+//! A round is one sweep. It prints how many locks were removed and by whom, how many live ones were lost and how
+//! often a second owner could have got in, and ends with 0 if both are none. The last two modes are the
+//! controls: they are expected to lose some.
+
+#![allow(clippy::disallowed_methods, reason = "an example starts its own processes and reads the clock")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken harness says so")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid as NixPid;
+use sexton::ids::Pid;
+use sexton::locks::{Action, Family, Report, Request, Root, Scene, sweep};
+
+/// The owner of every stale lock. It never lived here.
+const DEAD: i32 = 4_194_303;
+const LOCK: &str = "one.jsonl.lock";
+
+#[derive(Debug, Default)]
+struct Score {
+    /// Locks that the gateway took.
+    taken: u64,
+    /// Of these, the ones for which it removed a stale one itself.
+    reclaimed: u64,
+    /// Locks that went away while it held them.
+    lost: u64,
+    /// How often somebody else could have taken the lock while it held it.
+    doubled: u64,
+}
+
+/// A small pseudo-random number generator (xorshift), so that both sides meet at every distance.
+struct Jitter(u64);
+
+impl Jitter {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    fn pause(&mut self) {
+        for _ in 0..self.next(400) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+fn text(pid: u32) -> String {
+    format!("{{\"pid\":{pid},\"createdAt\":\"2026-11-22T06:59:25.232Z\"}}\n")
+}
+
+fn create(path: &Path, pid: u32) -> Option<File> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).ok()?;
+    file.write_all(text(pid).as_bytes()).unwrap();
+    Some(file)
+}
+
+/// What an orphan leaves behind: a lock that nobody has open.
+fn plant(path: &Path) {
+    drop(create(path, DEAD.unsigned_abs()));
+}
+
+/// Takes the lock over as the gateway does, and holds it for a moment.
+fn take(path: &Path, jitter: &mut Jitter, score: &mut Score) {
+    let held = loop {
+        if let Some(file) = create(path, std::process::id()) {
+            break file;
+        }
+        // Judged by its content alone.
+        if fs::read_to_string(path).is_ok_and(|text| text.contains(&DEAD.to_string())) {
+            jitter.pause();
+            score.reclaimed += u64::from(fs::remove_file(path).is_ok());
+        }
+    };
+    score.taken += 1;
+    jitter.pause();
+    let ours = held.metadata().unwrap().ino();
+    if fs::metadata(path).is_ok_and(|meta| meta.ino() == ours) {
+        let second = OpenOptions::new().write(true).create_new(true).open(path);
+        score.doubled += u64::from(second.is_ok());
+        score.lost += u64::from(second.is_ok());
+    } else {
+        score.lost += 1;
+        score.doubled += u64::from(OpenOptions::new().write(true).create_new(true).open(path).is_ok());
+    }
+    drop(held);
+    let _ = fs::remove_file(path);
+}
+
+/// The gateway: on and on until its input ends, or a step for every line of it.
+fn gateway(directory: &Path, in_turns: bool) {
+    let path = directory.join(LOCK);
+    let (mut score, mut jitter) = (Score::default(), Jitter(u64::from(std::process::id()) | 1));
+    if in_turns {
+        let mut kept: Option<File> = None;
+        for line in std::io::stdin().lock().lines() {
+            let _ = line.unwrap();
+            if let Some(held) = kept.take() {
+                // It was alive and held the lock all the while.
+                let ours = held.metadata().unwrap().ino();
+                score.lost += u64::from(!fs::metadata(&path).is_ok_and(|meta| meta.ino() == ours));
+                let _ = fs::remove_file(&path);
+            }
+            let _ = fs::remove_file(&path);
+            if jitter.next(2) == 0 {
+                plant(&path);
+            } else {
+                kept = create(&path, std::process::id());
+                score.taken += 1;
+            }
+            println!("{}", if kept.is_some() { "held" } else { "stale" });
+        }
+    } else {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+            told.store(true, Ordering::Relaxed);
+        });
+        while !over.load(Ordering::Relaxed) {
+            plant(&path);
+            jitter.pause();
+            take(&path, &mut jitter, &mut score);
+        }
+    }
+    println!("{} {} {} {}", score.taken, score.reclaimed, score.lost, score.doubled);
+}
+
+fn sweep_once(
+    root: &Root,
+    family: &Family,
+    quiet: bool,
+    registration: Option<&std::os::fd::OwnedFd>,
+) -> Report {
+    let us = Pid::new(std::process::id().cast_signed()).unwrap();
+    let scene = Scene {
+        quiet,
+        first: false,
+        sexton: us,
+        sweeper: us,
+        group: None,
+        helpers: &[],
+        corpses: &[],
+        now: std::time::SystemTime::now(),
+    };
+    let registration = registration.map(AsFd::as_fd);
+    let reported = &[];
+    let request =
+        Request { root, family, scene, registration, action: Action::Remove, report_after: None, reported };
+    sweep(&request)
+}
+
+/// Reads, judges by content, unlinks.
+fn plain(path: &Path) -> u32 {
+    let stale = fs::read_to_string(path).is_ok_and(|text| text.contains(&DEAD.to_string()));
+    u32::from(stale && fs::remove_file(path).is_ok())
+}
+
+/// Stops the gateway, sweeps at that moment, lets it go on.
+fn still(child: &Child, sweep: impl FnOnce() -> Report) -> Report {
+    let pid = NixPid::from_raw(child.id().cast_signed());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED).unwrap();
+    let report = sweep();
+    kill(pid, Signal::SIGCONT).unwrap();
+    report
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    let word = |place: usize| words.get(place).map(String::as_str).unwrap_or_default();
+    if word(1) == "gateway" {
+        gateway(Path::new(word(2)), word(3) == "quiet");
+        return ExitCode::SUCCESS;
+    }
+    let (mode, rounds) = (word(1), word(2).parse::<u64>().expect("lock_race MODE ROUNDS"));
+    // It comes when the gateway opens a lock that is being looked at.
+    SigSet::from(Signal::SIGIO).thread_block().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let directory: PathBuf = home.path().to_owned();
+    let (path, root, family) = (directory.join(LOCK), Root::given(&directory), Family::openclaw());
+    let registration = sweep_once(&root, &family, true, None).registration;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["gateway", directory.to_str().unwrap(), mode])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let begun = Instant::now();
+    let (mut removed, mut wrong, mut line) = (0, 0, String::new());
+    for _ in 0..rounds {
+        let sweep = |quiet| sweep_once(&root, &family, quiet, registration.as_ref());
+        removed += u64::from(match mode {
+            "quiet" => {
+                input.write_all(b"\n").unwrap();
+                line.clear();
+                output.read_line(&mut line).unwrap();
+                let report = sweep(true);
+                let expected = if line == "held\n" { (0, 1) } else { (1, 0) };
+                wrong += u64::from((report.removed, report.held) != expected);
+                report.removed
+            }
+            "still" => still(&child, || sweep(true)).removed,
+            "loose" => sweep(true).removed,
+            "plain" => plain(&path),
+            other => panic!("{other} is no mode"),
+        });
+    }
+    drop(input);
+    let mut last = String::new();
+    output.read_to_string(&mut last).unwrap();
+    child.wait().unwrap();
+    let numbers: Vec<u64> =
+        last.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
+    let [taken, reclaimed, lost, doubled] = numbers.try_into().unwrap();
+    println!(
+        "{mode}: {rounds} rounds in {:.0?}: removed {removed}; gateway took {taken}, reclaimed {reclaimed}; \
+         live locks lost {lost}, double owners {doubled}, wrong verdicts {wrong}",
+        begun.elapsed()
+    );
+    ExitCode::from(u8::from(lost + doubled + wrong > 0))
+}
