@@ -168,7 +168,16 @@ impl Plan {
             .stderr(File::create(self.dir.path().join("stderr")).unwrap())
             .spawn()
             .unwrap();
-        Victim { mode: self.mode, child, mark, dir: self.dir, ended: None, cgroups: self.cgroups, line }
+        Victim {
+            mode: self.mode,
+            child,
+            mark,
+            dir: self.dir,
+            ended: None,
+            clean: false,
+            cgroups: self.cgroups,
+            line,
+        }
     }
 }
 
@@ -179,6 +188,8 @@ pub struct Victim {
     mark: String,
     dir: TempDir,
     ended: Option<ExitStatus>,
+    /// It has ended, and nothing of it was left.
+    clean: bool,
     line: Vec<String>,
     /// Removed last, when all that was in them is gone.
     pub cgroups: Vec<Cgroup>,
@@ -310,6 +321,11 @@ impl Victim {
 
     /// Every process that lives, sexton included.
     pub fn live(&self) -> Vec<Process> {
+        // The end of an init is told only when the kernel has ended everything below it: there is no need to
+        // look, which takes long on a machine with many processes.
+        if self.ended.is_some() && self.mode == Mode::Pid1 {
+            return Vec::new();
+        }
         let unshare = if self.mode == Mode::Pid1 { self.child.id().cast_signed() } else { 0 };
         marked(&self.mark).into_iter().filter(|process| process.pid != unshare).collect()
     }
@@ -321,6 +337,7 @@ impl Victim {
         // Looked at before anything else: sexton must not exit before the last process is gone.
         let left = self.live();
         assert!(left.is_empty(), "left behind: {left:#?}; it said: {}", self.stderr());
+        self.clean = true;
         assert_eq!(found, code, "exit code; it said: {}", self.stderr());
         for group in &self.cgroups {
             let below = group.below_it();
@@ -334,6 +351,8 @@ impl Drop for Victim {
         if self.ended.is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
+        } else if self.clean || self.mode == Mode::Pid1 {
+            return;
         }
         for group in &self.cgroups {
             // Where the kernel has it, it ends even those that fork faster than we count.
