@@ -133,6 +133,8 @@ pub struct Patience {
 impl Patience {
     /// For one lock there are five more looks within about 15 ms; for a whole sweep 100 pauses.
     pub const NEW: Patience = Patience { filesystem: None, pauses: 100 };
+    /// No other look at all.
+    pub const NONE: Patience = Patience { filesystem: None, pauses: 0 };
 
     /// What `file` lies on, whose device is `device`.
     pub fn filesystem(&mut self, file: BorrowedFd<'_>, device: u64) -> Filesystem {

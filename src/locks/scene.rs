@@ -12,6 +12,9 @@ pub struct Scene<'a> {
     /// Nothing that sexton watches over can take or give up a lock before the sweep is over: nothing was
     /// started yet, or everything is dead or stopped.
     pub quiet: bool,
+    /// It is worth waiting some milliseconds for whoever may have a lock open just to read it. Not while the one
+    /// who is most likely to do so stands still for our sake.
+    pub patient: bool,
     /// The first sweep of this root: what is to be said of the root itself is said now, and not every time.
     pub first: bool,
     /// sexton itself.

@@ -97,6 +97,7 @@ fn scene(quiet: bool) -> Scene<'static> {
     let us = process::own_pid();
     Scene {
         quiet,
+        patient: true,
         first: true,
         sexton: us,
         sweeper: us,

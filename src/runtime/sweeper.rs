@@ -163,6 +163,7 @@ impl Job<'_> {
         let alone = matches!(self.occasion, Occasion::Startup | Occasion::TreeGone { .. });
         let scene = Scene {
             quiet: !matches!(self.occasion, Occasion::Look { .. }),
+            patient: !matches!(self.occasion, Occasion::Still { .. }),
             first: self.occasion == Occasion::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
