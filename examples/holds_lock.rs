@@ -5,7 +5,8 @@
 //! * `hold FILE [FIELDS]`: takes FILE, prints `ready`, and keeps it until TERM or INT; then releases it.
 //!   FIELDS: `session` (the default: pid, createdAt, maxHoldMs, starttime), `sidecar` (pid, createdAt) or
 //!   `empty`.
-//! * `dies FILE`: takes FILE and is killed, as a tool is by the kernel when memory runs out.
+//! * `dies FILE`: takes FILE, waits for the end of standard input, and is killed, as a tool is by the
+//!   kernel when memory runs out.
 //! * `gateway DIR VIOLATIONS SEED`: starts a rival, prints `ready`, and takes and releases locks in DIR for
 //!   ever.
 //! * `rival DIR VIOLATIONS SEED`: the same, and it reclaims the locks of dead owners: it reads the file,
@@ -165,6 +166,7 @@ fn main() {
         ["hold", file, fields] => hold(file, fields),
         ["dies", file] => {
             let _lock = Lock::take(file.as_ref(), "session", 0);
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
             kill(Pid::this(), Signal::SIGKILL).unwrap();
         }
         ["gateway", dir, violations, seed] => {

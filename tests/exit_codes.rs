@@ -13,7 +13,11 @@
 
 mod common;
 
-use common::victim::{Mode, plan};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use common::victim::{Mode, Plan, plan};
+use common::{root, skip};
 
 /// Runs `sh -c SCRIPT` and gives the exit code.
 fn code_of(mode: Mode, options: &[&str], script: &str) -> Option<i32> {
@@ -66,13 +70,19 @@ fn e_maps_codes_to_0_and_leaves_the_others() {
 fn fails(code: i32, named: &str, words: &[&str]) {
     for mode in Mode::PID1_AND_NOT {
         let Some(plan) = plan(mode) else { return };
-        let mut victim = plan.run_as_typed(words);
-        victim.ends_with(code);
-        let said = victim.stderr();
-        assert_eq!(said.lines().count(), 1, "{words:?}, {mode:?}: {said}");
-        assert!(said.contains(named) && said.starts_with("sexton"), "{words:?}, {mode:?}: {said}");
-        assert_eq!(victim.stdout(), "", "{words:?}, {mode:?}");
+        fails_as_planned(plan, code, named, words);
     }
+}
+
+#[track_caller]
+fn fails_as_planned(plan: Plan, code: i32, named: &str, words: &[&str]) {
+    // The directories of whoever runs the tests may be closed to others.
+    let mut victim = plan.variable("PATH", "/usr/bin:/bin").run_as_typed(words);
+    victim.ends_with(code);
+    let (mode, said) = (victim.mode(), victim.stderr());
+    assert_eq!(said.lines().count(), 1, "{words:?}, {mode:?}: {said}");
+    assert!(said.contains(named) && said.starts_with("sexton"), "{words:?}, {mode:?}: {said}");
+    assert_eq!(victim.stdout(), "", "{words:?}, {mode:?}");
 }
 
 #[test]
@@ -86,4 +96,22 @@ fn a_command_that_is_not_found_is_127() {
 fn a_command_that_cannot_be_executed_is_126() {
     fails(126, "/etc/passwd", &["--", "/etc/passwd"]);
     fails(126, "/tmp", &["/tmp"]);
+}
+
+#[test]
+fn a_closed_directory_in_path_does_not_make_a_missing_command_one_that_cannot_be_executed() {
+    if !root() {
+        return skip("root", "to become a user to whom /root is closed");
+    }
+    for mode in Mode::PID1_AND_NOT {
+        let Some(plan) = plan(mode) else { return };
+        let closed = plan.path("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        // As the shells have it.
+        let path = format!("{closed}:/usr/bin:/bin");
+        let mut victim = plan.by_user(12_345).variable("PATH", &path).run(["no-such-command"]);
+        victim.ends_with(127);
+        assert!(victim.stderr().contains("no-such-command"), "{}", victim.stderr());
+    }
 }

@@ -147,6 +147,36 @@ fn a_lock_with_the_pid_that_the_command_is_about_to_get_is_gone_before_the_comma
 }
 
 #[test]
+fn a_lock_with_the_pid_of_sexton_or_of_its_helper_is_nobodys() {
+    // In a container these numbers are the same every time, and some of them exist while locks are judged.
+    for pid in 1..5 {
+        let state = State::new();
+        let Some(plan) = state.plan(Mode::Pid1) else { return };
+        state.plant_all(pid);
+        let mut victim = plan.run(look_around(&state));
+        victim.ends_with(0);
+        assert_eq!(victim.stdout().lines().count(), 1, "pid {pid}: {} {}", victim.stdout(), victim.stderr());
+    }
+}
+
+#[test]
+fn a_number_that_somebody_else_wears_now_saves_no_lock_that_its_owner_would_keep_open() {
+    let state = State::new();
+    let Some(plan) = state.plan(Mode::Pid1) else { return };
+    // A process that is no gateway and was there before sexton, as of a `docker exec`.
+    let script = format!("'{}' >/dev/null & exec \"$@\"", helper("ignores_term"));
+    let plan = plan.through(["sh", "-c", &script, "sh"]).options(["--stragglers", "0s"]);
+    state.plant_all(2);
+    let mut victim = plan.run(["sh", "-c", "cat /proc/2/comm; test -e \"$0\"", &state.name(USAGE_COST)]);
+    victim.ends_with(0);
+    assert_eq!(victim.stdout(), "ignores_term\n", "pid 2 is somebody else");
+    let removed = events(&victim.stderr(), "lock-removed");
+    // The usage-cost lock is the one that nobody keeps open: it has to wait until that process is gone, too.
+    assert_eq!(removed.len(), 6, "{}", victim.stderr());
+    assert_eq!(removed.last().unwrap().field("kind"), "usage-cost", "{}", victim.stderr());
+}
+
+#[test]
 fn a_removed_lock_is_one_line_for_people_too() {
     let state = State::new();
     state.plant_all(4_000_000);
@@ -213,11 +243,11 @@ fn roots_come_from_the_option_the_variable_or_openclaws_own_places() {
 #[test]
 fn the_gateways_lock_in_the_temporary_directory_is_found() {
     let state = State::new();
-    let uid = nix::unistd::geteuid();
-    let dir = state.path(&format!("openclaw-{uid}"));
+    // In the new namespace we are root, whoever we are outside.
+    let dir = state.path("openclaw-0");
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-    state.plant(&format!("openclaw-{uid}/{GATEWAY}"), "{\"pid\":4000000,\"createdAt\":\"2026-11-22T06:58:42.764Z\",\"configPath\":\"/x\",\"startTime\":107252}");
+    state.plant(&format!("openclaw-0/{GATEWAY}"), "{\"pid\":4000000,\"createdAt\":\"2026-11-22T06:58:42.764Z\",\"configPath\":\"/x\",\"startTime\":107252}");
     let Some(plan) = plan(Mode::Pid1) else { return };
     plan.variable("TMPDIR", &state.name("")).run(["true"]).ends_with(0);
     assert_eq!(state.locks(), Vec::<String>::new());
@@ -284,21 +314,26 @@ fn what_a_killed_gateway_held_is_gone_when_sexton_has_exited() {
 }
 
 #[test]
-fn what_an_escapee_held_is_gone_when_sexton_has_exited() {
+fn what_a_dead_tool_held_is_gone_when_sexton_has_exited() {
     for mode in Mode::ALL {
         let state = State::new();
         let Some(plan) = state.plan(mode) else { return };
-        let script = "(setsid \"$0\" hold \"$1\" &); while [ ! -s \"$1\" ]; do sleep 0.01; done; exec \"$2\"";
-        let words =
-            ["sh", "-c", script, &helper("holds_lock"), &state.name(SESSION), &helper("ignores_term")];
-        // TERM would have it release the lock: the second window is over at once.
-        let mut victim = plan.options(["--grace", "0s", "--stragglers", "0s"]).run(words);
-        wait_until("the lock is taken", || {
-            fs::metadata(state.path(SESSION)).is_ok_and(|lock| lock.len() > 0)
-        });
+        // The shell between them says that it has died; the lock is left to sexton.
+        let script =
+            "(setsid sh -c '\"$0\" dies \"$1\"; echo yes >\"$2\"' \"$0\" \"$1\" \"$3\" 2>&1 &); exec \"$2\"";
+        let taken = plan.path("taken");
+        let [lock, waits] = [state.name(SESSION), helper("ignores_term")];
+        let words = ["sh", "-c", script, &helper("holds_lock"), &lock, &waits, &taken];
+        let mut victim = plan.run(words);
+        victim.says("ready");
+        // Whether the lock is there by now depends on when its owner dies, and on sexton; in the end it is not.
+        victim.notes("taken", "yes");
+        let sexton = victim.pid();
+        wait_until("it is dead", || children(sexton).len() == 1);
         send(victim.main().pid, KILL).unwrap();
         victim.ends_with(128 + KILL);
         assert_eq!(state.locks(), Vec::<String>::new(), "{mode:?}: {}", victim.stderr());
+        assert_eq!(events(&victim.stderr(), "lock-removed").len(), 1, "{mode:?}: {}", victim.stderr());
     }
 }
 

@@ -282,23 +282,17 @@ fn a_bad_lock_root_is_one_line_that_names_it_and_never_the_end_of_the_launch() {
     symlink(place("target"), place("link")).unwrap();
     symlink(place("nowhere"), place("dangling")).unwrap();
     nix::unistd::mkfifo(place("fifo").as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for (name, mode) in [
-        ("missing", None),
-        ("file", None),
-        ("link", None),
-        ("dangling", None),
-        ("fifo", None),
-        ("closed", Some(12_345)),
-    ] {
+    fs::create_dir(place("closed")).unwrap();
+    fs::set_permissions(place("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["missing", "file", "link", "dangling", "fifo", "closed"] {
         let Some(plan) = plan(Mode::Tree) else { return };
         let mut plan = plan.options(["--lock-root", &place(name)]);
-        if let Some(user) = mode {
-            fs::create_dir(place(name)).unwrap();
-            fs::set_permissions(place(name), fs::Permissions::from_mode(0o000)).unwrap();
-            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            if common::root() {
-                plan = plan.by_user(user);
-            }
+        match (name, common::root()) {
+            // Nothing is closed to root.
+            ("closed", true) => plan = plan.by_user(12_345),
+            ("closed", false) => continue,
+            _ => {}
         }
         let mut victim = plan.run(["sh", "-c", "echo started; exit 6"]);
         victim.ends_with(6);

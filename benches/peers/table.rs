@@ -59,7 +59,7 @@ pub struct Table {
 
 impl Table {
     /// An empty one.
-    pub fn new(bench: &Bench, machine: String, notes: Vec<String>) -> Table {
+    pub fn new(bench: &Bench, machine: String) -> Table {
         let columns = bench
             .subjects
             .iter()
@@ -69,7 +69,7 @@ impl Table {
                 version: subject.version.clone(),
             })
             .collect();
-        Table { machine, notes, rounds: bench.rounds, columns, rows: Vec::new() }
+        Table { machine, notes: bench.notes.clone(), rounds: bench.rounds, columns, rows: Vec::new() }
     }
 
     /// How many rounds there were.

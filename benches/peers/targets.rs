@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::Measurement;
 use crate::blind_window;
 use crate::stats::chance_of_more;
 use crate::subjects::SEXTON;
@@ -15,6 +16,8 @@ const REAPING: f64 = 1.3;
 /// What became of one target.
 #[derive(Debug)]
 pub struct Verdict {
+    /// What shows it.
+    pub measurement: Measurement,
     target: String,
     /// `None` if it was not measured, or there was nobody to compare with.
     reached: Option<bool>,
@@ -27,10 +30,10 @@ impl Verdict {
         self.reached == Some(false)
     }
 
-    fn new(target: impl Into<String>, judged: Option<(bool, String)>) -> Verdict {
+    fn new(measurement: Measurement, target: impl Into<String>, judged: Option<(bool, String)>) -> Verdict {
         let (reached, figures) =
             judged.map_or((None, String::new()), |(reached, text)| (Some(reached), text));
-        Verdict { target: target.into(), reached, figures }
+        Verdict { measurement, target: target.into(), reached, figures }
     }
 }
 
@@ -46,17 +49,19 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Judges every target.
+/// Judges every target, always in the same order.
 pub fn check(table: &Table) -> Vec<Verdict> {
     let mut verdicts = vec![blind_window(table)];
     for (kind, name) in [("streamed", "one after another"), ("burst", "at once")] {
         verdicts.push(Verdict::new(
+            Measurement::Reaping,
             format!("CPU per reap, 10,000 orphans {name}: at most {REAPING} times tini's"),
             factor(table, &format!("reaping.{kind}.cpu"), "tini")
                 .map(|factor| (factor <= REAPING, format!("{factor:.2} times"))),
         ));
     }
     verdicts.push(Verdict::new(
+        Measurement::Idle,
         "no wake-up in 10 s when idle",
         table.value("idle.wakeups", SEXTON).map(|count| (count == 0.0, format!("{count:.0} wake-ups"))),
     ));
@@ -77,7 +82,7 @@ fn blind_window(table: &Table) -> Verdict {
         Some((chance >= SIGNIFICANT, figures))
     };
     let target = "as PID 1, a TERM in the first 3 ms is lost no more often than under tini-static";
-    Verdict::new(target, judge())
+    Verdict::new(Measurement::BlindWindow, target, judge())
 }
 
 /// How many times the other's figure sexton's is: each side's least, because whatever else the machine does can
