@@ -1,10 +1,11 @@
 //! Starting processes: the main one, and the short-lived helpers that never execute another program.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid as NixPid};
@@ -97,7 +98,17 @@ fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<In
     }
     restore(request.inherited).map_err(at(Stage::Signals))?;
     let program: &CStr = request.command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, errno(error)))
+    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, why_not(program, error)))
+}
+
+/// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of
+/// them. That is "not found" for a shell, and for us.
+fn why_not(program: &CStr, error: nix::Error) -> Errno {
+    let name = OsStr::from_bytes(program.to_bytes());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let searched = !program.to_bytes().contains(&b'/');
+    let found = || std::env::split_paths(&path).any(|directory| directory.join(name).exists());
+    if error == nix::Error::EACCES && searched && !found() { Errno(libc::ENOENT) } else { errno(error) }
 }
 
 /// include/uapi/linux/sched.h; the libc crate's constant is too narrow for it.

@@ -67,6 +67,7 @@ impl<'a> Sweeper<'a> {
         let pid = spawn::fork_helper(|| {
             let outbox = theirs.as_fd();
             let (helpers, reported) = (&self.helpers, &self.reported);
+            let helpers = helpers.iter().copied().chain([process::own_pid()]).collect();
             Job { locks, occasion, sexton, corpse, helpers, reported, outbox }.run(&self.registrations);
             0
         })?;
@@ -132,7 +133,8 @@ struct Job<'a> {
     occasion: Occasion,
     sexton: Pid,
     corpse: Option<(Pid, StartTime)>,
-    helpers: &'a [Pid],
+    /// Processes of sexton's own, this child among them.
+    helpers: Vec<Pid>,
     reported: &'a [u64],
     outbox: BorrowedFd<'a>,
 }
@@ -160,15 +162,13 @@ impl Job<'_> {
     }
 
     fn sweep(&self, place: u8, root: &Root, registration: Option<BorrowedFd<'_>>) {
-        let alone = matches!(self.occasion, Occasion::Startup | Occasion::TreeGone { .. });
         let scene = Scene {
             quiet: !matches!(self.occasion, Occasion::Look { .. }),
             patient: !matches!(self.occasion, Occasion::Still { .. }),
             first: self.occasion == Occasion::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
-            group: alone.then(process::own_group),
-            helpers: self.helpers,
+            helpers: &self.helpers,
             corpses: self.corpse.as_slice(),
             now: clock::wall(),
         };
