@@ -161,7 +161,6 @@ fn sweep_once(
         first: false,
         sexton: us,
         sweeper: us,
-        group: None,
         helpers: &[],
         corpses: &[],
         now: std::time::SystemTime::now(),

@@ -83,11 +83,6 @@ pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
         return Process::Absent;
     }
     match procfs::stat(pid) {
-        // Its sweepers share its process group, which nobody whom it started for others does. The numbers of
-        // those that were forked later than this one are known in no other way.
-        Ok(Some(stat)) if stat.parent == scene.sexton.raw() && Some(stat.group) == scene.group => {
-            Process::Ours
-        }
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
         Ok(Some(stat)) => Process::Lives(stat.start),
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).

@@ -21,9 +21,6 @@ pub struct Scene<'a> {
     pub sexton: Pid,
     /// The process that sweeps.
     pub sweeper: Pid,
-    /// sexton's own process group, where every child of sexton in it is sexton's own: at a moment at which
-    /// nothing else of the tree lives.
-    pub group: Option<i32>,
     /// Other processes that sexton runs for itself and that never take a lock of the gateway's.
     pub helpers: &'a [Pid],
     /// The dead whom sexton holds unreaped, with their start times.

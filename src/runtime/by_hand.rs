@@ -101,7 +101,6 @@ fn scene(quiet: bool) -> Scene<'static> {
         first: true,
         sexton: us,
         sweeper: us,
-        group: None,
         helpers: &[],
         corpses: &[],
         now: clock::wall(),

@@ -211,7 +211,6 @@ impl<'a> Sweep<'a> {
             first: true,
             sexton: own_pid(),
             sweeper: own_pid(),
-            group: None,
             helpers: &[],
             corpses: &[],
             now: SystemTime::now(),
