@@ -66,8 +66,9 @@ impl<'a> Sweeper<'a> {
         let sexton = process::own_pid();
         let pid = spawn::fork_helper(|| {
             let outbox = theirs.as_fd();
-            let (helpers, reported) = (&self.helpers, &self.reported);
-            let helpers = helpers.iter().copied().chain([process::own_pid()]).collect();
+            // The child itself, for those that it starts in its turn.
+            let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
+            let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
             Job { locks, occasion, sexton, corpse, helpers, reported, outbox }.run(&self.registrations);
             0
         })?;
@@ -133,8 +134,7 @@ struct Job<'a> {
     occasion: Occasion,
     sexton: Pid,
     corpse: Option<(Pid, StartTime)>,
-    /// Processes of sexton's own, this child among them.
-    helpers: Vec<Pid>,
+    helpers: &'a [Pid],
     reported: &'a [u64],
     outbox: BorrowedFd<'a>,
 }
@@ -168,7 +168,7 @@ impl Job<'_> {
             first: self.occasion == Occasion::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
-            helpers: &self.helpers,
+            helpers: self.helpers,
             corpses: self.corpse.as_slice(),
             now: clock::wall(),
         };
