@@ -57,8 +57,9 @@ impl Jitter {
         self.0 % below
     }
 
-    fn pause(&mut self) {
-        for _ in 0..self.next(400) {
+    /// Up to this many turns of an idle loop, some nanoseconds each.
+    fn pause(&mut self, turns: u64) {
+        for _ in 0..self.next(turns) {
             std::hint::spin_loop();
         }
     }
@@ -87,12 +88,12 @@ fn take(path: &Path, jitter: &mut Jitter, score: &mut Score) {
         }
         // Judged by its content alone.
         if fs::read_to_string(path).is_ok_and(|text| text.contains(&DEAD.to_string())) {
-            jitter.pause();
+            jitter.pause(400);
             score.reclaimed += u64::from(fs::remove_file(path).is_ok());
         }
     };
     score.taken += 1;
-    jitter.pause();
+    jitter.pause(400);
     let ours = held.metadata().unwrap().ino();
     if fs::metadata(path).is_ok_and(|meta| meta.ino() == ours) {
         let second = OpenOptions::new().write(true).create_new(true).open(path);
@@ -138,7 +139,9 @@ fn gateway(directory: &Path, in_turns: bool) {
         });
         while !over.load(Ordering::Relaxed) {
             plant(&path);
-            jitter.pause();
+            // Some orphans' locks lie there for long, and some are taken over at once.
+            let turns = if jitter.next(2) == 0 { 2000 } else { 60_000 };
+            jitter.pause(turns);
             take(&path, &mut jitter, &mut score);
         }
     }
@@ -154,10 +157,10 @@ fn sweep_once(
     let us = Pid::new(std::process::id().cast_signed()).unwrap();
     let scene = Scene {
         quiet,
+        patient: false,
         first: false,
         sexton: us,
         sweeper: us,
-        group: None,
         helpers: &[],
         corpses: &[],
         now: std::time::SystemTime::now(),
@@ -209,7 +212,10 @@ fn main() -> ExitCode {
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let begun = Instant::now();
     let (mut removed, mut wrong, mut line) = (0, 0, String::new());
+    let mut jitter = Jitter(u64::from(std::process::id()) | 1);
     for _ in 0..rounds {
+        // The gateway gets anywhere in what it does before the next round.
+        jitter.pause(if mode == "quiet" { 1 } else { 4000 });
         let sweep = |quiet| sweep_once(&root, &family, quiet, registration.as_ref());
         removed += u64::from(match mode {
             "quiet" => {

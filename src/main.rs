@@ -19,6 +19,10 @@ fn main() -> ExitCode {
             report::log::install(level, format);
             ExitCode::from(runtime::look_after_locks(&plan))
         }
+        Ok(Request::Complain { text, code }) => {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::from(code)
+        }
         Ok(Request::Print(text)) => {
             // A reader that has gone away is no reason to complain.
             let _ = std::io::stdout().write_all(text.as_bytes());

@@ -99,7 +99,6 @@ fn a_command_that_cannot_be_executed_is_126() {
 }
 
 #[test]
-#[ignore = "execvp(3) stops at the closed directory, as tini and env do; the shells go on"]
 fn a_closed_directory_in_path_does_not_make_a_missing_command_one_that_cannot_be_executed() {
     if !root() {
         return skip("root", "to become a user to whom /root is closed");

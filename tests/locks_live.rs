@@ -6,6 +6,8 @@
 #[path = "locks/house.rs"]
 mod house;
 
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,4 +101,83 @@ fn a_sweeper_that_never_answers_delays_the_start_to_its_deadline_and_no_longer()
     assert_eq!(output.status.code(), Some(7), "{log}");
     assert!(log.contains("sweep-overdue") && log.contains("was not swept in time"), "{log}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{log}");
+}
+
+/// Runs the race between sexton's removal and a gateway that takes stale locks over, and gives how it ended.
+fn race(mode: &str, rounds: u32) -> (i32, String) {
+    let program = Path::new(env!("CARGO_BIN_EXE_sexton")).with_file_name("examples").join("lock_race");
+    assert!(program.exists(), "{} is missing: run `cargo build --examples` first", program.display());
+    let output = Command::new(program).args([mode, &rounds.to_string()]).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn no_live_lock_is_lost_in_a_race_and_the_control_shows_that_it_could_be() {
+    for mode in ["quiet", "still"] {
+        let (code, said) = race(mode, 1500);
+        assert_eq!(code, 0, "{said}");
+        let removed = said.split("removed ").nth(1).and_then(|rest| rest.split(';').next());
+        assert!(removed.is_some_and(|removed| removed != "0"), "nothing was at stake: {said}");
+    }
+    // The control loses some within seconds, or the race is none.
+    let lost = (0..20).find_map(|_| Some(race("plain", 100_000)).filter(|(code, _)| *code == 1));
+    assert!(lost.is_some(), "a plain unlink never lost a live lock");
+}
+
+/// Two containers: two pid namespaces, both with a gateway at the same pid, on one state directory.
+#[test]
+fn of_two_containers_with_the_same_pids_only_the_dead_ones_lock_goes() {
+    if !house::is_root("of_two_containers_with_the_same_pids: makes pid namespaces") {
+        return;
+    }
+    let house = House::new();
+    house.put("sessions/x.jsonl", "");
+    // Holds a session lock, and a usage-cost lock, which nobody keeps open.
+    let script = r#"exec 9>"$1/sessions/$2.jsonl.lock"; echo "{\"pid\":$$}" >&9
+        mkdir -p "$1/agents/$2/sessions"; echo "{\"pid\":$$,\"startedAt\":5}" > "$1/agents/$2/sessions/.usage-cost-cache.json.lock"
+        echo "$$"; read -r _; exit 0"#;
+    let container = |name: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--fork", "--pid", "--kill-child", "--mount-proc", "--"]);
+        unshare.arg(env!("CARGO_BIN_EXE_sexton")).args(["-v", "--lock-root"]).arg(house.path(""));
+        unshare.args(["--", "sh", "-c", script, "sh"]).arg(house.path("")).arg(name);
+        let mut child =
+            unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        (child, line)
+    };
+    let locks = |name: &str| {
+        [format!("sessions/{name}.jsonl.lock"), format!("agents/{name}/sessions/.usage-cost-cache.json.lock")]
+    };
+    let (mut one, pid_of_one) = container("one");
+    let (mut two, pid_of_two) = container("two");
+    assert_eq!(pid_of_one, pid_of_two, "or this shows nothing");
+    let before: Vec<String> = locks("two").iter().map(|path| house.read(path)).collect();
+
+    // The gateway of the first is killed; its sexton sweeps and ends, while the other's gateway lives.
+    let gateway = child_of(child_of(one.id()));
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(gateway.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    assert_eq!(one.wait().unwrap().code(), Some(137));
+    let mut log = String::new();
+    one.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(!house.has(&locks("one")[0]), "{log}");
+    // Whose the closed one is, nobody could tell while the other sexton was there.
+    assert!(house.has(&locks("one")[1]), "{log}");
+    let after: Vec<String> = locks("two").iter().map(|path| house.read(path)).collect();
+    assert_eq!(after, before);
+
+    drop(two.stdin.take());
+    assert_eq!(two.wait().unwrap().code(), Some(0));
+    assert!(locks("two").iter().chain(&locks("one")).all(|path| !house.has(path)), "the last one clears all");
+}
+
+/// The one child of a process.
+fn child_of(pid: u32) -> u32 {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    std::fs::read_to_string(path).unwrap().split_ascii_whitespace().next().unwrap().parse().unwrap()
 }

@@ -56,8 +56,14 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 fn start(command: &[&str]) -> Started {
     let command: Vec<CString> = command.iter().map(|word| CString::new(*word).unwrap()).collect();
-    let request =
-        spawn::Request { command: &command, inherited: early::inherited(), die_with_us: true, cgroup: None };
+    let request = spawn::Request {
+        command: &command,
+        dress: sexton::ids::Dress::Own,
+        session: false,
+        inherited: early::inherited(),
+        die_with_us: true,
+        cgroup: None,
+    };
     spawn::spawn(&request).expect("fork")
 }
 

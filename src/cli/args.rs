@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::words;
 use crate::config::file::File;
 use crate::config::{Locks, Plan, Problem};
-use crate::ids::Signal;
+use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
@@ -47,18 +49,45 @@ pub(super) struct Args {
 
     /// Window of the main process after a stop signal
     #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(env = "SEXTON_GRACE", hide_env = true)]
     grace: Duration,
 
     /// Window of what is left, after TERM; then KILL
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(env = "SEXTON_STRAGGLERS", hide_env = true)]
     stragglers: Duration,
 
     /// Pass signals to the command's whole process group
-    #[arg(short, long)]
+    #[arg(short, long, env = "SEXTON_GROUP", hide_env = true, value_parser = FalseyValueParser::new())]
     group: bool,
+
+    /// Send signal R in the place of S; 0 drops it
+    #[arg(long, value_name = "S:R", env = "SEXTON_REWRITE", hide_env = true)]
+    #[arg(value_parser = words::rewrite, value_delimiter = ',')]
+    rewrite: Vec<(Signal, Option<Signal>)>,
+
+    /// Hold this signal for D before passing it on
+    #[arg(long, value_name = "SIG=D", env = "SEXTON_DELAY", hide_env = true)]
+    #[arg(value_parser = words::delay, value_delimiter = ',')]
+    delay: Vec<(Signal, Duration)>,
+
+    /// What asks for a stop (TERM, INT, RTMIN+3)
+    #[arg(long, value_name = "SIG", env = "SEXTON_STOP_SIGNAL", hide_env = true, value_delimiter = ',')]
+    stop_signal: Vec<Signal>,
+
+    /// In place of --grace: TERM:20s,INT:5s,KILL
+    #[arg(long, value_name = "LIST", env = "SEXTON_STOP_SEQUENCE", hide_env = true)]
+    #[arg(value_parser = words::step, value_delimiter = ',')]
+    stop_sequence: Vec<(Signal, Duration)>,
+
+    /// all: wait for what the command leaves behind
+    #[arg(long, value_name = "WHOM", default_value = "main", hide_possible_values = true)]
+    #[arg(env = "SEXTON_WAIT", hide_env = true, hide_default_value = true)]
+    wait: Whom,
 
     /// Turn this exit code into 0; repeatable
     #[arg(short = 'e', long = "remap-exit", value_name = "CODE")]
+    #[arg(env = "SEXTON_REMAP_EXIT", hide_env = true, value_delimiter = ',')]
     remap: Vec<u8>,
 
     /// State directory with locks; repeatable. Without it, OpenClaw's is found
@@ -66,27 +95,31 @@ pub(super) struct Args {
     lock_root: Vec<PathBuf>,
 
     /// Leave all locks alone, whatever the roots
-    #[arg(long)]
+    #[arg(long, env = "SEXTON_NO_LOCKS", hide_env = true, value_parser = FalseyValueParser::new())]
     no_locks: bool,
 
     /// How long a lock sweep may delay the launch
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(env = "SEXTON_SWEEP_DEADLINE", hide_env = true)]
     sweep_deadline: Duration,
 
     /// Read more settings from this file
     #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
     pub(super) config: Option<PathBuf>,
 
-    /// Of a lock left behind: remove it, or hand-over to the gateway
+    /// Of a lock left behind: remove, or hand-over
     #[arg(long, value_name = "A", hide_possible_values = true)]
+    #[arg(env = "SEXTON_LOCK_ACTION", hide_env = true)]
     lock_action: Option<LockAction>,
 
     /// How long a lock that was handed over is left to the starting gateway
     #[arg(long, value_name = "D", default_value = "5m", value_parser = humantime::parse_duration, hide = true)]
+    #[arg(env = "SEXTON_START_WINDOW", hide_env = true)]
     start_window: Duration,
 
-    /// Report locks held longer than this; without it, past their own limit
+    /// Report locks that are held longer than this
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+    #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
     lock_report_after: Option<Duration>,
 
     /// More log lines: -v info, -vv debug, -vvv trace
@@ -99,20 +132,24 @@ pub(super) struct Args {
         value_name = "F",
         default_value = "text",
         hide_possible_values = true,
-        hide_default_value = true
+        hide_default_value = true,
+        env = "SEXTON_LOG_FORMAT",
+        hide_env = true
     )]
     pub(super) log_format: LogFormat,
 
     /// Least level to log: error, warn, info, debug, trace
     #[arg(long, value_name = "L", env = "SEXTON_LOG", hide = true)]
-    log: Option<LevelFilter>,
+    pub(super) log: Option<LevelFilter>,
 
     /// Signal for sexton itself when its parent dies
     #[arg(short = 'p', long = "parent-death", value_name = "SIG")]
+    #[arg(env = "SEXTON_PARENT_DEATH", hide_env = true)]
     parent_death: Option<Signal>,
 
     /// Warn about each adopted process that was reaped
     #[arg(short = 'w', long = "warn-reaped")]
+    #[arg(env = "SEXTON_WARN_REAPED", hide_env = true, value_parser = FalseyValueParser::new())]
     warn_reaped: bool,
 
     /// Accepted for tini's sake: sexton is always a subreaper
@@ -132,6 +169,12 @@ pub(super) struct Args {
 enum LockAction {
     Remove,
     HandOver,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Whom {
+    Main,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -174,7 +217,7 @@ impl Args {
         });
         let named = !self.lock_root.is_empty() || !file.roots.is_empty();
         let locks = Locks {
-            roots: lock_roots(&self.lock_root, &file.roots),
+            roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.sweep_deadline,
             family: Family::with(file.kinds),
             action: action.or(file.action).unwrap_or_default(),
@@ -184,6 +227,14 @@ impl Args {
         };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
+            dress: Dress::Own,
+            warning: None,
+            session: false,
+            rewrite: self.rewrite,
+            delay: self.delay,
+            stop_signals: (!self.stop_signal.is_empty()).then(|| self.stop_signal.into_iter().collect()),
+            stop_sequence: self.stop_sequence,
+            wait_all: self.wait == Whom::All,
             group: self.group || std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some(),
             grace: self.grace,
             stragglers: self.stragglers,
@@ -207,6 +258,12 @@ pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root>
         _ if !configured.is_empty() => given(configured),
         _ => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),
     }
+}
+
+/// A directory that is gone has nothing below it, and what is said of it then names the root as it was given.
+fn absolute(roots: Vec<Root>) -> Vec<Root> {
+    let here = std::env::current_dir().unwrap_or_default();
+    roots.into_iter().map(|root| root.below(&here)).collect()
 }
 
 /// Whether the command, or the environment that it gets, speaks of OpenClaw or of roots that it will make.

@@ -4,7 +4,9 @@
 //! anything else.
 
 mod args;
+mod faces;
 mod locks;
+mod words;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::file::{File, Refused};
 use crate::config::{ByHand, Plan, Problem};
+use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
 use locks::LocksArgs;
@@ -42,6 +45,13 @@ pub enum Request {
     },
     /// Print this and end well.
     Print(String),
+    /// Print this on standard error and end with this code, as the program would whose name sexton wears.
+    Complain {
+        /// What is printed, as it is.
+        text: String,
+        /// The exit code.
+        code: u8,
+    },
 }
 
 /// A command line that cannot be carried out, as one line that says what to do instead.
@@ -67,6 +77,10 @@ pub enum Usage {
 /// The first thing that is wrong.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = words.into_iter().collect();
+    let dress = faces::dress(words.first());
+    if dress != Dress::Own {
+        return Ok(faces::read(dress, &words));
+    }
     let mut args = match parse::<Args>(&words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
@@ -99,19 +113,33 @@ fn parse<T: Parser>(words: &[OsString]) -> Result<Result<T, String>, Usage> {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Err(error.to_string()))
         }
-        Err(error) => Err(Usage::Word { what: one_line(&error) }),
+        Err(error) => Err(Usage::Word { what: one_line(&error, words) }),
     }
 }
 
 /// clap's message has paragraphs; the first one says what is wrong, and a tip says what to do instead.
-fn one_line(error: &clap::Error) -> String {
+fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
     let what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    match error.get(ContextKind::SuggestedArg) {
-        Some(ContextValue::String(tip)) => format!("{what}; did you mean '{tip}'?"),
-        _ => what,
+    if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
+        return format!("{what}; did you mean '{tip}'?");
     }
+    match variable_of(error, words) {
+        Some(name) => format!("{what} (it comes from the variable {name})"),
+        None => what,
+    }
+}
+
+/// The variable that a bad value stands in, if no word of the command line gave it.
+fn variable_of(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = option.split([' ', '=']).next()?;
+    let name = format!("SEXTON_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    let typed = words.iter().any(|word| word.to_string_lossy().starts_with(flag));
+    (!typed && std::env::var_os(&name).is_some()).then_some(name)
 }
 
 #[cfg(test)]

@@ -5,14 +5,18 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ids::Signal;
+use crate::ids::{Dress, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The command and its arguments; there is at least the command.
+    /// Whose manners sexton has in this run.
+    pub dress: Dress,
+    /// Something that the operator should know before the start.
+    pub warning: Option<&'static str>,
+    /// The command and its arguments. Empty for a pause: nothing runs, and a stop signal ends it.
     pub command: Vec<CString>,
     /// Signals go to the main process's whole group.
     pub group: bool,
@@ -20,6 +24,19 @@ pub struct Plan {
     pub grace: Duration,
     /// The window of what is left after it.
     pub stragglers: Duration,
+    /// The main process gets a session of its own, and the terminal with it.
+    pub session: bool,
+    /// What is sent in a signal's place; `None` drops it. The last rule for a signal counts.
+    pub rewrite: Vec<(Signal, Option<Signal>)>,
+    /// How long a signal is held before it is passed on.
+    pub delay: Vec<(Signal, Duration)>,
+    /// The signals that start the stop ladder; `None` for the usual ones.
+    pub stop_signals: Option<SignalSet>,
+    /// What the main process gets when it is to stop, and the window of each; empty for the signal that came
+    /// and `grace`.
+    pub stop_sequence: Vec<(Signal, Duration)>,
+    /// What the main process leaves behind is waited for, not ended.
+    pub wait_all: bool,
     /// Exit codes that become 0.
     pub remap: Vec<u8>,
     /// What sexton gets when its own parent dies.

@@ -3,7 +3,7 @@
 //! A code of the main process passes through untouched, so that these are the conventional ones of
 //! programs that run programs (timeout(1), env(1), docker-run(1)).
 
-use super::Errno;
+use super::{Dress, Errno};
 
 /// sexton failed before the command was started: a usage error, or the system refused a process.
 pub const SEXTON_FAILED: u8 = 125;
@@ -51,13 +51,14 @@ impl Stage {
     }
 }
 
-/// The exit code of a launch that failed at `stage` with `errno`.
+/// The exit code of a launch that failed at `stage` with `errno`, in this dress.
 #[must_use]
-pub fn of_failed_start(stage: Stage, errno: Errno) -> u8 {
-    match (stage, errno.0) {
-        (Stage::Exec, ENOENT) => NOT_FOUND,
-        (Stage::Exec, _) => CANNOT_EXECUTE,
-        _ => SEXTON_FAILED,
+pub fn of_failed_start(dress: Dress, stage: Stage, errno: Errno) -> u8 {
+    match (dress, stage, errno.0) {
+        (Dress::DumbInit, Stage::Exec, _) => 2,
+        (Dress::Own | Dress::Tini, Stage::Exec, ENOENT) => NOT_FOUND,
+        (Dress::Own | Dress::Tini, Stage::Exec, _) => CANNOT_EXECUTE,
+        _ => dress.failed(),
     }
 }
 
@@ -70,9 +71,13 @@ mod tests {
 
     #[test]
     fn a_failed_start_has_the_shells_codes() {
-        assert_eq!(of_failed_start(Stage::Exec, Errno(ENOENT)), 127);
-        assert_eq!(of_failed_start(Stage::Exec, Errno(13)), 126);
-        assert_eq!(of_failed_start(Stage::Fork, Errno(11)), 125);
-        assert_eq!(of_failed_start(Stage::Group, Errno(ENOENT)), 125);
+        assert_eq!(of_failed_start(Dress::Own, Stage::Exec, Errno(ENOENT)), 127);
+        assert_eq!(of_failed_start(Dress::Own, Stage::Exec, Errno(13)), 126);
+        assert_eq!(of_failed_start(Dress::Own, Stage::Fork, Errno(11)), 125);
+        assert_eq!(of_failed_start(Dress::Own, Stage::Group, Errno(ENOENT)), 125);
+        let exec = |dress, errno| of_failed_start(dress, Stage::Exec, Errno(errno));
+        assert_eq!([2, 13].map(|errno| exec(Dress::Tini, errno)), [127, 126]);
+        assert_eq!([2, 13].map(|errno| exec(Dress::DumbInit, errno)), [2, 2]);
+        assert_eq!([2, 13].map(|errno| exec(Dress::Catatonit, errno)), [1, 1]);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Nothing here asks the system anything, and nothing here imports another room.
 
+mod dress;
 pub mod exit_code;
 mod process;
 mod signal;
 
+pub use dress::Dress;
 pub use exit_code::Stage;
 pub use process::{Errno, ExitStatus, Moment, Pid, StartTime};
 pub use signal::{ParseSignalError, Signal, SignalSet};

@@ -83,11 +83,6 @@ pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
         return Process::Absent;
     }
     match procfs::stat(pid) {
-        // Its sweepers share its process group, which nobody whom it started for others does. The numbers of
-        // those that were forked later than this one are known in no other way.
-        Ok(Some(stat)) if stat.parent == scene.sexton.raw() && Some(stat.group) == scene.group => {
-            Process::Ours
-        }
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
         Ok(Some(stat)) => Process::Lives(stat.start),
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
@@ -133,6 +128,8 @@ pub struct Patience {
 impl Patience {
     /// For one lock there are five more looks within about 15 ms; for a whole sweep 100 pauses.
     pub const NEW: Patience = Patience { filesystem: None, pauses: 100 };
+    /// No other look at all.
+    pub const NONE: Patience = Patience { filesystem: None, pauses: 0 };
 
     /// What `file` lies on, whose device is `device`.
     pub fn filesystem(&mut self, file: BorrowedFd<'_>, device: u64) -> Filesystem {

@@ -42,6 +42,20 @@ impl Root {
     pub fn given(path: &Path) -> Root {
         Root::Given(tidy(path))
     }
+
+    /// The same below `directory`, if the name is a relative one: sexton leaves its working directory.
+    #[must_use]
+    pub fn below(mut self, directory: &Path) -> Root {
+        let (one, several): (_, &mut [PathBuf]) = match &mut self {
+            Root::Given(path) | Root::Temporary { base: path, .. } => (Some(path), &mut []),
+            Root::Discovered(paths) => (None, paths),
+            Root::TemporaryOfOwner { base, states, .. } => (Some(base), states),
+        };
+        for path in several.iter_mut().chain(one).filter(|path| !path.as_os_str().is_empty()) {
+            *path = directory.join(&*path);
+        }
+        self
+    }
 }
 
 impl fmt::Display for Root {

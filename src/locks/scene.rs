@@ -12,15 +12,15 @@ pub struct Scene<'a> {
     /// Nothing that sexton watches over can take or give up a lock before the sweep is over: nothing was
     /// started yet, or everything is dead or stopped.
     pub quiet: bool,
+    /// It is worth waiting some milliseconds for whoever may have a lock open just to read it. Not while the one
+    /// who is most likely to do so stands still for our sake.
+    pub patient: bool,
     /// The first sweep of this root: what is to be said of the root itself is said now, and not every time.
     pub first: bool,
     /// sexton itself.
     pub sexton: Pid,
     /// The process that sweeps.
     pub sweeper: Pid,
-    /// sexton's own process group, where every child of sexton in it is sexton's own: at a moment at which
-    /// nothing else of the tree lives.
-    pub group: Option<i32>,
     /// Other processes that sexton runs for itself and that never take a lock of the gateway's.
     pub helpers: &'a [Pid],
     /// The dead whom sexton holds unreaped, with their start times.

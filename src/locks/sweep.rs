@@ -101,7 +101,7 @@ pub fn sweep(request: &Request<'_>) -> Report {
 
     let mut sweep = Sweep {
         request,
-        patience: Patience::NEW,
+        patience: if request.scene.patient { Patience::NEW } else { Patience::NONE },
         report: Report { entered: true, exclusive, ..Report::default() },
     };
     walk(directory, &root.path, &request.family.rules(), &mut |sight| match sight {

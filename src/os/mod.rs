@@ -10,6 +10,7 @@ pub mod early;
 pub mod files;
 pub mod host;
 pub mod lease;
+pub mod let_go;
 pub mod messages;
 pub mod poll;
 pub mod presence;

@@ -169,6 +169,15 @@ pub fn suspend_own_group() -> io::Result<()> {
     Ok(tstp.thread_block()?)
 }
 
+/// Stops us. Returns when somebody has sent CONT; at once for the init of a pid namespace, which cannot stop
+/// itself.
+///
+/// # Errors
+/// What kill(2) says.
+pub fn stop_self() -> io::Result<()> {
+    send(super::process::own_pid(), Signal::STOP)
+}
+
 fn kill(target: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: the call takes plain values and touches no memory of ours.
     let sent = unsafe { libc::kill(target, signal.number()) };

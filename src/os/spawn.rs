@@ -1,23 +1,29 @@
 //! Starting processes: the main one, and the short-lived helpers that never execute another program.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid as NixPid};
 
-use crate::ids::{Errno, Pid, Signal, Stage, exit_code};
+use crate::ids::{Dress, Errno, Pid, Signal, Stage, exit_code};
 use crate::os::cgroup::Cgroup;
 use crate::os::early::Inherited;
-use crate::os::{process, signals};
+use crate::os::{process, signals, terminal};
 
 /// What to start and how.
 pub struct Request<'a> {
     /// The command and its arguments; the first is looked up in `PATH` as a shell would.
     pub command: &'a [CString],
+    /// Whose exit code tells of a failure.
+    pub dress: Dress,
+    /// Whether the process gets a session of its own, with the terminal on its standard input if that is
+    /// free.
+    pub session: bool,
     /// What sexton was started with, to be handed on.
     pub inherited: &'a Inherited,
     /// Whether the process dies with sexton.
@@ -44,7 +50,7 @@ impl Started {
     }
 }
 
-/// Creates a process that becomes the command: in a process group of its own, with the signal mask, the
+/// Creates a process that becomes the command, or, without a command, one that waits for TERM or INT: in a process group of its own, with the signal mask, the
 /// ignored signals and the closed standard descriptors that sexton was started with, and SIGPIPE at its
 /// default.
 ///
@@ -67,12 +73,15 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
             let Err((stage, errno)) = become_command(request, placed, us);
             // If the report cannot be written, the exit code still tells.
             let _ = File::from(report).write_all(&encode(stage, errno));
-            exit_now(exit_code::of_failed_start(stage, errno))
+            exit_now(exit_code::of_failed_start(request.dress, stage, errno))
         }
         ForkResult::Parent { child } => {
             // Both sides set the group, so that it exists for whichever goes on first. EACCES means that
             // the child has done so and executed the command; ESRCH that it is gone.
-            let _ = nix::unistd::setpgid(child, child);
+            // The leader of a group cannot make a session, so that this is left to the child then.
+            if !request.session {
+                let _ = nix::unistd::setpgid(child, child);
+            }
             let pid = Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?;
             Ok(Started { pid, news: File::from(news) })
         }
@@ -82,8 +91,14 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
 /// Runs in the child; comes back only with a failure.
 fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<Infallible, (Stage, Errno)> {
     let at = |stage| move |error: std::io::Error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)));
-    nix::unistd::setpgid(NixPid::from_raw(0), NixPid::from_raw(0))
-        .map_err(|error| (Stage::Group, errno(error)))?;
+    if request.session {
+        nix::unistd::setsid().map_err(|error| (Stage::Group, errno(error)))?;
+        // A terminal that is somebody else's, or none, is no reason not to start.
+        let _ = terminal::adopt_standard_input();
+    } else {
+        nix::unistd::setpgid(NixPid::from_raw(0), NixPid::from_raw(0))
+            .map_err(|error| (Stage::Group, errno(error)))?;
+    }
     if let Some(cgroup) = request.cgroup.filter(|_| !placed) {
         // Not to be in the cgroup is no reason not to start: the tree is then reached through /proc.
         let _ = cgroup.join();
@@ -95,9 +110,42 @@ fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<In
             exit_now(exit_code::SEXTON_FAILED);
         }
     }
+    if request.command.is_empty() {
+        pause();
+    }
+    address_to_us(parent);
     restore(request.inherited).map_err(at(Stage::Signals))?;
     let program: &CStr = request.command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, errno(error)))
+    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, why_not(program, error)))
+}
+
+/// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of
+/// them. That is "not found" for a shell, and for us.
+fn why_not(program: &CStr, error: nix::Error) -> Errno {
+    let name = OsStr::from_bytes(program.to_bytes());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let searched = !program.to_bytes().contains(&b'/');
+    let found = || std::env::split_paths(&path).any(|directory| directory.join(name).exists());
+    if error == nix::Error::EACCES && searched && !found() { Errno(libc::ENOENT) } else { errno(error) }
+}
+
+/// Stands in for a command where none is wanted: waits until it is asked to end, and ends well.
+fn pause() -> ! {
+    let mut stops = nix::sys::signal::SigSet::empty();
+    for stop in [nix::sys::signal::Signal::SIGTERM, nix::sys::signal::Signal::SIGINT] {
+        stops.add(stop);
+    }
+    while stops.wait().is_err() {}
+    exit_now(0)
+}
+
+/// Sockets that were passed to sexton (sd_listen_fds(3)) are the command's. `LISTEN_PID` says whose they
+/// are, and the command takes none that are another process's.
+fn address_to_us(parent: Pid) {
+    if std::env::var("LISTEN_PID").is_ok_and(|pid| pid == parent.to_string()) {
+        // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+        unsafe { std::env::set_var("LISTEN_PID", process::own_pid().to_string()) };
+    }
 }
 
 /// include/uapi/linux/sched.h; the libc crate's constant is too narrow for it.

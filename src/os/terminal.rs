@@ -2,8 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::sys::signal::SigSet;
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid as NixPid, tcgetpgrp, tcsetpgrp};
 
 /// The controlling terminal of our session.
@@ -26,6 +29,22 @@ impl Terminal {
         Ok(tcgetpgrp(&self.0)?.as_raw())
     }
 
+    /// How keys and lines are treated (termios(3)).
+    ///
+    /// # Errors
+    /// What tcgetattr(3) says.
+    pub fn modes(&self) -> io::Result<Modes> {
+        Ok(Modes(tcgetattr(&self.0)?))
+    }
+
+    /// Puts `modes` back. Output that is held up is not waited for.
+    ///
+    /// # Errors
+    /// What tcsetattr(3) says.
+    pub fn set_modes(&self, modes: &Modes) -> io::Result<()> {
+        Ok(tcsetattr(&self.0, SetArg::TCSANOW, &modes.0)?)
+    }
+
     /// Makes `group` the foreground process group. With SIGTTOU blocked, as all signals are here, this
     /// cannot stop us even if we are in the background.
     ///
@@ -34,4 +53,50 @@ impl Terminal {
     pub fn set_foreground(&self, group: i32) -> io::Result<()> {
         Ok(tcsetpgrp(&self.0, NixPid::from_raw(group))?)
     }
+}
+
+/// How a terminal treats keys and lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modes(Termios);
+
+/// Gives the controlling terminal up, so that a child's session can have it (tty_ioctl(4), `TIOCNOTTY`).
+///
+/// If we lead the session, the kernel sends HUP and CONT to the foreground group, which is ours. Nobody hung
+/// up, so that both are taken away here, where they are blocked and pending.
+///
+/// # Errors
+/// What ioctl(2) says; ENXIO if there is no controlling terminal.
+pub fn give_up() -> io::Result<()> {
+    let terminal = Terminal::open().ok_or(io::Error::from_raw_os_error(libc::ENXIO))?;
+    let leader = nix::unistd::getsid(None)? == nix::unistd::getpid();
+    // SAFETY: the descriptor is open, and the request takes no argument.
+    let done = unsafe { libc::ioctl(terminal.0.as_raw_fd(), libc::TIOCNOTTY) };
+    if done == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    if leader {
+        for signal in [nix::sys::signal::Signal::SIGHUP, nix::sys::signal::Signal::SIGCONT] {
+            let set: SigSet = [signal].into_iter().collect();
+            take_pending(&set);
+        }
+    }
+    Ok(())
+}
+
+/// Takes away a signal of `set` that is pending, if one is (sigtimedwait(2)).
+fn take_pending(set: &SigSet) {
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the set and the time are ours; the kernel is not asked who sent the signal.
+    unsafe { libc::sigtimedwait(set.as_ref(), std::ptr::null_mut(), &raw const now) };
+}
+
+/// Makes the terminal on standard input the controlling one of our session, if it is nobody's
+/// (tty_ioctl(4), `TIOCSCTTY`).
+///
+/// # Errors
+/// What ioctl(2) says; EPERM if it is another session's.
+pub fn adopt_standard_input() -> io::Result<()> {
+    // SAFETY: the request takes a number: not to steal it.
+    let done = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

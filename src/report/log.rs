@@ -10,6 +10,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::render::{self, Fields};
+use crate::ids::Dress;
 use crate::os::clock;
 use crate::os::stderr::{LONGEST_LINE, Stderr};
 
@@ -21,6 +22,8 @@ pub enum Format {
     Text,
     /// One object a line.
     Json,
+    /// Text with the beginning that scripts know from another program.
+    As(Dress),
 }
 
 /// Sends every event of at most this level to standard error. The first call counts.
@@ -46,6 +49,7 @@ impl Log {
     fn line(&self, level: Level, event: &str, fields: Fields) -> Vec<u8> {
         let line = match self.format {
             Format::Text => render::text(self.pid, level, event, &fields),
+            Format::As(dress) => render::as_dress(dress, self.pid, level, &fields, event),
             Format::Json => {
                 let time = humantime::format_rfc3339_millis(clock::wall()).to_string();
                 render::json(&time, self.pid, level, event, fields)

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
+use crate::ids::Dress;
+
 /// The fields of an event, in the order in which they were given; the message apart.
 #[derive(Default)]
 pub(super) struct Fields {
@@ -58,6 +60,23 @@ pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> Stri
     }
     line.push('\n');
     line
+}
+
+/// The same behind the beginning that scripts know from the program that `dress` stands for.
+pub(super) fn as_dress(dress: Dress, pid: u32, level: Level, fields: &Fields, event: &str) -> String {
+    let line = text(pid, level, event, fields);
+    let Some((_, rest)) = line.split_once(": ") else {
+        return line;
+    };
+    match dress {
+        Dress::Own => line,
+        Dress::Tini => {
+            let level = if level == Level::ERROR { "FATAL" } else { level.as_str() };
+            format!("[{level:<5} tini ({pid})] {rest}")
+        }
+        Dress::DumbInit => format!("[dumb-init] {rest}"),
+        Dress::Catatonit => format!("{level} (catatonit:{pid}): {rest}"),
+    }
 }
 
 /// `{"time":…,"level":"WARN","event":"lock-removed","pid":1,"message":…,"key":value}`, with a newline.

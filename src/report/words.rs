@@ -2,13 +2,21 @@
 
 use std::ffi::CStr;
 
-use crate::ids::{Errno, Stage};
+use crate::ids::{Dress, Errno, Stage};
 
-/// Why the command was not started, in one line that names it.
+/// Why the command was not started, in one line that names it, as scripts know it from this dress.
 #[must_use]
-pub fn failed_start(command: &CStr, stage: Stage, errno: Errno) -> String {
+pub fn failed_start(dress: Dress, command: &CStr, stage: Stage, errno: Errno) -> String {
     let name = command.to_string_lossy();
     let name = name.escape_debug();
+    let reason = std::io::Error::from_raw_os_error(errno.0).to_string();
+    let reason = reason.split(" (os error").next().unwrap_or_default();
+    match (dress, stage) {
+        (Dress::Tini, Stage::Exec) => return format!("exec {name} failed: {reason}"),
+        (Dress::DumbInit, Stage::Exec) => return format!("{name}: {reason}"),
+        (Dress::Catatonit, Stage::Exec) => return format!("failed to exec pid1: {reason}: {name}"),
+        _ => {}
+    }
     match (stage, errno.0) {
         (Stage::Exec, libc::ENOENT) if name.to_string().contains('/') => {
             format!("'{name}' was not found: there is no such file, or its interpreter is missing")
@@ -37,8 +45,10 @@ mod tests {
     #[test]
     fn every_failure_names_the_command_in_one_line() {
         for stage in Stage::ALL {
-            for errno in 1..40 {
-                let text = failed_start(c"/a\nb", stage, Errno(errno));
+            for (errno, dress) in
+                (1..40).flat_map(|n| [Dress::Own].iter().chain(&Dress::FACES).map(move |d| (n, *d)))
+            {
+                let text = failed_start(dress, c"/a\nb", stage, Errno(errno));
                 assert!(text.contains("/a\\nb") && !text.contains('\n'), "{text}");
             }
         }

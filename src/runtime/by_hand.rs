@@ -97,10 +97,10 @@ fn scene(quiet: bool) -> Scene<'static> {
     let us = process::own_pid();
     Scene {
         quiet,
+        patient: true,
         first: true,
         sexton: us,
         sweeper: us,
-        group: None,
         helpers: &[],
         corpses: &[],
         now: clock::wall(),

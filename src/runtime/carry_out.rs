@@ -38,6 +38,12 @@ impl Runtime<'_> {
                 self.suspend();
                 return Ok(Some(Event::Resumed));
             }
+            Action::StopSelf => {
+                if let Err(error) = signals::stop_self() {
+                    warn!(name: "suspend-failed", %error, "could not stop with the command");
+                }
+                return Ok(Some(Event::Resumed));
+            }
             Action::ReportAlive(rung) => self.report_alive(rung),
             Action::Note(note) => self.note(note),
             Action::Exit(outcome) => return Err(outcome),
@@ -57,6 +63,8 @@ impl Runtime<'_> {
     fn start(&mut self) -> Event {
         let request = spawn::Request {
             command: &self.plan.command,
+            dress: self.plan.dress,
+            session: self.plan.session,
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
@@ -65,6 +73,7 @@ impl Runtime<'_> {
             Ok(started) => {
                 let pid = started.pid;
                 self.main = Some(started);
+                self.let_go();
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
@@ -86,6 +95,15 @@ impl Runtime<'_> {
             Note::Forwarded(signal) => debug!(name: "forwarded", %signal, "passed a signal on"),
             Note::Kept(signal) => debug!(name: "kept", %signal, "a signal waits for the start"),
             Note::Dropped(signal) => debug!(name: "dropped", %signal, "nobody is left to get this signal"),
+            Note::Delayed(signal, delay) => {
+                let delay = humantime::format_duration(delay);
+                info!(name: "delayed", %signal, %delay, "a signal is held before it is passed on");
+            }
+            Note::Refused(signal) => debug!(name: "refused", %signal, "this signal is not to be passed on"),
+            Note::StartAgain(pause) => {
+                let pause = humantime::format_duration(pause);
+                warn!(name: "start-again", %pause, "a limit on processes is reached; the start is tried again");
+            }
             Note::Stopping { signal, grace } => {
                 let grace = humantime::format_duration(grace);
                 info!(name: "stopping", %signal, %grace, "the main process was asked to stop");
@@ -155,7 +173,8 @@ impl Runtime<'_> {
 
 fn send(pid: Pid, group: bool, signal: Signal, value: Option<i32>) {
     let sent = match value {
-        _ if group => signals::send_to_group(pid, signal),
+        // A session is made by the process itself, and may not be there yet.
+        _ if group => signals::send_to_group(pid, signal).or_else(|_| signals::send(pid, signal)),
         Some(value) => signals::queue(pid, signal, value),
         None => signals::send(pid, signal),
     };

@@ -13,15 +13,16 @@ use std::convert::Infallible;
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Locks, Plan};
-use crate::ids::{Pid, Signal, SignalSet, exit_code};
+use crate::ids::{ExitStatus, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
-use crate::os::{clock, process, signals};
+use crate::os::terminal::Modes;
+use crate::os::{clock, let_go, process, signals, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
+    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
@@ -34,7 +35,7 @@ pub fn run(plan: &Plan) -> u8 {
         Ok(runtime) => runtime.run(),
         Err(failure) => {
             error!(name: "cannot-start", "{failure}");
-            exit_code::SEXTON_FAILED
+            plan.dress.failed()
         }
     }
 }
@@ -47,6 +48,8 @@ struct Runtime<'a> {
     reach: Reach,
     sweeper: Sweeper<'a>,
     main: Option<Started>,
+    /// How the terminal was, if it was ours at the start.
+    modes: Option<Modes>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
     /// The last turn left some of the dead, or some of the signals, to the next one.
@@ -68,11 +71,23 @@ impl<'a> Runtime<'a> {
             process::set_parent_death_signal(signal)?;
         }
         let init = process::own_pid() == Pid::INIT;
+        if let Some(text) = plan.warning {
+            warn!(name: "not-subreaper", "{text}");
+        }
+        if plan.session
+            && let Err(error) = terminal::give_up()
+        {
+            debug!(name: "terminal", %error, "there is no terminal to hand over");
+        }
         let policy = Policy {
             grace: plan.grace,
             stragglers: plan.stragglers,
             group: plan.group,
-            stop_signals: stop_signals(),
+            stop_signals: plan.stop_signals.unwrap_or_else(stop_signals),
+            forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
+            stop_sequence: plan.stop_sequence.clone(),
+            wait_all: plan.wait_all,
+            session: plan.session,
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
@@ -87,6 +102,7 @@ impl<'a> Runtime<'a> {
             reach: Reach::choose(init),
             sweeper: Sweeper::new(plan.locks.as_ref()),
             main: None,
+            modes: modes_of_ours(),
             held: None,
             more_dead: false,
             more_signals: false,
@@ -98,13 +114,24 @@ impl<'a> Runtime<'a> {
     fn run(mut self) -> u8 {
         let Err(outcome) = self.live();
         self.leave();
+        if let Outcome::Ended(ExitStatus::Signaled { .. }) = outcome {
+            self.restore_modes();
+        }
         match outcome {
             Outcome::Ended(status) => self.plan.exit_code(status.code()),
             Outcome::StartFailed { stage, errno } => {
                 let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
-                error!(name: "start-failed", "{}", words::failed_start(command, stage, errno));
-                exit_code::of_failed_start(stage, errno)
+                error!(name: "start-failed", "{}", words::failed_start(self.plan.dress, command, stage, errno));
+                exit_code::of_failed_start(self.plan.dress, stage, errno)
             }
+        }
+    }
+
+    /// The child has what sexton was started with, and nothing of it must wait for sexton's end.
+    fn let_go(&self) {
+        let_go::close_inherited();
+        if let Err(error) = let_go::leave_directory() {
+            debug!(name: "directory-kept", %error, "could not leave the working directory");
         }
     }
 
@@ -132,6 +159,7 @@ impl<'a> Runtime<'a> {
         let mut child_changed = self.more_dead;
         for signal in signals.drain(..) {
             if signal.signal == Signal::CHLD {
+                debug!(name: "received", "Received SIGCHLD");
                 child_changed = true;
             } else {
                 self.tell(Event::Signal(received(signal)))?;
@@ -233,6 +261,19 @@ impl<'a> Runtime<'a> {
         self.main.as_ref().map(|main| main.pid)
     }
 
+    /// A command that crashed could not put the terminal's modes back; what one leaves behind that ended by
+    /// itself, it may have meant.
+    fn restore_modes(&self) {
+        let (Some(before), Some(now)) = (&self.modes, modes_of_ours()) else {
+            return;
+        };
+        if *before != now
+            && let Some(Err(error)) = terminal::Terminal::open().map(|terminal| terminal.set_modes(before))
+        {
+            debug!(name: "terminal", %error, "could not restore the terminal's modes");
+        }
+    }
+
     /// Puts the terminal and the cgroups back as they were found.
     fn leave(&mut self) {
         if let Some(main) = self.main_pid() {
@@ -241,6 +282,13 @@ impl<'a> Runtime<'a> {
         self.reach.leave();
         info!(name: "end", "nothing is left");
     }
+}
+
+/// The modes of the terminal, if it is in our hands.
+fn modes_of_ours() -> Option<Modes> {
+    let terminal = terminal::Terminal::open()?;
+    let ours = terminal.foreground().ok()? == process::own_group();
+    if ours { terminal.modes().ok() } else { None }
 }
 
 /// TERM, INT and RTMIN+3, the halt signal of systemd and podman; but not what whoever started us wanted

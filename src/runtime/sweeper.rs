@@ -66,7 +66,9 @@ impl<'a> Sweeper<'a> {
         let sexton = process::own_pid();
         let pid = spawn::fork_helper(|| {
             let outbox = theirs.as_fd();
-            let (helpers, reported) = (&self.helpers, &self.reported);
+            // The child itself, for those that it starts in its turn.
+            let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
+            let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
             Job { locks, occasion, sexton, corpse, helpers, reported, outbox }.run(&self.registrations);
             0
         })?;
@@ -160,13 +162,12 @@ impl Job<'_> {
     }
 
     fn sweep(&self, place: u8, root: &Root, registration: Option<BorrowedFd<'_>>) {
-        let alone = matches!(self.occasion, Occasion::Startup | Occasion::TreeGone { .. });
         let scene = Scene {
             quiet: !matches!(self.occasion, Occasion::Look { .. }),
+            patient: !matches!(self.occasion, Occasion::Still { .. }),
             first: self.occasion == Occasion::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
-            group: alone.then(process::own_group),
             helpers: self.helpers,
             corpses: self.corpse.as_slice(),
             now: clock::wall(),

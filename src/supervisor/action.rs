@@ -46,6 +46,9 @@ pub enum Action {
     /// Take the terminal back and stop sexton's own process group, as Ctrl-Z would have; answered by
     /// [`Resumed`](super::Event::Resumed).
     Suspend,
+    /// Stop sexton alone, by the signal that cannot be refused; answered by
+    /// [`Resumed`](super::Event::Resumed).
+    StopSelf,
     /// Log who is still alive.
     ReportAlive(Rung),
     /// Log a decision.
@@ -100,7 +103,13 @@ pub enum Note {
     Kept(Signal),
     /// Nobody is left to get this signal, or it repeats what is already being done.
     Dropped(Signal),
-    /// The stop ladder begins.
+    /// A signal is passed on, but not yet.
+    Delayed(Signal, Duration),
+    /// The operator wants this signal dropped.
+    Refused(Signal),
+    /// The system had no process to give, and is asked again after this time.
+    StartAgain(Duration),
+    /// The stop ladder begins, or its next step.
     Stopping {
         /// The stop signal.
         signal: Signal,

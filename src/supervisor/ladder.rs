@@ -15,8 +15,8 @@ const KILL_WINDOW: Duration = Duration::from_secs(10);
 pub(super) enum Ladder {
     /// Nobody asked for a stop.
     Idle,
-    /// The main process got the stop signal.
-    Grace { until: Moment },
+    /// The main process got the stop signal, or this step of its stop sequence.
+    Grace { until: Moment, step: usize },
     /// Everything got TERM.
     Stragglers { until: Moment },
     /// Everything gets KILL, again and again.
@@ -33,7 +33,7 @@ impl Ladder {
     pub(super) fn deadline(self) -> Option<Moment> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until } | Ladder::Stragglers { until } => Some(until),
+            Ladder::Grace { until, .. } | Ladder::Stragglers { until } => Some(until),
             Ladder::Kill { again, .. } => Some(again),
         }
     }
@@ -41,7 +41,7 @@ impl Ladder {
     /// What the clock asks for.
     pub(super) fn due(self, now: Moment) -> Due {
         match self {
-            Ladder::Grace { until } if now >= until => Due::Stragglers,
+            Ladder::Grace { until, .. } if now >= until => Due::Stragglers,
             Ladder::Stragglers { until } if now >= until => Due::Kill,
             Ladder::Kill { give_up, .. } if now >= give_up => Due::GiveUp,
             Ladder::Kill { again, give_up } if now >= again => {

@@ -29,6 +29,7 @@
 
 mod action;
 mod event;
+mod forwarding;
 mod keeper;
 mod ladder;
 #[cfg(test)]
@@ -38,8 +39,10 @@ use std::time::Duration;
 
 pub use action::{Action, Note, Occasion, Outcome, Rung};
 pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
+pub use forwarding::Forwarding;
 
 use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, SignalSet, Stage};
+use forwarding::Held;
 use keeper::Keeper;
 use ladder::{Due, Ladder};
 
@@ -54,6 +57,12 @@ const SAME_KEY: Duration = Duration::from_millis(500);
 /// How often processes whose deaths nobody tells us are looked for.
 const RECOUNT: Duration = Duration::from_millis(25);
 
+/// The failure that may pass: a limit on processes is reached (fork(2), EAGAIN; 11 on every Linux).
+const NO_PROCESS: (Stage, Errno) = (Stage::Fork, Errno(11));
+/// How often the start is tried again then, and the first pause, which doubles: about three seconds in all.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the operator asked for, and what was found out before the start.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -65,6 +74,15 @@ pub struct Policy {
     pub group: bool,
     /// The signals that start the ladder.
     pub stop_signals: SignalSet,
+    /// What becomes of a signal on its way.
+    pub forwarding: Forwarding,
+    /// What the main process gets when it is to stop, and the window of each, in the place of the signal
+    /// that came and of `grace`. Empty if that is enough.
+    pub stop_sequence: Vec<(Signal, Duration)>,
+    /// Whether what the main process leaves behind may live on, and is waited for.
+    pub wait_all: bool,
+    /// Whether the main process has a session of its own, where no key of our terminal reaches it.
+    pub session: bool,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.
@@ -88,11 +106,28 @@ struct Corpse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     New,
-    FirstSweep { until: Moment },
-    Starting,
-    Running { pid: Pid },
-    Clearing { corpse: Corpse, recount: Option<Moment> },
-    LastSweep { corpse: Corpse, until: Moment },
+    FirstSweep {
+        until: Moment,
+    },
+    Starting {
+        tries: u32,
+    },
+    /// The system had no process to give; it is asked again.
+    Retrying {
+        until: Moment,
+        tries: u32,
+    },
+    Running {
+        pid: Pid,
+    },
+    Clearing {
+        corpse: Corpse,
+        recount: Option<Moment>,
+    },
+    LastSweep {
+        corpse: Corpse,
+        until: Moment,
+    },
     Over,
 }
 
@@ -112,6 +147,8 @@ pub struct Supervisor {
     ladder: Ladder,
     /// Signals that came before the main process existed.
     pending: Vec<Received>,
+    /// Signals that are passed on later.
+    delayed: Held,
     last_stop: Option<LastStop>,
     /// The main process is stopped, and by which signal.
     stopped: Option<Signal>,
@@ -132,6 +169,7 @@ impl Supervisor {
             phase: Phase::New,
             ladder: Ladder::Idle,
             pending: Vec::new(),
+            delayed: Held::default(),
             last_stop: None,
             stopped: None,
             gave_terminal: false,
@@ -146,9 +184,13 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Moment> {
         match self.phase {
             Phase::FirstSweep { until } | Phase::LastSweep { until, .. } => Some(until),
-            Phase::Running { .. } => earlier(self.ladder.deadline(), self.keeper.deadline()),
+            Phase::Running { .. } => {
+                let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
+                earlier(ladder, self.keeper.deadline())
+            }
             Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
-            Phase::New | Phase::Starting | Phase::Over => None,
+            Phase::Retrying { until, .. } => Some(until),
+            Phase::New | Phase::Starting { .. } | Phase::Over => None,
         }
     }
 
@@ -161,7 +203,7 @@ impl Supervisor {
             Event::Begin => self.begin(now, out),
             Event::Signal(received) => self.signal(now, received, out),
             Event::Started { pid } => self.started(now, pid, out),
-            Event::StartFailed { stage, errno } => self.start_failed(stage, errno, out),
+            Event::StartFailed { stage, errno } => self.start_failed(now, stage, errno, out),
             Event::Died { pid, status } => self.died(now, pid, status, out),
             Event::Stopped { signal, terminal } => {
                 if !self.stands_still(now, signal, out) {
@@ -185,17 +227,17 @@ impl Supervisor {
             self.phase = Phase::FirstSweep { until: now.after(window) };
             out.push(Action::Sweep(Occasion::Startup));
         } else {
-            self.start(out);
+            self.start(0, out);
         }
     }
 
-    fn start(&mut self, out: &mut Vec<Action>) {
-        self.phase = Phase::Starting;
+    fn start(&mut self, tries: u32, out: &mut Vec<Action>) {
+        self.phase = Phase::Starting { tries };
         out.push(Action::Start);
     }
 
     fn started(&mut self, now: Moment, pid: Pid, out: &mut Vec<Action>) {
-        if self.phase != Phase::Starting {
+        if !matches!(self.phase, Phase::Starting { .. }) {
             return;
         }
         self.phase = Phase::Running { pid };
@@ -206,14 +248,20 @@ impl Supervisor {
         }
     }
 
-    fn start_failed(&mut self, stage: Stage, errno: Errno, out: &mut Vec<Action>) {
+    fn start_failed(&mut self, now: Moment, stage: Stage, errno: Errno, out: &mut Vec<Action>) {
         match self.phase {
             // The process was created and could not become the command: it is about to die, and the rest
             // goes the way of every death.
             Phase::Running { .. } => self.start_failed = Some((stage, errno)),
-            Phase::Starting => self.exit(Outcome::StartFailed { stage, errno }, out),
+            Phase::Starting { tries } if (stage, errno) == NO_PROCESS && tries < TRIES => {
+                let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(tries));
+                self.phase = Phase::Retrying { until: now.after(pause), tries: tries + 1 };
+                out.push(Action::Note(Note::StartAgain(pause)));
+            }
+            Phase::Starting { .. } => self.exit(Outcome::StartFailed { stage, errno }, out),
             Phase::New
             | Phase::FirstSweep { .. }
+            | Phase::Retrying { .. }
             | Phase::Clearing { .. }
             | Phase::LastSweep { .. }
             | Phase::Over => {}
@@ -247,8 +295,9 @@ impl Supervisor {
         }
         let recount = (rest == Rest::Strangers).then(|| now.after(RECOUNT));
         self.phase = Phase::Clearing { corpse, recount };
-        if matches!(self.ladder, Ladder::Idle | Ladder::Grace { .. }) {
-            self.stragglers(now, out);
+        let lives_on = self.policy.wait_all && self.ladder == Ladder::Idle;
+        if !lives_on && matches!(self.ladder, Ladder::Idle | Ladder::Grace { .. }) {
+            self.stragglers(now, self.policy.stragglers, out);
         }
     }
 
@@ -270,13 +319,13 @@ impl Supervisor {
         match self.phase {
             Phase::FirstSweep { .. } => {
                 self.found_first = found;
-                self.start(out);
+                self.start(0, out);
             }
             Phase::LastSweep { corpse, .. } => self.finish(corpse, out),
             Phase::Running { pid } => self.kept(now, pid, found, out),
             // A look that began before the main process died.
             Phase::Clearing { .. } => self.keeper = Keeper::default(),
-            Phase::New | Phase::Starting | Phase::Over => {}
+            Phase::New | Phase::Starting { .. } | Phase::Retrying { .. } | Phase::Over => {}
         }
     }
 
@@ -301,14 +350,18 @@ impl Supervisor {
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);
-                self.start(out);
+                self.start(0, out);
             }
+            Phase::Retrying { until, tries } if now >= until => self.start(tries, out),
             Phase::LastSweep { corpse, until } if now >= until => {
                 self.give_sweep_up(out);
                 self.finish(corpse, out);
             }
-            Phase::Running { .. } => {
+            Phase::Running { pid } => {
                 self.keeper_tick(now, out);
+                while let Some(received) = self.delayed.take_due(now) {
+                    self.deliver(now, pid, received, out);
+                }
                 self.climb(now, out);
             }
             Phase::Clearing { corpse, recount } => {
@@ -321,7 +374,8 @@ impl Supervisor {
             Phase::New
             | Phase::FirstSweep { .. }
             | Phase::LastSweep { .. }
-            | Phase::Starting
+            | Phase::Starting { .. }
+            | Phase::Retrying { .. }
             | Phase::Over => {}
         }
     }
@@ -337,7 +391,7 @@ impl Supervisor {
     fn climb(&mut self, now: Moment, out: &mut Vec<Action>) {
         match self.ladder.due(now) {
             Due::Nothing => {}
-            Due::Stragglers => self.stragglers(now, out),
+            Due::Stragglers => self.next_step(now, out),
             Due::Kill => self.kill(now, out),
             Due::KillAgain(ladder) => {
                 self.ladder = ladder;
@@ -357,9 +411,28 @@ impl Supervisor {
         }
     }
 
-    fn stragglers(&mut self, now: Moment, out: &mut Vec<Action>) {
+    /// The main process's window is over. Its stop sequence may have another signal for it.
+    fn next_step(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let next = match self.ladder {
+            Ladder::Grace { step, .. } => step.saturating_add(1),
+            Ladder::Idle | Ladder::Stragglers { .. } | Ladder::Kill { .. } => usize::MAX,
+        };
+        match (self.phase, self.policy.stop_sequence.get(next)) {
+            (Phase::Running { pid }, Some(&(signal, window))) => {
+                self.ladder = Ladder::Grace { until: now.after(window), step: next };
+                let group = self.policy.group;
+                out.extend([
+                    Action::Note(Note::Stopping { signal, grace: window }),
+                    Action::Send { pid, group, signal, value: None },
+                ]);
+            }
+            _ => self.stragglers(now, self.policy.stragglers, out),
+        }
+    }
+
+    fn stragglers(&mut self, now: Moment, window: Duration, out: &mut Vec<Action>) {
         self.release(now, out);
-        self.ladder = Ladder::Stragglers { until: now.after(self.policy.stragglers) };
+        self.ladder = Ladder::Stragglers { until: now.after(window) };
         self.stopped = None;
         out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
     }
@@ -383,10 +456,16 @@ impl Supervisor {
         self.last_stop = Some(LastStop { signal, from_kernel, at: now });
         match self.ladder {
             Ladder::Idle => {
-                let grace = self.policy.grace;
-                self.ladder = Ladder::Grace { until: now.after(grace) };
+                let first = self.policy.stop_sequence.first().copied();
+                let grace = first.map_or(self.policy.grace, |(_, window)| window);
+                self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
                 out.push(Action::Note(Note::Stopping { signal, grace }));
-                self.send(pid, received, out);
+                match first {
+                    Some((signal, _)) => {
+                        out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
+                    }
+                    None => self.send(pid, received, out),
+                }
                 if self.stopped.take().is_some() {
                     // A stopped process would sleep through its whole window.
                     let group = self.policy.group;
@@ -402,7 +481,7 @@ impl Supervisor {
     fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {
         out.push(Action::Note(Note::Hurried(signal)));
         match self.ladder {
-            Ladder::Grace { .. } => self.stragglers(now, out),
+            Ladder::Grace { .. } => self.next_step(now, out),
             Ladder::Stragglers { .. } => self.kill(now, out),
             Ladder::Idle | Ladder::Kill { .. } => {}
         }
@@ -414,8 +493,12 @@ impl Supervisor {
     fn signal(&mut self, now: Moment, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         let stops = self.policy.stop_signals.contains(signal);
+        if self.policy.forwarding.rewritten(signal).is_none() {
+            out.push(Action::Note(Note::Refused(signal)));
+            return;
+        }
         match self.phase {
-            Phase::New | Phase::FirstSweep { .. } | Phase::Starting => {
+            Phase::New | Phase::FirstSweep { .. } | Phase::Starting { .. } | Phase::Retrying { .. } => {
                 if self.pending.len() < PENDING_LIMIT {
                     self.pending.push(received);
                     out.push(Action::Note(Note::Kept(signal)));
@@ -423,23 +506,20 @@ impl Supervisor {
                     out.push(Action::Note(Note::Dropped(signal)));
                 }
             }
-            Phase::Running { pid } if stops => self.stop(now, pid, received, out),
-            // It goes on in a moment anyway, and must not do so now.
-            Phase::Running { .. } if signal == Signal::CONT && self.keeper.holds_still() => {
-                out.push(Action::Note(Note::Dropped(signal)));
-            }
-            Phase::Running { pid } if signal == Signal::CONT => {
-                if self.stopped.is_some() {
-                    self.resume(pid, out)
-                } else {
-                    self.send(pid, received, out)
+            Phase::Running { pid } => match self.policy.forwarding.delay(signal) {
+                // Asked for twice, it is wanted now.
+                Some(_) if self.delayed.take(signal).is_some() => self.deliver(now, pid, received, out),
+                // A ladder that has begun is not held up.
+                Some(window) if !stops || self.ladder == Ladder::Idle => {
+                    self.delayed.hold(now.after(window), received);
+                    out.push(Action::Note(Note::Delayed(signal, window)));
                 }
+                _ => self.deliver(now, pid, received, out),
+            },
+            // What lives on has no main process above it: the stop is theirs, with its whole window.
+            Phase::Clearing { .. } if stops && self.policy.wait_all && self.ladder == Ladder::Idle => {
+                self.stragglers(now, self.policy.grace, out);
             }
-            Phase::Running { pid } if signal == Signal::TSTP && received.origin == Origin::Kernel => {
-                // The key means the whole job. Whether the main process obeys is told by `Stopped`.
-                out.push(Action::Send { pid, group: true, signal, value: None });
-            }
-            Phase::Running { pid } => self.send(pid, received, out),
             Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
                 self.hurry(now, signal, out);
             }
@@ -449,11 +529,36 @@ impl Supervisor {
         }
     }
 
+    /// The signal's time has come.
+    fn deliver(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let job_control = matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
+        if self.policy.stop_signals.contains(signal) {
+            self.stop(now, pid, received, out);
+        } else if signal == Signal::CONT && self.keeper.holds_still() {
+            // It goes on in a moment anyway, and must not do so now.
+            out.push(Action::Note(Note::Dropped(signal)));
+        } else if signal == Signal::CONT && self.stopped.is_some() {
+            self.resume(pid, out);
+        } else if self.policy.session && job_control {
+            // No key of our terminal reaches the other session, and no stop of it reaches our shell.
+            self.send(pid, received, out);
+            out.push(Action::StopSelf);
+        } else if signal == Signal::TSTP && received.origin == Origin::Kernel {
+            // The key means the whole job. Whether the main process obeys is told by `Stopped`.
+            out.push(Action::Send { pid, group: true, signal, value: None });
+        } else {
+            self.send(pid, received, out);
+        }
+    }
+
     fn send(&self, pid: Pid, received: Received, out: &mut Vec<Action>) {
-        let Received { signal, origin } = received;
-        let value = match origin {
+        let value = match received.origin {
             Origin::Queue(value) => Some(value),
             Origin::Kernel | Origin::Process => None,
+        };
+        let Some(signal) = self.policy.forwarding.rewritten(received.signal) else {
+            return;
         };
         out.push(Action::Send { pid, group: self.policy.group, signal, value });
         out.push(Action::Note(Note::Forwarded(signal)));

@@ -15,6 +15,10 @@ fn policy() -> Policy {
         stragglers: STRAGGLERS,
         group: false,
         stop_signals: [Signal::TERM, Signal::INT].into_iter().collect(),
+        forwarding: Forwarding::default(),
+        stop_sequence: Vec::new(),
+        wait_all: false,
+        session: false,
         sweep: Some(SWEEP),
         hand_over: None,
         look_later: false,
@@ -322,3 +326,5 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 
 mod keeper;
 mod walk;
+
+mod forwarding;

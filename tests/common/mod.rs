@@ -19,6 +19,7 @@
 pub mod cgroup;
 pub mod log;
 pub mod process;
+pub mod pty;
 pub mod victim;
 
 use std::path::{Path, PathBuf};

@@ -110,6 +110,20 @@ impl Plan {
         self.through(["setpriv", &user[0], &user[1], "--clear-groups", "--no-new-privs"])
     }
 
+    /// Starts sexton through a link of this name.
+    pub fn named(mut self, name: &str) -> Plan {
+        let link = self.path(name);
+        std::os::unix::fs::symlink(&self.init[0], &link).unwrap();
+        self.init[0] = link;
+        self
+    }
+
+    /// Starts another init in sexton's place, for comparison.
+    pub fn instead(mut self, program: &str) -> Plan {
+        self.init = vec![program.to_owned()];
+        self
+    }
+
     /// Sets a variable; nothing but these, PATH, HOME and TMPDIR is in the environment.
     pub fn variable(mut self, name: &str, value: &str) -> Plan {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -207,10 +207,10 @@ impl<'a> Sweep<'a> {
     pub fn at(root: Root) -> Sweep<'a> {
         let scene = Scene {
             quiet: true,
+            patient: true,
             first: true,
             sexton: own_pid(),
             sweeper: own_pid(),
-            group: None,
             helpers: &[],
             corpses: &[],
             now: SystemTime::now(),

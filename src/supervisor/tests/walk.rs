@@ -115,7 +115,8 @@ impl World {
         let phase = match s.phase {
             Phase::New => 0,
             Phase::FirstSweep { .. } => 1,
-            Phase::Starting => 2,
+            Phase::Starting { .. } => 2,
+            Phase::Retrying { .. } => 8,
             Phase::Running { .. } => 3,
             Phase::Clearing { recount: None, .. } => 4,
             Phase::Clearing { .. } => 5,
@@ -142,7 +143,7 @@ impl World {
     }
 
     fn events(&self, step: Step, now: &mut Moment) -> Option<Vec<Event>> {
-        let starting = self.supervisor.phase == Phase::Starting && self.main == Life::Unborn;
+        let starting = matches!(self.supervisor.phase, Phase::Starting { .. }) && self.main == Life::Unborn;
         let events = match step {
             Step::Begin if self.supervisor.phase == Phase::New => vec![Event::Begin],
             Step::Started if starting => vec![Event::Started { pid: pid(MAIN) }],
@@ -301,7 +302,9 @@ impl World {
                 assert_eq!(self.supervisor.next_deadline(), None, "no deadline without an owner");
                 self.exited = true;
             }
-            Action::GiveTerminal(_) | Action::Suspend => panic!("there is no terminal in this world"),
+            Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
+                panic!("there is no terminal in this world")
+            }
             Action::ReportAlive(_) | Action::Note(_) => {}
         }
     }

@@ -1,0 +1,67 @@
+//! What a sweep costs: 10,000 orphaned locks among 100,000 transcripts, beside `find` that only walks.
+//!
+//! `lock_cost [RUNS]`, with the sexton of the same build. It prints the best of each, and ends with 1 if the
+//! sweep took more than three times as long as the walk, or PID 1 itself more than 5 ms of the processor.
+
+#![allow(clippy::disallowed_methods, reason = "an example starts its own processes and reads the clock")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken measurement says so")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+const TRANSCRIPTS: usize = 100_000;
+const LOCKS: usize = 10_000;
+const LOCK: &str = "{\n  \"pid\": 4194303,\n  \"createdAt\": \"2026-11-22T06:59:25.232Z\",\n  \"maxHoldMs\": 1020000,\n  \"starttime\": 1\n}\n";
+
+fn plant(sessions: &Path) {
+    for number in (0..TRANSCRIPTS).step_by(TRANSCRIPTS / LOCKS) {
+        fs::write(sessions.join(format!("{number:06}.jsonl.lock")), LOCK).unwrap();
+    }
+}
+
+/// How long it took, and what it printed.
+fn time(command: &mut Command) -> (Duration, String) {
+    let begun = Instant::now();
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().unwrap();
+    (begun.elapsed(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn main() -> ExitCode {
+    let runs = std::env::args().nth(1).and_then(|runs| runs.parse().ok()).unwrap_or(5);
+    let program = std::env::current_exe().unwrap().parent().unwrap().with_file_name("sexton");
+    assert!(program.exists(), "{} is missing: run `cargo build --release` first", program.display());
+    let home = tempfile::tempdir().unwrap();
+    let sessions = home.path().join("agents/main/sessions");
+    fs::create_dir_all(&sessions).unwrap();
+    for number in 0..TRANSCRIPTS {
+        fs::File::create(sessions.join(format!("{number:06}.jsonl"))).unwrap();
+    }
+    let (mut walk, mut sweep, mut own) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    for _ in 0..runs {
+        plant(&sessions);
+        let (took, found) = time(Command::new("find").arg(home.path()).args(["-name", "*.lock"]));
+        assert!(found.lines().count() >= LOCKS);
+        walk = walk.min(took);
+        // The command says how much of the processor its parent, sexton, has had until now: /proc/PID/schedstat,
+        // in nanoseconds.
+        let mut sexton = Command::new(&program);
+        sexton.args(["--sweep-deadline", "1m", "--lock-root"]).arg(home.path()).args([
+            "--",
+            "sh",
+            "-c",
+            "cat /proc/$PPID/schedstat",
+        ]);
+        let (took, spent) = time(&mut sexton);
+        sweep = sweep.min(took);
+        let spent = spent.split(' ').next().and_then(|spent| spent.parse().ok()).expect("schedstat");
+        own = own.min(Duration::from_nanos(spent));
+        assert_eq!(fs::read_dir(&sessions).unwrap().count(), TRANSCRIPTS, "every lock is gone");
+    }
+    let times = sweep.as_secs_f64() / walk.as_secs_f64();
+    println!(
+        "find {walk:.1?}, sexton's whole run with the sweep {sweep:.1?}: {times:.2} times; PID 1 itself {own:.1?}"
+    );
+    ExitCode::from(u8::from(times > 3.0 || own > Duration::from_millis(5)))
+}

@@ -1,0 +1,160 @@
+//! A terminal with an interactive bash in it, driven by keys: the outer party that knows job control.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::tcgetpgrp;
+
+use super::process::{Process, children};
+use super::{sexton, wait_until};
+
+/// The shell and the other end of its terminal.
+pub struct Shell {
+    child: Child,
+    keys: File,
+    terminal: OwnedFd,
+    seen: Vec<u8>,
+    dir: tempfile::TempDir,
+}
+
+impl Shell {
+    /// A bash with job control, and `$S` for the program under test.
+    pub fn start() -> Shell {
+        Shell::of(&sexton().into_os_string().into_string().unwrap())
+    }
+
+    /// The same with another program as `$S`.
+    pub fn of(program: &str) -> Shell {
+        let size = Winsize { ws_row: 24, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).unwrap();
+        // The shell must not hold our end: its hang-up is ours to make.
+        fcntl(&pty.master, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
+        fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("setsid");
+        command
+            .args(["--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"])
+            .env_clear()
+            .current_dir(dir.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir.path()).env("S", program);
+        command.env("PS1", "$ ").env("TERM", "dumb").stdin(end()).stdout(end()).stderr(end());
+        let child = command.spawn().unwrap();
+        let mut shell =
+            Shell { child, keys: File::from(pty.master), terminal: pty.slave, seen: Vec::new(), dir };
+        shell.line("stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; echo up$((1))");
+        shell.sees("up1");
+        shell
+    }
+
+    /// Types these keys.
+    pub fn keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Types a line.
+    pub fn line(&mut self, line: &str) {
+        self.keys(&format!("{line}\n"));
+    }
+
+    /// Waits until the terminal has shown `text` since the last time, and forgets everything up to it.
+    #[track_caller]
+    pub fn sees(&mut self, text: &str) {
+        let (keys, seen) = (&mut self.keys, &mut self.seen);
+        let mut place = None;
+        let end = std::time::Instant::now() + super::PATIENCE;
+        while place.is_none() {
+            let mut buffer = [0; 4096];
+            if let Ok(length) = keys.read(&mut buffer) {
+                seen.extend(&buffer[..length]);
+            }
+            place = seen.windows(text.len()).position(|window| window == text.as_bytes());
+            let shown = String::from_utf8_lossy(seen);
+            assert!(std::time::Instant::now() < end, "the terminal does not show {text:?} but {shown:?}");
+            if place.is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+        seen.drain(..place.unwrap() + text.len());
+    }
+
+    /// The program under test, a child of the shell, whatever it is called; once it has a child itself.
+    pub fn init(&self) -> Process {
+        let mut found = None;
+        wait_until("the shell runs the program under test", || {
+            found = children(self.pid()).into_iter().find(|child| !children(child.pid).is_empty());
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// The command below it: no helper of sexton, which would bear its name.
+    pub fn main(&self) -> Process {
+        let init = self.init();
+        let mut found = None;
+        wait_until("the command runs", || {
+            let name = super::process::look(init.pid).map(|init| init.name);
+            let mut below = children(init.pid).into_iter();
+            found = below.find(|child| !child.dead() && Some(&child.name) != name.as_ref());
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// The shell itself.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// The foreground process group.
+    pub fn foreground(&self) -> i32 {
+        tcgetpgrp(self.keys.as_fd()).unwrap().as_raw()
+    }
+
+    /// Whether keys are shown as they are typed.
+    pub fn echoes(&self) -> bool {
+        tcgetattr(&self.terminal).unwrap().local_flags.contains(LocalFlags::ECHO)
+    }
+
+    /// Changes the window's size, which the foreground is told by WINCH.
+    #[allow(unsafe_code, reason = "TIOCSWINSZ")]
+    pub fn resize(&self, rows: u16) {
+        use std::os::fd::AsRawFd as _;
+        let size = Winsize { ws_row: rows, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the descriptor is open and the size lives.
+        assert_eq!(unsafe { libc::ioctl(self.keys.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
+    }
+
+    /// The terminal goes away, as when its window is closed.
+    pub fn line_hung_up(&mut self) {
+        let null = || File::options().read(true).write(true).open("/dev/null").unwrap();
+        self.keys = null();
+        self.terminal = null().into();
+    }
+
+    /// A path in the shell's own directory.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for Shell {
+    /// Ends the whole session, whatever its jobs are called.
+    fn drop(&mut self) {
+        let session = self.pid();
+        let below = |process: &Process| {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+            stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3)?.parse().ok()) == Some(session)
+        };
+        for process in super::process::all().into_iter().filter(below) {
+            super::process::kill_if(process.pid, || below(&process));
+        }
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,173 @@
+//! A state directory whose owner means ill, while sexton is root: nothing outside it is read, changed or removed.
+
+#![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
+
+#[path = "locks/house.rs"]
+mod house;
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use house::{House, Sweep, is_root};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+const SESSION: &str = include_str!("locks/session.jsonl.lock");
+
+/// Something beside the root that would tempt a sweep: locks of the dead in every place that rules name. It is
+/// watched: whoever opens, reads, changes or removes anything in it is seen.
+struct Decoy {
+    house: House,
+    before: Vec<String>,
+    watch: Inotify,
+}
+
+impl Decoy {
+    fn beside(house: &House) -> Decoy {
+        let decoy = House::beside(house);
+        for path in [
+            "one.jsonl.lock",
+            "sessions/one.jsonl.lock",
+            "agents/main/sessions/one.jsonl.lock",
+            "main/sessions/one.jsonl.lock",
+            "owner.json",
+            ".openclaw-runtime-mirror.lock/owner.json",
+        ] {
+            decoy.put(path, SESSION);
+        }
+        let before = decoy.listing();
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+        let all = AddWatchFlags::IN_ALL_EVENTS;
+        for line in [
+            "",
+            "sessions",
+            "agents",
+            "agents/main",
+            "agents/main/sessions",
+            "main",
+            "main/sessions",
+            ".openclaw-runtime-mirror.lock",
+        ] {
+            watch.add_watch(&decoy.path(line), all).unwrap();
+        }
+        Decoy { house: decoy, before, watch }
+    }
+
+    fn assert_untouched(&self, when: &str) {
+        if let Ok(events) = self.watch.read_events() {
+            panic!("{when}: somebody was at the decoy: {events:?}");
+        }
+        assert_eq!(self.house.listing(), self.before, "{when}");
+        // Looking at it was us.
+        let _ = self.watch.read_events();
+    }
+}
+
+#[test]
+fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+    let house = House::new();
+    let decoy = Decoy::beside(&house);
+    fs::create_dir_all(house.path("agents/main/sessions")).unwrap();
+    symlink(decoy.house.path("sessions"), house.path("agents/main/swap")).unwrap();
+    symlink(decoy.house.path("sessions"), house.path("agents/link")).unwrap();
+    // It goes back and forth between a directory and a link to the decoy, as fast as it can.
+    let (one, other) = (house.path("agents/main/sessions"), house.path("agents/main/swap"));
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let attacker = std::thread::spawn(move || {
+        let mut swaps = 0_u64;
+        while !told.load(Ordering::Relaxed) {
+            renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
+            swaps += 1;
+        }
+        swaps
+    });
+    let mut removed = 0;
+    for _ in 0..1000 {
+        for directory in ["agents/main/sessions", "agents/main/swap"] {
+            // Not through the link: only where a directory is at this moment.
+            let path = house.path(directory);
+            if let Ok(directory) = sexton::os::files::look(&path) {
+                use std::os::fd::AsFd;
+                let is_directory = sexton::os::files::meta(directory.as_fd())
+                    .is_ok_and(|meta| meta.kind == sexton::os::files::FileKind::Directory);
+                if is_directory {
+                    let name = std::ffi::OsStr::new("x.jsonl.lock");
+                    let made = sexton::os::files::open_or_create(directory.as_fd(), name).unwrap();
+                    fs::write(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&made)), SESSION)
+                        .unwrap();
+                }
+            }
+        }
+        removed += Sweep::of(&house).again().run().removed;
+    }
+    over.store(true, Ordering::Relaxed);
+    let swaps = attacker.join().unwrap();
+    assert!(swaps > 1000 && removed > 10, "the race took place: {swaps} swaps, {removed} removed");
+    decoy.assert_untouched("after the race");
+}
+
+#[test]
+fn a_root_of_another_user_is_swept_as_that_user_and_nothing_beyond_it_is_touched() {
+    if !is_root("a_root_of_another_user: changes its user") {
+        return;
+    }
+    let house = House::new();
+    let decoy = Decoy::beside(&house);
+    house.put("sessions/own.jsonl.lock", SESSION);
+    house.put("agents/main/x", "");
+    let outside = |path: &str| decoy.house.path(path);
+    symlink(outside("sessions"), house.path("agents/main/sessions")).unwrap();
+    symlink(outside("agents/main"), house.path("agents/linked")).unwrap();
+    symlink(outside("one.jsonl.lock"), house.path("sessions/link.jsonl.lock")).unwrap();
+    fs::hard_link(outside("one.jsonl.lock"), house.path("sessions/hard.jsonl.lock")).unwrap();
+    fs::create_dir_all(house.path("plugin-runtime-deps/x")).unwrap();
+    let mirror = "plugin-runtime-deps/x/.openclaw-runtime-mirror.lock";
+    symlink(outside(".openclaw-runtime-mirror.lock"), house.path(mirror)).unwrap();
+    fs::create_dir_all(house.path("browser/p/user-data")).unwrap();
+    symlink("host-4100000", house.path("browser/p/user-data/SingletonLock")).unwrap();
+    symlink(outside("owner.json"), house.path("browser/p/user-data/SingletonCookie")).unwrap();
+    let inodes = |path: &str| chown(house.path(path), Some(1000), Some(1000));
+    for path in ["", "sessions", "sessions/own.jsonl.lock", "agents", "agents/main", "browser/p/user-data"] {
+        inodes(path).unwrap();
+    }
+    let _ = decoy.watch.read_events();
+    let before = decoy.house.listing();
+    let _ = decoy.watch.read_events();
+    let sexton = Command::new(env!("CARGO_BIN_EXE_sexton"))
+        .args(["-v", "--lock-root"])
+        .arg(house.path(""))
+        .args(["--", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&sexton.stderr);
+    assert!(sexton.status.success() && !house.has("sessions/own.jsonl.lock"), "{log}");
+    // The links themselves are the user's, and the cookie goes with its lock; where it points stays.
+    if let Ok(events) = decoy.watch.read_events() {
+        panic!("somebody was at the decoy: {events:?}\n{log}");
+    }
+    assert_eq!(decoy.house.listing(), before, "{log}");
+    assert!(house.has("sessions/hard.jsonl.lock") && house.has(mirror), "{log}");
+}
+
+#[test]
+fn a_crowd_that_is_no_lock_costs_a_look_at_its_names_and_nothing_else() {
+    let house = House::new();
+    // A tenth of a million here; SEXTON_CROWD makes it as many as one likes.
+    let crowd = std::env::var("SEXTON_CROWD").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000_u32);
+    fs::create_dir_all(house.path("sessions")).unwrap();
+    for number in 0..crowd {
+        fs::File::create(house.path(format!("sessions/{number}.jsonl"))).unwrap();
+    }
+    house.put("sessions/one.jsonl.lock", SESSION);
+    let begun = std::time::Instant::now();
+    let report = Sweep::of(&house).run();
+    assert_eq!((report.removed, report.skipped, report.unclear), (1, 0, 0), "{}", report.log());
+    println!("{crowd} names in {:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+}

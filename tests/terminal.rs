@@ -1,0 +1,151 @@
+//! Terminals and job control: an interactive bash is the outer party, and keys are typed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are not PID 1: they look at the clock and start processes"
+)]
+
+mod common;
+
+use common::process::look;
+use common::pty::Shell;
+use common::wait_until;
+
+fn stopped(pid: i32) -> bool {
+    look(pid).is_some_and(|process| process.state == 'T')
+}
+
+#[test]
+fn the_foreground_is_given_to_a_command_that_reads() {
+    let mut shell = Shell::start();
+    shell.line("$S -- sh -c 'read word; echo \"got <$word>\"'");
+    shell.line("hello");
+    shell.sees("got <hello>");
+    shell.line("echo code=$?");
+    shell.sees("code=0");
+}
+
+#[test]
+fn ctrl_c_ends_the_command_and_its_code_comes_back() {
+    let mut shell = Shell::start();
+    shell.line("$S -- sleep 1000; echo code=$?");
+    shell.main();
+    shell.keys("\x03");
+    shell.sees("code=130");
+}
+
+#[test]
+fn ctrl_z_stops_both_sides_and_fg_resumes_both() {
+    let mut shell = Shell::start();
+    shell.line("$S -- sh -c 'trap \"echo resumed\" CONT; while :; do sleep 0.05; done'");
+    let (init, main) = (shell.init().pid, shell.main().pid);
+    for _ in 0..2 {
+        shell.keys("\x1a");
+        wait_until("both are stopped", || stopped(init) && stopped(main));
+        shell.sees("Stopped");
+        shell.line("fg");
+        shell.sees("resumed");
+        wait_until("both go on", || !stopped(init) && !stopped(main));
+    }
+    shell.keys("\x03");
+    wait_until("it is gone", || look(init).is_none());
+}
+
+#[test]
+fn ctrl_z_stops_a_command_that_holds_the_terminal_too() {
+    let mut shell = Shell::start();
+    shell.line("$S -- cat");
+    let (init, main) = (shell.init().pid, shell.main().pid);
+    shell.line("one");
+    shell.sees("one");
+    wait_until("the command has the terminal", || shell.foreground() == main);
+    shell.keys("\x1a");
+    wait_until("both are stopped", || stopped(init) && stopped(main));
+    shell.sees("Stopped");
+    shell.line("fg");
+    wait_until("the command has the terminal again", || shell.foreground() == main);
+    shell.line("two");
+    shell.sees("two");
+    shell.keys("\x04");
+    wait_until("it is gone", || look(init).is_none());
+    shell.line("echo code=$?");
+    shell.sees("code=0");
+}
+
+#[test]
+fn a_background_start_stays_in_the_background() {
+    let mut shell = Shell::start();
+    shell.line("$S -- sh -c 'echo there; exec sleep 1000' &");
+    shell.sees("there");
+    assert_eq!(shell.foreground(), shell.pid(), "the terminal is the shell's");
+    // One that reads waits as a whole, and takes the terminal from nobody.
+    shell.line("kill %1; wait; $S -- sh -c 'read word; echo \"got <$word>\"' & echo behind");
+    shell.sees("behind");
+    let (init, main) = (shell.init().pid, shell.main().pid);
+    wait_until("both wait", || stopped(init) && stopped(main));
+    assert_eq!(shell.foreground(), shell.pid());
+    shell.line("fg %%");
+    wait_until("it has the terminal", || shell.foreground() == main);
+    shell.line("late");
+    shell.sees("got <late>");
+}
+
+#[test]
+fn a_new_window_size_reaches_the_command() {
+    let mut shell = Shell::start();
+    shell.line("$S -- sh -c 'trap \"echo winch; stty size </dev/tty\" WINCH; echo set; while :; do sleep 0.05; done'");
+    shell.sees("set");
+    shell.resize(33);
+    shell.sees("winch");
+    shell.keys("\x03");
+}
+
+#[test]
+fn a_hang_up_reaches_the_command() {
+    let mut shell = Shell::start();
+    let note = shell.path("note").into_os_string().into_string().unwrap();
+    shell.line(&format!(
+        "$S -- sh -c 'trap \"echo hup >{note}; exit\" HUP; echo set; while :; do sleep 0.05; done'"
+    ));
+    shell.sees("set");
+    shell.line_hung_up();
+    wait_until("it has noted the hang-up", || {
+        std::fs::read_to_string(&note).is_ok_and(|text| text.contains("hup"))
+    });
+}
+
+#[test]
+fn an_interactive_shell_has_job_control() {
+    let mut shell = Shell::start();
+    shell.line("$S -- bash --norc --noprofile --noediting -i");
+    let (init, inner) = (shell.init().pid, shell.main().pid);
+    shell.line("sleep 1000");
+    let job = || common::process::children(inner).first().map(|job| job.pid);
+    wait_until("the inner job runs", || job().is_some_and(|job| shell.foreground() == job));
+    shell.keys("\x1a");
+    shell.sees("Stopped");
+    wait_until("the inner shell has the terminal", || shell.foreground() == inner);
+    assert!(!stopped(init) && !stopped(inner), "only the inner job is stopped");
+    shell.line("kill %1; exit 9");
+    shell.sees("exit");
+    wait_until("it is gone", || look(init).is_none());
+}
+
+#[test]
+fn the_modes_are_restored_after_a_crash_and_kept_after_an_end() {
+    // The outer party has no job control here, because bash would repair the modes itself.
+    let mut shell = Shell::start();
+    let look = "echo mode=$(stty -a | grep -wo -e -echo -e echo).";
+    shell.line(&format!(
+        "stty echo; bash --norc --noprofile +m -c '$S -- sh -c \"stty -echo; kill -9 \\$\\$\"; {look}'; stty -echo"
+    ));
+    shell.sees("mode=echo.");
+    shell.line(&format!("stty echo; bash --norc --noprofile +m -c '$S -- sh -c \"stty -echo\"; {look}'"));
+    shell.sees("mode=-echo.");
+}
