@@ -103,6 +103,29 @@ fn a_wrong_command_line_is_125_and_names_what_is_wrong_and_starts_nothing() {
 }
 
 #[test]
+fn a_bad_value_in_a_variable_names_the_variable() {
+    for (name, value) in [
+        ("SEXTON_GRACE", "soon"),
+        ("SEXTON_STRAGGLERS", "1x"),
+        ("SEXTON_REWRITE", "TERM"),
+        ("SEXTON_DELAY", "TERM"),
+        ("SEXTON_STOP_SIGNAL", "NOPE"),
+        ("SEXTON_STOP_SEQUENCE", "TERM:x"),
+        ("SEXTON_WAIT", "some"),
+        ("SEXTON_REMAP_EXIT", "256"),
+        ("SEXTON_PARENT_DEATH", "NOPE"),
+        ("SEXTON_LOG_FORMAT", "xml"),
+    ] {
+        let output =
+            Command::new(sexton()).args(["--", "echo", "started"]).env(name, value).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{name}: {said}");
+        assert!(said.contains(name) && said.lines().count() == 1, "{name}: {said}");
+        assert_eq!(text(&output.stdout), "", "{name}");
+    }
+}
+
+#[test]
 fn durations_are_numbers_with_units() {
     for duration in ["0s", "1ms", "500ms", "30s", "2m", "1h", "1m 30s"] {
         for flag in ["--grace", "--stragglers", "--sweep-deadline"] {
