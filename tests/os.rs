@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use sexton::ids::{ExitStatus, Pid, Signal, Stage};
+use sexton::os::cgroup::Cgroup;
 use sexton::os::children::{self, Change, Dead};
 use sexton::os::spawn::{self, Started};
 use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
@@ -203,6 +204,38 @@ fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
         let mut file = std::fs::File::from(file.unwrap());
         file.rewind().unwrap();
         assert_eq!(std::io::read_to_string(file).unwrap(), "from the helper");
+    });
+}
+
+#[test]
+fn a_cgroup_in_which_somebody_lives_is_left_to_them() {
+    alone(|| {
+        // No process has this number at this moment: it stands for one that was killed.
+        let killed = Pid::new(Pid::KERNEL_MAX - 1).unwrap();
+        let Ok(first) = Cgroup::create(killed) else {
+            return println!("SKIPPED: needs a writable cgroup v2 (run as root, or with a delegated one)");
+        };
+        let command = [c"sleep".to_owned(), c"1000".to_owned()];
+        let inherited = early::inherited();
+        let request = spawn::Request {
+            command: &command,
+            dress: sexton::ids::Dress::Own,
+            session: false,
+            inherited,
+            die_with_us: true,
+            cgroup: Some(&first),
+        };
+        let left = spawn::spawn(&request).expect("fork").pid;
+        assert!(first.is_populated());
+        let second = Cgroup::create(killed).unwrap();
+        assert!(!second.is_populated());
+        second.kill().unwrap();
+        assert!(first.is_populated(), "it was not ours to kill");
+        second.remove().unwrap();
+        signals::send(left, Signal::KILL).unwrap();
+        wait_for(left);
+        children::reap(left).unwrap();
+        first.remove().unwrap();
     });
 }
 

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::Pid;
 
+/// How many names are tried, if those before are taken by what killed sextons left behind.
+const ATTEMPTS: u32 = 16;
+
 /// A cgroup below ours that holds the main process and everything that descends from it.
 pub struct Cgroup {
     path: PathBuf,
@@ -15,7 +18,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the cgroup `sexton-PID` below the one that we are in.
+    /// Makes the cgroup `sexton-PID` below the one that we are in, or `sexton-PID-N` if that name is taken.
     ///
     /// # Errors
     /// There is no cgroup v2 here, it is not ours to write to, or its kernel has no `cgroup.kill` (before
@@ -24,17 +27,21 @@ impl Cgroup {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let memberships = fs::read_to_string("/proc/self/cgroup")?;
         let own = own_directory(&mounts, &memberships).ok_or(io::ErrorKind::Unsupported)?;
-        let path = own.join(format!("sexton-{pid}"));
-        match fs::create_dir(&path) {
-            // Left by a sexton with our pid that was killed; it is empty, or the kernel would have to have
-            // given that pid to two processes.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result?,
+        for attempt in 0..ATTEMPTS {
+            let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
+            let path = own.join(format!("sexton-{pid}{suffix}"));
+            match fs::create_dir(&path) {
+                // Left by a sexton with our pid that was killed. Whoever lives in it is not ours to kill.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_populated(&path) => continue,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => result?,
+            }
+            return Cgroup::open(path.clone()).inspect_err(|_| {
+                // An empty directory is all that is left of the attempt.
+                let _ = fs::remove_dir(&path);
+            });
         }
-        Cgroup::open(path.clone()).inspect_err(|_| {
-            // An empty directory is all that is left of the attempt.
-            let _ = fs::remove_dir(&path);
-        })
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     fn open(path: PathBuf) -> io::Result<Cgroup> {
@@ -78,8 +85,7 @@ impl Cgroup {
     /// Whether a process in it is alive (`cgroup.events`). Zombies do not count.
     #[must_use]
     pub fn is_populated(&self) -> bool {
-        let events = fs::read_to_string(self.path.join("cgroup.events")).unwrap_or_default();
-        events.lines().any(|line| line == "populated 1")
+        is_populated(&self.path)
     }
 
     /// Removes it. It must be empty.
@@ -89,6 +95,11 @@ impl Cgroup {
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_dir(&self.path)
     }
+}
+
+fn is_populated(path: &Path) -> bool {
+    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
+    events.lines().any(|line| line == "populated 1")
 }
 
 /// The directory of our own cgroup, from /proc/self/mountinfo and /proc/self/cgroup (proc(5)).
