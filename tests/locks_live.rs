@@ -31,13 +31,17 @@ const ORPHAN: &str = r#"
     (setsid sh -c 'exec 9>"$0/sessions/one.jsonl.lock"; echo "{\"pid\":$$,\"createdAt\":\"2026-11-22T06:59:25.232Z\"}" >&9; sleep 0.2' "$1" &)
 "#;
 
+/// A gateway with no process beside it: a shell would start one for each `sleep`, and nothing is removed while
+/// anybody but the gateway lives. Perl is a part of every Debian.
+const ALONE: &str = "perl -e";
+
 #[test]
 fn a_dead_orphans_lock_goes_while_the_gateway_stands_still_for_a_moment() {
     let house = House::new();
     house.put("sessions/one.jsonl", "");
     let script = format!(
-        "{ORPHAN} i=0; while [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); \
-         [ $i -gt 5 ] && [ ! -e \"$1/{SESSION_PATH}\" ] && exit 42; done; exit 1"
+        "{ORPHAN} exec {ALONE} 'for (1..50) {{ select undef, undef, undef, 0.1; \
+         exit 42 if $_ > 5 && ! -e $ARGV[0] }} exit 1' \"$1/{SESSION_PATH}\""
     );
     let (output, log) = sexton(&house, &[], &script);
     assert_eq!(output.status.code(), Some(42), "{log}");
@@ -51,8 +55,8 @@ fn a_lock_that_the_gateway_itself_holds_is_not_touched_by_any_of_this() {
     let house = House::new();
     house.put("sessions/one.jsonl", "");
     let script = format!(
-        "exec 8>\"$1/sessions/two.jsonl.lock\"; echo '{{\"pid\":4000000}}' >&8; {ORPHAN} sleep 2; \
-         [ -e \"$1/sessions/two.jsonl.lock\" ] && [ ! -e \"$1/{SESSION_PATH}\" ]"
+        "exec 8>\"$1/sessions/two.jsonl.lock\"; echo '{{\"pid\":4000000}}' >&8; {ORPHAN} exec {ALONE} \
+         'sleep 2; exit(-e $ARGV[0] && ! -e $ARGV[1] ? 0 : 1)' \"$1/sessions/two.jsonl.lock\" \"$1/{SESSION_PATH}\""
     );
     let (output, log) = sexton(&house, &[], &script);
     assert_eq!(output.status.code(), Some(0), "{log}");
@@ -65,7 +69,8 @@ fn handed_over_before_the_start_and_removed_when_nobody_wanted_it() {
     let house = House::new();
     house.put(SESSION_PATH, SESSION);
     let script = format!(
-        "grep -q 2147483647 \"$1/{SESSION_PATH}\" || exit 3; sleep 3; [ ! -e \"$1/{SESSION_PATH}\" ]"
+        "grep -q 2147483647 \"$1/{SESSION_PATH}\" || exit 3; \
+         exec {ALONE} 'sleep 3; exit(-e $ARGV[0] ? 1 : 0)' \"$1/{SESSION_PATH}\""
     );
     let (output, log) = sexton(&house, &["--lock-action", "hand-over", "--start-window", "1s"], &script);
     assert_eq!(output.status.code(), Some(0), "{log}");

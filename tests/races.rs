@@ -117,8 +117,8 @@ fn whenever_the_gateway_is_killed_no_live_lock_is_removed_and_no_dead_one_is_lef
     assert!(busy.len() < 2 || busy.iter().sum::<u64>() > rounds / 2, "{busy:?}");
 }
 
-/// Bursts of tools that die with a lock each while the gateway lives: what sexton and a rival do about them
-/// at the same time. `SEXTON_RACE_BURSTS` is their number (6); there is one a second, as sexton looks no
+/// Bursts of tools that die with a lock each while the gateway and others live: a rival reclaims them, and
+/// sexton waits. `SEXTON_RACE_BURSTS` is their number (6); there is one a second, as sexton looks no
 /// more often.
 fn bursts(mode: Mode, gateway: &str) {
     let root = tempfile::tempdir().unwrap();
@@ -150,8 +150,9 @@ fn bursts(mode: Mode, gateway: &str) {
         thread::sleep(Duration::from_millis(20));
     }
     let removed = events(&victim.stderr(), "lock-removed").len();
-    println!("{mode:?}: sexton removed {removed} of {} locks beside the living gateway", 60 * wanted);
-    assert!(removed > 0, "sexton was never in time: {}", victim.stderr());
+    // The shell that starts the tools is somebody who could take a lock at the instant of its removal, and so
+    // is a rival: with them beside it, stopping the gateway makes no quiet moment.
+    assert_eq!(removed, 0, "nothing is removed at a noisy moment: {}", victim.stderr());
     let main = victim.main().pid;
     send(main, KILL).unwrap();
     victim.ends_with(128 + KILL);

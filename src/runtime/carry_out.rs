@@ -5,7 +5,7 @@ use tracing::{debug, error, info, warn};
 use super::{Runtime, Terminal};
 use crate::ids::{ExitStatus, Pid, Signal};
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Occasion, Outcome, Rung, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -15,7 +15,9 @@ impl Runtime<'_> {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
         match action {
             Action::Sweep(occasion) => {
-                if !self.sweeper.start(occasion) {
+                // Somebody may have appeared before the main process stood still; from now on it forks no more.
+                let quiet = !matches!(occasion, Occasion::Still { .. }) || self.main_is_alone();
+                if !quiet || !self.sweeper.start(occasion) {
                     return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }

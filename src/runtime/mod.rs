@@ -22,7 +22,7 @@ use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
+    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Tally, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
@@ -222,11 +222,23 @@ impl<'a> Runtime<'a> {
         Ok(dead.len())
     }
 
+    /// Nothing waits for a quiet moment that cannot be made: stopping the main process would still leave
+    /// somebody who can take a lock over at the very instant of its removal.
+    fn as_it_matters(&self, found: Tally) -> Tally {
+        let waiting = if found.waiting > 0 && self.main_is_alone() { found.waiting } else { 0 };
+        Tally { waiting, ..found }
+    }
+
+    /// Whether the main process is all that lives of the tree.
+    fn main_is_alone(&self) -> bool {
+        self.main_pid().is_some_and(|main| self.reach.is_alone(main, self.sweeper.helpers()))
+    }
+
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             return match self.sweeper.ended(dead.pid) {
-                Some(found) => self.tell(Event::SweepDone(found)),
+                Some(found) => self.tell(Event::SweepDone(self.as_it_matters(found))),
                 None => Ok(()),
             };
         }

@@ -137,6 +137,11 @@ impl Reach {
         found
     }
 
+    /// Whether `main` is the only one who is alive.
+    pub(super) fn is_alone(&self, main: Pid, helpers: &[Pid]) -> bool {
+        self.living(helpers).iter().all(|stat| stat.pid == main)
+    }
+
     /// Everybody who is alive, with their ages.
     pub(super) fn alive(&self, helpers: &[Pid]) -> Vec<Alive> {
         let now = clock::since_boot();

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A lock can be removed safely only while nobody can take it over at that very instant, and the one who would
-//! is the gateway. So it is stopped for the removal, and goes on whatever happens: when the removal is done,
+//! is the gateway. So it is stopped for the removal, if it is all that lives of the tree (a tool or a worker
+//! beside it could do the same), and goes on whatever happens: when the removal is done,
 //! when its process dies, when it takes longer than a second, and when the ladder reaches everybody. A signal
 //! for the gateway that comes meanwhile is sent and waits in the kernel.
 
