@@ -19,6 +19,8 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     eprintln!("idle: {} s", WATCH.as_secs() + 1);
     let mut chambers = Vec::new();
     for subject in &bench.subjects {
+        // The pages of a file that was just built count as dirty until they are on disk.
+        fs::File::open(&subject.path)?.sync_all()?;
         let mut chamber = bench.chambers.start(Order::under(subject, Role::Idle))?;
         chamber.await_ready()?;
         chambers.push(chamber);

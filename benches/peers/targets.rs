@@ -51,21 +51,21 @@ impl fmt::Display for Verdict {
 
 /// Judges every target, always in the same order.
 pub fn check(table: &Table) -> Vec<Verdict> {
-    let mut verdicts = vec![blind_window(table)];
-    for (kind, name) in [("streamed", "one after another"), ("burst", "at once")] {
-        verdicts.push(Verdict::new(
+    let reaping = factor(table, "reaping.burst.cpu", "tini");
+    let wakeups = table.value("idle.wakeups", SEXTON);
+    vec![
+        blind_window(table),
+        Verdict::new(
             Measurement::Reaping,
-            format!("CPU per reap, 10,000 orphans {name}: at most {REAPING} times tini's"),
-            factor(table, &format!("reaping.{kind}.cpu"), "tini")
-                .map(|factor| (factor <= REAPING, format!("{factor:.2} times"))),
-        ));
-    }
-    verdicts.push(Verdict::new(
-        Measurement::Idle,
-        "no wake-up in 10 s when idle",
-        table.value("idle.wakeups", SEXTON).map(|count| (count == 0.0, format!("{count:.0} wake-ups"))),
-    ));
-    verdicts
+            format!("CPU per reap, 10,000 orphans at once: at most {REAPING} times tini's"),
+            reaping.map(|factor| (factor <= REAPING, format!("{factor:.2} times"))),
+        ),
+        Verdict::new(
+            Measurement::Idle,
+            "no wake-up in 10 s when idle",
+            wakeups.map(|count| (count == 0.0, format!("{count:.0} wake-ups"))),
+        ),
+    ]
 }
 
 /// As both sides lose TERMs by chance, a miss is only a difference that chance would hardly make.
