@@ -4,6 +4,7 @@ use std::io;
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
+use super::errno;
 use crate::ids::{Errno, ExitStatus, Pid, Signal};
 use crate::os::{process, procfs};
 
@@ -81,7 +82,7 @@ pub fn wait_for(pid: Pid) -> Result<(), Errno> {
     loop {
         match waitid(Id::Pid(pid), WaitPidFlag::WEXITED) {
             Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(Errno(error as i32)),
+            Err(error) => return Err(errno(error)),
             Ok(_) => return Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use nix::sys::socket::{
 
 use nix::unistd::pipe2;
 
+use super::errno;
 use crate::ids::Errno;
 
 /// A connected pair, closed on exec. The first side never blocks.
@@ -65,8 +66,4 @@ pub fn receive<const ROOM: usize>(from: BorrowedFd<'_>) -> Option<([u8; ROOM], u
         }
     }
     (length > 0).then_some((message, length, descriptor))
-}
-
-fn errno(error: nix::Error) -> Errno {
-    Errno(error as i32)
 }

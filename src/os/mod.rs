@@ -22,3 +22,8 @@ pub mod spawn;
 pub mod stderr;
 pub mod terminal;
 pub mod tree;
+
+/// An error number of the nix crate as the value that the other rooms carry.
+fn errno(error: nix::Error) -> crate::ids::Errno {
+    crate::ids::Errno(error as i32)
+}

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid as NixPid};
 
+use super::errno;
 use crate::ids::{Dress, Errno, Pid, Signal, Stage, exit_code};
 use crate::os::cgroup::Cgroup;
 use crate::os::early::Inherited;
@@ -218,10 +219,6 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
 fn exit_now(code: u8) -> ! {
     // SAFETY: the call only ends the process.
     unsafe { libc::_exit(i32::from(code)) }
-}
-
-fn errno(error: nix::Error) -> Errno {
-    Errno(error as i32)
 }
 
 /// A failure on its way through the pipe: the stage's place and the error number.
