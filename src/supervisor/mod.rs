@@ -32,6 +32,9 @@ mod event;
 mod forwarding;
 mod keeper;
 mod ladder;
+mod policy;
+mod signals;
+mod stop;
 #[cfg(test)]
 mod tests;
 
@@ -40,19 +43,13 @@ use std::time::Duration;
 pub use action::{Action, Note, Occasion, Outcome, Rung};
 pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
 pub use forwarding::Forwarding;
+pub use policy::Policy;
 
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, SignalSet, Stage};
+use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
 use forwarding::Held;
 use keeper::Keeper;
-use ladder::{Due, Ladder};
-
-/// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
-/// real-time ones can pass it.
-const PENDING_LIMIT: usize = 1024;
-
-/// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
-/// passes it on. Two stop signals of different origin within this time are one.
-const SAME_KEY: Duration = Duration::from_millis(500);
+use ladder::Ladder;
+use stop::LastStop;
 
 /// How often processes whose deaths nobody tells us are looked for.
 const RECOUNT: Duration = Duration::from_millis(25);
@@ -62,38 +59,6 @@ const NO_PROCESS: (Stage, Errno) = (Stage::Fork, Errno(11));
 /// How often the start is tried again then, and the first pause, which doubles: about three seconds in all.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// What the operator asked for, and what was found out before the start.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// The main process's window after a stop signal.
-    pub grace: Duration,
-    /// The window of everything that is left, after TERM.
-    pub stragglers: Duration,
-    /// Whether signals go to the main process's whole group.
-    pub group: bool,
-    /// The signals that start the ladder.
-    pub stop_signals: SignalSet,
-    /// What becomes of a signal on its way.
-    pub forwarding: Forwarding,
-    /// What the main process gets when it is to stop, and the window of each, in the place of the signal
-    /// that came and of `grace`. Empty if that is enough.
-    pub stop_sequence: Vec<(Signal, Duration)>,
-    /// Whether what the main process leaves behind may live on, and is waited for.
-    pub wait_all: bool,
-    /// Whether the main process has a session of its own, where no key of our terminal reaches it.
-    pub session: bool,
-    /// Whether locks are swept, and how long a sweep may take.
-    pub sweep: Option<Duration>,
-    /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.
-    pub hand_over: Option<Duration>,
-    /// Whether lock roots that are missing at the start are looked for later.
-    pub look_later: bool,
-    /// Whether a zombie can be held while others are reaped; it takes a readable /proc.
-    pub can_hold: bool,
-    /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
-    pub init: bool,
-}
 
 /// The main process after its death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,14 +94,6 @@ enum Phase {
         until: Moment,
     },
     Over,
-}
-
-/// A stop signal that was acted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct LastStop {
-    signal: Signal,
-    from_kernel: bool,
-    at: Moment,
 }
 
 /// The state of everything that sexton has decided so far.
@@ -383,233 +340,6 @@ impl Supervisor {
     fn give_sweep_up(&self, out: &mut Vec<Action>) {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
-    }
-}
-
-/// The ladder.
-impl Supervisor {
-    fn climb(&mut self, now: Moment, out: &mut Vec<Action>) {
-        match self.ladder.due(now) {
-            Due::Nothing => {}
-            Due::Stragglers => self.next_step(now, out),
-            Due::Kill => self.kill(now, out),
-            Due::KillAgain(ladder) => {
-                self.ladder = ladder;
-                out.push(Action::SendToRest(Signal::KILL));
-            }
-            Due::GiveUp => {
-                out.push(Action::ReportAlive(Rung::GivenUp));
-                match self.phase {
-                    Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
-                    // The main process itself cannot be killed. Its status is what KILL would have made it.
-                    _ => self.exit(
-                        Outcome::Ended(ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }),
-                        out,
-                    ),
-                }
-            }
-        }
-    }
-
-    /// The main process's window is over. Its stop sequence may have another signal for it.
-    fn next_step(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let next = match self.ladder {
-            Ladder::Grace { step, .. } => step.saturating_add(1),
-            Ladder::Idle | Ladder::Stragglers { .. } | Ladder::Kill { .. } => usize::MAX,
-        };
-        match (self.phase, self.policy.stop_sequence.get(next)) {
-            (Phase::Running { pid }, Some(&(signal, window))) => {
-                self.ladder = Ladder::Grace { until: now.after(window), step: next };
-                let group = self.policy.group;
-                out.extend([
-                    Action::Note(Note::Stopping { signal, grace: window }),
-                    Action::Send { pid, group, signal, value: None },
-                ]);
-            }
-            _ => self.stragglers(now, self.policy.stragglers, out),
-        }
-    }
-
-    fn stragglers(&mut self, now: Moment, window: Duration, out: &mut Vec<Action>) {
-        self.release(now, out);
-        self.ladder = Ladder::Stragglers { until: now.after(window) };
-        self.stopped = None;
-        out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
-    }
-
-    fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
-        self.release(now, out);
-        self.ladder = Ladder::kill(now);
-        out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
-    }
-
-    fn stop(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
-        let signal = received.signal;
-        let from_kernel = received.origin == Origin::Kernel;
-        let same_key = self.last_stop.is_some_and(|last| {
-            last.signal == signal && last.from_kernel != from_kernel && now.since(last.at) < SAME_KEY
-        });
-        if same_key {
-            out.push(Action::Note(Note::Dropped(signal)));
-            return;
-        }
-        self.last_stop = Some(LastStop { signal, from_kernel, at: now });
-        match self.ladder {
-            Ladder::Idle => {
-                let first = self.policy.stop_sequence.first().copied();
-                let grace = first.map_or(self.policy.grace, |(_, window)| window);
-                self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
-                out.push(Action::Note(Note::Stopping { signal, grace }));
-                match first {
-                    Some((signal, _)) => {
-                        out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
-                    }
-                    None => self.send(pid, received, out),
-                }
-                if self.stopped.take().is_some() {
-                    // A stopped process would sleep through its whole window.
-                    let group = self.policy.group;
-                    out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
-                }
-                out.push(Action::ReportAlive(Rung::Grace));
-            }
-            Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
-            Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
-        }
-    }
-
-    fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {
-        out.push(Action::Note(Note::Hurried(signal)));
-        match self.ladder {
-            Ladder::Grace { .. } => self.next_step(now, out),
-            Ladder::Stragglers { .. } => self.kill(now, out),
-            Ladder::Idle | Ladder::Kill { .. } => {}
-        }
-    }
-}
-
-/// Signals and the terminal.
-impl Supervisor {
-    fn signal(&mut self, now: Moment, received: Received, out: &mut Vec<Action>) {
-        let signal = received.signal;
-        let stops = self.policy.stop_signals.contains(signal);
-        if self.policy.forwarding.rewritten(signal).is_none() {
-            out.push(Action::Note(Note::Refused(signal)));
-            return;
-        }
-        match self.phase {
-            Phase::New | Phase::FirstSweep { .. } | Phase::Starting { .. } | Phase::Retrying { .. } => {
-                if self.pending.len() < PENDING_LIMIT {
-                    self.pending.push(received);
-                    out.push(Action::Note(Note::Kept(signal)));
-                } else {
-                    out.push(Action::Note(Note::Dropped(signal)));
-                }
-            }
-            Phase::Running { pid } => match self.policy.forwarding.delay(signal) {
-                // Asked for twice, it is wanted now.
-                Some(_) if self.delayed.take(signal).is_some() => self.deliver(now, pid, received, out),
-                // A ladder that has begun is not held up.
-                Some(window) if !stops || self.ladder == Ladder::Idle => {
-                    self.delayed.hold(now.after(window), received);
-                    out.push(Action::Note(Note::Delayed(signal, window)));
-                }
-                _ => self.deliver(now, pid, received, out),
-            },
-            // What lives on has no main process above it: the stop is theirs, with its whole window.
-            Phase::Clearing { .. } if stops && self.policy.wait_all && self.ladder == Ladder::Idle => {
-                self.stragglers(now, self.policy.grace, out);
-            }
-            Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
-                self.hurry(now, signal, out);
-            }
-            Phase::Clearing { .. } | Phase::LastSweep { .. } | Phase::Over => {
-                out.push(Action::Note(Note::Dropped(signal)));
-            }
-        }
-    }
-
-    /// The signal's time has come.
-    fn deliver(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
-        let signal = received.signal;
-        let job_control = matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
-        if self.policy.stop_signals.contains(signal) {
-            self.stop(now, pid, received, out);
-        } else if signal == Signal::CONT && self.keeper.holds_still() {
-            // It goes on in a moment anyway, and must not do so now.
-            out.push(Action::Note(Note::Dropped(signal)));
-        } else if signal == Signal::CONT && self.stopped.is_some() {
-            self.resume(pid, out);
-        } else if self.policy.session && job_control {
-            // No key of our terminal reaches the other session, and no stop of it reaches our shell.
-            self.send(pid, received, out);
-            out.push(Action::StopSelf);
-        } else if signal == Signal::TSTP && received.origin == Origin::Kernel {
-            // The key means the whole job. Whether the main process obeys is told by `Stopped`.
-            out.push(Action::Send { pid, group: true, signal, value: None });
-        } else {
-            self.send(pid, received, out);
-        }
-    }
-
-    fn send(&self, pid: Pid, received: Received, out: &mut Vec<Action>) {
-        let value = match received.origin {
-            Origin::Queue(value) => Some(value),
-            Origin::Kernel | Origin::Process => None,
-        };
-        let Some(signal) = self.policy.forwarding.rewritten(received.signal) else {
-            return;
-        };
-        out.push(Action::Send { pid, group: self.policy.group, signal, value });
-        out.push(Action::Note(Note::Forwarded(signal)));
-    }
-
-    /// sexton came back from a Ctrl-Z. A job that waits for the terminal goes on waiting: only a CONT, which
-    /// the shell sends when it calls the job forward, says that it is time.
-    fn resumed(&mut self, out: &mut Vec<Action>) {
-        if let (Phase::Running { pid }, Some(Signal::TSTP)) = (self.phase, self.stopped) {
-            self.resume(pid, out);
-        }
-    }
-
-    /// The whole group goes on, and has the terminal again if it had it before.
-    fn resume(&mut self, pid: Pid, out: &mut Vec<Action>) {
-        self.stopped = None;
-        if self.gave_terminal {
-            out.push(Action::GiveTerminal(pid));
-        }
-        out.push(Action::Send { pid, group: true, signal: Signal::CONT, value: None });
-    }
-
-    fn main_stopped(&mut self, signal: Signal, terminal: Terminal, out: &mut Vec<Action>) {
-        let Phase::Running { pid } = self.phase else {
-            return;
-        };
-        let go_on = Action::Send { pid, group: true, signal: Signal::CONT, value: None };
-        let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
-        match terminal {
-            // It was stopped for touching the terminal, which is ours to give.
-            Terminal::Ours if wants_terminal => {
-                self.gave_terminal = true;
-                out.extend([Action::GiveTerminal(pid), go_on]);
-            }
-            Terminal::Main if wants_terminal => out.push(go_on),
-            // As init there is no shell above that would ever resume us.
-            Terminal::Ours | Terminal::Main if signal == Signal::TSTP && self.policy.init => out.push(go_on),
-            Terminal::Ours | Terminal::Main if signal == Signal::TSTP => {
-                self.stopped = Some(signal);
-                out.push(Action::Suspend);
-            }
-            // The job is in the background: it waits as a whole until the shell calls it forward.
-            Terminal::Others if wants_terminal => {
-                self.stopped = Some(signal);
-                self.gave_terminal = true;
-                out.push(Action::Suspend);
-            }
-            Terminal::None | Terminal::Ours | Terminal::Main | Terminal::Others => {
-                self.stopped = Some(signal)
-            }
-        }
     }
 }
 

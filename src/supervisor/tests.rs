@@ -3,6 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::signals::PENDING_LIMIT;
 use super::*;
 
 const GRACE: Duration = Duration::from_secs(30);

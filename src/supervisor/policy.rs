@@ -1,0 +1,38 @@
+//! What the operator asked for, resolved.
+
+use std::time::Duration;
+
+use super::Forwarding;
+use crate::ids::{Signal, SignalSet};
+
+/// What the operator asked for, and what was found out before the start.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The main process's window after a stop signal.
+    pub grace: Duration,
+    /// The window of everything that is left, after TERM.
+    pub stragglers: Duration,
+    /// Whether signals go to the main process's whole group.
+    pub group: bool,
+    /// The signals that start the ladder.
+    pub stop_signals: SignalSet,
+    /// What becomes of a signal on its way.
+    pub forwarding: Forwarding,
+    /// What the main process gets when it is to stop, and the window of each, in the place of the signal
+    /// that came and of `grace`. Empty if that is enough.
+    pub stop_sequence: Vec<(Signal, Duration)>,
+    /// Whether what the main process leaves behind may live on, and is waited for.
+    pub wait_all: bool,
+    /// Whether the main process has a session of its own, where no key of our terminal reaches it.
+    pub session: bool,
+    /// Whether locks are swept, and how long a sweep may take.
+    pub sweep: Option<Duration>,
+    /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.
+    pub hand_over: Option<Duration>,
+    /// Whether lock roots that are missing at the start are looked for later.
+    pub look_later: bool,
+    /// Whether a zombie can be held while others are reaped; it takes a readable /proc.
+    pub can_hold: bool,
+    /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
+    pub init: bool,
+}

@@ -1,0 +1,133 @@
+//! What a signal that reached sexton means, and who has the terminal.
+
+use super::ladder::Ladder;
+use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
+use crate::ids::{Moment, Pid, Signal};
+
+/// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
+/// real-time ones can pass it.
+pub(super) const PENDING_LIMIT: usize = 1024;
+
+impl Supervisor {
+    pub(super) fn signal(&mut self, now: Moment, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let stops = self.policy.stop_signals.contains(signal);
+        if self.policy.forwarding.rewritten(signal).is_none() {
+            out.push(Action::Note(Note::Refused(signal)));
+            return;
+        }
+        match self.phase {
+            Phase::New | Phase::FirstSweep { .. } | Phase::Starting { .. } | Phase::Retrying { .. } => {
+                if self.pending.len() < PENDING_LIMIT {
+                    self.pending.push(received);
+                    out.push(Action::Note(Note::Kept(signal)));
+                } else {
+                    out.push(Action::Note(Note::Dropped(signal)));
+                }
+            }
+            Phase::Running { pid } => match self.policy.forwarding.delay(signal) {
+                // Asked for twice, it is wanted now.
+                Some(_) if self.delayed.take(signal).is_some() => self.deliver(now, pid, received, out),
+                // A ladder that has begun is not held up.
+                Some(window) if !stops || self.ladder == Ladder::Idle => {
+                    self.delayed.hold(now.after(window), received);
+                    out.push(Action::Note(Note::Delayed(signal, window)));
+                }
+                _ => self.deliver(now, pid, received, out),
+            },
+            // What lives on has no main process above it: the stop is theirs, with its whole window.
+            Phase::Clearing { .. } if stops && self.policy.wait_all && self.ladder == Ladder::Idle => {
+                self.stragglers(now, self.policy.grace, out);
+            }
+            Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
+                self.hurry(now, signal, out);
+            }
+            Phase::Clearing { .. } | Phase::LastSweep { .. } | Phase::Over => {
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
+        }
+    }
+
+    /// The signal's time has come.
+    pub(super) fn deliver(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let job_control = matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
+        if self.policy.stop_signals.contains(signal) {
+            self.stop(now, pid, received, out);
+        } else if signal == Signal::CONT && self.keeper.holds_still() {
+            // It goes on in a moment anyway, and must not do so now.
+            out.push(Action::Note(Note::Dropped(signal)));
+        } else if signal == Signal::CONT && self.stopped.is_some() {
+            self.resume(pid, out);
+        } else if self.policy.session && job_control {
+            // No key of our terminal reaches the other session, and no stop of it reaches our shell.
+            self.send(pid, received, out);
+            out.push(Action::StopSelf);
+        } else if signal == Signal::TSTP && received.origin == Origin::Kernel {
+            // The key means the whole job. Whether the main process obeys is told by `Stopped`.
+            out.push(Action::Send { pid, group: true, signal, value: None });
+        } else {
+            self.send(pid, received, out);
+        }
+    }
+
+    pub(super) fn send(&self, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let value = match received.origin {
+            Origin::Queue(value) => Some(value),
+            Origin::Kernel | Origin::Process => None,
+        };
+        let Some(signal) = self.policy.forwarding.rewritten(received.signal) else {
+            return;
+        };
+        out.push(Action::Send { pid, group: self.policy.group, signal, value });
+        out.push(Action::Note(Note::Forwarded(signal)));
+    }
+
+    /// sexton came back from a Ctrl-Z. A job that waits for the terminal goes on waiting: only a CONT, which
+    /// the shell sends when it calls the job forward, says that it is time.
+    pub(super) fn resumed(&mut self, out: &mut Vec<Action>) {
+        if let (Phase::Running { pid }, Some(Signal::TSTP)) = (self.phase, self.stopped) {
+            self.resume(pid, out);
+        }
+    }
+
+    /// The whole group goes on, and has the terminal again if it had it before.
+    fn resume(&mut self, pid: Pid, out: &mut Vec<Action>) {
+        self.stopped = None;
+        if self.gave_terminal {
+            out.push(Action::GiveTerminal(pid));
+        }
+        out.push(Action::Send { pid, group: true, signal: Signal::CONT, value: None });
+    }
+
+    pub(super) fn main_stopped(&mut self, signal: Signal, terminal: Terminal, out: &mut Vec<Action>) {
+        let Phase::Running { pid } = self.phase else {
+            return;
+        };
+        let go_on = Action::Send { pid, group: true, signal: Signal::CONT, value: None };
+        let wants_terminal = signal == Signal::TTIN || signal == Signal::TTOU;
+        match terminal {
+            // It was stopped for touching the terminal, which is ours to give.
+            Terminal::Ours if wants_terminal => {
+                self.gave_terminal = true;
+                out.extend([Action::GiveTerminal(pid), go_on]);
+            }
+            Terminal::Main if wants_terminal => out.push(go_on),
+            // As init there is no shell above that would ever resume us.
+            Terminal::Ours | Terminal::Main if signal == Signal::TSTP && self.policy.init => out.push(go_on),
+            Terminal::Ours | Terminal::Main if signal == Signal::TSTP => {
+                self.stopped = Some(signal);
+                out.push(Action::Suspend);
+            }
+            // The job is in the background: it waits as a whole until the shell calls it forward.
+            Terminal::Others if wants_terminal => {
+                self.stopped = Some(signal);
+                self.gave_terminal = true;
+                out.push(Action::Suspend);
+            }
+            Terminal::None | Terminal::Ours | Terminal::Main | Terminal::Others => {
+                self.stopped = Some(signal)
+            }
+        }
+    }
+}

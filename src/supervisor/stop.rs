@@ -1,0 +1,120 @@
+//! The stop ladder as it runs across the main process's life and the end of what it left behind.
+
+use std::time::Duration;
+
+use super::ladder::{Due, Ladder};
+use super::{Action, Note, Origin, Outcome, Phase, Received, Rung, Supervisor};
+use crate::ids::{ExitStatus, Moment, Pid, Signal};
+
+/// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
+/// passes it on. Two stop signals of different origin within this time are one.
+const SAME_KEY: Duration = Duration::from_millis(500);
+
+/// A stop signal that was acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LastStop {
+    signal: Signal,
+    from_kernel: bool,
+    at: Moment,
+}
+
+impl Supervisor {
+    pub(super) fn climb(&mut self, now: Moment, out: &mut Vec<Action>) {
+        match self.ladder.due(now) {
+            Due::Nothing => {}
+            Due::Stragglers => self.next_step(now, out),
+            Due::Kill => self.kill(now, out),
+            Due::KillAgain(ladder) => {
+                self.ladder = ladder;
+                out.push(Action::SendToRest(Signal::KILL));
+            }
+            Due::GiveUp => {
+                out.push(Action::ReportAlive(Rung::GivenUp));
+                match self.phase {
+                    Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
+                    // The main process itself cannot be killed. Its status is what KILL would have made it.
+                    _ => self.exit(
+                        Outcome::Ended(ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }),
+                        out,
+                    ),
+                }
+            }
+        }
+    }
+
+    /// The main process's window is over. Its stop sequence may have another signal for it.
+    fn next_step(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let next = match self.ladder {
+            Ladder::Grace { step, .. } => step.saturating_add(1),
+            Ladder::Idle | Ladder::Stragglers { .. } | Ladder::Kill { .. } => usize::MAX,
+        };
+        match (self.phase, self.policy.stop_sequence.get(next)) {
+            (Phase::Running { pid }, Some(&(signal, window))) => {
+                self.ladder = Ladder::Grace { until: now.after(window), step: next };
+                let group = self.policy.group;
+                out.extend([
+                    Action::Note(Note::Stopping { signal, grace: window }),
+                    Action::Send { pid, group, signal, value: None },
+                ]);
+            }
+            _ => self.stragglers(now, self.policy.stragglers, out),
+        }
+    }
+
+    pub(super) fn stragglers(&mut self, now: Moment, window: Duration, out: &mut Vec<Action>) {
+        self.release(now, out);
+        self.ladder = Ladder::Stragglers { until: now.after(window) };
+        self.stopped = None;
+        out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
+    }
+
+    fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.release(now, out);
+        self.ladder = Ladder::kill(now);
+        out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
+    }
+
+    pub(super) fn stop(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let from_kernel = received.origin == Origin::Kernel;
+        let same_key = self.last_stop.is_some_and(|last| {
+            last.signal == signal && last.from_kernel != from_kernel && now.since(last.at) < SAME_KEY
+        });
+        if same_key {
+            out.push(Action::Note(Note::Dropped(signal)));
+            return;
+        }
+        self.last_stop = Some(LastStop { signal, from_kernel, at: now });
+        match self.ladder {
+            Ladder::Idle => {
+                let first = self.policy.stop_sequence.first().copied();
+                let grace = first.map_or(self.policy.grace, |(_, window)| window);
+                self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
+                out.push(Action::Note(Note::Stopping { signal, grace }));
+                match first {
+                    Some((signal, _)) => {
+                        out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
+                    }
+                    None => self.send(pid, received, out),
+                }
+                if self.stopped.take().is_some() {
+                    // A stopped process would sleep through its whole window.
+                    let group = self.policy.group;
+                    out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
+                }
+                out.push(Action::ReportAlive(Rung::Grace));
+            }
+            Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
+            Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
+        }
+    }
+
+    pub(super) fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {
+        out.push(Action::Note(Note::Hurried(signal)));
+        match self.ladder {
+            Ladder::Grace { .. } => self.next_step(now, out),
+            Ladder::Stragglers { .. } => self.kill(now, out),
+            Ladder::Idle | Ladder::Kill { .. } => {}
+        }
+    }
+}
