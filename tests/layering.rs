@@ -25,9 +25,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/locks/shown.rs", &["ids"]),
     ("src/locks", &["ids", "os"]),
     ("src/report", &["ids", "os"]),
-    ("src/config", &["ids", "locks"]),
-    ("src/cli", &["config", "ids", "locks", "os", "report"]),
-    ("src/runtime", &["config", "ids", "locks", "os", "report", "supervisor"]),
+    ("src/control/protocol.rs", &["ids"]),
+    ("src/control", &["ids", "os", "report"]),
+    ("src/config", &["ids", "locks", "supervisor"]),
+    ("src/cli", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
+    ("src/runtime", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

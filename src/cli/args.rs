@@ -10,11 +10,13 @@ use tracing::level_filters::LevelFilter;
 
 use super::words;
 use crate::config::file::File;
+use crate::config::unit::Tools;
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
+use crate::supervisor::Restart;
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
@@ -242,6 +244,13 @@ impl Args {
             parent_death: self.parent_death,
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
+            env: Vec::new(),
+            restart: Restart::default(),
+            replace_on: Vec::new(),
+            units: Vec::new(),
+            tools: Tools::default(),
+            control: None,
+            watching: None,
         })
     }
 }

@@ -28,7 +28,7 @@ pub enum Request {
     /// Run the plan.
     Run {
         /// The plan.
-        plan: Plan,
+        plan: Box<Plan>,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -98,7 +98,7 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
     }
     let level = args.level();
     let file = file(args.config.as_deref())?;
-    Ok(Request::Run { plan: args.plan(file)?, level, format })
+    Ok(Request::Run { plan: Box::new(args.plan(file)?), level, format })
 }
 
 /// What stands in the configuration file, if there is to be one; without a name there is none.

@@ -4,5 +4,7 @@
 
 pub mod file;
 mod plan;
+pub mod unit;
+pub mod watching;
 
 pub use plan::{ByHand, Locks, Plan, Problem, Task};

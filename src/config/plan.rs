@@ -5,9 +5,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ids::{Dress, Signal, SignalSet};
+use super::unit::{Tools, Unit};
+use super::watching::Watching;
+use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
+use crate::supervisor::Restart;
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -45,6 +48,20 @@ pub struct Plan {
     pub warn_reaped: bool,
     /// What is done about locks; `None` if nothing.
     pub locks: Option<Locks>,
+    /// What is set in the command's environment besides sexton's own.
+    pub env: Vec<(OsString, OsString)>,
+    /// What follows the command's end.
+    pub restart: Restart,
+    /// The conditions under which the command is stopped by its ladder and started again.
+    pub replace_on: Vec<Kind>,
+    /// The command's neighbours, in their order of start.
+    pub units: Vec<Unit>,
+    /// How the command's tools are run.
+    pub tools: Tools,
+    /// Where the control socket is; none if there is none.
+    pub control: Option<PathBuf>,
+    /// What sexton-watch looks at; it is not started if there is nothing.
+    pub watching: Option<Watching>,
 }
 
 /// What is done about locks.

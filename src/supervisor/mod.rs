@@ -33,6 +33,7 @@ mod forwarding;
 mod keeper;
 mod ladder;
 mod policy;
+mod restart;
 mod signals;
 mod stop;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use action::{Action, Note, Occasion, Outcome, Rung};
 pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
+pub use restart::{On, Restart};
 
 use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
 use forwarding::Held;
