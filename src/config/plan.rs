@@ -127,6 +127,36 @@ pub enum Problem {
 }
 
 impl Plan {
+    /// A plan that has no command yet and asks for nothing but what every run gets.
+    #[must_use]
+    pub fn bare(dress: Dress) -> Plan {
+        Plan {
+            dress,
+            warning: None,
+            command: Vec::new(),
+            group: false,
+            grace: Duration::from_secs(30),
+            stragglers: Duration::from_secs(5),
+            session: false,
+            rewrite: Vec::new(),
+            delay: Vec::new(),
+            stop_signals: None,
+            stop_sequence: Vec::new(),
+            wait_all: false,
+            remap: Vec::new(),
+            parent_death: None,
+            warn_reaped: false,
+            locks: None,
+            env: Vec::new(),
+            restart: Restart::default(),
+            replace_on: Vec::new(),
+            units: Vec::new(),
+            tools: Tools::default(),
+            control: None,
+            watching: None,
+        }
+    }
+
     /// The command as execve(2) takes it.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod presence;
 pub mod privileges;
 pub mod process;
 pub mod procfs;
+pub mod session;
 pub mod signals;
 pub mod spawn;
 pub mod stderr;

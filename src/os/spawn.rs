@@ -216,7 +216,7 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
 }
 
 /// Ends this process at once, without running what is registered for an ordinary exit.
-fn exit_now(code: u8) -> ! {
+pub(super) fn exit_now(code: u8) -> ! {
     // SAFETY: the call only ends the process.
     unsafe { libc::_exit(i32::from(code)) }
 }

@@ -39,19 +39,26 @@ pub fn below_us() -> io::Result<Vec<Stat>> {
 }
 
 fn descendants(root: Pid, all: Vec<Stat>) -> Vec<Stat> {
+    let found = below(&[root], &all);
+    all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
+}
+
+/// Those of `all` who descend from one of `roots`.
+#[must_use]
+pub fn below(roots: &[Pid], all: &[Stat]) -> BTreeSet<Pid> {
     let mut children: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
-    for stat in &all {
+    for stat in all {
         children.entry(stat.parent).or_default().push(stat.pid);
     }
     let mut found = BTreeSet::new();
-    let mut open = vec![root];
+    let mut open = roots.to_vec();
     while let Some(pid) = open.pop() {
         for child in children.remove(&pid.raw()).unwrap_or_default() {
             found.insert(child);
             open.push(child);
         }
     }
-    all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
+    found
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The one match that carries actions out.
 
+use std::time::Duration;
+
 use tracing::{debug, error, info, warn};
 
 use super::{Runtime, Terminal};
@@ -29,6 +31,7 @@ impl Runtime<'_> {
                       "the main process was stopped while locks were removed, and goes on");
             }
             Action::Start => return Ok(Some(self.start())),
+            Action::StartUnit(unit) => return Ok(Some(self.start_unit(unit))),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),
             Action::CountRest => {
@@ -90,6 +93,12 @@ impl Runtime<'_> {
         if self.held == Some(pid) {
             self.held = None;
         }
+        if self.main_pid() == Some(pid) {
+            // Its number can be anybody's from now on.
+            take_terminal(pid);
+            self.main = None;
+        }
+        self.unit_reaped(pid);
     }
 
     fn note(&self, note: Note) {
@@ -139,6 +148,26 @@ impl Runtime<'_> {
                 warn!(name: "sweep-overdue", %deadline,
                       "the lock sweep did not end in time and was given up; locks may be left");
             }
+            Note::Again(pause) => {
+                let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+                warn!(name: "restarting", %pause, "the command is started again after this pause");
+            }
+            Note::Ceiling(restarts) => {
+                let within = humantime::format_duration(self.plan.restart.within);
+                error!(name: "ceiling", restarts, ceiling = self.plan.restart.ceiling, %within,
+                       "the command was started again as often as it may be; sexton ends");
+            }
+            Note::Replacing(kind) => {
+                warn!(name: "replacing", why = kind.word(), "the command is stopped to be started again");
+            }
+            Note::EndsInstead(signal) => {
+                info!(name: "no-restart", %signal, "a stop signal came; the command is not started again");
+            }
+            Note::UnitStartFailed(unit, errno) => self.note_unit_start_failed(unit, errno),
+            Note::UnitStopping(unit) => self.note_unit_stopping(unit),
+            Note::UnitEnded(unit, status) => self.note_unit_ended(unit, status),
+            Note::RequiredUnitEnded(unit) => self.note_required(unit),
+            Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }
     }
 

@@ -7,6 +7,7 @@ mod by_hand;
 mod carry_out;
 mod reach;
 mod sweeper;
+mod units;
 
 use std::convert::Infallible;
 
@@ -27,6 +28,7 @@ use crate::supervisor::{
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
 use sweeper::Sweeper;
+use units::Units;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
@@ -47,6 +49,7 @@ struct Runtime<'a> {
     inlet: Inlet,
     reach: Reach,
     sweeper: Sweeper<'a>,
+    units: Units,
     main: Option<Started>,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
@@ -93,6 +96,10 @@ impl<'a> Runtime<'a> {
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
             can_hold: children::list().is_some(),
             init,
+            restart: plan.restart.clone(),
+            seed: seed(),
+            replace_on: plan.replace_on.clone(),
+            units: units::rules(plan),
         };
         Ok(Runtime {
             plan,
@@ -101,6 +108,7 @@ impl<'a> Runtime<'a> {
             inlet: Inlet::open()?,
             reach: Reach::choose(init),
             sweeper: Sweeper::new(plan.locks.as_ref()),
+            units: Units::default(),
             main: None,
             modes: modes_of_ours(),
             held: None,
@@ -124,6 +132,7 @@ impl<'a> Runtime<'a> {
                 error!(name: "start-failed", "{}", words::failed_start(self.plan.dress, command, stage, errno));
                 exit_code::of_failed_start(self.plan.dress, stage, errno)
             }
+            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => exit_code::GAVE_UP,
         }
     }
 
@@ -312,6 +321,12 @@ fn stop_signals() -> SignalSet {
         .flatten()
         .filter(|signal| !signals::is_ignored(*signal))
         .collect()
+}
+
+/// Differs from sexton to sexton, also where many start in one moment with the same pid.
+fn seed() -> u64 {
+    let moment = u64::from(clock::now().0.subsec_nanos());
+    (moment << 32) ^ u64::from(std::process::id())
 }
 
 fn received(info: Info) -> Received {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use super::UnitId;
+use crate::ids::{Errno, ExitStatus, Kind, Pid, Signal, Stage};
 
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,9 +24,12 @@ pub enum Action {
     /// Start the main process; answered by [`Started`](super::Event::Started) or
     /// [`StartFailed`](super::Event::StartFailed).
     Start,
-    /// Send a signal to the main process, which is alive or an unreaped zombie.
+    /// Start the supervisor of this unit; answered by [`UnitStarted`](super::Event::UnitStarted) or
+    /// [`UnitStartFailed`](super::Event::UnitStartFailed).
+    StartUnit(UnitId),
+    /// Send a signal to the main process or a unit's supervisor, which is alive or an unreaped zombie.
     Send {
-        /// The main process; also the id of its group.
+        /// The process; also the id of its group.
         pid: Pid,
         /// Whether its whole group is meant.
         group: bool,
@@ -124,6 +128,24 @@ pub enum Note {
     Reaped(Pid, ExitStatus),
     /// The sweep did not end within its deadline.
     SweepOverdue(Duration),
+    /// The main process was started again this often, and that is enough.
+    Ceiling(u64),
+    /// The main process will be started again after this pause.
+    Again(Duration),
+    /// The main process is stopped to be started again, because of this.
+    Replacing(Kind),
+    /// It was to be started again, and a stop signal says that it is not.
+    EndsInstead(Signal),
+    /// A unit could not be started.
+    UnitStartFailed(UnitId, Errno),
+    /// A unit was asked to stop.
+    UnitStopping(UnitId),
+    /// A unit has ended and is not started again by its own policy.
+    UnitEnded(UnitId, ExitStatus),
+    /// The end of a required unit is the end of everything.
+    RequiredUnitEnded(UnitId),
+    /// A unit's supervisor did not stop it within all its windows, and is killed.
+    UnitHangs(UnitId),
 }
 
 /// How the whole ended.
@@ -137,5 +159,15 @@ pub enum Outcome {
         stage: Stage,
         /// Why.
         errno: Errno,
+    },
+    /// It would have been started again, and was too often.
+    GaveUp {
+        /// How it ended last; `None` if it could not be started.
+        status: Option<ExitStatus>,
+    },
+    /// A required unit has ended.
+    UnitEnded {
+        /// Which one.
+        unit: UnitId,
     },
 }

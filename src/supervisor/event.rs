@@ -1,6 +1,7 @@
 //! Everything that can happen.
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use super::UnitId;
+use crate::ids::{Errno, ExitStatus, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +21,30 @@ pub enum Event {
         stage: Stage,
         /// Why.
         errno: Errno,
+    },
+    /// A unit's supervisor exists.
+    UnitStarted {
+        /// Which unit.
+        unit: UnitId,
+        /// Its supervisor.
+        pid: Pid,
+    },
+    /// A unit's supervisor could not be started.
+    UnitStartFailed {
+        /// Which unit.
+        unit: UnitId,
+        /// Why.
+        errno: Errno,
+    },
+    /// Something is wrong with the gateway, or with its surroundings.
+    Condition {
+        /// What kind of thing.
+        kind: Kind,
+    },
+    /// An operator wants a unit, or the main process if none is named, stopped and started again.
+    RestartWanted {
+        /// Which unit.
+        unit: Option<UnitId>,
     },
     /// A child has died and is still a zombie: its pid cannot be used again until it is reaped.
     Died {

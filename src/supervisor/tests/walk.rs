@@ -122,6 +122,9 @@ impl World {
             Phase::Clearing { .. } => 5,
             Phase::LastSweep { .. } => 6,
             Phase::Over => 7,
+            Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Waiting { .. } => {
+                panic!("no units and no restarts in this world")
+            }
         };
         format!(
             "{phase}{ladder}{keeper}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}",
@@ -302,6 +305,7 @@ impl World {
                 assert_eq!(self.supervisor.next_deadline(), None, "no deadline without an owner");
                 self.exited = true;
             }
+            Action::StartUnit(_) => panic!("there is no unit in this world"),
             Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
