@@ -30,8 +30,16 @@ pub enum Stage {
     Fork,
     /// Joining a process group of its own, setpgid(2).
     Group,
+    /// Becoming its user, setgroups(2), setresgid(2) and setresuid(2).
+    User,
     /// Arming the parent-death signal, prctl(2).
     ParentDeath,
+    /// Setting its environment, setenv(3).
+    Environment,
+    /// Entering its working directory, chdir(2).
+    Directory,
+    /// Passing descriptors on, dup2(2).
+    Descriptors,
     /// Restoring the signal dispositions and the mask.
     Signals,
     /// execve(2).
@@ -40,7 +48,17 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of a launch.
-    pub const ALL: [Stage; 5] = [Stage::Fork, Stage::Group, Stage::ParentDeath, Stage::Signals, Stage::Exec];
+    pub const ALL: [Stage; 9] = [
+        Stage::Fork,
+        Stage::Group,
+        Stage::User,
+        Stage::ParentDeath,
+        Stage::Environment,
+        Stage::Directory,
+        Stage::Descriptors,
+        Stage::Signals,
+        Stage::Exec,
+    ];
 
     /// What was being done, to stand behind "could not".
     #[must_use]
@@ -48,7 +66,11 @@ impl Stage {
         match self {
             Stage::Fork => "create a process",
             Stage::Group => "create its process group",
+            Stage::User => "become its user",
             Stage::ParentDeath => "arm the parent-death signal",
+            Stage::Environment => "set its environment",
+            Stage::Directory => "enter its working directory",
+            Stage::Descriptors => "pass its descriptors on",
             Stage::Signals => "restore the signal mask",
             Stage::Exec => "execute it",
         }

@@ -73,6 +73,10 @@ impl Runtime<'_> {
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
+            env: &self.plan.env,
+            directory: None,
+            user: None,
+            descriptors: &[],
         };
         match spawn::spawn(&request) {
             Ok(started) => {
