@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::OFlag;
@@ -212,6 +212,24 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
             exit_now(work())
         }
         ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
+    }
+}
+
+/// Creates a helper that outlives us, in a session of its own, so that no signal to our group ends it. It keeps
+/// all signals blocked, and has no copy of `ours`, which comes back here.
+///
+/// # Errors
+/// The process could not be created.
+pub fn fork_survivor(ours: OwnedFd, work: impl FnOnce() -> u8) -> Result<(Pid, OwnedFd), Errno> {
+    // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
+    match unsafe { nix::unistd::fork() }.map_err(errno)? {
+        ForkResult::Child => {
+            drop(ours);
+            // A process that was just created leads no group, so that this cannot fail.
+            let _ = nix::unistd::setsid();
+            exit_now(work())
+        }
+        ForkResult::Parent { child } => Ok((Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?, ours)),
     }
 }
 

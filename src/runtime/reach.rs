@@ -137,9 +137,9 @@ impl Reach {
         found
     }
 
-    /// Whether `main` is the only one who is alive.
-    pub(super) fn is_alone(&self, main: Pid, helpers: &[Pid]) -> bool {
-        self.living(helpers).iter().all(|stat| stat.pid == main)
+    /// Everybody who is alive, parents before their children.
+    pub(super) fn top_down(&self, helpers: &[Pid]) -> Vec<Stat> {
+        tree::top_down(self.living(helpers))
     }
 
     /// Everybody who is alive, with their ages.

@@ -11,13 +11,12 @@ pub enum Action {
     Sweep(Occasion),
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
-    /// Stop the main process, so that it cannot take a lock over; its stop will be told.
-    StandStill(Pid),
-    /// Let the main process go on after [`StandStill`](Action::StandStill).
+    /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
+    /// they stand still; answered by [`Stood`](super::Event::Stood).
+    StandStill,
+    /// Let everybody whom [`StandStill`](Action::StandStill) has stopped go on.
     GoOn {
-        /// The main process.
-        pid: Pid,
-        /// How long it was to stand still, from the request on.
+        /// How long they were to stand still, from the request on.
         stood: Duration,
     },
     /// Start the main process; answered by [`Started`](super::Event::Started) or
@@ -67,7 +66,7 @@ pub enum Occasion {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
     },
-    /// The main process stands still, and nobody else is expected to take a lock over.
+    /// Everybody stands still.
     Still {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
@@ -124,6 +123,8 @@ pub enum Note {
     Reaped(Pid, ExitStatus),
     /// The sweep did not end within its deadline.
     SweepOverdue(Duration),
+    /// Not everybody stood still within this time.
+    NotStill(Duration),
 }
 
 /// How the whole ended.
