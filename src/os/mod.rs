@@ -8,6 +8,7 @@ pub mod children;
 pub mod clock;
 pub mod early;
 pub mod files;
+pub mod halt;
 pub mod host;
 pub mod lease;
 pub mod let_go;

@@ -7,7 +7,7 @@ use tracing::{debug, error, info, warn};
 use super::{Runtime, Terminal};
 use crate::ids::{ExitStatus, Pid, Signal};
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Occasion, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -17,19 +17,13 @@ impl Runtime<'_> {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
         match action {
             Action::Sweep(occasion) => {
-                // Somebody may have appeared before the main process stood still; from now on it forks no more.
-                let quiet = !matches!(occasion, Occasion::Still { .. }) || self.main_is_alone();
-                if !quiet || !self.sweeper.start(occasion) {
+                if !self.sweeper.start(occasion) {
                     return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }
             Action::AbandonSweep => self.sweeper.abandon(),
-            Action::StandStill(pid) => send(pid, false, Signal::STOP, None),
-            Action::GoOn { pid, stood } => {
-                send(pid, false, Signal::CONT, None);
-                info!(name: "stood-still", pid = pid.raw(), stood = %humantime::format_duration(stood),
-                      "the main process was stopped while locks were removed, and goes on");
-            }
+            Action::StandStill => return Ok(Some(self.stand_still())),
+            Action::GoOn { stood } => self.go_on(stood),
             Action::Start => return Ok(Some(self.start())),
             Action::StartUnit(unit) => return Ok(Some(self.start_unit(unit))),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
@@ -147,6 +141,7 @@ impl Runtime<'_> {
                     debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
                 }
             }
+            Note::NotStill(window) => self.not_still(window),
             Note::SweepOverdue(window) => {
                 let deadline = humantime::format_duration(window);
                 warn!(name: "sweep-overdue", %deadline,

@@ -6,6 +6,7 @@
 mod by_hand;
 mod carry_out;
 mod reach;
+mod standstill;
 mod sweeper;
 mod units;
 
@@ -17,13 +18,14 @@ use crate::config::{Locks, Plan};
 use crate::ids::{ExitStatus, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
+use crate::os::halt::Halt;
 use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Tally, Terminal as Foreground,
+    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
@@ -53,6 +55,9 @@ struct Runtime<'a> {
     main: Option<Started>,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
+    /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
+    halt: Option<Halt>,
+    restless: Option<Pid>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
     /// The last turn left some of the dead, or some of the signals, to the next one.
@@ -111,6 +116,8 @@ impl<'a> Runtime<'a> {
             units: Units::default(),
             main: None,
             modes: modes_of_ours(),
+            halt: None,
+            restless: None,
             held: None,
             more_dead: false,
             more_signals: false,
@@ -231,23 +238,11 @@ impl<'a> Runtime<'a> {
         Ok(dead.len())
     }
 
-    /// Nothing waits for a quiet moment that cannot be made: stopping the main process would still leave
-    /// somebody who can take a lock over at the very instant of its removal.
-    fn as_it_matters(&self, found: Tally) -> Tally {
-        let waiting = if found.waiting > 0 && self.main_is_alone() { found.waiting } else { 0 };
-        Tally { waiting, ..found }
-    }
-
-    /// Whether the main process is all that lives of the tree.
-    fn main_is_alone(&self) -> bool {
-        self.main_pid().is_some_and(|main| self.reach.is_alone(main, self.sweeper.helpers()))
-    }
-
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             return match self.sweeper.ended(dead.pid) {
-                Some(found) => self.tell(Event::SweepDone(self.as_it_matters(found))),
+                Some(event) => self.tell(event),
                 None => Ok(()),
             };
         }

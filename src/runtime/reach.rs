@@ -1,6 +1,6 @@
 //! How the whole tree can be reached, the best way that this system allows.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -143,8 +143,18 @@ impl Reach {
         }
     }
 
-    /// Everybody who is alive, except us and our helpers.
+    /// Everybody who is alive and no unit's, except us and our helpers.
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers);
+        if !self.units.is_empty() {
+            let spared = tree::below(&self.units, &found);
+            found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
+        }
+        found
+    }
+
+    /// Everybody who is alive, except us and our helpers.
+    fn living_with_units(&self, helpers: &[Pid]) -> Vec<Stat> {
         let us = process::own_pid();
         let mut found = match &self.way {
             Way::KillAll => procfs::all().unwrap_or_default(),
@@ -156,21 +166,18 @@ impl Reach {
             let others = members.into_iter().filter(|pid| !known.contains(pid));
             found.extend(others.filter_map(|pid| procfs::stat(pid).ok().flatten()));
         }
-        let spared = if self.units.is_empty() { BTreeSet::new() } else { tree::below(&self.units, &found) };
         found.retain(|stat| {
-            !self.units.contains(&stat.pid)
-                && !spared.contains(&stat.pid)
-                && stat.pid != us
-                && !stat.is_dead()
-                && !stat.is_kernel_thread()
-                && !helpers.contains(&stat.pid)
+            stat.pid != us && !stat.is_dead() && !stat.is_kernel_thread() && !helpers.contains(&stat.pid)
         });
         found
     }
 
-    /// Whether `main` is the only one who is alive.
-    pub(super) fn is_alone(&self, main: Pid, helpers: &[Pid]) -> bool {
-        self.units.is_empty() && self.living(helpers).iter().all(|stat| stat.pid == main)
+    /// Everybody who is alive, units and all, parents before their children. The supervisors of units are as
+    /// little meant as we are.
+    pub(super) fn top_down(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers);
+        found.retain(|stat| !self.units.contains(&stat.pid));
+        tree::top_down(found)
     }
 
     /// Everybody who is alive, with their ages.

@@ -12,13 +12,12 @@ pub enum Action {
     Sweep(Occasion),
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
-    /// Stop the main process, so that it cannot take a lock over; its stop will be told.
-    StandStill(Pid),
-    /// Let the main process go on after [`StandStill`](Action::StandStill).
+    /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
+    /// they stand still; answered by [`Stood`](super::Event::Stood).
+    StandStill,
+    /// Let everybody whom [`StandStill`](Action::StandStill) has stopped go on.
     GoOn {
-        /// The main process.
-        pid: Pid,
-        /// How long it was to stand still, from the request on.
+        /// How long they were to stand still, from the request on.
         stood: Duration,
     },
     /// Start the main process; answered by [`Started`](super::Event::Started) or
@@ -71,7 +70,7 @@ pub enum Occasion {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
     },
-    /// The main process stands still, and nobody else is expected to take a lock over.
+    /// Everybody stands still.
     Still {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
@@ -146,6 +145,8 @@ pub enum Note {
     RequiredUnitEnded(UnitId),
     /// A unit's supervisor did not stop it within all its windows, and is killed.
     UnitHangs(UnitId),
+    /// Not everybody stood still within this time.
+    NotStill(Duration),
 }
 
 /// How the whole ended.

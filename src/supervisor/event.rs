@@ -69,6 +69,10 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// The last sweep that was given up has ended at last: it removes nothing any more.
+    SweepGone,
+    /// The answer to [`StandStill`](super::Action::StandStill).
+    Stood(Stood),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }
@@ -82,6 +86,17 @@ pub struct Tally {
     pub handed_over: u32,
     /// Whether a root does not exist.
     pub missing: bool,
+}
+
+/// Whether everybody below us stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stood {
+    /// Everybody does, and was seen to do so twice.
+    Still,
+    /// Somebody does not yet.
+    NotYet,
+    /// There are too many, or somebody may not be stopped by us.
+    Cannot,
 }
 
 /// A signal as it reached sexton.

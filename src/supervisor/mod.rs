@@ -14,8 +14,8 @@
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
 //! been taken by another process: that makes the verdict on its locks certain.
 //!
-//! While it is `Running`, the keeper sees to the locks that orphans leave behind; it may stop the main process
-//! for the blink of an eye, and always lets it go on.
+//! While it is `Running`, the keeper sees to the locks that orphans leave behind; it may stop everybody for the
+//! blink of an eye, and always lets them go on.
 //!
 //! The ladder (see [`Policy`] for the windows) runs across `Running` and `Clearing`:
 //!
@@ -44,7 +44,7 @@ mod units;
 use std::time::Duration;
 
 pub use action::{Action, Note, Occasion, Outcome, Rung};
-pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
+pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
 pub use restart::{On, Restart};
@@ -210,7 +210,7 @@ impl Supervisor {
             Event::StartFailed { stage, errno } => self.start_failed(now, stage, errno, out),
             Event::Died { pid, status } => self.died(now, pid, status, out),
             Event::Stopped { signal, terminal } => {
-                if !self.stands_still(now, signal, out) {
+                if !self.stopped_for_us(now, signal, out) {
                     self.main_stopped(signal, terminal, out);
                 }
             }
@@ -228,6 +228,8 @@ impl Supervisor {
             Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::SweepGone => self.sweep_gone(now, out),
+            Event::Stood(stood) => self.stood(now, stood, out),
             Event::Tick => self.tick(now, out),
         }
     }
@@ -364,7 +366,7 @@ impl Supervisor {
                 self.found_first = found;
                 self.finish(now, corpse, out);
             }
-            Phase::Running { pid } => self.kept(now, pid, found, out),
+            Phase::Running { .. } => self.kept(now, found, out),
             // A look that began before the main process died.
             Phase::Clearing { .. } => self.keeper = Keeper::default(),
             Phase::New
