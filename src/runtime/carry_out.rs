@@ -1,11 +1,15 @@
 //! The one match that carries actions out.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::relay::{Inlets, Relay};
 use super::{Runtime, Terminal};
+use crate::config::unit::User;
 use crate::ids::{ExitStatus, Pid, Signal};
+use crate::os::privileges::Identity;
 use crate::os::{children, process, signals, spawn, terminal};
 use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
 
@@ -60,6 +64,8 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let inlets = self.relay_output();
+        let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -68,9 +74,9 @@ impl Runtime<'_> {
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
             env: &self.plan.env,
-            directory: None,
-            user: None,
-            descriptors: &[],
+            directory: self.plan.directory.as_deref(),
+            user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
+            descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
         };
         match spawn::spawn(&request) {
             Ok(started) => {
@@ -81,6 +87,25 @@ impl Runtime<'_> {
                 Event::Started { pid }
             }
             Err(errno) => Event::StartFailed { stage: crate::ids::Stage::Fork, errno },
+        }
+    }
+
+    /// Puts somebody between the command and the terminal who names each line, if that is wanted.
+    fn relay_output(&mut self) -> Option<Inlets> {
+        let name = self.plan.prefix.as_deref()?;
+        match Relay::start(name) {
+            Ok((relay, inlets)) => {
+                for pid in relay.pids {
+                    self.sweeper.count_as_ours(pid);
+                    self.reach.spare(pid);
+                }
+                self.relay = Some(relay);
+                Some(inlets)
+            }
+            Err(error) => {
+                warn!(name: "no-prefix", %error, "the lines of the command's output get no name");
+                None
+            }
         }
     }
 
@@ -97,6 +122,7 @@ impl Runtime<'_> {
             self.main = None;
         }
         self.unit_reaped(pid);
+        self.reach.spare_no_more(pid);
     }
 
     fn note(&self, note: Note) {

@@ -6,6 +6,7 @@
 mod by_hand;
 mod carry_out;
 mod reach;
+mod relay;
 mod standstill;
 mod sweeper;
 mod units;
@@ -29,6 +30,7 @@ use crate::supervisor::{
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
+use relay::Relay;
 use sweeper::Sweeper;
 use units::Units;
 
@@ -52,6 +54,8 @@ struct Runtime<'a> {
     reach: Reach,
     sweeper: Sweeper<'a>,
     units: Units,
+    /// What passes the command's output on, line by line.
+    relay: Option<Relay>,
     main: Option<Started>,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
@@ -114,6 +118,7 @@ impl<'a> Runtime<'a> {
             reach: Reach::choose(init),
             sweeper: Sweeper::new(plan.locks.as_ref()),
             units: Units::default(),
+            relay: None,
             main: None,
             modes: modes_of_ours(),
             halt: None,
@@ -296,6 +301,9 @@ impl<'a> Runtime<'a> {
             carry_out::take_terminal(main);
         }
         self.reach.leave();
+        if let Some(relay) = &self.relay {
+            relay.drain();
+        }
         info!(name: "end", "nothing is left");
     }
 }

@@ -46,6 +46,9 @@ fn plan_of(unit: &Unit) -> Plan {
         parent_death: Some(Signal::TERM),
         restart: unit.restart.clone(),
         env: unit.env.clone(),
+        directory: unit.directory.clone(),
+        user: unit.user,
+        prefix: unit.prefix.then(|| unit.name.clone()),
         ..Plan::bare(Dress::Own)
     }
 }
@@ -72,7 +75,6 @@ impl Runtime<'_> {
     pub(super) fn unit_reaped(&mut self, pid: Pid) {
         if self.units.of(pid).is_some() {
             self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
-            self.reach.spare_no_more(pid);
         }
     }
 
