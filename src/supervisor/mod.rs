@@ -103,6 +103,11 @@ enum Phase {
     UnitsDown {
         corpse: Option<Corpse>,
     },
+    /// Nothing is left of the main process, and it is to be started again, but units live on: locks are swept
+    /// as beside a living main process.
+    Settling {
+        corpse: Option<Corpse>,
+    },
     LastSweep {
         corpse: Option<Corpse>,
         until: Moment,
@@ -190,6 +195,7 @@ impl Supervisor {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
                 earlier(ladder, self.keeper.deadline())
             }
+            Phase::Settling { .. } => self.keeper.deadline(),
             Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
@@ -294,6 +300,7 @@ impl Supervisor {
             | Phase::Retrying { .. }
             | Phase::Clearing { .. }
             | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }
             | Phase::Over => {}
@@ -346,11 +353,14 @@ impl Supervisor {
             return;
         }
         // A command that never ran has left nothing.
-        if let Some(window) = self.policy.sweep.filter(|_| self.start_failed.is_none()) {
+        let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
+        if window.is_some() && self.units_live(false) {
+            self.phase = Phase::Settling { corpse };
+            self.keeper.wanted = true;
+            self.keep(now, out);
+        } else if let Some(window) = window {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
-            let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
-            let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
-            out.push(Action::Sweep(Occasion::TreeGone { corpse, clean }));
+            out.push(Action::Sweep(tree_gone(corpse)));
         } else {
             self.finish(now, corpse, out);
         }
@@ -366,7 +376,7 @@ impl Supervisor {
                 self.found_first = found;
                 self.finish(now, corpse, out);
             }
-            Phase::Running { .. } => self.kept(now, found, out),
+            Phase::Running { .. } | Phase::Settling { .. } => self.kept(now, found, out),
             // A look that began before the main process died.
             Phase::Clearing { .. } => self.keeper = Keeper::default(),
             Phase::New
@@ -405,6 +415,7 @@ impl Supervisor {
                 }
                 self.climb(now, out);
             }
+            Phase::Settling { .. } => self.keeper_tick(now, out),
             Phase::Clearing { corpse, recount } => {
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::Clearing { corpse, recount: None };
@@ -428,6 +439,13 @@ impl Supervisor {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
     }
+}
+
+/// Why locks are swept when nothing is left of the main process.
+fn tree_gone(corpse: Option<Corpse>) -> Occasion {
+    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
+    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
+    Occasion::TreeGone { corpse, clean }
 }
 
 fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
