@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::words;
 use crate::config::file::File;
 use crate::config::unit::Tools;
-use crate::config::{Locks, Plan, Problem};
+use crate::config::{Control, Locks, Plan, Problem};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
@@ -123,6 +123,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
     lock_report_after: Option<Duration>,
+
+    /// Where the control socket is, or off
+    #[arg(long, value_name = "PATH", hide = true, env = "SEXTON_CONTROL_SOCKET", hide_env = true)]
+    #[arg(default_value = "", hide_default_value = true)]
+    control: Control,
 
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
@@ -249,7 +254,7 @@ impl Args {
             replace_on: Vec::new(),
             units: Vec::new(),
             tools: Tools::default(),
-            control: None,
+            control: self.control,
             watching: None,
         })
     }

@@ -1,8 +1,10 @@
 //! The plan: everything that sexton was told, checked.
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::unit::{Tools, Unit};
@@ -58,10 +60,35 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// How the command's tools are run.
     pub tools: Tools,
-    /// Where the control socket is; none if there is none.
-    pub control: Option<PathBuf>,
+    /// Where the control socket is.
+    pub control: Control,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<Watching>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Control {
+    /// At the first usual place that is free (see [`place`](crate::control::place)).
+    #[default]
+    Usual,
+    /// Here and nowhere else.
+    At(PathBuf),
+    /// There is none.
+    Off,
+}
+
+impl FromStr for Control {
+    type Err = Infallible;
+
+    /// Takes `off`, or a path. Nothing is the same as saying nothing.
+    fn from_str(text: &str) -> Result<Control, Infallible> {
+        Ok(match text {
+            "" => Control::Usual,
+            "off" => Control::Off,
+            path => Control::At(path.into()),
+        })
+    }
 }
 
 /// What is done about locks.

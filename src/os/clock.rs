@@ -25,6 +25,13 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// The wall clock in milliseconds since 1970, as it is said to other programs.
+#[must_use]
+pub fn wall_millis() -> u64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How many clock ticks of /proc make a second: sysconf(3), `_SC_CLK_TCK`; 100 on every Linux in use.
 #[must_use]
 pub fn ticks_per_second() -> u64 {

@@ -1,6 +1,6 @@
 //! Everything that can happen.
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,15 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
+    Stop,
+    /// sexton-watch has said anew whether any condition of this kind lasts.
+    Fact {
+        /// The kind.
+        kind: Kind,
+        /// Whether one lasts.
+        holds: bool,
+    },
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }

@@ -35,6 +35,7 @@ mod ladder;
 mod policy;
 mod restart;
 mod signals;
+mod snapshot;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -46,11 +47,13 @@ pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
 pub use restart::{On, Restart};
+pub use snapshot::Snapshot;
 
 use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
+use snapshot::Shown;
 use stop::LastStop;
 
 /// How often processes whose deaths nobody tells us are looked for.
@@ -117,6 +120,7 @@ pub struct Supervisor {
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
+    shown: Shown,
 }
 
 impl Supervisor {
@@ -135,6 +139,7 @@ impl Supervisor {
             start_failed: None,
             keeper: Keeper::default(),
             found_first: Tally::default(),
+            shown: Shown::default(),
         }
     }
 
@@ -174,8 +179,12 @@ impl Supervisor {
             Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::Stop => self.asked_to_stop(now, out),
+            // Nothing is decided by conditions yet.
+            Event::Fact { .. } => {}
             Event::Tick => self.tick(now, out),
         }
+        self.show(now);
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
