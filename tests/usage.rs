@@ -29,7 +29,7 @@ fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Output {
     let mut command = Command::new(sexton());
     command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command
-        .env("SEXTON_CONTROL_SOCKET", "off")
+        .env("SEXTON_CONTROL", "off")
         .env("HOME", home.path())
         .env("TMPDIR", home.path())
         .stdin(Stdio::null())

@@ -10,13 +10,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::words;
 use crate::config::file::File;
-use crate::config::unit::Tools;
 use crate::config::{Control, Locks, Plan, Problem};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
-use crate::supervisor::Restart;
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
@@ -124,10 +122,10 @@ pub(super) struct Args {
     #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
     lock_report_after: Option<Duration>,
 
-    /// Where the control socket is, or off
-    #[arg(long, value_name = "PATH", hide = true, env = "SEXTON_CONTROL_SOCKET", hide_env = true)]
-    #[arg(default_value = "", hide_default_value = true)]
-    control: Control,
+    /// The control socket's path, or off
+    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, value_parser = Control::named)]
+    #[arg(hide = true)]
+    control: Option<Control>,
 
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
@@ -234,9 +232,6 @@ impl Args {
         };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
-            dress: Dress::Own,
-            warning: None,
-            session: false,
             rewrite: self.rewrite,
             delay: self.delay,
             stop_signals: (!self.stop_signal.is_empty()).then(|| self.stop_signal.into_iter().collect()),
@@ -249,13 +244,8 @@ impl Args {
             parent_death: self.parent_death,
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
-            env: Vec::new(),
-            restart: Restart::default(),
-            replace_on: Vec::new(),
-            units: Vec::new(),
-            tools: Tools::default(),
-            control: self.control,
-            watching: None,
+            control: self.control.unwrap_or_default(),
+            ..Plan::bare(Dress::Own)
         })
     }
 }

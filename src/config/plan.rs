@@ -1,10 +1,8 @@
 //! The plan: everything that sexton was told, checked.
 
-use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::unit::{Tools, Unit};
@@ -67,27 +65,32 @@ pub struct Plan {
 }
 
 /// Where the control socket is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Control {
-    /// At the first usual place that is free (see [`place`](crate::control::place)).
+    /// At the first of the usual places that can be had: /run/sexton/control.sock, or sexton/control.sock below
+    /// `XDG_RUNTIME_DIR`. That none can is nothing special.
     #[default]
     Usual,
-    /// Here and nowhere else.
+    /// At this path.
     At(PathBuf),
     /// There is none.
     Off,
 }
 
-impl FromStr for Control {
-    type Err = Infallible;
-
-    /// Takes `off`, or a path. Nothing is the same as saying nothing.
-    fn from_str(text: &str) -> Result<Control, Infallible> {
-        Ok(match text {
-            "" => Control::Usual,
-            "off" => Control::Off,
-            path => Control::At(path.into()),
-        })
+impl Control {
+    /// `off`, or a path.
+    ///
+    /// # Errors
+    /// It is empty or longer than the 107 bytes that a socket's path can have (unix(7)).
+    pub fn named(text: &str) -> Result<Control, String> {
+        match text {
+            "off" => Ok(Control::Off),
+            "" => Err("it is empty; write a path, or 'off'".to_owned()),
+            _ if text.len() > 107 || text.contains('\0') => {
+                Err("a socket's path has at most 107 bytes; choose a shorter one".to_owned())
+            }
+            _ => Ok(Control::At(text.into())),
+        }
     }
 }
 
@@ -154,6 +157,36 @@ pub enum Problem {
 }
 
 impl Plan {
+    /// A plan that has no command yet and asks for nothing but what every run gets.
+    #[must_use]
+    pub fn bare(dress: Dress) -> Plan {
+        Plan {
+            dress,
+            warning: None,
+            command: Vec::new(),
+            group: false,
+            grace: Duration::from_secs(30),
+            stragglers: Duration::from_secs(5),
+            session: false,
+            rewrite: Vec::new(),
+            delay: Vec::new(),
+            stop_signals: None,
+            stop_sequence: Vec::new(),
+            wait_all: false,
+            remap: Vec::new(),
+            parent_death: None,
+            warn_reaped: false,
+            locks: None,
+            env: Vec::new(),
+            restart: Restart::default(),
+            replace_on: Vec::new(),
+            units: Vec::new(),
+            tools: Tools::default(),
+            control: Control::Off,
+            watching: None,
+        }
+    }
+
     /// The command as execve(2) takes it.
     ///
     /// # Errors

@@ -15,7 +15,10 @@ use std::time::Duration;
 use crate::os::{clock, files, poll, privileges, unix_socket};
 
 /// What tells the gateway, and everything below it, where the socket of the sexton above it is.
-pub const VARIABLE: &str = "SEXTON_CONTROL";
+///
+/// It is another one than `--control`'s own, `SEXTON_CONTROL`, because a sexton below another one is not to take
+/// its socket for itself.
+pub const VARIABLE: &str = "SEXTON_SOCKET";
 
 /// How many sextons can share one directory.
 const NEIGHBOURS: u32 = 9;

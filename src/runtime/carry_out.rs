@@ -1,11 +1,13 @@
 //! The one match that carries actions out.
 
+use std::time::Duration;
+
 use tracing::{debug, error, info, warn};
 
 use super::{Runtime, Terminal};
 use crate::ids::{ExitStatus, Pid, Signal};
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Occasion, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -15,20 +17,15 @@ impl Runtime<'_> {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
         match action {
             Action::Sweep(occasion) => {
-                // Somebody may have appeared before the main process stood still; from now on it forks no more.
-                let quiet = !matches!(occasion, Occasion::Still { .. }) || self.main_is_alone();
-                if !quiet || !self.sweeper.start(occasion) {
+                if !self.sweeper.start(occasion) {
                     return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }
             Action::AbandonSweep => self.sweeper.abandon(),
-            Action::StandStill(pid) => send(pid, false, Signal::STOP, None),
-            Action::GoOn { pid, stood } => {
-                send(pid, false, Signal::CONT, None);
-                info!(name: "stood-still", pid = pid.raw(), stood = %humantime::format_duration(stood),
-                      "the main process was stopped while locks were removed, and goes on");
-            }
+            Action::StandStill => return Ok(Some(self.stand_still())),
+            Action::GoOn { stood } => self.go_on(stood),
             Action::Start => return Ok(Some(self.start())),
+            Action::StartUnit(unit) => return Ok(Some(self.start_unit(unit))),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),
             Action::CountRest => {
@@ -73,6 +70,10 @@ impl Runtime<'_> {
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
+            env: &self.plan.env,
+            directory: None,
+            user: None,
+            descriptors: &[],
         };
         match spawn::spawn(&request) {
             Ok(started) => {
@@ -93,6 +94,12 @@ impl Runtime<'_> {
         if self.held == Some(pid) {
             self.held = None;
         }
+        if self.main_pid() == Some(pid) {
+            // Its number can be anybody's from now on.
+            take_terminal(pid);
+            self.main = None;
+        }
+        self.unit_reaped(pid);
     }
 
     fn note(&self, note: Note) {
@@ -137,11 +144,32 @@ impl Runtime<'_> {
                     debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
                 }
             }
+            Note::NotStill(window) => self.not_still(window),
             Note::SweepOverdue(window) => {
                 let deadline = humantime::format_duration(window);
                 warn!(name: "sweep-overdue", %deadline,
                       "the lock sweep did not end in time and was given up; locks may be left");
             }
+            Note::Again(pause) => {
+                let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+                warn!(name: "restarting", %pause, "the command is started again after this pause");
+            }
+            Note::Ceiling(restarts) => {
+                let within = humantime::format_duration(self.plan.restart.within);
+                error!(name: "ceiling", restarts, ceiling = self.plan.restart.ceiling, %within,
+                       "the command was started again as often as it may be; sexton ends");
+            }
+            Note::Replacing(kind) => {
+                warn!(name: "replacing", why = kind.word(), "the command is stopped to be started again");
+            }
+            Note::EndsInstead(signal) => {
+                info!(name: "no-restart", %signal, "a stop signal came; the command is not started again");
+            }
+            Note::UnitStartFailed(unit, errno) => self.note_unit_start_failed(unit, errno),
+            Note::UnitStopping(unit) => self.note_unit_stopping(unit),
+            Note::UnitEnded(unit, status) => self.note_unit_ended(unit, status),
+            Note::RequiredUnitEnded(unit) => self.note_required(unit),
+            Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }
     }
 

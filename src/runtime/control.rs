@@ -8,8 +8,11 @@ use crate::control::place::{self, Problem, VARIABLE};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
 use crate::ids::{Moment, Signal, UnitState};
-use crate::os::{clock, process};
-use crate::supervisor::{Event, Origin, Outcome, Received};
+use crate::os::{clock, process, signals};
+use crate::supervisor::{Event, Origin, Outcome, Received, UnitId};
+
+/// The gateway's name among the units.
+pub(super) const GATEWAY: &str = "gateway";
 
 /// Opens the control socket. Without one everything else works the same, so that no failure is an end.
 pub(super) fn open(wanted: &Control) -> Option<Server> {
@@ -67,8 +70,8 @@ impl Runtime<'_> {
         match asked {
             None => Ok(()),
             Some(Asked::Noted(kinds)) => {
-                for (kind, holds) in kinds {
-                    self.tell(Event::Fact { kind, holds })?;
+                for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
+                    self.tell(Event::Condition { kind })?;
                 }
                 Ok(())
             }
@@ -102,25 +105,21 @@ impl Runtime<'_> {
                     _ => "noted".to_owned(),
                 })
             }
-            Request::Signal { signal, unit } => match (signal.parse::<Signal>(), is_gateway(unit.as_deref()))
-            {
-                (Err(error), _) => Answer::Refused(error.to_string()),
-                (_, false) => no_unit(unit),
-                (Ok(signal), true) => match self.main_pid().filter(|_| self.held.is_none()) {
-                    Some(pid) => {
-                        info!(name: "asked", request = "signal", %signal, "asked over the control socket");
-                        let received = Received { signal, origin: Origin::Process };
-                        self.tell(Event::Signal(received))?;
-                        Answer::Done(format!("{signal} goes to the gateway, pid {pid}"))
-                    }
-                    None => Answer::Refused("the gateway does not run at this moment".to_owned()),
-                },
+            Request::Signal { signal, unit } => match signal.parse() {
+                Ok(signal) => self.asked_to_signal(signal, unit.as_deref())?,
+                Err(error) => Answer::Refused(error.to_string()),
             },
-            Request::Restart { unit } if is_gateway(unit.as_deref()) => Answer::Refused(
-                "this sexton does not start its gateway again; stop it, and whoever started sexton does"
-                    .to_owned(),
-            ),
-            Request::Restart { unit } => no_unit(unit),
+            Request::Restart { unit } => match self.unit_id(unit.as_deref()) {
+                Ok(id) => {
+                    info!(name: "asked", request = "restart", "asked to restart over the control socket");
+                    self.tell(Event::RestartWanted { unit: id })?;
+                    Answer::Done(format!(
+                        "{} is stopped and started again",
+                        unit.as_deref().unwrap_or(GATEWAY)
+                    ))
+                }
+                Err(refused) => refused,
+            },
             Request::Reload => Answer::Refused(
                 "this sexton does not read its configuration again; it is read at the next start".to_owned(),
             ),
@@ -130,13 +129,43 @@ impl Runtime<'_> {
             }
         })
     }
-}
 
-fn is_gateway(unit: Option<&str>) -> bool {
-    unit.is_none_or(|unit| unit == "gateway")
-}
+    fn asked_to_signal(&mut self, signal: Signal, unit: Option<&str>) -> Result<Answer, Outcome> {
+        let unit = match self.unit_id(unit) {
+            Ok(unit) => unit,
+            Err(refused) => return Ok(refused),
+        };
+        let snapshot = match unit {
+            None => Some(self.supervisor.gateway()),
+            Some(id) => self.supervisor.units().get(id).copied(),
+        };
+        let Some(pid) = snapshot.and_then(|snapshot| snapshot.pid) else {
+            return Ok(Answer::Refused("it does not run at this moment".to_owned()));
+        };
+        info!(name: "asked", request = "signal", %signal, pid = pid.raw(), "asked over the control socket");
+        if unit.is_none() {
+            self.tell(Event::Signal(Received { signal, origin: Origin::Process }))?;
+            return Ok(Answer::Done(format!("{signal} goes to the gateway, pid {pid}")));
+        }
+        if matches!(signal, Signal::KILL | Signal::STOP) {
+            // Nothing passes these on, and the unit's supervisor would be gone, or stand still, itself.
+            let why =
+                format!("a unit's supervisor cannot pass {signal} on; stop a unit with restart or TERM");
+            return Ok(Answer::Refused(why));
+        }
+        Ok(match signals::send(pid, signal) {
+            Ok(()) => Answer::Done(format!("{signal} goes to the unit's supervisor, pid {pid}")),
+            Err(error) => Answer::Refused(format!("could not send {signal} to {pid}: {error}")),
+        })
+    }
 
-fn no_unit(unit: Option<String>) -> Answer {
-    let unit = unit.unwrap_or_default();
-    Answer::Refused(format!("there is no unit '{unit}'; status shows those that there are"))
+    /// The unit of this name; `None` is the gateway, which has no number.
+    fn unit_id(&self, name: Option<&str>) -> Result<Option<UnitId>, Answer> {
+        let Some(name) = name.filter(|name| *name != GATEWAY) else {
+            return Ok(None);
+        };
+        let place = self.plan.units.iter().position(|unit| unit.name == name);
+        let why = || Answer::Refused(format!("there is no unit '{name}'; status shows those that there are"));
+        place.map(Some).ok_or_else(why)
+    }
 }

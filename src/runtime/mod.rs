@@ -8,7 +8,9 @@ mod carry_out;
 mod control;
 mod reach;
 mod snapshot;
+mod standstill;
 mod sweeper;
+mod units;
 
 use std::convert::Infallible;
 use std::os::fd::AsFd;
@@ -21,17 +23,19 @@ use crate::control::server::Server;
 use crate::ids::{ExitStatus, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
+use crate::os::halt::Halt;
 use crate::os::signals::{Info, Inlet, Woken};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Tally, Terminal as Foreground,
+    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
 use sweeper::Sweeper;
+use units::Units;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
@@ -57,9 +61,13 @@ struct Runtime<'a> {
     counters: Counters,
     /// When sexton was started, in milliseconds since the epoch.
     since: u64,
+    units: Units,
     main: Option<Started>,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
+    /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
+    halt: Option<Halt>,
+    restless: Option<Pid>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
     /// The last turn left some of the dead, or some of the signals, to the next one.
@@ -103,6 +111,10 @@ impl<'a> Runtime<'a> {
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
             can_hold: children::list().is_some(),
             init,
+            restart: plan.restart.clone(),
+            seed: seed(),
+            replace_on: plan.replace_on.clone(),
+            units: units::rules(plan),
         };
         Ok(Runtime {
             plan,
@@ -114,8 +126,11 @@ impl<'a> Runtime<'a> {
             server: control::open(&plan.control),
             counters: Counters::default(),
             since: clock::wall_millis(),
+            units: Units::default(),
             main: None,
             modes: modes_of_ours(),
+            halt: None,
+            restless: None,
             held: None,
             more_dead: false,
             more_signals: false,
@@ -137,6 +152,7 @@ impl<'a> Runtime<'a> {
                 error!(name: "start-failed", "{}", words::failed_start(self.plan.dress, command, stage, errno));
                 exit_code::of_failed_start(self.plan.dress, stage, errno)
             }
+            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => exit_code::GAVE_UP,
         }
     }
 
@@ -240,23 +256,11 @@ impl<'a> Runtime<'a> {
         Ok(dead.len())
     }
 
-    /// Nothing waits for a quiet moment that cannot be made: stopping the main process would still leave
-    /// somebody who can take a lock over at the very instant of its removal.
-    fn as_it_matters(&self, found: Tally) -> Tally {
-        let waiting = if found.waiting > 0 && self.main_is_alone() { found.waiting } else { 0 };
-        Tally { waiting, ..found }
-    }
-
-    /// Whether the main process is all that lives of the tree.
-    fn main_is_alone(&self) -> bool {
-        self.main_pid().is_some_and(|main| self.reach.is_alone(main, self.sweeper.helpers()))
-    }
-
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             return match self.sweeper.ended(dead.pid) {
-                Some(found) => self.tell(Event::SweepDone(self.as_it_matters(found))),
+                Some(event) => self.tell(event),
                 None => Ok(()),
             };
         }
@@ -330,6 +334,12 @@ fn stop_signals() -> SignalSet {
         .flatten()
         .filter(|signal| !signals::is_ignored(*signal))
         .collect()
+}
+
+/// Differs from sexton to sexton, also where many start in one moment with the same pid.
+fn seed() -> u64 {
+    let moment = u64::from(clock::now().0.subsec_nanos());
+    (moment << 32) ^ u64::from(std::process::id())
 }
 
 fn received(info: Info) -> Received {

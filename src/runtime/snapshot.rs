@@ -1,7 +1,6 @@
 //! How everything is, as the control socket says it.
 
 use super::Runtime;
-use super::reach::Reach;
 use crate::control::protocol::{Status, UnitStatus};
 use crate::ids::{ExitStatus, Moment, Signal};
 use crate::os::{clock, process};
@@ -21,20 +20,18 @@ impl Runtime<'_> {
     /// Everything but the processes, which whoever asks can see in /proc.
     pub(super) fn status(&self) -> Status {
         let gateway = self.supervisor.gateway();
+        let units = self.plan.units.iter().zip(self.supervisor.units());
         let mut counters = self.counters;
+        counters.restarts = gateway.restarts;
         counters.locks_removed = self.sweeper.removed();
         counters.log_lines_dropped = log::dropped();
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: process::own_pid().raw(),
             since: self.since,
-            reach: match self.reach {
-                Reach::KillAll => "kill-all",
-                Reach::Cgroup(_) => "cgroup",
-                Reach::Tree => "tree",
-            }
-            .to_owned(),
-            gateway: self.unit("gateway", &gateway),
+            reach: self.reach.name().to_owned(),
+            units: units.map(|(unit, snapshot)| self.unit(&unit.name, &snapshot)).collect(),
+            gateway: self.unit(super::control::GATEWAY, &gateway),
             counters,
             ..Status::default()
         };
@@ -52,16 +49,24 @@ impl Runtime<'_> {
             since: wall_of(snapshot.since),
             restarts: snapshot.restarts,
             last: snapshot.last.map(|outcome| match outcome {
-                Outcome::Ended(ExitStatus::Exited(code)) => format!("exited with {code}"),
-                Outcome::Ended(ExitStatus::Signaled { signal, core }) => {
-                    let by = Signal::new(signal).map_or_else(|| signal.to_string(), |by| by.to_string());
-                    format!("ended by {by}{}", if core { ", core dumped" } else { "" })
-                }
+                Outcome::Ended(status) => ended(status),
                 Outcome::StartFailed { stage, errno } => {
                     let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
                     words::failed_start(self.plan.dress, command, stage, errno)
                 }
+                Outcome::GaveUp { status } => status.map_or_else(|| "given up".to_owned(), ended),
+                Outcome::UnitEnded { .. } => "a unit that it needs has ended".to_owned(),
             }),
+        }
+    }
+}
+
+fn ended(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Exited(code) => format!("exited with {code}"),
+        ExitStatus::Signaled { signal, core } => {
+            let by = Signal::new(signal).map_or_else(|| signal.to_string(), |by| by.to_string());
+            format!("ended by {by}{}", if core { ", core dumped" } else { "" })
         }
     }
 }

@@ -4,26 +4,26 @@ use super::ladder::Ladder;
 use super::{Outcome, Phase, Supervisor};
 use crate::ids::{Moment, Pid, UnitState};
 
-/// How the main process is.
+/// How the main process, or a unit, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// Where it stands.
     pub state: UnitState,
-    /// Its pid, as long as it is not reaped.
+    /// The main process, or the unit's supervisor, while it lives.
     pub pid: Option<Pid>,
     /// Since when it is in this state.
     pub since: Moment,
-    /// How often it was started again.
+    /// How often it was started again, as far as it is known here.
     pub restarts: u64,
-    /// How its last run ended.
+    /// How its last run ended, as far as it is known here.
     pub last: Option<Outcome>,
 }
 
-/// The state that was seen last, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What was seen last: each state with its beginning, the main process's first, and how that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Shown {
-    state: UnitState,
-    since: Moment,
+    states: Vec<(UnitState, Moment)>,
+    last: Option<Outcome>,
 }
 
 impl Supervisor {
@@ -34,34 +34,57 @@ impl Supervisor {
             Phase::Running { pid } => Some(pid),
             _ => None,
         };
-        let last = match self.phase {
-            Phase::Clearing { corpse, .. } | Phase::LastSweep { corpse, .. } => {
-                Some(match self.start_failed {
-                    Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-                    None => Outcome::Ended(corpse.status),
-                })
-            }
-            _ => None,
+        let since = self.shown.since(0);
+        Snapshot { state: self.state(), pid, since, restarts: self.restarts, last: self.shown.last }
+    }
+
+    /// How the units are, in their order of start.
+    #[must_use]
+    pub fn units(&self) -> Vec<Snapshot> {
+        let units = self.units.list().zip(1..);
+        let snapshot = |((state, pid), place)| {
+            let since = self.shown.since(place);
+            Snapshot { state, pid, since, restarts: 0, last: None }
         };
-        Snapshot { state: self.state(), pid, since: self.shown.since, restarts: 0, last }
+        units.map(snapshot).collect()
     }
 
     fn state(&self) -> UnitState {
         match self.phase {
-            Phase::New => UnitState::Pending,
+            Phase::New | Phase::UnitsUp => UnitState::Pending,
             Phase::FirstSweep { .. } | Phase::Starting { .. } => UnitState::Starting,
-            Phase::Retrying { .. } => UnitState::Waiting,
+            Phase::Retrying { .. } | Phase::Waiting { .. } => UnitState::Waiting,
             Phase::Running { .. } if self.ladder == Ladder::Idle => UnitState::Running,
             Phase::Running { .. } | Phase::Clearing { .. } | Phase::LastSweep { .. } => UnitState::Stopping,
-            Phase::Over => UnitState::Ended,
+            Phase::UnitsDown { .. } | Phase::Over => UnitState::Ended,
         }
     }
 
-    /// Remembers when the state changed.
+    /// Remembers what has changed.
     pub(super) fn show(&mut self, now: Moment) {
-        let state = self.state();
-        if self.shown.state != state {
-            self.shown = Shown { state, since: now };
+        self.shown.see(0, self.state(), now);
+        for ((state, _), place) in self.units.list().zip(1..) {
+            self.shown.see(place, state, now);
         }
+        if let Phase::Clearing { corpse: Some(corpse), .. } = self.phase {
+            self.shown.last = Some(match self.start_failed {
+                Some((stage, errno)) => Outcome::StartFailed { stage, errno },
+                None => Outcome::Ended(corpse.status),
+            });
+        }
+    }
+}
+
+impl Shown {
+    fn see(&mut self, place: usize, state: UnitState, now: Moment) {
+        match self.states.get_mut(place) {
+            Some((before, _)) if *before == state => {}
+            Some(shown) => *shown = (state, now),
+            None => self.states.push((state, now)),
+        }
+    }
+
+    fn since(&self, place: usize) -> Moment {
+        self.states.get(place).map_or(Moment::default(), |(_, since)| *since)
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
+use super::replacement::Purpose;
 use super::{Action, Note, Origin, Outcome, Phase, Received, Rung, Supervisor};
 use crate::ids::{ExitStatus, Moment, Pid, Signal};
 
@@ -94,28 +95,39 @@ impl Supervisor {
             return;
         }
         self.last_stop = Some(LastStop { signal, from_kernel, at: now });
+        if matches!(self.purpose, Purpose::Replace { .. }) {
+            // Whoever is being replaced is on the ladder already, and now it is for good.
+            self.purpose = Purpose::End;
+            out.push(Action::Note(Note::EndsInstead(signal)));
+            return;
+        }
         match self.ladder {
-            Ladder::Idle => {
-                let first = self.policy.stop_sequence.first().copied();
-                let grace = first.map_or(self.policy.grace, |(_, window)| window);
-                self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
-                out.push(Action::Note(Note::Stopping { signal, grace }));
-                match first {
-                    Some((signal, _)) => {
-                        out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
-                    }
-                    None => self.send(pid, received, out),
-                }
-                if self.stopped.take().is_some() {
-                    // A stopped process would sleep through its whole window.
-                    let group = self.policy.group;
-                    out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
-                }
-                out.push(Action::ReportAlive(Rung::Grace));
-            }
+            Ladder::Idle if self.leaving.is_some() => self.hurry_unit(signal, true, out),
+            Ladder::Idle => self.begin_stop(now, pid, received, out),
             Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
         }
+    }
+
+    /// The first rung: the main process is asked to end.
+    pub(super) fn begin_ladder(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let first = self.policy.stop_sequence.first().copied();
+        let grace = first.map_or(self.policy.grace, |(_, window)| window);
+        self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
+        out.push(Action::Note(Note::Stopping { signal, grace }));
+        match first {
+            Some((signal, _)) => {
+                out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
+            }
+            None => self.send(pid, received, out),
+        }
+        if self.stopped.take().is_some() {
+            // A stopped process would sleep through its whole window.
+            let group = self.policy.group;
+            out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
+        }
+        out.push(Action::ReportAlive(Rung::Grace));
     }
 
     pub(super) fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {

@@ -25,6 +25,10 @@ fn policy() -> Policy {
         look_later: false,
         can_hold: true,
         init: true,
+        restart: Restart::default(),
+        seed: 1,
+        replace_on: Vec::new(),
+        units: Vec::new(),
     }
 }
 
@@ -326,6 +330,8 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 }
 
 mod keeper;
+mod lives;
+mod units;
 mod walk;
 
 mod forwarding;

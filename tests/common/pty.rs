@@ -47,7 +47,7 @@ impl Shell {
         command
             .env("PS1", "$ ")
             .env("TERM", "dumb")
-            .env("SEXTON_CONTROL_SOCKET", "off")
+            .env("SEXTON_CONTROL", "off")
             .stdin(end())
             .stdout(end())
             .stderr(end());

@@ -176,7 +176,7 @@ impl Plan {
             .env("HOME", self.dir.path())
             .env("TMPDIR", self.dir.path())
             // The usual place belongs to the machine, and not to a test.
-            .env("SEXTON_CONTROL_SOCKET", "off")
+            .env("SEXTON_CONTROL", "off")
             .envs(self.environment)
             .env(name, value)
             .stdin(Stdio::null())
