@@ -7,4 +7,4 @@ mod plan;
 pub mod unit;
 pub mod watching;
 
-pub use plan::{ByHand, Locks, Plan, Problem, Task};
+pub use plan::{ByHand, Control, Locks, Plan, Problem, Task};

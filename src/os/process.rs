@@ -40,6 +40,12 @@ pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.number().unsigned_abs()))
 }
 
+/// Sets a variable for everything that we start from now on.
+pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
+    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+}
+
 fn prctl(option: i32, argument: libc::c_ulong) -> io::Result<()> {
     let zero: libc::c_ulong = 0;
     // SAFETY: these options take numbers, and no memory of ours is touched.

@@ -5,22 +5,27 @@
 
 mod by_hand;
 mod carry_out;
+mod control;
 mod reach;
 mod relay;
+mod snapshot;
 mod standstill;
 mod sweeper;
 mod units;
 
 use std::convert::Infallible;
+use std::os::fd::AsFd;
 
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Locks, Plan};
+use crate::control::protocol::Counters;
+use crate::control::server::Server;
 use crate::ids::{ExitStatus, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
-use crate::os::signals::{Info, Inlet};
+use crate::os::signals::{Info, Inlet, Woken};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, terminal};
@@ -53,6 +58,11 @@ struct Runtime<'a> {
     inlet: Inlet,
     reach: Reach,
     sweeper: Sweeper<'a>,
+    /// The control socket, and sexton-watch's.
+    server: Option<Server>,
+    counters: Counters,
+    /// When sexton was started, in milliseconds since the epoch.
+    since: u64,
     units: Units,
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
@@ -117,6 +127,9 @@ impl<'a> Runtime<'a> {
             inlet: Inlet::open()?,
             reach: Reach::choose(init),
             sweeper: Sweeper::new(plan.locks.as_ref()),
+            server: control::open(&plan.control),
+            counters: Counters::default(),
+            since: clock::wall_millis(),
             units: Units::default(),
             relay: None,
             main: None,
@@ -169,14 +182,16 @@ impl<'a> Runtime<'a> {
     /// Waits for something to happen, and takes all of it in.
     fn turn(&mut self) -> Result<(), Outcome> {
         let left_over = self.more_dead || self.more_signals;
-        let deadline = if left_over { Some(clock::now()) } else { self.supervisor.next_deadline() };
+        let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
         let mut signals = std::mem::take(&mut self.signals);
-        self.more_signals = self.inlet.wait(deadline, &mut signals).unwrap_or_else(|error| {
+        let beside = self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
             self.more_dead = true;
-            false
+            Woken::default()
         });
+        self.more_signals = woken.more_signals;
         let mut child_changed = self.more_dead;
         for signal in signals.drain(..) {
             if signal.signal == Signal::CHLD {
@@ -191,7 +206,10 @@ impl<'a> Runtime<'a> {
             self.bury()?;
         }
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
-        if due { self.tell(Event::Tick) } else { Ok(()) }
+        if due {
+            self.tell(Event::Tick)?;
+        }
+        self.hear(woken.beside)
     }
 
     /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until

@@ -69,6 +69,8 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
+    Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.
     SweepGone,
     /// The answer to [`StandStill`](super::Action::StandStill).

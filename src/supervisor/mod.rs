@@ -36,6 +36,7 @@ mod policy;
 mod replacement;
 mod restart;
 mod signals;
+mod snapshot;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
 pub use restart::{On, Restart};
+pub use snapshot::Snapshot;
 pub use units::{UnitId, UnitRule};
 
 use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
@@ -56,6 +58,7 @@ use keeper::Keeper;
 use ladder::Ladder;
 use replacement::Purpose;
 use restart::History;
+use snapshot::Shown;
 use stop::LastStop;
 use units::Units;
 
@@ -139,6 +142,7 @@ pub struct Supervisor {
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
+    shown: Shown,
     units: Units,
     /// The stop signal that waits until the units after the main process have ended.
     leaving: Option<Received>,
@@ -171,6 +175,7 @@ impl Supervisor {
             start_failed: None,
             keeper: Keeper::default(),
             found_first: Tally::default(),
+            shown: Shown::default(),
             leaving: None,
             failed_unit: None,
             purpose: Purpose::Unsaid,
@@ -234,10 +239,12 @@ impl Supervisor {
             Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
             Event::Tick => self.tick(now, out),
         }
+        self.show(now);
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
