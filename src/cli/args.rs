@@ -245,6 +245,7 @@ impl Args {
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
             control: self.control.unwrap_or_default(),
+            ready: file.ready.unwrap_or_default(),
             ..Plan::bare(Dress::Own)
         })
     }

@@ -30,6 +30,7 @@ use crate::locks::format::{Format, Keys};
 use crate::locks::kind::{Form, Kind};
 use crate::locks::rule::Pattern;
 use crate::locks::{Action, Shown};
+use crate::supervisor::Ready;
 
 /// The largest file that is read, in bytes. One that was named by mistake need not be read to its end.
 const LARGEST: u64 = 1 << 20;
@@ -45,6 +46,8 @@ pub struct File {
     pub report_after: Option<Duration>,
     /// The operator's own kinds of locks.
     pub kinds: Vec<(Pattern, Kind)>,
+    /// When the command counts as ready.
+    pub ready: Option<Ready>,
 }
 
 /// Why a configuration file is refused, in one line.
@@ -75,6 +78,22 @@ pub enum Refused {
 struct Raw {
     #[serde(default)]
     locks: Locks,
+    #[serde(default)]
+    systemd: Systemd,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Systemd {
+    ready: Option<RawReady>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum RawReady {
+    Started,
+    Healthy,
+    Notified,
 }
 
 #[derive(Deserialize, Default)]
@@ -157,6 +176,11 @@ impl File {
                 RawAction::HandOver => Action::HandOver,
             }),
             report_after: report_after.transpose()?,
+            ready: raw.systemd.ready.map(|ready| match ready {
+                RawReady::Started => Ready::Started,
+                RawReady::Healthy => Ready::Healthy,
+                RawReady::Notified => Ready::Notified,
+            }),
             kinds: raw.locks.rule.into_iter().map(kind).collect::<Result<_, _>>()?,
         })
     }

@@ -46,6 +46,12 @@ pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
     unsafe { std::env::set_var(name, value) };
 }
 
+/// Takes a variable away from everything that we start from now on.
+pub fn remove_variable(name: &str) {
+    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+}
+
 fn prctl(option: i32, argument: libc::c_ulong) -> io::Result<()> {
     let zero: libc::c_ulong = 0;
     // SAFETY: these options take numbers, and no memory of ours is touched.

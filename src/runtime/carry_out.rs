@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::notify::Link;
 use super::relay::{Inlets, Relay};
 use super::{Runtime, Terminal};
 use crate::config::unit::User;
@@ -47,6 +48,7 @@ impl Runtime<'_> {
                 }
                 return Ok(Some(Event::Resumed));
             }
+            Action::Notify(message) => return Ok(self.notify(message)),
             Action::ReportAlive(rung) => self.report_alive(rung),
             Action::Note(note) => {
                 self.count(note);
@@ -69,6 +71,8 @@ impl Runtime<'_> {
     fn start(&mut self) -> Event {
         let inlets = self.relay_output();
         let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
+        let mut env = self.plan.env.clone();
+        env.extend(self.link.iter().flat_map(Link::environment));
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -76,7 +80,7 @@ impl Runtime<'_> {
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
-            env: &self.plan.env,
+            env: &env,
             directory: self.plan.directory.as_deref(),
             user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
             descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
@@ -84,6 +88,9 @@ impl Runtime<'_> {
         match spawn::spawn(&request) {
             Ok(started) => {
                 let pid = started.pid;
+                if let Some(link) = &mut self.link {
+                    link.wait_for_exec(&started);
+                }
                 self.main = Some(started);
                 self.let_go();
                 info!(name: "started", pid = pid.raw(), "the main process was started");
@@ -122,6 +129,9 @@ impl Runtime<'_> {
         if self.main_pid() == Some(pid) {
             // Its number can be anybody's from now on.
             take_terminal(pid);
+            if let (Some(link), Some(main)) = (&mut self.link, &self.main) {
+                link.has_news(main);
+            }
             self.main = None;
         }
         self.unit_reaped(pid);
@@ -169,6 +179,10 @@ impl Runtime<'_> {
                 } else {
                     debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
                 }
+            }
+            Note::Silent(window) => {
+                let window = humantime::format_duration(window);
+                warn!(name: "silent", %window, "the gateway gave signs of life, and gives none any more");
             }
             Note::NotStill(window) => self.not_still(window),
             Note::SweepOverdue(window) => {

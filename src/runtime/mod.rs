@@ -6,6 +6,7 @@
 mod by_hand;
 mod carry_out;
 mod control;
+mod notify;
 mod reach;
 mod relay;
 mod snapshot;
@@ -34,6 +35,7 @@ use crate::supervisor::{
     Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
+use notify::Link;
 use reach::Reach;
 use relay::Relay;
 use sweeper::Sweeper;
@@ -60,6 +62,8 @@ struct Runtime<'a> {
     sweeper: Sweeper<'a>,
     /// The control socket, and sexton-watch's.
     server: Option<Server>,
+    /// The service manager above.
+    link: Option<Link>,
     counters: Counters,
     /// When sexton was started, in milliseconds since the epoch.
     since: u64,
@@ -101,6 +105,11 @@ impl<'a> Runtime<'a> {
         {
             debug!(name: "terminal", %error, "there is no terminal to hand over");
         }
+        let server = control::open(&plan.control);
+        let link = Link::open(plan);
+        if let (Some(link), Some(server)) = (&link, &server) {
+            link.wait_for_others(server.waits_for().as_fd());
+        }
         let policy = Policy {
             grace: plan.grace,
             stragglers: plan.stragglers,
@@ -119,6 +128,7 @@ impl<'a> Runtime<'a> {
             seed: seed(),
             replace_on: plan.replace_on.clone(),
             units: units::rules(plan),
+            notify: link.as_ref().map(|link| link.policy(plan)),
         };
         Ok(Runtime {
             plan,
@@ -127,7 +137,8 @@ impl<'a> Runtime<'a> {
             inlet: Inlet::open()?,
             reach: Reach::choose(init),
             sweeper: Sweeper::new(plan.locks.as_ref()),
-            server: control::open(&plan.control),
+            server,
+            link,
             counters: Counters::default(),
             since: clock::wall_millis(),
             units: Units::default(),
@@ -185,6 +196,7 @@ impl<'a> Runtime<'a> {
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
         let mut signals = std::mem::take(&mut self.signals);
         let beside = self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let beside = self.link.as_ref().map(Link::waits_for).or(beside);
         let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
@@ -209,7 +221,8 @@ impl<'a> Runtime<'a> {
         if due {
             self.tell(Event::Tick)?;
         }
-        self.hear(woken.beside)
+        self.hear(woken.beside)?;
+        if woken.beside { self.hear_gateway() } else { Ok(()) }
     }
 
     /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until

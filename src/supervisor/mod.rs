@@ -32,6 +32,7 @@ mod event;
 mod forwarding;
 mod keeper;
 mod ladder;
+mod notify;
 mod policy;
 mod replacement;
 mod restart;
@@ -47,6 +48,7 @@ use std::time::Duration;
 pub use action::{Action, Note, Occasion, Outcome, Rung};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
+pub use notify::{Message, Notice, Notify, Ready, Situation};
 pub use policy::Policy;
 pub use restart::{On, Restart};
 pub use snapshot::Snapshot;
@@ -56,6 +58,7 @@ use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
+use notify::Herald;
 use replacement::Purpose;
 use restart::History;
 use snapshot::Shown;
@@ -155,12 +158,14 @@ pub struct Supervisor {
     started_at: Moment,
     /// It would have been started again, and was too often.
     gave_up: bool,
+    herald: Option<Herald>,
 }
 
 impl Supervisor {
     /// A supervisor to which nothing has happened yet.
     #[must_use]
     pub fn new(policy: Policy) -> Supervisor {
+        let herald = policy.notify.map(Herald::new);
         Supervisor {
             units: Units::new(&policy.units),
             history: History::new(policy.seed),
@@ -182,13 +187,15 @@ impl Supervisor {
             restarts: 0,
             started_at: Moment::default(),
             gave_up: false,
+            herald,
         }
     }
 
     /// When [`Event::Tick`] is wanted, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        earlier(self.units.deadline(), self.phase_deadline())
+        let herald = self.herald.as_ref().and_then(Herald::deadline);
+        earlier(herald, earlier(self.units.deadline(), self.phase_deadline()))
     }
 
     fn phase_deadline(&self) -> Option<Moment> {
@@ -214,6 +221,7 @@ impl Supervisor {
         if self.phase == Phase::Over {
             return;
         }
+        let first = out.len();
         match event {
             Event::Begin => self.begin(now, out),
             Event::Signal(received) => self.signal(now, received, out),
@@ -242,9 +250,14 @@ impl Supervisor {
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
+            Event::Executed => self.tell_herald(Herald::executed),
+            Event::Health { state, latency } => self.tell_herald(|herald| herald.health(state, latency)),
+            Event::Notice(notice) => self.tell_herald(|herald| herald.notice(now, notice)),
+            Event::Unsent => self.tell_herald(|herald| herald.unsent(now)),
             Event::Tick => self.tick(now, out),
         }
         self.show(now);
+        self.announce(now, first, out);
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
@@ -276,6 +289,7 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Running { pid };
+        self.tell_herald(Herald::begin);
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
         for received in std::mem::take(&mut self.pending) {

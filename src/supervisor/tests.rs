@@ -29,6 +29,7 @@ fn policy() -> Policy {
         seed: 1,
         replace_on: Vec::new(),
         units: Vec::new(),
+        notify: None,
     }
 }
 
@@ -331,6 +332,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 
 mod keeper;
 mod lives;
+mod notify;
 mod units;
 mod walk;
 

@@ -332,7 +332,7 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
-            Action::ReportAlive(_) | Action::Note(_) => {}
+            Action::ReportAlive(_) | Action::Note(_) | Action::Notify(_) => {}
         }
     }
 
