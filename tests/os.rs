@@ -293,14 +293,14 @@ fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
         let inlet = signals::Inlet::open().unwrap();
         let us = process::own_pid();
         let mut pending = Vec::new();
-        assert!(!inlet.wait(Some(clock::now()), &mut pending).unwrap());
+        assert!(!inlet.wait(Some(clock::now()), None, &mut pending).unwrap().more_signals);
         assert_eq!(pending, []);
         let values = [1, -1, i32::MAX, i32::MIN, 0, 5, 6, 7, 8, 9];
         for value in values {
             signals::queue(us, Signal::RTMIN, value).unwrap();
         }
         signals::send(us, Signal::HUP).unwrap();
-        while inlet.wait(Some(clock::now()), &mut pending).unwrap() {}
+        while inlet.wait(Some(clock::now()), None, &mut pending).unwrap().more_signals {}
         let mut pending = pending.into_iter();
         let first = pending.next().unwrap();
         assert_eq!((first.signal, first.code, first.sender), (Signal::HUP, libc::SI_USER, us.raw()));

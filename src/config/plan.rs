@@ -140,6 +140,36 @@ impl Plan {
         if command.first().is_none_or(|name| name.is_empty()) { Err(Problem::NoCommand) } else { Ok(command) }
     }
 
+    /// A plan that runs this command and touches nothing else, with these windows.
+    #[must_use]
+    pub fn bare(command: Vec<CString>, grace: Duration) -> Plan {
+        Plan {
+            command,
+            dress: Dress::Own,
+            warning: None,
+            session: false,
+            rewrite: Vec::new(),
+            delay: Vec::new(),
+            stop_signals: None,
+            stop_sequence: Vec::new(),
+            wait_all: false,
+            group: false,
+            grace,
+            stragglers: grace,
+            remap: Vec::new(),
+            parent_death: None,
+            warn_reaped: false,
+            locks: None,
+            env: Vec::new(),
+            restart: Restart::default(),
+            replace_on: Vec::new(),
+            units: Vec::new(),
+            tools: Tools::default(),
+            control: None,
+            watching: None,
+        }
+    }
+
     /// The exit code to give for the main process's own.
     #[must_use]
     pub fn exit_code(&self, code: u8) -> u8 {

@@ -1,6 +1,7 @@
 //! Letting go of what sexton was started with once its child has it: open files and the working directory.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
 
 /// Closes every descriptor above 2 that was inherited, so that the reader of a pipe sees its end when the
 /// child closes it. Ours are all closed on exec, which inherited ones cannot be: they have just come through
@@ -18,6 +19,19 @@ pub fn close_inherited() {
             unsafe { libc::close(number) };
         }
     }
+}
+
+/// Puts /dev/null in the place of this standard descriptor, so that its other end sees the end when the child
+/// and whoever has it from the child have closed it.
+///
+/// # Errors
+/// What open(2) and dup2(2) say; then it is as it was.
+pub fn replace_standard(number: i32) -> std::io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // SAFETY: both are descriptors, and what had the number before is not owned by anything in this program
+    // but the standard library, which goes on using the number.
+    let done = unsafe { libc::dup2(null.as_raw_fd(), number) };
+    if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Leaves the working directory for `/`, so that its filesystem can be unmounted.

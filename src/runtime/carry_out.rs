@@ -2,10 +2,10 @@
 
 use tracing::{debug, error, info, warn};
 
-use super::{Runtime, Terminal};
-use crate::ids::{ExitStatus, Pid, Signal};
+use super::{Runtime, Terminal, Tool};
+use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Occasion, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Occasion, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -63,6 +63,8 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let mut env = self.plan.env.clone();
+        env.extend(self.tool.as_ref().map(Tool::mark));
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -70,7 +72,7 @@ impl Runtime<'_> {
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
-            env: &self.plan.env,
+            env: &env,
             directory: None,
             user: None,
             descriptors: &[],
@@ -78,8 +80,11 @@ impl Runtime<'_> {
         match spawn::spawn(&request) {
             Ok(started) => {
                 let pid = started.pid;
-                self.main = Some(started);
                 self.let_go();
+                if let Some(tool) = &mut self.tool {
+                    tool.started(&started);
+                }
+                self.main = Some(started);
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
@@ -146,15 +151,18 @@ impl Runtime<'_> {
         }
     }
 
-    fn report_alive(&self, rung: Rung) {
+    fn report_alive(&mut self, rung: Rung) {
         /// A fork bomb need not fill the log.
         const SHOWN: usize = 20;
         // Finding out who is alive costs a walk through /proc.
-        if rung == Rung::Grace && !tracing::enabled!(tracing::Level::INFO) {
+        if rung == Rung::Grace && self.tool.is_none() && !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
         let mut alive = self.reach.alive(self.sweeper.helpers());
         alive.retain(|process| Some(process.stat.pid) != self.held);
+        if let Some(tool) = &mut self.tool {
+            tool.reached(rung, &alive);
+        }
         let more = alive.len().saturating_sub(SHOWN);
         for process in alive.iter().take(SHOWN) {
             let pid = process.stat.pid.raw();

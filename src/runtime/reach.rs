@@ -37,13 +37,17 @@ impl Alive {
 }
 
 impl Reach {
-    pub(super) fn choose(init: bool) -> Reach {
+    /// Chooses, with or without a cgroup.
+    pub(super) fn choose(init: bool, grouped: bool) -> Reach {
         if init {
             info!(name: "reach", reach = "kill-all", "as init, kill(-1) reaches everybody");
             return Reach::KillAll;
         }
         if let Err(error) = process::become_subreaper() {
             warn!(name: "no-subreaper", %error, "orphans will not come to sexton");
+        }
+        if !grouped {
+            return Reach::Tree;
         }
         match Cgroup::create(process::own_pid()) {
             Ok(cgroup) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,19 +81,6 @@ pub enum Occasion {
     },
 }
 
-/// A rung of the stop ladder, as a moment to report who is still alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rung {
-    /// The main process got the signal and its window begins.
-    Grace,
-    /// Everything that is left gets TERM.
-    Stragglers,
-    /// Everything that is left gets KILL.
-    Kill,
-    /// Even KILL did not end it.
-    GivenUp,
-}
-
 /// A decision worth a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Note {
@@ -124,18 +111,4 @@ pub enum Note {
     Reaped(Pid, ExitStatus),
     /// The sweep did not end within its deadline.
     SweepOverdue(Duration),
-}
-
-/// How the whole ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The main process ran and ended.
-    Ended(ExitStatus),
-    /// The main process could not be started.
-    StartFailed {
-        /// The step that failed.
-        stage: Stage,
-        /// Why.
-        errno: Errno,
-    },
 }

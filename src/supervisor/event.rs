@@ -1,6 +1,6 @@
 //! Everything that can happen.
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use crate::ids::{Canceller, Errno, ExitStatus, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// A tool is to end, and not by a signal.
+    Cancel(Canceller),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }

@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
 mod action;
 mod event;
 mod forwarding;
@@ -41,13 +42,15 @@ mod tests;
 
 use std::time::Duration;
 
-pub use action::{Action, Note, Occasion, Outcome, Rung};
+pub use abort::Tool;
+pub use action::{Action, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
 pub use restart::{On, Restart};
 
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
+use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
@@ -114,6 +117,8 @@ pub struct Supervisor {
     /// The main process's group was given the terminal.
     gave_terminal: bool,
     start_failed: Option<(Stage, Errno)>,
+    /// The tool's deadline, and why it was ended before its own end.
+    abort: Abort,
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
@@ -133,6 +138,7 @@ impl Supervisor {
             stopped: None,
             gave_terminal: false,
             start_failed: None,
+            abort: Abort::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
         }
@@ -145,9 +151,11 @@ impl Supervisor {
             Phase::FirstSweep { until } | Phase::LastSweep { until, .. } => Some(until),
             Phase::Running { .. } => {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
-                earlier(ladder, self.keeper.deadline())
+                earlier(earlier(ladder, self.keeper.deadline()), self.abort.deadline())
             }
-            Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
+            Phase::Clearing { recount, .. } => {
+                earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
+            }
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::Starting { .. } | Phase::Over => None,
         }
@@ -174,6 +182,7 @@ impl Supervisor {
             Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::Cancel(by) => self.cancel(now, by, out),
             Event::Tick => self.tick(now, out),
         }
     }
@@ -191,6 +200,9 @@ impl Supervisor {
     }
 
     fn start(&mut self, tries: u32, out: &mut Vec<Action>) {
+        if let Some(outcome) = self.cancelled_before_start() {
+            return self.exit(outcome, out);
+        }
         self.phase = Phase::Starting { tries };
         out.push(Action::Start);
     }
@@ -202,6 +214,7 @@ impl Supervisor {
         self.phase = Phase::Running { pid };
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
+        self.tool_started(now, out);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);
         }
@@ -234,6 +247,7 @@ impl Supervisor {
             return;
         }
         self.release(now, out);
+        self.tool_ended();
         let held = self.policy.can_hold;
         if !held {
             out.push(Action::Reap(pid));
@@ -292,11 +306,7 @@ impl Supervisor {
         if corpse.held {
             out.push(Action::Reap(corpse.pid));
         }
-        let outcome = match self.start_failed {
-            Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-            None => Outcome::Ended(corpse.status),
-        };
-        self.exit(outcome, out);
+        self.exit(self.outcome(corpse.status), out);
     }
 
     fn exit(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
@@ -306,6 +316,7 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.deadline_passed(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);

@@ -2,7 +2,7 @@
 
 use super::ladder::Ladder;
 use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
-use crate::ids::{Moment, Pid, Signal};
+use crate::ids::{Canceller, Moment, Pid, Signal};
 
 /// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
 /// real-time ones can pass it.
@@ -17,6 +17,9 @@ impl Supervisor {
             return;
         }
         match self.phase {
+            Phase::Retrying { .. } if stops && self.policy.tool.is_some() => {
+                self.cancel(now, Canceller::Signal(signal.number()), out);
+            }
             Phase::New | Phase::FirstSweep { .. } | Phase::Starting { .. } | Phase::Retrying { .. } => {
                 if self.pending.len() < PENDING_LIMIT {
                     self.pending.push(received);
@@ -36,7 +39,11 @@ impl Supervisor {
                 _ => self.deliver(now, pid, received, out),
             },
             // What lives on has no main process above it: the stop is theirs, with its whole window.
+            Phase::Clearing { .. } if stops && self.abort.by_parents_death() => {
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
             Phase::Clearing { .. } if stops && self.policy.wait_all && self.ladder == Ladder::Idle => {
+                self.abort.note(Canceller::Signal(signal.number()).into());
                 self.stragglers(now, self.policy.grace, out);
             }
             Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {

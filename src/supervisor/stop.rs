@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
-use super::{Action, Note, Origin, Outcome, Phase, Received, Rung, Supervisor};
-use crate::ids::{ExitStatus, Moment, Pid, Signal};
+use super::{Action, Note, Origin, Phase, Received, Rung, Supervisor};
+use crate::ids::{Canceller, ExitStatus, Moment, Pid, Signal};
 
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
 /// passes it on. Two stop signals of different origin within this time are one.
@@ -29,14 +29,14 @@ impl Supervisor {
                 out.push(Action::SendToRest(Signal::KILL));
             }
             Due::GiveUp => {
-                out.push(Action::ReportAlive(Rung::GivenUp));
+                self.reach(Rung::GivenUp, out);
                 match self.phase {
                     Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
                     // The main process itself cannot be killed. Its status is what KILL would have made it.
-                    _ => self.exit(
-                        Outcome::Ended(ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }),
-                        out,
-                    ),
+                    _ => {
+                        let status = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
+                        self.exit(self.outcome(status), out);
+                    }
                 }
             }
         }
@@ -61,17 +61,26 @@ impl Supervisor {
         }
     }
 
+    /// Enters a rung, and says who is alive there.
+    fn reach(&mut self, rung: Rung, out: &mut Vec<Action>) {
+        self.abort.reach(rung);
+        out.push(Action::ReportAlive(rung));
+    }
+
     pub(super) fn stragglers(&mut self, now: Moment, window: Duration, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::Stragglers { until: now.after(window) };
         self.stopped = None;
-        out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
+        // A tool's tree has one window: its grace.
+        self.reach(if self.policy.tool.is_some() { Rung::Grace } else { Rung::Stragglers }, out);
+        out.push(Action::SendToRest(Signal::TERM));
     }
 
     fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);
-        out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
+        self.reach(Rung::Kill, out);
+        out.push(Action::SendToRest(Signal::KILL));
     }
 
     pub(super) fn stop(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
@@ -86,6 +95,9 @@ impl Supervisor {
         }
         self.last_stop = Some(LastStop { signal, from_kernel, at: now });
         match self.ladder {
+            Ladder::Idle if self.policy.tool.is_some() => {
+                self.cancel(now, Canceller::Signal(signal.number()), out);
+            }
             Ladder::Idle => {
                 let first = self.policy.stop_sequence.first().copied();
                 let grace = first.map_or(self.policy.grace, |(_, window)| window);
@@ -102,7 +114,11 @@ impl Supervisor {
                     let group = self.policy.group;
                     out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
                 }
-                out.push(Action::ReportAlive(Rung::Grace));
+                self.reach(Rung::Grace, out);
+            }
+            // Nobody is there to be impatient: this is the TERM that everybody gets where the parent died.
+            Ladder::Stragglers { .. } if self.abort.by_parents_death() => {
+                out.push(Action::Note(Note::Dropped(signal)));
             }
             Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
