@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
 mod action;
 mod event;
 mod forwarding;
@@ -44,7 +45,8 @@ mod units;
 
 use std::time::Duration;
 
-pub use action::{Action, Note, Occasion, Outcome, Rung};
+pub use abort::Tool;
+pub use action::{Action, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
@@ -52,7 +54,8 @@ pub use restart::{On, Restart};
 pub use snapshot::Snapshot;
 pub use units::{UnitId, UnitRule};
 
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
+use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
@@ -139,6 +142,8 @@ pub struct Supervisor {
     /// The main process's group was given the terminal.
     gave_terminal: bool,
     start_failed: Option<(Stage, Errno)>,
+    /// The tool's deadline, and why it was ended before its own end.
+    abort: Abort,
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
@@ -173,6 +178,7 @@ impl Supervisor {
             stopped: None,
             gave_terminal: false,
             start_failed: None,
+            abort: Abort::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
             shown: Shown::default(),
@@ -198,10 +204,12 @@ impl Supervisor {
             }
             Phase::Running { .. } => {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
-                earlier(ladder, self.keeper.deadline())
+                earlier(earlier(ladder, self.keeper.deadline()), self.abort.deadline())
+            }
+            Phase::Clearing { recount, .. } => {
+                earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
             }
             Phase::Settling { .. } => self.keeper.deadline(),
-            Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
                 None
@@ -242,6 +250,7 @@ impl Supervisor {
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
+            Event::Cancel(by) => self.cancel(now, by, out),
             Event::Tick => self.tick(now, out),
         }
         self.show(now);
@@ -260,6 +269,9 @@ impl Supervisor {
     }
 
     fn start(&mut self, now: Moment, tries: u32, out: &mut Vec<Action>) {
+        if let Some(outcome) = self.cancelled_before_start() {
+            return self.exit(outcome, out);
+        }
         if matches!(self.phase, Phase::Waiting { .. }) {
             self.restarts = self.restarts.saturating_add(1);
             self.start_failed = None;
@@ -278,6 +290,7 @@ impl Supervisor {
         self.phase = Phase::Running { pid };
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
+        self.tool_started(now, out);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);
         }
@@ -324,6 +337,7 @@ impl Supervisor {
             return;
         }
         self.release(now, out);
+        self.tool_ended();
         let held = self.policy.can_hold;
         if !held {
             out.push(Action::Reap(pid));
@@ -404,6 +418,7 @@ impl Supervisor {
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.units_tick(now, out);
+        self.deadline_passed(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);

@@ -72,7 +72,7 @@ impl Supervisor {
         if let Phase::Clearing { corpse: Some(corpse), .. } = self.phase {
             self.shown.last = Some(match self.start_failed {
                 Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-                None => Outcome::Ended(corpse.status),
+                None => corpse.status.into(),
             });
         }
     }
