@@ -25,10 +25,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/locks/shown.rs", &["ids"]),
     ("src/locks", &["ids", "os"]),
     ("src/report", &["ids", "os"]),
-    ("src/control/protocol.rs", &["ids"]),
+    ("src/control/protocol.rs", &["config", "ids"]),
     ("src/control", &["ids", "os", "report"]),
     ("src/config", &["ids", "locks", "supervisor"]),
     ("src/cli", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
+    ("src/bin/sexton-watch/health.rs", &["config", "control", "ids"]),
+    ("src/bin/sexton-watch", &["config", "control", "ids", "locks", "os", "report"]),
     ("src/runtime", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
 ];
 

@@ -18,13 +18,20 @@ use crate::os::procfs::{self, Stat};
 /// # Errors
 /// /proc cannot be read.
 pub fn below_us() -> io::Result<Vec<Stat>> {
-    let us = process::own_pid();
-    let Ok(children) = procfs::children_of_thread(us, us) else {
-        return Ok(descendants(us, procfs::all()?));
+    below(process::own_pid())
+}
+
+/// The same for every process below `root`.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
+    let Ok(first) = procfs::children_of_thread(root, root) else {
+        return Ok(descendants(root, procfs::all()?));
     };
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut open = children;
+    let mut open = first;
     while let Some(pid) = open.pop() {
         // Two readings of a changing tree can name one process twice.
         if !seen.insert(pid) {
