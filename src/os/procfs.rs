@@ -168,7 +168,10 @@ mod tests {
     fn our_memory_is_shared_in_part() {
         let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
         let (resident, proportional) = (resident(me).unwrap(), proportional(me).unwrap());
-        assert!(proportional > 100_000 && proportional <= resident + 1_000_000, "{proportional} of {resident}");
+        assert!(
+            proportional > 100_000 && proportional <= resident + 1_000_000,
+            "{proportional} of {resident}"
+        );
     }
 
     #[test]
