@@ -18,29 +18,41 @@ use crate::os::procfs::{self, Stat};
 /// # Errors
 /// /proc cannot be read.
 pub fn below_us() -> io::Result<Vec<Stat>> {
-    below(process::own_pid())
+    let us = process::own_pid();
+    // We have one thread, so that all our children are its.
+    match procfs::children_of_thread(us, us) {
+        Ok(children) => walk(children),
+        Err(_) => Ok(descendants(us, procfs::all()?)),
+    }
 }
 
-/// The same for every process below `root`.
+/// The same for every process below `root`, which may have several threads.
 ///
 /// # Errors
 /// /proc cannot be read.
 pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
-    let Ok(first) = procfs::children_of_thread(root, root) else {
-        return Ok(descendants(root, procfs::all()?));
-    };
+    match procfs::children_of_thread(root, root) {
+        Ok(_) => walk(children_of(root)),
+        Err(_) => Ok(descendants(root, procfs::all()?)),
+    }
+}
+
+fn children_of(pid: Pid) -> Vec<Pid> {
+    let of_thread = |thread| procfs::children_of_thread(pid, thread).unwrap_or_default();
+    procfs::threads(pid).into_iter().flat_map(of_thread).collect()
+}
+
+/// Everybody in `open` and below.
+fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut open = first;
     while let Some(pid) = open.pop() {
         // Two readings of a changing tree can name one process twice.
         if !seen.insert(pid) {
             continue;
         }
         found.extend(procfs::stat(pid)?);
-        for thread in procfs::threads(pid) {
-            open.extend(procfs::children_of_thread(pid, thread).unwrap_or_default());
-        }
+        open.extend(children_of(pid));
     }
     Ok(found)
 }

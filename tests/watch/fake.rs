@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "a descriptor is handed on to the child, and to it alone")]
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -58,13 +58,13 @@ impl Watched {
         command.env("SEXTON_WATCH_FD", theirs.as_raw_fd().to_string()).env("SEXTON_LOG", "debug");
         command.stdin(Stdio::null()).stderr(std::fs::File::create(dir.path().join("stderr")).unwrap());
         let number = theirs.as_raw_fd();
-        // SAFETY: fcntl(2) may be called between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                let theirs = std::os::fd::BorrowedFd::borrow_raw(number);
-                fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(Into::into)
-            })
+        let keep = move || {
+            // SAFETY: the descriptor is open until the child has been started.
+            let theirs = unsafe { BorrowedFd::borrow_raw(number) };
+            fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(Into::into)
         };
+        // SAFETY: fcntl(2) may be called between fork and exec.
+        unsafe { command.pre_exec(keep) };
         let child = command.spawn().unwrap();
         let socket = Some(ours);
         Watched { child, dir, socket, said: vec![], status: None, asked: 0, looked_at: 0 }

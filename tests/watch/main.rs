@@ -12,9 +12,11 @@
     reason = "tests are not PID 1: they look at the clock and start processes"
 )]
 
+mod alerts;
 #[path = "../common/mod.rs"]
 mod common;
 mod fake;
 mod health;
 mod link;
 mod stand_in;
+mod tree;

@@ -12,8 +12,11 @@ use sexton::ids::{HealthState, Moment};
 use sexton::os::clock;
 use tokio::sync::watch;
 
+use crate::alerts::Alarm;
 use crate::health::{Answer, Gateway, Machine, Outcome};
+use crate::held::Look;
 use crate::link::Outbox;
+use crate::tally::Tallied;
 use crate::window::Window;
 
 /// The knowledge, as the tasks share it. It is never held across an await.
@@ -25,6 +28,8 @@ pub struct Known {
     pub state: RefCell<State>,
     /// What PID 1 is to know.
     pub outbox: Rc<Outbox>,
+    /// Who is to be told of incidents.
+    pub alarm: Alarm,
     /// Where the gateway stands.
     pub gateway: watch::Sender<Gateway>,
 }
@@ -44,14 +49,21 @@ pub struct State {
     pub windows: Vec<Window>,
     event_loop: Option<EventLoop>,
     told: Moment,
+    /// What the last count came to.
+    pub tallied: Option<Tallied>,
+    /// What the last look at the locks gave.
+    pub locks: Option<Look>,
+    /// How many lines matched each log rule.
+    pub log_matches: Vec<u64>,
 }
 
 /// How often PID 1 hears of a health that has not changed.
 const SUMMARY: Duration = Duration::from_secs(10);
 /// What lasts is bounded: a gateway with ten thousand held locks needs no ten thousand incidents.
 const CONDITIONS: usize = 256;
-/// The longest subject and detail, in bytes.
-const SUBJECT: usize = 256;
+/// The longest subject, in bytes.
+pub const SUBJECT: usize = 256;
+/// The longest detail, in bytes.
 const DETAIL: usize = 1024;
 
 /// The wall clock, in milliseconds since the epoch.
@@ -63,19 +75,23 @@ pub fn now_ms() -> u64 {
 impl Known {
     /// What is known at the beginning.
     pub fn new(briefing: Briefing, outbox: Rc<Outbox>) -> Shared {
-        let Briefing { settings, gateway, .. } = briefing;
+        let Briefing { settings, gateway, incidents, .. } = briefing;
+        let alarm = Alarm::new(settings.alerts.is_some(), &incidents);
         let state = State {
             machine: Machine::new(&settings.health, settings.start_period),
             windows: settings.health.iter().map(|_| Window::new(settings.window)).collect(),
+            log_matches: vec![0; settings.logs.len()],
             settings,
             unit: None,
             conditions: BTreeMap::new(),
             health: Health { since: now_ms(), ..Health::default() },
             event_loop: None,
             told: Moment(Duration::ZERO),
+            tallied: None,
+            locks: None,
         };
         let known =
-            Known { state: RefCell::new(state), outbox, gateway: watch::Sender::new(Gateway::Absent) };
+            Known { state: RefCell::new(state), outbox, alarm, gateway: watch::Sender::new(Gateway::Absent) };
         known.outbox.hello(Fact::Hello { version: env!("CARGO_PKG_VERSION").to_owned(), listens: None });
         if let Some(unit) = gateway {
             known.gateway_is(unit);
@@ -179,6 +195,7 @@ impl Known {
         if condition.holds {
             state.conditions.insert((kind, condition.subject.clone()), condition.clone());
         }
+        self.alarm.seen(&condition);
         self.outbox.condition(condition);
     }
 
@@ -190,8 +207,8 @@ impl Known {
 }
 
 /// At most so many bytes of a text.
-fn bounded(text: &str, most: usize) -> String {
-    let mut text = text.to_owned();
-    text.truncate(text.floor_char_boundary(most));
-    text
+pub fn bounded(text: &str, most: usize) -> String {
+    let ends = |(at, letter): (usize, char)| at + letter.len_utf8();
+    let end = text.char_indices().map(ends).take_while(|end| *end <= most).last();
+    text.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
 }

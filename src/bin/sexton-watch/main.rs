@@ -11,11 +11,19 @@
 //! memory) is done by a thread of its own, once at a time, and not waited for longer than its deadline.
 //! hyper without a framework on top: there are four addresses to be answered and one kind of question to be asked.
 
+mod alerts;
+mod background;
+mod census;
+mod follow;
 mod guard;
 mod health;
+mod held;
 mod knowledge;
 mod link;
+mod logs;
 mod probe;
+mod rate;
+mod tally;
 mod watch;
 mod window;
 

@@ -13,10 +13,10 @@ use tracing::{debug, warn};
 use crate::health::Gateway;
 use crate::knowledge::{Known, Shared};
 use crate::link::{Link, Outbox, Packet};
-use crate::probe;
+use crate::{alerts, census, held, logs, probe};
 
 /// Threads for what may hang. They are made when they are needed.
-const THREADS: usize = 4;
+const THREADS: usize = 16;
 
 /// Watches until sexton is gone or asks for the end.
 ///
@@ -72,7 +72,8 @@ async fn listen(link: &Link, outbox: &Rc<Outbox>) {
 fn hear(known: &Shared, packet: ToWatch) {
     match packet {
         ToWatch::Gateway(unit) => known.gateway_is(unit),
-        ToWatch::Settings(_) | ToWatch::Status(_) | ToWatch::Incident(_) => {}
+        ToWatch::Incident(incident) => known.alarm.told(incident),
+        ToWatch::Settings(_) | ToWatch::Status(_) => {}
     }
 }
 
@@ -83,6 +84,18 @@ fn begin(briefing: Briefing, outbox: Rc<Outbox>, tasks: &mut JoinSet<()>) -> Sha
     }
     let settings = briefing.settings.clone();
     let known = Known::new(briefing, outbox);
+    if let Some(alerts) = settings.alerts {
+        tasks.spawn_local(alerts::tell_for_ever(Rc::clone(&known), alerts));
+    }
+    if !settings.limits.every.is_zero() {
+        tasks.spawn_local(census::count_for_ever(Rc::clone(&known)));
+    }
+    if let Some(locks) = settings.locks {
+        tasks.spawn_local(held::look_for_ever(Rc::clone(&known), locks));
+    }
+    for (index, rule) in settings.logs.into_iter().enumerate() {
+        tasks.spawn_local(logs::follow_for_ever(Rc::clone(&known), index, rule));
+    }
     for (index, probe) in settings.health.into_iter().enumerate() {
         tasks.spawn_local(ask_for_ever(Rc::clone(&known), index, probe));
     }

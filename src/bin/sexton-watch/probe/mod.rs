@@ -12,6 +12,8 @@ use sexton::ids::Moment;
 use sexton::os::clock;
 use tokio::net::TcpStream;
 
+pub use command::{End, run};
+
 use crate::health::{Answer, Outcome};
 
 /// What came of a question.
