@@ -160,7 +160,7 @@ impl Reach {
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
         let mut found = self.living_with_units(helpers);
         if !self.units.is_empty() {
-            let spared = tree::below(&self.units, &found);
+            let spared = tree::descending_from(&self.units, &found);
             found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
         }
         found
