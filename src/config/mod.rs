@@ -4,7 +4,10 @@
 
 pub mod file;
 mod plan;
+mod preset;
+pub mod spelled;
 pub mod unit;
 pub mod watching;
+pub(crate) mod words;
 
-pub use plan::{ByHand, Locks, Plan, Problem, Task};
+pub use plan::{ByHand, Control, Locks, Origin, Plan, Problem, Task};

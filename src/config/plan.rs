@@ -58,10 +58,51 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// How the command's tools are run.
     pub tools: Tools,
-    /// Where the control socket is; none if there is none.
-    pub control: Option<PathBuf>,
+    /// Where the control socket is.
+    pub control: Control,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<Watching>,
+    /// The configuration file that was read, and the preset.
+    pub origin: Origin,
+}
+
+/// Where a plan comes from, besides the command line and the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// The preset.
+    pub preset: Option<String>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Control {
+    /// At the first of the usual places that can be had: /run/sexton/control.sock, or sexton/control.sock below
+    /// `XDG_RUNTIME_DIR`. That none can is nothing special.
+    #[default]
+    Usual,
+    /// At this path.
+    At(PathBuf),
+    /// There is none.
+    Off,
+}
+
+impl Control {
+    /// `off`, or a path.
+    ///
+    /// # Errors
+    /// It is empty or longer than the 107 bytes that a socket's path can have (unix(7)).
+    pub fn named(text: &str) -> Result<Control, String> {
+        match text {
+            "off" => Ok(Control::Off),
+            "" => Err("it is empty; write a path, or 'off'".to_owned()),
+            _ if text.len() > 107 || text.contains('\0') => {
+                Err("a socket's path has at most 107 bytes; choose a shorter one".to_owned())
+            }
+            _ => Ok(Control::At(text.into())),
+        }
+    }
 }
 
 /// What is done about locks.
@@ -138,6 +179,15 @@ impl Plan {
             .map(|(index, word)| CString::new(word.into_vec()).map_err(|_| Problem::NulByte(index)));
         let command: Vec<CString> = command.collect::<Result<_, _>>()?;
         if command.first().is_none_or(|name| name.is_empty()) { Err(Problem::NoCommand) } else { Ok(command) }
+    }
+
+    /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
+    /// this subject. Of logs, each has its own answer, and its name is the subject.
+    #[must_use]
+    pub fn replaces(&self, kind: Kind, subject: &str) -> bool {
+        let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
+        self.replace_on.contains(&kind)
+            && (kind != Kind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
     /// The exit code to give for the main process's own.

@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::{Locks, Plan};
 use crate::ids::{ExitStatus, Pid, Signal, SignalSet, exit_code};
+use crate::locks::Shown;
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::signals::{Info, Inlet};
@@ -73,6 +74,10 @@ impl<'a> Runtime<'a> {
         let init = process::own_pid() == Pid::INIT;
         if let Some(text) = plan.warning {
             warn!(name: "not-subreaper", "{text}");
+        }
+        if let Some(path) = &plan.origin.file {
+            let path = Shown(path);
+            info!(name: "configuration", path = %path, "settings come from {path}");
         }
         if plan.session
             && let Err(error) = terminal::give_up()
