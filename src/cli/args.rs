@@ -1,16 +1,16 @@
 //! The options, as clap sees them.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::error::Error;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::file::{self, File, Reaction};
+use crate::config::file::{File, Reaction};
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
@@ -110,7 +110,9 @@ pub(super) struct Args {
     sweep_deadline: Duration,
 
     /// Read more settings from this file
+    // Empty, as a variable often is that stands for nothing, it means no file.
     #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(super) config: Option<PathBuf>,
 
     /// Begin with what suits this gateway: openclaw
@@ -255,6 +257,22 @@ impl Args {
     /// What all of it means, with what stands in the configuration file: the command line wins over the
     /// environment, and both win over the file.
     pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
+        let command = Plan::command_of(self.wanted(&file).to_vec())?;
+        Ok(self.settings(file, command))
+    }
+
+    /// The same, for who only wants to see it: without a command too.
+    pub(super) fn plan_to_show(self, file: File) -> Result<Plan, Problem> {
+        if self.wanted(&file).is_empty() { Ok(self.settings(file, Vec::new())) } else { self.plan(file) }
+    }
+
+    /// The command line's command, else the file's.
+    fn wanted<'a>(&'a self, file: &'a File) -> &'a [OsString] {
+        if self.command.is_empty() { &file.command } else { &self.command }
+    }
+
+    fn settings(self, file: File, command: Vec<CString>) -> Plan {
+        let locks = self.locks(&file);
         let of_tini = std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some().then_some(true);
         let group = self.pick("group", self.group, of_tini.or(file.group));
         let stop_signals = self.pick("stop_signal", self.stop_signal.clone(), file.stop_signals);
@@ -266,13 +284,11 @@ impl Args {
         for unit in &mut units {
             unit.directory = unit.directory.take().map(|path| here().join(path));
         }
-        let command = if self.command.is_empty() { file.command } else { self.command.clone() };
-        let locks = self.locks(file.locks, &command);
         let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
         let locks = locks.map(|(locks, _)| locks);
         let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
-        Ok(Plan {
-            command: Plan::command_of(command)?,
+        Plan {
+            command,
             dress: Dress::Own,
             warning: None,
             session: false,
@@ -299,11 +315,13 @@ impl Args {
             },
             watching,
             origin: file.origin,
-        })
+        }
     }
 
     /// What is done about locks, and what follows when one is held too long.
-    fn locks(&self, file: file::Locks, command: &[OsString]) -> Option<(Locks, Option<Reaction>)> {
+    fn locks(&self, file: &File) -> Option<(Locks, Option<Reaction>)> {
+        let command = self.wanted(file);
+        let file = &file.locks;
         let enabled = !self.pick("no_locks", self.no_locks, file.enabled.map(|enabled| !enabled));
         let action = self.lock_action.map(|action| match action {
             LockAction::Remove => Action::Remove,
@@ -313,7 +331,7 @@ impl Args {
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
-            family: Family::with(file.kinds),
+            family: Family::with(file.kinds.clone()),
             action: action.or(file.action).unwrap_or_default(),
             start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),

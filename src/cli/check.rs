@@ -61,7 +61,7 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
     args.preset = check.preset.or(args.preset);
     let file = sources::file(&args, check.config.as_deref())?;
     let (level, json) = (args.level(&file), args.log_format(&file));
-    let plan = args.plan(file)?;
+    let plan = args.plan_to_show(file)?;
     let log = spelled::Log { level, json: matches!(json, super::args::LogFormat::Json) };
     Ok(Request::Print(if check.json { spelled::json(&plan, &log) } else { spelled::text(&plan, &log) }))
 }

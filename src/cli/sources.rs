@@ -1,6 +1,6 @@
 //! Which configuration file is read.
 //!
-//! The one that is named; else /etc/sexton/sexton.toml, if there is one. Only when neither the command line nor
+//! The one that is named, or none if the name is empty; else /etc/sexton/sexton.toml, if there is one. Only when neither the command line nor
 //! that file says what to run, it is `sexton.toml` in the directory where sexton was called: `sexton` alone in a
 //! project's folder runs the project, and no file that lies about can change what a given command means.
 
@@ -20,7 +20,7 @@ const PROJECT: &str = "sexton.toml";
 /// What stands in the configuration file and in the preset. `named` is a file that wins over the one in `args`.
 pub(super) fn file(args: &Args, named: Option<&Path>) -> Result<File, Refused> {
     let around = Around {
-        preset: args.preset.as_deref(),
+        preset: args.preset.as_deref().filter(|name| !name.is_empty()),
         command: &args.command,
         variable: &|name| std::env::var_os(name),
     };

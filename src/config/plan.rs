@@ -160,7 +160,9 @@ pub enum Task {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// Nothing to run.
-    #[error("no command was given; write it behind the options: sexton -- COMMAND [ARG...]")]
+    #[error(
+        "no command was given; write it behind the options, sexton -- COMMAND [ARG...], or into the configuration file"
+    )]
     NoCommand,
     /// A NUL byte cannot be passed to execve(2).
     #[error("argument {0} of the command contains a NUL byte; no program can be given such an argument")]
