@@ -10,13 +10,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::words;
 use crate::config::file::File;
-use crate::config::unit::Tools;
 use crate::config::{Locks, Plan, Problem};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
-use crate::supervisor::Restart;
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
@@ -229,9 +227,6 @@ impl Args {
         };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
-            dress: Dress::Own,
-            warning: None,
-            session: false,
             rewrite: self.rewrite,
             delay: self.delay,
             stop_signals: (!self.stop_signal.is_empty()).then(|| self.stop_signal.into_iter().collect()),
@@ -244,13 +239,7 @@ impl Args {
             parent_death: self.parent_death,
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
-            env: Vec::new(),
-            restart: Restart::default(),
-            replace_on: Vec::new(),
-            units: Vec::new(),
-            tools: Tools::default(),
-            control: None,
-            watching: None,
+            ..Plan::bare(Dress::Own)
         })
     }
 }

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{Request, Usage, parse};
 use crate::config::{Plan, RecordTo, ToolPlan};
+use crate::ids::Dress;
 use crate::report::log::Format;
 
 const ABOUT: &str = "\
@@ -108,7 +109,13 @@ impl ToolArgs {
             _ => LevelFilter::TRACE,
         };
         let name = self.name.unwrap_or_else(|| base_name(&command));
-        let plan = Plan { wait_all: self.wait == Whom::All, ..Plan::bare(command, self.grace) };
+        let plan = Plan {
+            command,
+            grace: self.grace,
+            stragglers: self.grace,
+            wait_all: self.wait == Whom::All,
+            ..Plan::bare(Dress::Own)
+        };
         let tool = ToolPlan {
             plan,
             name,

@@ -16,6 +16,10 @@ pub const CANNOT_EXECUTE: u8 = 126;
 /// The command was not found.
 pub const NOT_FOUND: u8 = 127;
 
+/// The command was started again as often as it may be, or a required unit has ended (`EX_UNAVAILABLE`,
+/// sysexits.h).
+pub const GAVE_UP: u8 = 69;
+
 /// `sexton locks`: nothing is orphaned.
 pub const LOCKS_FINE: u8 = 0;
 /// `sexton locks`: something is orphaned, or was and could not be removed.

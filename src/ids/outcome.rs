@@ -45,6 +45,16 @@ pub enum Outcome {
         /// Why, as errno(3) has it.
         errno: Errno,
     },
+    /// It would have been started again, and was too often.
+    GaveUp {
+        /// How it ended last; nothing if it could not be started.
+        status: Option<ExitStatus>,
+    },
+    /// A unit has ended that the whole cannot do without.
+    UnitEnded {
+        /// Its place among the units.
+        unit: usize,
+    },
     /// The process that supervised it died first, so that nobody saw its end.
     Lost,
 }
@@ -95,7 +105,20 @@ impl Outcome {
                 ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }.code()
             }
             Outcome::StartFailed { stage, errno } => exit_code::of_failed_start(dress, stage, errno),
+            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => exit_code::GAVE_UP,
             Outcome::Lost => SEXTON_FAILED,
+        }
+    }
+}
+
+impl TryFrom<Outcome> for ExitStatus {
+    type Error = &'static str;
+
+    fn try_from(outcome: Outcome) -> Result<ExitStatus, &'static str> {
+        match outcome {
+            Outcome::Exited { code } => Ok(ExitStatus::Exited(code)),
+            Outcome::Signaled { signal, core } => Ok(ExitStatus::Signaled { signal, core }),
+            _ => Err("no exit status"),
         }
     }
 }
@@ -132,6 +155,8 @@ impl fmt::Display for Outcome {
             Outcome::StartFailed { stage, errno } => {
                 write!(f, "was not started: could not {}: {errno}", stage.words())
             }
+            Outcome::GaveUp { .. } => f.write_str("was started again as often as it may be"),
+            Outcome::UnitEnded { .. } => f.write_str("ended with a required unit"),
             Outcome::Lost => f.write_str("was lost: its supervisor died"),
         }
     }
@@ -151,7 +176,7 @@ impl Rung {
 mod tests {
     use super::*;
 
-    const ALL: [(Outcome, &str, u8, &str); 10] = [
+    const ALL: [(Outcome, &str, u8, &str); 12] = [
         (Outcome::Exited { code: 3 }, r#"{"exited":{"code":3}}"#, 3, "exited with 3"),
         (
             Outcome::Signaled { signal: 11, core: true },
@@ -196,6 +221,13 @@ mod tests {
             127,
             "was not started: could not execute it: No such file or directory (os error 2)",
         ),
+        (
+            Outcome::GaveUp { status: Some(ExitStatus::Exited(1)) },
+            r#"{"gave_up":{"status":{"exited":{"code":1}}}}"#,
+            69,
+            "was started again as often as it may be",
+        ),
+        (Outcome::UnitEnded { unit: 0 }, r#"{"unit_ended":{"unit":0}}"#, 69, "ended with a required unit"),
         (Outcome::Lost, r#""lost""#, 125, "was lost: its supervisor died"),
     ];
 

@@ -148,6 +148,14 @@ pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
     kill(pid.raw(), signal)
 }
 
+/// Whether this process may be sent signals by us; one that is gone counts as such.
+#[must_use]
+pub fn may_send(pid: Pid) -> bool {
+    // SAFETY: the call takes plain values, and signal 0 is only checked.
+    let sent = unsafe { libc::kill(pid.raw(), 0) };
+    sent == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EPERM)
+}
+
 /// Sends `signal` to the process group of which `leader` is the id.
 ///
 /// # Errors

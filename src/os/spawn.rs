@@ -334,8 +334,26 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
     }
 }
 
+/// Creates a helper that outlives us, in a session of its own, so that no signal to our group ends it. It keeps
+/// all signals blocked, and has no copy of `ours`, which comes back here.
+///
+/// # Errors
+/// The process could not be created.
+pub fn fork_survivor(ours: OwnedFd, work: impl FnOnce() -> u8) -> Result<(Pid, OwnedFd), Errno> {
+    // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
+    match unsafe { nix::unistd::fork() }.map_err(errno)? {
+        ForkResult::Child => {
+            drop(ours);
+            // A process that was just created leads no group, so that this cannot fail.
+            let _ = nix::unistd::setsid();
+            exit_now(work())
+        }
+        ForkResult::Parent { child } => Ok((Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?, ours)),
+    }
+}
+
 /// Ends this process at once, without running what is registered for an ordinary exit.
-fn exit_now(code: u8) -> ! {
+pub(super) fn exit_now(code: u8) -> ! {
     // SAFETY: the call only ends the process.
     unsafe { libc::_exit(i32::from(code)) }
 }

@@ -6,8 +6,11 @@
 mod by_hand;
 mod carry_out;
 mod reach;
+mod relay;
+mod standstill;
 mod sweeper;
 mod tool;
+mod units;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -18,19 +21,22 @@ use crate::config::{Locks, Plan};
 use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
+use crate::os::halt::Halt;
 use crate::os::signals::{Info, Inlet, Woken};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, Origin, Policy, Received, Supervisor, Tally, Terminal as Foreground,
+    Action, Event, Forwarding, Origin, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
+use relay::Relay;
 use sweeper::Sweeper;
 use tool::Tool;
 pub use tool::run as run_tool;
+use units::Units;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
@@ -64,11 +70,17 @@ struct Runtime<'a> {
     inlet: Inlet,
     reach: Reach,
     sweeper: Sweeper<'a>,
+    units: Units,
+    /// What passes the command's output on, line by line.
+    relay: Option<Relay>,
     main: Option<Started>,
     /// What is known of the run, if the main process is a tool.
     tool: Option<Tool<'a>>,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
+    /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
+    halt: Option<Halt>,
+    restless: Option<Pid>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
     /// The last turn left some of the dead, or some of the signals, to the next one.
@@ -113,6 +125,10 @@ impl<'a> Runtime<'a> {
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
             can_hold: plan.locks.is_some() && children::list().is_some(),
             init,
+            restart: plan.restart.clone(),
+            seed: seed(),
+            replace_on: plan.replace_on.clone(),
+            units: units::rules(plan),
         };
         Ok(Runtime {
             plan,
@@ -122,9 +138,13 @@ impl<'a> Runtime<'a> {
             // A cgroup for each of many short runs costs more than it gives.
             reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
+            units: Units::default(),
+            relay: None,
             main: None,
             tool,
             modes: modes_of_ours(),
+            halt: None,
+            restless: None,
             held: None,
             more_dead: false,
             more_signals: false,
@@ -245,23 +265,11 @@ impl<'a> Runtime<'a> {
         Ok(dead.len())
     }
 
-    /// Nothing waits for a quiet moment that cannot be made: stopping the main process would still leave
-    /// somebody who can take a lock over at the very instant of its removal.
-    fn as_it_matters(&self, found: Tally) -> Tally {
-        let waiting = if found.waiting > 0 && self.main_is_alone() { found.waiting } else { 0 };
-        Tally { waiting, ..found }
-    }
-
-    /// Whether the main process is all that lives of the tree.
-    fn main_is_alone(&self) -> bool {
-        self.main_pid().is_some_and(|main| self.reach.is_alone(main, self.sweeper.helpers()))
-    }
-
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             return match self.sweeper.ended(dead.pid) {
-                Some(found) => self.tell(Event::SweepDone(self.as_it_matters(found))),
+                Some(event) => self.tell(event),
                 None => Ok(()),
             };
         }
@@ -318,6 +326,9 @@ impl<'a> Runtime<'a> {
             carry_out::take_terminal(main);
         }
         self.reach.leave();
+        if let Some(relay) = &self.relay {
+            relay.drain();
+        }
         info!(name: "end", "nothing is left");
     }
 }
@@ -339,6 +350,12 @@ fn stop_signals(tool: bool) -> SignalSet {
         .flatten()
         .filter(|signal| !signals::is_ignored(*signal))
         .collect()
+}
+
+/// Differs from sexton to sexton, also where many start in one moment with the same pid.
+fn seed() -> u64 {
+    let moment = u64::from(clock::now().0.subsec_nanos());
+    (moment << 32) ^ u64::from(std::process::id())
 }
 
 fn received(info: Info) -> Received {

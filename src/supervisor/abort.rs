@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ladder::Ladder;
 use super::{Action, Note, Phase, Supervisor};
-use crate::ids::{Canceller, ExitStatus, Moment, Outcome, Rung, Signal};
+use crate::ids::{Canceller, Moment, Outcome, Rung, Signal};
 
 /// What is asked of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -61,12 +61,6 @@ impl Abort {
 }
 
 impl Supervisor {
-    /// A deadline or a cancel that came while nothing ran: nothing is started any more.
-    pub(super) fn cancelled_before_start(&self) -> Option<Outcome> {
-        let unborn = ExitStatus::Signaled { signal: Signal::TERM.number(), core: false };
-        self.abort.cause.map(|_| self.outcome(unborn))
-    }
-
     pub(super) fn tool_started(&mut self, now: Moment, out: &mut Vec<Action>) {
         let timeout = self.policy.tool.and_then(|tool| tool.timeout);
         self.abort.until = timeout.map(|timeout| now.after(timeout));
@@ -102,13 +96,20 @@ impl Supervisor {
             Phase::Clearing { .. } if self.ladder == Ladder::Idle && self.policy.wait_all => {
                 self.end_tree(now, cause, out);
             }
-            Phase::New | Phase::FirstSweep { .. } | Phase::Starting { .. } => self.abort.note(cause),
+            Phase::New | Phase::FirstSweep { .. } | Phase::UnitsUp | Phase::Starting { .. } => {
+                self.abort.note(cause);
+            }
             // Nothing was started, and nothing will be.
             Phase::Retrying { .. } => {
                 self.abort.note(cause);
-                self.start(0, out);
+                self.start(now, 0, out);
             }
-            Phase::Running { .. } | Phase::Clearing { .. } | Phase::LastSweep { .. } | Phase::Over => {}
+            Phase::Running { .. }
+            | Phase::Clearing { .. }
+            | Phase::UnitsDown { .. }
+            | Phase::LastSweep { .. }
+            | Phase::Waiting { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -119,14 +120,12 @@ impl Supervisor {
         self.stragglers(now, grace, out);
     }
 
-    /// How it ended, if the main process ended with this status.
-    pub(super) fn outcome(&self, status: ExitStatus) -> Outcome {
+    /// The outcome, if the tool was ended early.
+    pub(super) fn aborted(&self) -> Option<Outcome> {
         let rung = self.abort.rung.unwrap_or(Rung::Grace);
-        match (self.start_failed, self.abort.cause) {
-            (Some((stage, errno)), _) => Outcome::StartFailed { stage, errno },
-            (None, Some(Cause::Deadline)) => Outcome::TimedOut { rung },
-            (None, Some(Cause::Cancel(by))) => Outcome::Cancelled { by, rung },
-            (None, None) => status.into(),
-        }
+        Some(match self.abort.cause? {
+            Cause::Deadline => Outcome::TimedOut { rung },
+            Cause::Cancel(by) => Outcome::Cancelled { by, rung },
+        })
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Forwarding, Tool};
-use crate::ids::{Signal, SignalSet};
+use super::{Forwarding, Restart, Tool, UnitRule};
+use crate::ids::{Kind, Signal, SignalSet};
 
 /// What the operator asked for, and what was found out before the start.
 #[derive(Debug, Clone)]
@@ -37,4 +37,12 @@ pub struct Policy {
     pub can_hold: bool,
     /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
     pub init: bool,
+    /// What follows the main process's end.
+    pub restart: Restart,
+    /// What makes the pauses before restarts differ from those of other sextons.
+    pub seed: u64,
+    /// The conditions under which the main process is replaced.
+    pub replace_on: Vec<Kind>,
+    /// The neighbours, in their order of start.
+    pub units: Vec<UnitRule>,
 }

@@ -1,6 +1,7 @@
 //! What a signal that reached sexton means, and who has the terminal.
 
 use super::ladder::Ladder;
+use super::replacement::Purpose;
 use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
 use crate::ids::{Canceller, Moment, Pid, Signal};
 
@@ -20,7 +21,11 @@ impl Supervisor {
             Phase::Retrying { .. } if stops && self.policy.tool.is_some() => {
                 self.cancel(now, Canceller::Signal(signal.number()), out);
             }
-            Phase::New | Phase::FirstSweep { .. } | Phase::Starting { .. } | Phase::Retrying { .. } => {
+            Phase::New
+            | Phase::FirstSweep { .. }
+            | Phase::UnitsUp
+            | Phase::Starting { .. }
+            | Phase::Retrying { .. } => {
                 if self.pending.len() < PENDING_LIMIT {
                     self.pending.push(received);
                     out.push(Action::Note(Note::Kept(signal)));
@@ -38,6 +43,11 @@ impl Supervisor {
                 }
                 _ => self.deliver(now, pid, received, out),
             },
+            // It was to be started again: not any more.
+            Phase::Clearing { .. } if stops && self.purpose != Purpose::End && self.may_follow() => {
+                self.purpose = Purpose::End;
+                out.push(Action::Note(Note::EndsInstead(signal)));
+            }
             // What lives on has no main process above it: the stop is theirs, with its whole window.
             Phase::Clearing { .. } if stops && self.abort.by_parents_death() => {
                 out.push(Action::Note(Note::Dropped(signal)));
@@ -49,7 +59,17 @@ impl Supervisor {
             Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
                 self.hurry(now, signal, out);
             }
-            Phase::Clearing { .. } | Phase::LastSweep { .. } | Phase::Over => {
+            Phase::UnitsDown { .. } if stops => self.hurry_unit(signal, false, out),
+            Phase::Waiting { .. } if stops => self.end_for_good(now, out),
+            Phase::LastSweep { .. } if stops => {
+                self.purpose = Purpose::End;
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
+            Phase::Clearing { .. }
+            | Phase::UnitsDown { .. }
+            | Phase::LastSweep { .. }
+            | Phase::Waiting { .. }
+            | Phase::Over => {
                 out.push(Action::Note(Note::Dropped(signal)));
             }
         }

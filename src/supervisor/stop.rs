@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
+use super::replacement::Purpose;
 use super::{Action, Note, Origin, Phase, Received, Rung, Supervisor};
 use crate::ids::{Canceller, ExitStatus, Moment, Pid, Signal};
 
@@ -34,8 +35,8 @@ impl Supervisor {
                     Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
                     // The main process itself cannot be killed. Its status is what KILL would have made it.
                     _ => {
-                        let status = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
-                        self.exit(self.outcome(status), out);
+                        let killed = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
+                        self.exit(self.aborted().unwrap_or(killed.into()), out);
                     }
                 }
             }
@@ -94,28 +95,18 @@ impl Supervisor {
             return;
         }
         self.last_stop = Some(LastStop { signal, from_kernel, at: now });
+        if matches!(self.purpose, Purpose::Replace { .. }) {
+            // Whoever is being replaced is on the ladder already, and now it is for good.
+            self.purpose = Purpose::End;
+            out.push(Action::Note(Note::EndsInstead(signal)));
+            return;
+        }
         match self.ladder {
             Ladder::Idle if self.policy.tool.is_some() => {
                 self.cancel(now, Canceller::Signal(signal.number()), out);
             }
-            Ladder::Idle => {
-                let first = self.policy.stop_sequence.first().copied();
-                let grace = first.map_or(self.policy.grace, |(_, window)| window);
-                self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
-                out.push(Action::Note(Note::Stopping { signal, grace }));
-                match first {
-                    Some((signal, _)) => {
-                        out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
-                    }
-                    None => self.send(pid, received, out),
-                }
-                if self.stopped.take().is_some() {
-                    // A stopped process would sleep through its whole window.
-                    let group = self.policy.group;
-                    out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
-                }
-                self.reach(Rung::Grace, out);
-            }
+            Ladder::Idle if self.leaving.is_some() => self.hurry_unit(signal, true, out),
+            Ladder::Idle => self.begin_stop(now, pid, received, out),
             // Nobody is there to be impatient: this is the TERM that everybody gets where the parent died.
             Ladder::Stragglers { .. } if self.abort.by_parents_death() => {
                 out.push(Action::Note(Note::Dropped(signal)));
@@ -123,6 +114,27 @@ impl Supervisor {
             Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
         }
+    }
+
+    /// The first rung: the main process is asked to end.
+    pub(super) fn begin_ladder(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let first = self.policy.stop_sequence.first().copied();
+        let grace = first.map_or(self.policy.grace, |(_, window)| window);
+        self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
+        out.push(Action::Note(Note::Stopping { signal, grace }));
+        match first {
+            Some((signal, _)) => {
+                out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
+            }
+            None => self.send(pid, received, out),
+        }
+        if self.stopped.take().is_some() {
+            // A stopped process would sleep through its whole window.
+            let group = self.policy.group;
+            out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
+        }
+        self.reach(Rung::Grace, out);
     }
 
     pub(super) fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {

@@ -26,6 +26,10 @@ fn policy() -> Policy {
         look_later: false,
         can_hold: true,
         init: true,
+        restart: Restart::default(),
+        seed: 1,
+        replace_on: Vec::new(),
+        units: Vec::new(),
     }
 }
 
@@ -328,6 +332,8 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 
 mod abort;
 mod keeper;
+mod lives;
+mod units;
 mod walk;
 
 mod forwarding;
