@@ -28,7 +28,13 @@ fn run<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(sexton());
     command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("HOME", home.path()).env("TMPDIR", home.path()).stdin(Stdio::null()).output().unwrap()
+    command
+        .env("SEXTON_CONTROL", "off")
+        .env("HOME", home.path())
+        .env("TMPDIR", home.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

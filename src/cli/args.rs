@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::words;
 use crate::config::file::File;
-use crate::config::{Locks, Plan, Problem};
+use crate::config::{Control, Locks, Plan, Problem};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
@@ -121,6 +121,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
     lock_report_after: Option<Duration>,
+
+    /// The control socket's path, or off
+    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, value_parser = Control::named)]
+    #[arg(hide = true)]
+    control: Option<Control>,
 
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
@@ -239,6 +244,7 @@ impl Args {
             parent_death: self.parent_death,
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
+            control: self.control.unwrap_or_default(),
             ..Plan::bare(Dress::Own)
         })
     }

@@ -8,5 +8,5 @@ mod tool;
 pub mod unit;
 pub mod watching;
 
-pub use plan::{ByHand, Locks, Plan, Problem, Task};
+pub use plan::{ByHand, Control, Locks, Plan, Problem, Task};
 pub use tool::{RecordTo, ToolPlan};

@@ -64,10 +64,40 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// How the command's tools are run.
     pub tools: Tools,
-    /// Where the control socket is; none if there is none.
-    pub control: Option<PathBuf>,
+    /// Where the control socket is.
+    pub control: Control,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<Watching>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Control {
+    /// At the first of the usual places that can be had: /run/sexton/control.sock, or sexton/control.sock below
+    /// `XDG_RUNTIME_DIR`. That none can is nothing special.
+    #[default]
+    Usual,
+    /// At this path.
+    At(PathBuf),
+    /// There is none.
+    Off,
+}
+
+impl Control {
+    /// `off`, or a path.
+    ///
+    /// # Errors
+    /// It is empty or longer than the 107 bytes that a socket's path can have (unix(7)).
+    pub fn named(text: &str) -> Result<Control, String> {
+        match text {
+            "off" => Ok(Control::Off),
+            "" => Err("it is empty; write a path, or 'off'".to_owned()),
+            _ if text.len() > 107 || text.contains('\0') => {
+                Err("a socket's path has at most 107 bytes; choose a shorter one".to_owned())
+            }
+            _ => Ok(Control::At(text.into())),
+        }
+    }
 }
 
 /// What is done about locks.
@@ -161,7 +191,7 @@ impl Plan {
             replace_on: Vec::new(),
             units: Vec::new(),
             tools: Tools::default(),
-            control: None,
+            control: Control::Off,
             watching: None,
         }
     }

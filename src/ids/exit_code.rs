@@ -27,6 +27,13 @@ pub const LOCKS_ORPHANED: u8 = 1;
 /// `sexton locks`: a root could not be looked at, so that nobody can tell.
 pub const LOCKS_UNKNOWN: u8 = 2;
 
+/// `sexton status` and its neighbours: it was said, or is being done.
+pub const CONTROL_DONE: u8 = 0;
+/// `sexton status` and its neighbours: sexton refused what was asked for.
+pub const CONTROL_REFUSED: u8 = 1;
+/// `sexton status` and its neighbours: no sexton answered (`EX_UNAVAILABLE`, sysexits.h).
+pub const CONTROL_UNAVAILABLE: u8 = 69;
+
 /// The step of a launch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -140,24 +140,25 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Exited { code } => write!(f, "exited with {code}"),
             Outcome::Signaled { signal: number, core } => {
-                write!(f, "was ended by {}{}", signal(*number), if *core { ", with a core" } else { "" })
+                write!(f, "ended by {}{}", signal(*number), if *core { ", core dumped" } else { "" })
             }
             Outcome::TimedOut { rung } => write!(f, "timed out{}", rung.words()),
             Outcome::Cancelled { by: Canceller::Signal(number), rung } => {
-                write!(f, "was cancelled by {}{}", signal(*number), rung.words())
+                write!(f, "cancelled by {}{}", signal(*number), rung.words())
             }
             Outcome::Cancelled { by: Canceller::ParentDied, rung } => {
-                write!(f, "was cancelled because its parent died{}", rung.words())
+                write!(f, "cancelled because its parent died{}", rung.words())
             }
             Outcome::Cancelled { by: Canceller::Request, rung } => {
-                write!(f, "was cancelled on request{}", rung.words())
+                write!(f, "cancelled on request{}", rung.words())
             }
             Outcome::StartFailed { stage, errno } => {
-                write!(f, "was not started: could not {}: {errno}", stage.words())
+                write!(f, "not started: could not {}: {errno}", stage.words())
             }
-            Outcome::GaveUp { .. } => f.write_str("was started again as often as it may be"),
-            Outcome::UnitEnded { .. } => f.write_str("ended with a required unit"),
-            Outcome::Lost => f.write_str("was lost: its supervisor died"),
+            Outcome::GaveUp { status: Some(status) } => Outcome::from(*status).fmt(f),
+            Outcome::GaveUp { status: None } => f.write_str("given up"),
+            Outcome::UnitEnded { .. } => f.write_str("a unit that it needs has ended"),
+            Outcome::Lost => f.write_str("lost: its supervisor died"),
         }
     }
 }
@@ -182,7 +183,7 @@ mod tests {
             Outcome::Signaled { signal: 11, core: true },
             r#"{"signaled":{"signal":11,"core":true}}"#,
             139,
-            "was ended by SIGSEGV, with a core",
+            "ended by SIGSEGV, core dumped",
         ),
         (Outcome::TimedOut { rung: Rung::Grace }, r#"{"timed_out":{"rung":"grace"}}"#, 124, "timed out"),
         (
@@ -201,34 +202,39 @@ mod tests {
             Outcome::Cancelled { by: Canceller::Signal(2), rung: Rung::Grace },
             r#"{"cancelled":{"by":{"signal":2},"rung":"grace"}}"#,
             130,
-            "was cancelled by SIGINT",
+            "cancelled by SIGINT",
         ),
         (
             Outcome::Cancelled { by: Canceller::ParentDied, rung: Rung::Kill },
             r#"{"cancelled":{"by":"parent-died","rung":"kill"}}"#,
             137,
-            "was cancelled because its parent died and was killed",
+            "cancelled because its parent died and was killed",
         ),
         (
             Outcome::Cancelled { by: Canceller::Request, rung: Rung::Stragglers },
             r#"{"cancelled":{"by":"request","rung":"stragglers"}}"#,
             143,
-            "was cancelled on request",
+            "cancelled on request",
         ),
         (
             Outcome::StartFailed { stage: Stage::Exec, errno: Errno(2) },
             r#"{"start_failed":{"stage":"exec","errno":2}}"#,
             127,
-            "was not started: could not execute it: No such file or directory (os error 2)",
+            "not started: could not execute it: No such file or directory (os error 2)",
         ),
         (
             Outcome::GaveUp { status: Some(ExitStatus::Exited(1)) },
             r#"{"gave_up":{"status":{"exited":{"code":1}}}}"#,
             69,
-            "was started again as often as it may be",
+            "exited with 1",
         ),
-        (Outcome::UnitEnded { unit: 0 }, r#"{"unit_ended":{"unit":0}}"#, 69, "ended with a required unit"),
-        (Outcome::Lost, r#""lost""#, 125, "was lost: its supervisor died"),
+        (
+            Outcome::UnitEnded { unit: 0 },
+            r#"{"unit_ended":{"unit":0}}"#,
+            69,
+            "a unit that it needs has ended",
+        ),
+        (Outcome::Lost, r#""lost""#, 125, "lost: its supervisor died"),
     ];
 
     /// What a record looks like is a promise to whoever reads it, and so is the code.

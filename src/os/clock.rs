@@ -25,6 +25,13 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// The wall clock in milliseconds since 1970, as it is said to other programs.
+#[must_use]
+pub fn wall_millis() -> u64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Has the kernel end this process by SIGALRM when `window` is over (setitimer(2)), whatever it does then.
 ///
 /// # Errors

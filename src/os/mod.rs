@@ -26,6 +26,7 @@ pub mod spawn;
 pub mod stderr;
 pub mod terminal;
 pub mod tree;
+pub mod unix_socket;
 
 /// An error number of the nix crate as the value that the other rooms carry.
 fn errno(error: nix::Error) -> crate::ids::Errno {

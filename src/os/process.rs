@@ -97,9 +97,14 @@ pub fn die_by(signal: Signal) {
     let _ = super::signals::set_default(signal);
     // It is pending until the mask lets it through.
     if super::signals::send(own_pid(), signal).is_ok() {
-        super::early::unblock();
         super::signals::unblock(signal);
     }
+}
+
+/// Sets a variable for everything that we start from now on.
+pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
+    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
 }
 
 fn prctl(option: i32, argument: libc::c_ulong) -> io::Result<()> {

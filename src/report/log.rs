@@ -33,6 +33,15 @@ pub fn install(level: LevelFilter, format: Format) {
     let _ = tracing::subscriber::set_global_default(log);
 }
 
+/// Lines that standard error did not take since the start.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines standard error did not take since the start.
+#[must_use]
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
 /// Standard error, opened with the first line, because most runs have nothing to say.
 static OUT: Mutex<Option<Stderr>> = Mutex::new(None);
 
@@ -97,6 +106,7 @@ impl Log {
         }
         if out.write(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -48,7 +48,10 @@ impl Runtime<'_> {
                 return Ok(Some(Event::Resumed));
             }
             Action::ReportAlive(rung) => self.report_alive(rung),
-            Action::Note(note) => self.note(note),
+            Action::Note(note) => {
+                self.count(note);
+                self.note(note);
+            }
             Action::Exit(outcome) => return Err(outcome),
         }
         Ok(None)

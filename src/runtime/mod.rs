@@ -5,8 +5,10 @@
 
 mod by_hand;
 mod carry_out;
+mod control;
 mod reach;
 mod relay;
+mod snapshot;
 mod standstill;
 mod sweeper;
 mod tool;
@@ -14,10 +16,13 @@ mod units;
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::os::fd::AsFd;
 
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Locks, Plan};
+use crate::control::protocol::Counters;
+use crate::control::server::Server;
 use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
@@ -70,6 +75,11 @@ struct Runtime<'a> {
     inlet: Inlet,
     reach: Reach,
     sweeper: Sweeper<'a>,
+    /// The control socket, and sexton-watch's.
+    server: Option<Server>,
+    counters: Counters,
+    /// When sexton was started, in milliseconds since the epoch.
+    since: u64,
     units: Units,
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
@@ -138,6 +148,9 @@ impl<'a> Runtime<'a> {
             // A cgroup for each of many short runs costs more than it gives.
             reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
+            server: control::open(&plan.control),
+            counters: Counters::default(),
+            since: clock::wall_millis(),
             units: Units::default(),
             relay: None,
             main: None,
@@ -188,9 +201,11 @@ impl<'a> Runtime<'a> {
     /// Waits for something to happen, and takes all of it in.
     fn turn(&mut self) -> Result<(), Outcome> {
         let left_over = self.more_dead || self.more_signals;
-        let deadline = if left_over { Some(clock::now()) } else { self.supervisor.next_deadline() };
+        let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
         let mut signals = std::mem::take(&mut self.signals);
-        let beside = self.tool.as_ref().and_then(Tool::beside);
+        // A tool has no server, and a server is above no tool.
+        let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let beside = self.tool.as_ref().map(Tool::beside).or_else(server);
         let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
@@ -213,7 +228,10 @@ impl<'a> Runtime<'a> {
         }
         self.hear_of_tool()?;
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
-        if due { self.tell(Event::Tick) } else { Ok(()) }
+        if due {
+            self.tell(Event::Tick)?;
+        }
+        self.hear(woken.beside)
     }
 
     /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until

@@ -84,6 +84,15 @@ impl Reach {
         self.units.retain(|unit| *unit != supervisor);
     }
 
+    /// The word for it in the log and in status.
+    pub(super) fn name(&self) -> &'static str {
+        match self.way {
+            Way::KillAll => "kill-all",
+            Way::Cgroup(_) => "cgroup",
+            Way::Tree => "tree",
+        }
+    }
+
     pub(super) fn is_init(&self) -> bool {
         matches!(self.way, Way::KillAll)
     }

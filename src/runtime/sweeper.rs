@@ -20,8 +20,8 @@ const STILL: Duration = Duration::from_secs(2);
 const REPORTED: usize = 16;
 /// How many such locks are remembered.
 const REMEMBERED: usize = 256;
-/// The length of a message: the root's place, whether it is missing, two counts, and those fingerprints.
-const ROOM: usize = 2 + 2 * 4 + 8 * REPORTED;
+/// The length of a message: the root's place, whether it is missing, three counts, and those fingerprints.
+const ROOM: usize = 2 + 3 * 4 + 8 * REPORTED;
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
@@ -37,6 +37,8 @@ pub(super) struct Sweeper<'a> {
     given_up: Option<Pid>,
     /// The fingerprints of locks that were reported because they are held too long.
     reported: Vec<u64>,
+    /// How many locks were removed.
+    removed: u64,
 }
 
 impl<'a> Sweeper<'a> {
@@ -51,7 +53,13 @@ impl<'a> Sweeper<'a> {
             helpers: Vec::new(),
             given_up: None,
             reported: Vec::new(),
+            removed: 0,
         }
+    }
+
+    /// How many locks were removed since the start.
+    pub(super) fn removed(&self) -> u64 {
+        self.removed
     }
 
     /// Starts a sweep of every root. `false` if there is none to wait for.
@@ -128,7 +136,10 @@ impl<'a> Sweeper<'a> {
         let mut swept = vec![false; self.roots.len()];
         let mut all = Tally::default();
         while let Some((bytes, length, registration)) = messages::receive::<ROOM>(inbox.as_fd()) {
-            let Some((place, found, reported)) = bytes.get(..length).and_then(decode) else { continue };
+            let Some((place, found, removed, reported)) = bytes.get(..length).and_then(decode) else {
+                continue;
+            };
+            self.removed += u64::from(removed);
             if let Some(swept) = swept.get_mut(usize::from(place)) {
                 *swept = true;
             }
@@ -234,22 +245,24 @@ fn encode(place: u8, report: &Report) -> Vec<u8> {
     let mut message = vec![place, u8::from(report.missing)];
     message.extend(report.waiting.to_ne_bytes());
     message.extend(report.handed_over.to_ne_bytes());
+    message.extend(report.removed.to_ne_bytes());
     message.extend(report.reported.iter().take(REPORTED).flat_map(|fingerprint| fingerprint.to_ne_bytes()));
     message
 }
 
-fn decode(message: &[u8]) -> Option<(u8, Tally, Vec<u64>)> {
+fn decode(message: &[u8]) -> Option<(u8, Tally, u32, Vec<u64>)> {
     let (place, rest) = message.split_first()?;
     let (missing, rest) = rest.split_first()?;
     let (waiting, rest) = rest.split_first_chunk()?;
     let (handed_over, rest) = rest.split_first_chunk()?;
+    let (removed, rest) = rest.split_first_chunk()?;
     let tally = Tally {
         waiting: u32::from_ne_bytes(*waiting),
         handed_over: u32::from_ne_bytes(*handed_over),
         missing: *missing != 0,
     };
     let reported = rest.chunks_exact(8).filter_map(|chunk| Some(u64::from_ne_bytes(chunk.try_into().ok()?)));
-    Some((*place, tally, reported.collect()))
+    Some((*place, tally, u32::from_ne_bytes(*removed), reported.collect()))
 }
 
 #[cfg(test)]
@@ -262,13 +275,15 @@ mod tests {
             missing: true,
             waiting: 7,
             handed_over: 300,
+            removed: 5,
             reported: (0..40).collect(),
             ..Report::default()
         };
         let message = encode(3, &report);
         assert_eq!(message.len(), ROOM);
-        let (place, tally, reported) = decode(&message).unwrap();
+        let (place, tally, removed, reported) = decode(&message).unwrap();
         assert_eq!((place, tally), (3, Tally { waiting: 7, handed_over: 300, missing: true }));
+        assert_eq!(removed, 5);
         assert_eq!(reported, (0..16).collect::<Vec<u64>>());
         assert_eq!(decode(&message[..5]), None);
     }

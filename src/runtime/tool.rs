@@ -124,8 +124,8 @@ impl<'a> Tool<'a> {
         (MARK.into(), self.id.clone().into())
     }
 
-    pub(super) fn beside(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.beside.as_fd())
+    pub(super) fn beside(&self) -> BorrowedFd<'_> {
+        self.beside.as_fd()
     }
 
     /// The main process exists: what the caller waits at the other end of is its alone. Standard error is kept

@@ -106,6 +106,7 @@ impl Supervisor {
             }
             Phase::Running { .. }
             | Phase::Clearing { .. }
+            | Phase::Settling { .. }
             | Phase::UnitsDown { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }

@@ -71,6 +71,8 @@ pub enum Event {
     SweepDone(Tally),
     /// A tool is to end, and not by a signal.
     Cancel(Canceller),
+    /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
+    Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.
     SweepGone,
     /// The answer to [`StandStill`](super::Action::StandStill).

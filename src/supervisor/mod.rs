@@ -37,6 +37,7 @@ mod policy;
 mod replacement;
 mod restart;
 mod signals;
+mod snapshot;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
 pub use restart::{On, Restart};
+pub use snapshot::Snapshot;
 pub use units::{UnitId, UnitRule};
 
 use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
@@ -59,6 +61,7 @@ use keeper::Keeper;
 use ladder::Ladder;
 use replacement::Purpose;
 use restart::History;
+use snapshot::Shown;
 use stop::LastStop;
 use units::Units;
 
@@ -106,6 +109,11 @@ enum Phase {
     UnitsDown {
         corpse: Option<Corpse>,
     },
+    /// Nothing is left of the main process, and it is to be started again, but units live on: locks are swept
+    /// as beside a living main process.
+    Settling {
+        corpse: Option<Corpse>,
+    },
     LastSweep {
         corpse: Option<Corpse>,
         until: Moment,
@@ -139,6 +147,7 @@ pub struct Supervisor {
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
+    shown: Shown,
     units: Units,
     /// The stop signal that waits until the units after the main process have ended.
     leaving: Option<Received>,
@@ -172,6 +181,7 @@ impl Supervisor {
             abort: Abort::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
+            shown: Shown::default(),
             leaving: None,
             failed_unit: None,
             purpose: Purpose::Unsaid,
@@ -199,6 +209,7 @@ impl Supervisor {
             Phase::Clearing { recount, .. } => {
                 earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
             }
+            Phase::Settling { .. } => self.keeper.deadline(),
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
                 None
@@ -237,10 +248,12 @@ impl Supervisor {
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
             Event::Cancel(by) => self.cancel(now, by, out),
+            Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
             Event::Tick => self.tick(now, out),
         }
+        self.show(now);
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
@@ -307,6 +320,7 @@ impl Supervisor {
             | Phase::Retrying { .. }
             | Phase::Clearing { .. }
             | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }
             | Phase::Over => {}
@@ -360,11 +374,14 @@ impl Supervisor {
             return;
         }
         // A command that never ran has left nothing.
-        if let Some(window) = self.policy.sweep.filter(|_| self.start_failed.is_none()) {
+        let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
+        if window.is_some() && self.units_live(false) {
+            self.phase = Phase::Settling { corpse };
+            self.keeper.wanted = true;
+            self.keep(now, out);
+        } else if let Some(window) = window {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
-            let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
-            let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
-            out.push(Action::Sweep(Occasion::TreeGone { corpse, clean }));
+            out.push(Action::Sweep(tree_gone(corpse)));
         } else {
             self.finish(now, corpse, out);
         }
@@ -380,7 +397,7 @@ impl Supervisor {
                 self.found_first = found;
                 self.finish(now, corpse, out);
             }
-            Phase::Running { .. } => self.kept(now, found, out),
+            Phase::Running { .. } | Phase::Settling { .. } => self.kept(now, found, out),
             // A look that began before the main process died.
             Phase::Clearing { .. } => self.keeper = Keeper::default(),
             Phase::New
@@ -420,6 +437,7 @@ impl Supervisor {
                 }
                 self.climb(now, out);
             }
+            Phase::Settling { .. } => self.keeper_tick(now, out),
             Phase::Clearing { corpse, recount } => {
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::Clearing { corpse, recount: None };
@@ -443,6 +461,13 @@ impl Supervisor {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
     }
+}
+
+/// Why locks are swept when nothing is left of the main process.
+fn tree_gone(corpse: Option<Corpse>) -> Occasion {
+    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
+    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
+    Occasion::TreeGone { corpse, clean }
 }
 
 fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {

@@ -37,7 +37,9 @@ impl Supervisor {
                 true
             }
             // What runs this ladder has decided already; an unasked-for end may still become a restart.
-            Phase::Clearing { .. } | Phase::LastSweep { .. } if self.purpose == Purpose::Unsaid => {
+            Phase::Clearing { .. } | Phase::Settling { .. } | Phase::LastSweep { .. }
+                if self.purpose == Purpose::Unsaid =>
+            {
                 self.purpose = Purpose::Replace { counted };
                 true
             }

@@ -61,12 +61,13 @@ impl Supervisor {
             }
             Phase::UnitsDown { .. } if stops => self.hurry_unit(signal, false, out),
             Phase::Waiting { .. } if stops => self.end_for_good(now, out),
-            Phase::LastSweep { .. } if stops => {
+            Phase::Settling { .. } | Phase::LastSweep { .. } if stops => {
                 self.purpose = Purpose::End;
                 out.push(Action::Note(Note::Dropped(signal)));
             }
             Phase::Clearing { .. }
             | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }
             | Phase::Over => {

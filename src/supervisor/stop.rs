@@ -20,6 +20,15 @@ pub(super) struct LastStop {
 }
 
 impl Supervisor {
+    /// What a stop signal would do, TERM if that is one of them.
+    pub(super) fn asked_to_stop(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let stops = self.policy.stop_signals;
+        let signal =
+            if stops.contains(Signal::TERM) { None } else { Signal::all().find(|one| stops.contains(*one)) };
+        let received = Received { signal: signal.unwrap_or(Signal::TERM), origin: Origin::Process };
+        self.signal(now, received, out);
+    }
+
     pub(super) fn climb(&mut self, now: Moment, out: &mut Vec<Action>) {
         match self.ladder.due(now) {
             Due::Nothing => {}

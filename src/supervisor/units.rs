@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::replacement::Purpose;
 use super::{Action, Note, Phase, Supervisor};
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal};
+use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, UnitState};
 
 /// What the order of the units depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +57,20 @@ struct End {
 impl Units {
     pub(super) fn new(rules: &[UnitRule]) -> Units {
         Units(rules.iter().map(|rule| (*rule, State::Pending)).collect())
+    }
+
+    /// Each with its supervisor, in their order of start.
+    pub(super) fn list(&self) -> impl Iterator<Item = (UnitState, Option<Pid>)> {
+        self.0.iter().map(|(_, state)| {
+            let shown = match state {
+                State::Pending => UnitState::Pending,
+                State::Starting => UnitState::Starting,
+                State::Running { .. } => UnitState::Running,
+                State::Stopping { .. } => UnitState::Stopping,
+                State::Ended => UnitState::Ended,
+            };
+            (shown, state.pid())
+        })
     }
 
     fn next_to_start(&mut self, after_gateway: bool) -> Option<UnitId> {
