@@ -56,7 +56,7 @@ pub enum Outcome {
         unit: usize,
     },
     /// The process that supervised it died first, so that nobody saw its end.
-    Lost,
+    Lost {},
 }
 
 /// Who cancelled a run.
@@ -106,7 +106,7 @@ impl Outcome {
             }
             Outcome::StartFailed { stage, errno } => exit_code::of_failed_start(dress, stage, errno),
             Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => exit_code::GAVE_UP,
-            Outcome::Lost => SEXTON_FAILED,
+            Outcome::Lost {} => SEXTON_FAILED,
         }
     }
 }
@@ -158,7 +158,7 @@ impl fmt::Display for Outcome {
             Outcome::GaveUp { status: Some(status) } => Outcome::from(*status).fmt(f),
             Outcome::GaveUp { status: None } => f.write_str("given up"),
             Outcome::UnitEnded { .. } => f.write_str("a unit that it needs has ended"),
-            Outcome::Lost => f.write_str("lost: its supervisor died"),
+            Outcome::Lost {} => f.write_str("lost: its supervisor died"),
         }
     }
 }
@@ -234,7 +234,7 @@ mod tests {
             69,
             "a unit that it needs has ended",
         ),
-        (Outcome::Lost, r#""lost""#, 125, "lost: its supervisor died"),
+        (Outcome::Lost {}, r#"{"lost":{}}"#, 125, "lost: its supervisor died"),
     ];
 
     /// What a record looks like is a promise to whoever reads it, and so is the code.

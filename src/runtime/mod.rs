@@ -6,12 +6,14 @@
 mod by_hand;
 mod carry_out;
 mod control;
+mod orphans;
 mod reach;
 mod relay;
 mod snapshot;
 mod standstill;
 mod sweeper;
 mod tool;
+mod tool_shell;
 mod units;
 
 use std::convert::Infallible;
@@ -86,6 +88,8 @@ struct Runtime<'a> {
     main: Option<Started>,
     /// What is known of the run, if the main process is a tool.
     tool: Option<Tool<'a>>,
+    /// What is known of lost tools.
+    orphans: orphans::Orphans,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
     /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
@@ -130,6 +134,7 @@ impl<'a> Runtime<'a> {
             wait_all: plan.wait_all,
             session: plan.session,
             tool: tool.as_ref().map(Tool::policy),
+            end_orphans: plan.tools.end_orphans.then_some(plan.tools.grace),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
@@ -155,6 +160,7 @@ impl<'a> Runtime<'a> {
             relay: None,
             main: None,
             tool,
+            orphans: orphans::Orphans::default(),
             modes: modes_of_ours(),
             halt: None,
             restless: None,
@@ -286,6 +292,7 @@ impl<'a> Runtime<'a> {
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
+            self.found_orphans(dead.pid)?;
             return match self.sweeper.ended(dead.pid) {
                 Some(event) => self.tell(event),
                 None => Ok(()),

@@ -86,7 +86,7 @@ impl Supervisor {
         out.push(Action::SendToRest(Signal::TERM));
     }
 
-    fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
+    pub(super) fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);
         self.reach(Rung::Kill, out);
