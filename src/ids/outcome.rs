@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::exit_code::{self, SEXTON_FAILED, Stage, TIMED_OUT};
+use super::exit_code::{self, GAVE_UP, SEXTON_FAILED, Stage, TIMED_OUT};
 use super::{Dress, Errno, ExitStatus, Signal};
 
 /// How a run ended. What was aborted is never an exit, whatever code the command gave on its way out.
@@ -47,12 +47,12 @@ pub enum Outcome {
     },
     /// It would have been started again, and was too often.
     GaveUp {
-        /// How it ended last; nothing if it could not be started.
-        status: Option<ExitStatus>,
+        /// The code with which it ended last; nothing if it could not be started.
+        code: Option<u8>,
     },
-    /// A unit has ended that the whole cannot do without.
+    /// A unit has ended that it cannot do without.
     UnitEnded {
-        /// Its place among the units.
+        /// The unit's place in the order of start, from 0.
         unit: usize,
     },
     /// The process that supervised it died first, so that nobody saw its end.
@@ -105,7 +105,7 @@ impl Outcome {
                 ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }.code()
             }
             Outcome::StartFailed { stage, errno } => exit_code::of_failed_start(dress, stage, errno),
-            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => exit_code::GAVE_UP,
+            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => GAVE_UP,
             Outcome::Lost {} => SEXTON_FAILED,
         }
     }
@@ -155,9 +155,13 @@ impl fmt::Display for Outcome {
             Outcome::StartFailed { stage, errno } => {
                 write!(f, "not started: could not {}: {errno}", stage.words())
             }
-            Outcome::GaveUp { status: Some(status) } => Outcome::from(*status).fmt(f),
-            Outcome::GaveUp { status: None } => f.write_str("given up"),
-            Outcome::UnitEnded { .. } => f.write_str("a unit that it needs has ended"),
+            Outcome::GaveUp { code: Some(code) } => {
+                write!(f, "started again too often, and exited with {code}")
+            }
+            Outcome::GaveUp { code: None } => {
+                f.write_str("started again too often, and could not be started")
+            }
+            Outcome::UnitEnded { .. } => f.write_str("ended because a unit did that it needs"),
             Outcome::Lost {} => f.write_str("lost: its supervisor died"),
         }
     }
@@ -223,16 +227,16 @@ mod tests {
             "not started: could not execute it: No such file or directory (os error 2)",
         ),
         (
-            Outcome::GaveUp { status: Some(ExitStatus::Exited(1)) },
-            r#"{"gave_up":{"status":{"exited":{"code":1}}}}"#,
+            Outcome::GaveUp { code: Some(1) },
+            r#"{"gave_up":{"code":1}}"#,
             69,
-            "exited with 1",
+            "started again too often, and exited with 1",
         ),
         (
-            Outcome::UnitEnded { unit: 0 },
-            r#"{"unit_ended":{"unit":0}}"#,
+            Outcome::UnitEnded { unit: 2 },
+            r#"{"unit_ended":{"unit":2}}"#,
             69,
-            "a unit that it needs has ended",
+            "ended because a unit did that it needs",
         ),
         (Outcome::Lost {}, r#"{"lost":{}}"#, 125, "lost: its supervisor died"),
     ];

@@ -6,12 +6,16 @@ use std::os::fd::AsRawFd;
 /// Closes every descriptor above 2 that was inherited, so that the reader of a pipe sees its end when the
 /// child closes it. Ours are all closed on exec, which inherited ones cannot be: they have just come through
 /// one.
-pub fn close_inherited() {
+///
+/// The first `sockets` of them stay: those that were passed by a service manager (sd_listen_fds(3)) and will be
+/// passed on once more.
+pub fn close_inherited(sockets: usize) {
     let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (3..1024).collect(),
     };
-    for number in numbers.into_iter().filter(|number| *number > 2) {
+    let kept = 2_i32.saturating_add(i32::try_from(sockets).unwrap_or(i32::MAX));
+    for number in numbers.into_iter().filter(|number| *number > kept) {
         // SAFETY: F_GETFD only asks; a number that is no descriptor gives an error.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
         if flags != -1 && flags & libc::FD_CLOEXEC == 0 {

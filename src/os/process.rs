@@ -45,6 +45,12 @@ pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.number().unsigned_abs()))
 }
 
+/// Sets a variable for everything that we start from now on.
+pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
+    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+}
+
 /// What those of our descendants that were reaped have used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -99,12 +105,6 @@ pub fn die_by(signal: Signal) {
     if super::signals::send(own_pid(), signal).is_ok() {
         super::signals::unblock(signal);
     }
-}
-
-/// Sets a variable for everything that we start from now on.
-pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
-    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
-    unsafe { std::env::set_var(name, value) };
 }
 
 fn prctl(option: i32, argument: libc::c_ulong) -> io::Result<()> {

@@ -70,11 +70,11 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let inlets = self.relay_output();
+        let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
         let mut env = self.plan.env.clone();
         env.extend(self.tool.as_ref().map(Tool::mark));
         env.extend(tool_shell::variables(self.plan));
-        let inlets = self.relay_output();
-        let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -83,7 +83,7 @@ impl Runtime<'_> {
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
             env: &env,
-            directory: self.plan.directory.as_deref(),
+            directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
             user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
             descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
         };

@@ -19,6 +19,7 @@ mod units;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use tracing::{debug, error, info, warn};
 
@@ -35,7 +36,7 @@ use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, Origin, Policy, Received, Supervisor, Terminal as Foreground,
+    Action, Event, Forwarding, On, Origin, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
@@ -86,6 +87,8 @@ struct Runtime<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
+    /// The working directory that we were started in, once we have left it.
+    began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
     tool: Option<Tool<'a>>,
     /// What is known of lost tools.
@@ -159,6 +162,7 @@ impl<'a> Runtime<'a> {
             units: Units::default(),
             relay: None,
             main: None,
+            began_in: None,
             tool,
             orphans: orphans::Orphans::default(),
             modes: modes_of_ours(),
@@ -187,11 +191,23 @@ impl<'a> Runtime<'a> {
     }
 
     /// The child has what sexton was started with, and nothing of it must wait for sexton's end.
-    fn let_go(&self) {
-        let_go::close_inherited();
+    fn let_go(&mut self) {
+        let_go::close_inherited(self.sockets_to_keep());
+        // Whoever is started later begins there all the same.
+        self.began_in = self.began_in.take().or_else(|| std::env::current_dir().ok());
         if let Err(error) = let_go::leave_directory() {
             debug!(name: "directory-kept", %error, "could not leave the working directory");
         }
+    }
+
+    /// The command may be started again, and is then to have the sockets that a service manager passed to us.
+    fn sockets_to_keep(&self) -> usize {
+        let once = self.plan.restart.on == On::Never
+            && self.plan.restart.means.is_empty()
+            && self.plan.replace_on.is_empty()
+            && self.server.is_none();
+        let passed = std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok());
+        if once { 0 } else { passed.unwrap_or(0) }
     }
 
     /// Turn after turn, until the supervisor says how it ended.

@@ -119,21 +119,14 @@ impl Runtime<'_> {
 
     /// Sends this signal to everybody of a lost tool and to all below them, and CONT behind any but KILL.
     pub(super) fn send_to_orphans(&mut self, tool: ToolKey, signal: Signal) -> Option<Event> {
-        let roots: Vec<Pid> = self
-            .children_of_nobody()
-            .iter()
-            .filter(|stat| self.orphans.members.get(&stat.pid) == Some(&(stat.start, tool)))
-            .map(|stat| stat.pid)
-            .collect();
-        if roots.is_empty() {
+        let mut all = self.children_of_nobody();
+        all.retain(|stat| self.orphans.members.get(&stat.pid) == Some(&(stat.start, tool)));
+        if all.is_empty() {
             return Some(Event::OrphansGone { tool });
         }
-        let all = tree::below_us().unwrap_or_default();
-        let below = tree::below(&roots, &all);
-        for stat in all.iter().filter(|stat| roots.contains(&stat.pid) || below.contains(&stat.pid)) {
-            if stat.is_dead() {
-                continue;
-            }
+        let below: Vec<Stat> =
+            all.iter().flat_map(|stat| tree::below(stat.pid).unwrap_or_default()).collect();
+        for stat in all.iter().chain(below.iter().filter(|stat| !stat.is_dead())) {
             let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
             debug!(name: "orphan-signalled", pid, %name, tool = self.orphans.id(tool), %signal, "is ended with its tool");
             // One that has ended meanwhile is what we want.

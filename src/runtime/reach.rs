@@ -69,7 +69,7 @@ impl Way {
 }
 
 impl Reach {
-    /// Chooses the way, with or without a cgroup.
+    /// Chooses, with or without a cgroup.
     pub(super) fn choose(init: bool, grouped: bool) -> Reach {
         Reach { way: Way::choose(init, grouped), units: Vec::new() }
     }
@@ -165,7 +165,7 @@ impl Reach {
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
         let mut found = self.living_with_units(helpers);
         if !self.units.is_empty() {
-            let spared = tree::below(&self.units, &found);
+            let spared = tree::descending_from(&self.units, &found);
             found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
         }
         found

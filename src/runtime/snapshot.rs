@@ -53,7 +53,7 @@ impl Runtime<'_> {
                     let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
                     words::failed_start(self.plan.dress, command, stage, errno)
                 }
-                other => other.to_string(),
+                outcome => outcome.to_string(),
             }),
         }
     }

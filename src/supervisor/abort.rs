@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ladder::Ladder;
 use super::{Action, Note, Phase, Supervisor};
-use crate::ids::{Canceller, Moment, Outcome, Rung, Signal};
+use crate::ids::{Canceller, ExitStatus, Moment, Outcome, Rung, Signal};
 
 /// What is asked of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -61,6 +61,12 @@ impl Abort {
 }
 
 impl Supervisor {
+    /// A deadline or a cancel that came while nothing ran: nothing is started any more.
+    pub(super) fn cancelled_before_start(&self) -> Option<Outcome> {
+        let unborn = ExitStatus::Signaled { signal: Signal::TERM.number(), core: false };
+        self.abort.cause.map(|_| self.outcome(Some(unborn)))
+    }
+
     pub(super) fn tool_started(&mut self, now: Moment, out: &mut Vec<Action>) {
         let timeout = self.policy.tool.and_then(|tool| tool.timeout);
         self.abort.until = timeout.map(|timeout| now.after(timeout));
@@ -114,8 +120,8 @@ impl Supervisor {
             }
             Phase::Running { .. }
             | Phase::Clearing { .. }
-            | Phase::Settling { .. }
             | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }
             | Phase::Over => {}
@@ -129,12 +135,16 @@ impl Supervisor {
         self.stragglers(now, grace, out);
     }
 
-    /// The outcome, if the tool was ended early.
-    pub(super) fn aborted(&self) -> Option<Outcome> {
+    /// How it ended, if the main process ended with this status; there is none if none was ever started.
+    pub(super) fn outcome(&self, status: Option<ExitStatus>) -> Outcome {
         let rung = self.abort.rung.unwrap_or(Rung::Grace);
-        Some(match self.abort.cause? {
-            Cause::Deadline => Outcome::TimedOut { rung },
-            Cause::Cancel(by) => Outcome::Cancelled { by, rung },
-        })
+        match (self.start_failed, self.failed_unit, self.abort.cause) {
+            _ if self.gave_up => Outcome::GaveUp { code: status.map(ExitStatus::code) },
+            (Some((stage, errno)), ..) => Outcome::StartFailed { stage, errno },
+            (None, Some(unit), _) => Outcome::UnitEnded { unit },
+            (None, None, Some(Cause::Deadline)) => Outcome::TimedOut { rung },
+            (None, None, Some(Cause::Cancel(by))) => Outcome::Cancelled { by, rung },
+            (None, None, None) => status.unwrap_or(ExitStatus::Exited(0)).into(),
+        }
     }
 }

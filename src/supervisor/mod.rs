@@ -282,7 +282,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, now: Moment, tries: u32, out: &mut Vec<Action>) {
-        if let Some(outcome) = self.aborted() {
+        if let Some(outcome) = self.cancelled_before_start() {
             return self.exit(outcome, out);
         }
         if matches!(self.phase, Phase::Waiting { .. }) {
@@ -431,9 +431,9 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.units_tick(now, out);
         self.deadline_passed(now, out);
         self.orphans_tick(now, out);
-        self.units_tick(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
 use super::replacement::Purpose;
-use super::{Action, Note, Origin, Phase, Received, Rung, Supervisor};
+use super::{Action, Corpse, Note, Origin, Phase, Received, Rung, Supervisor};
 use crate::ids::{Canceller, ExitStatus, Moment, Pid, Signal};
 
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
@@ -43,10 +43,11 @@ impl Supervisor {
                 match self.phase {
                     Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
                     // The main process itself cannot be killed. Its status is what KILL would have made it.
-                    _ => {
-                        let killed = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
-                        self.exit(self.aborted().unwrap_or(killed.into()), out);
+                    Phase::Running { pid } => {
+                        let status = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
+                        self.down(now, Some(Corpse { pid, status, held: false }), out);
                     }
+                    _ => {}
                 }
             }
         }
@@ -111,10 +112,10 @@ impl Supervisor {
             return;
         }
         match self.ladder {
+            Ladder::Idle if self.leaving.is_some() => self.hurry_unit(signal, true, out),
             Ladder::Idle if self.policy.tool.is_some() => {
                 self.cancel(now, Canceller::Signal(signal.number()), out);
             }
-            Ladder::Idle if self.leaving.is_some() => self.hurry_unit(signal, true, out),
             Ladder::Idle => self.begin_stop(now, pid, received, out),
             // Nobody is there to be impatient: this is the TERM that everybody gets where the parent died.
             Ladder::Stragglers { .. } if self.abort.by_parents_death() => {

@@ -117,7 +117,7 @@ fn restarts_have_a_ceiling_and_forbidden_codes() {
         story.wait();
         story.tell(Event::Started { pid: pid(MAIN) });
     }
-    let gave_up = Action::Exit(Outcome::GaveUp { status: Some(ExitStatus::Exited(1)) });
+    let gave_up = Action::Exit(Outcome::GaveUp { code: Some(1) });
     assert_eq!(main_ends(&mut story, 1), [Action::Reap(pid(MAIN)), gave_up]);
 
     let mut story = Story::running(always());
