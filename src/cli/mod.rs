@@ -4,23 +4,25 @@
 //! anything else.
 
 mod args;
+mod check;
 mod faces;
 mod locks;
-mod words;
+mod shell;
+mod sources;
+mod subcommand;
+mod tool;
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{CString, OsString};
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::file::{File, Refused};
-use crate::config::{ByHand, Plan, Problem};
+use crate::config::file::Refused;
+use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
-use locks::LocksArgs;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -43,6 +45,17 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
+    /// Run one tool.
+    Tool {
+        /// The tool.
+        tool: Box<ToolPlan>,
+        /// Which log lines are wanted.
+        level: LevelFilter,
+        /// How they look.
+        format: Format,
+    },
+    /// Become this command, and be sexton no more.
+    Become(Vec<CString>),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
@@ -63,6 +76,12 @@ pub enum Usage {
         /// What is wrong with which word.
         what: String,
     },
+    /// The same of a tool's command line.
+    #[error("{what}")]
+    Tool {
+        /// What is wrong, and what to do instead.
+        what: String,
+    },
     /// The words are fine, and still make no plan.
     #[error(transparent)]
     Plan(#[from] Problem),
@@ -77,38 +96,36 @@ pub enum Usage {
 /// The first thing that is wrong.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = words.into_iter().collect();
+    if shell::is_ours(words.first()) {
+        return shell::read(&words);
+    }
     let dress = faces::dress(words.first());
     if dress != Dress::Own {
         return Ok(faces::read(dress, &words));
     }
-    let mut args = match parse::<Args>(&words)? {
+    if let Some(rest) = tool::words_of(&words) {
+        return tool::read(rest);
+    }
+    let args = match understood(Args::read(&words), &words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
-    let format = args.log_format.into();
-    if let Some(rest) = locks::words_of(&words, &args.command) {
-        let words: Vec<OsString> = [OsString::from("sexton locks")].iter().chain(rest).cloned().collect();
-        let locks = match parse::<LocksArgs>(&words)? {
-            Ok(locks) => locks,
-            Err(text) => return Ok(Request::Print(text)),
-        };
-        args.verbose = args.verbose.saturating_add(locks.verbose);
-        let file = file(locks.config.as_deref().or(args.config.as_deref()))?;
-        return Ok(Request::Locks { level: args.level(), plan: locks.plan(file), format });
+    if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
+        return (subcommand.read)(args, rest);
     }
-    let level = args.level();
-    let file = file(args.config.as_deref())?;
+    let file = sources::file(&args, None)?;
+    let (level, format) = (args.level(&file), args.log_format(&file).into());
     Ok(Request::Run { plan: Box::new(args.plan(file)?), level, format })
-}
-
-/// What stands in the configuration file, if there is to be one; without a name there is none.
-fn file(path: Option<&Path>) -> Result<File, Refused> {
-    path.filter(|path| !path.as_os_str().is_empty()).map_or_else(|| Ok(File::default()), File::read)
 }
 
 /// The words as `T` understands them, or the text that they ask for.
 fn parse<T: Parser>(words: &[OsString]) -> Result<Result<T, String>, Usage> {
-    match T::try_parse_from(words) {
+    understood(T::try_parse_from(words), words)
+}
+
+/// What came of parsing these words: what they mean, or the text that they ask for.
+fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<Result<T, String>, Usage> {
+    match parsed {
         Ok(args) => Ok(Ok(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Err(error.to_string()))
@@ -137,8 +154,13 @@ fn variable_of(error: &clap::Error, words: &[OsString]) -> Option<String> {
         return None;
     };
     let flag = option.split([' ', '=']).next()?;
-    let name = format!("SEXTON_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    let name = flag.strip_prefix("--")?.replace('-', "_").to_uppercase();
     let typed = words.iter().any(|word| word.to_string_lossy().starts_with(flag));
+    let prefix = match words.first()?.to_str() {
+        Some("sexton tool" | shell::NAME) => "SEXTON_TOOL",
+        _ => "SEXTON",
+    };
+    let name = format!("{prefix}_{name}");
     (!typed && std::env::var_os(&name).is_some()).then_some(name)
 }
 

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod children;
 pub mod clock;
+pub mod descriptors;
 pub mod early;
 pub mod files;
 pub mod halt;

@@ -35,6 +35,13 @@ impl Stat {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
+    /// Whether it is dead or about to be: its descriptors are closed some time before it is a zombie
+    /// (`PF_EXITING`).
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_dead() || self.flags & 0x0000_0004 != 0
+    }
+
     /// Whether it is a thread of the kernel itself, which takes no signals (`PF_KTHREAD`).
     #[must_use]
     pub fn is_kernel_thread(&self) -> bool {
@@ -107,6 +114,15 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
+/// The environment of a process as it was when it executed its program, and as it made it since. It is read from
+/// the process's memory, which can take as long as that likes: never in the main loop.
+///
+/// # Errors
+/// What open(2) says; EACCES if the process is not ours to look into.
+pub fn environment(pid: Pid) -> io::Result<fs::File> {
+    fs::File::open(format!("/proc/{pid}/environ"))
+}
+
 /// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel
 /// with `CONFIG_PROC_CHILDREN`). A process that forks or dies while this is read can be missed.
 ///
@@ -127,6 +143,24 @@ pub fn threads(pid: Pid) -> Vec<Pid> {
 fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
     let number = |entry: io::Result<fs::DirEntry>| Pid::new(entry.ok()?.file_name().to_str()?.parse().ok()?);
     directory.filter_map(number).collect()
+}
+
+/// The resident memory of a process in bytes (proc_pid_statm(5)). `None` if it has ended; 0 for a zombie.
+#[must_use]
+pub fn resident(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    Some(pages.saturating_mul(page.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
+}
+
+/// The proportional memory of a process in bytes: each shared page is divided among those that share it
+/// (proc_pid_smaps_rollup(5), since Linux 4.14). `None` if it has ended or is not ours to look into.
+#[must_use]
+pub fn proportional(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 
 /// Every process that /proc shows, in no order; those that end meanwhile are left out.
@@ -172,6 +206,16 @@ mod tests {
         assert!(!stat.is_dead());
         stat.threads = 1;
         assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn our_memory_is_shared_in_part() {
+        let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let (resident, proportional) = (resident(me).unwrap(), proportional(me).unwrap());
+        assert!(
+            proportional > 100_000 && proportional <= resident + 1_000_000,
+            "{proportional} of {resident}"
+        );
     }
 
     #[test]

@@ -92,10 +92,11 @@ impl Started {
         self.failure();
         self.known.map(|failure| failure.is_none())
     }
+}
 
-    /// What can be read as soon as [`executed`](Started::executed) can tell.
-    #[must_use]
-    pub fn news(&self) -> BorrowedFd<'_> {
+impl AsFd for Started {
+    /// Can be read when the process has become the command, or has failed to.
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.news.as_fd()
     }
 }
@@ -139,6 +140,14 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
     }
 }
 
+/// Becomes the command at once, without a child: with everything that sexton was started with, in its group.
+/// Comes back only with the reason why not.
+pub fn become_plain(command: &[CString], inherited: &Inherited) -> (Stage, Errno) {
+    close_the_closed(inherited);
+    let Err(failure) = execute(command, inherited);
+    failure
+}
+
 /// Runs in the child; comes back only with a failure.
 fn become_command(
     request: &Request<'_>,
@@ -146,7 +155,6 @@ fn become_command(
     parent: Pid,
     report: &mut Option<OwnedFd>,
 ) -> Result<Infallible, (Stage, Errno)> {
-    let at = |stage| move |error: std::io::Error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)));
     if request.session {
         nix::unistd::setsid().map_err(|error| (Stage::Group, errno(error)))?;
         // A terminal that is somebody else's, or none, is no reason not to start.
@@ -184,9 +192,17 @@ fn become_command(
     }
     close_the_closed(request.inherited);
     place(request.descriptors).map_err(at(Stage::Descriptors))?;
-    restore(request.inherited).map_err(at(Stage::Signals))?;
-    let program: &CStr = request.command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, why_not(program, error)))
+    execute(request.command, request.inherited)
+}
+
+fn execute(command: &[CString], inherited: &Inherited) -> Result<Infallible, (Stage, Errno)> {
+    restore(inherited).map_err(at(Stage::Signals))?;
+    let program: &CStr = command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
+    nix::unistd::execvp(program, command).map_err(|error| (Stage::Exec, why_not(program, error)))
+}
+
+fn at(stage: Stage) -> impl Fn(std::io::Error) -> (Stage, Errno) {
+    move |error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of

@@ -7,12 +7,13 @@ use tracing::{debug, error, info, warn};
 
 use super::notify::Link;
 use super::relay::{Inlets, Relay};
-use super::{Runtime, Terminal};
+use super::tool_shell;
+use super::{Runtime, Terminal, Tool};
 use crate::config::unit::User;
-use crate::ids::{ExitStatus, Pid, Signal};
+use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 use crate::os::privileges::Identity;
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -36,6 +37,8 @@ impl Runtime<'_> {
             Action::CountRest => {
                 return Ok(Some(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers()))));
             }
+            Action::FindOrphans => self.find_orphans(),
+            Action::SendToOrphans { tool, signal } => return Ok(self.send_to_orphans(tool, signal)),
             Action::Reap(pid) => self.reap(pid),
             Action::GiveTerminal(pid) => give_terminal(pid),
             Action::Suspend => {
@@ -73,6 +76,8 @@ impl Runtime<'_> {
         let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
         let mut env = self.plan.env.clone();
         env.extend(self.link.iter().flat_map(Link::environment));
+        env.extend(self.tool.as_ref().map(Tool::mark));
+        env.extend(tool_shell::variables(self.plan));
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -81,7 +86,7 @@ impl Runtime<'_> {
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
             env: &env,
-            directory: self.plan.directory.as_deref(),
+            directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
             user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
             descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
         };
@@ -91,8 +96,11 @@ impl Runtime<'_> {
                 if let Some(link) = &mut self.link {
                     link.wait_for_exec(&started);
                 }
-                self.main = Some(started);
                 self.let_go();
+                if let Some(tool) = &mut self.tool {
+                    tool.started(&started);
+                }
+                self.main = Some(started);
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
@@ -213,15 +221,18 @@ impl Runtime<'_> {
         }
     }
 
-    fn report_alive(&self, rung: Rung) {
+    fn report_alive(&mut self, rung: Rung) {
         /// A fork bomb need not fill the log.
         const SHOWN: usize = 20;
         // Finding out who is alive costs a walk through /proc.
-        if rung == Rung::Grace && !tracing::enabled!(tracing::Level::INFO) {
+        if rung == Rung::Grace && self.tool.is_none() && !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
         let mut alive = self.reach.alive(self.sweeper.helpers());
         alive.retain(|process| Some(process.stat.pid) != self.held);
+        if let Some(tool) = &mut self.tool {
+            tool.reached(rung, &alive);
+        }
         let more = alive.len().saturating_sub(SHOWN);
         for process in alive.iter().take(SHOWN) {
             let pid = process.stat.pid.raw();

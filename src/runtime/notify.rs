@@ -14,12 +14,12 @@ use tracing::{debug, info, warn};
 
 use super::Runtime;
 use crate::config::Plan;
-use crate::ids::{Dress, HealthState, Moment, Pid};
+use crate::ids::{Dress, HealthState, Moment, Outcome, Pid};
 use crate::os::notify::{Inbox, Letter, Outlet};
 use crate::os::poll::{Many, Wanted};
 use crate::os::spawn::Started;
 use crate::os::{clock, privileges, process, tree};
-use crate::supervisor::{Event, Message, Notice, Notify, Outcome, Ready, Situation};
+use crate::supervisor::{Event, Message, Notice, Notify, Ready, Situation};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 const WINDOW: &str = "WATCHDOG_USEC";
@@ -107,24 +107,24 @@ impl Link {
 
     /// Waits for this, too.
     pub(super) fn wait_for_others(&self, others: BorrowedFd<'_>) {
-        self.add(others, OTHERS);
+        self.add(&others, OTHERS);
     }
 
     /// Waits until the process that was just started has become the command.
     pub(super) fn wait_for_exec(&mut self, main: &Started) {
         self.waits_for_exec = true;
-        self.add(main.news(), EXECUTED);
+        self.add(main, EXECUTED);
     }
 
     /// The news has come, or never will. A helper that was forked meanwhile keeps a copy open, so that
     /// closing ours would not be enough.
     pub(super) fn has_news(&mut self, main: &Started) {
         self.waits_for_exec = false;
-        self.many.remove(&main.news());
+        self.many.remove(main);
     }
 
-    fn add(&self, descriptor: BorrowedFd<'_>, key: u64) {
-        if let Err(error) = self.many.add(&descriptor, key, Wanted::Read) {
+    fn add(&self, descriptor: &impl AsFd, key: u64) {
+        if let Err(error) = self.many.add(descriptor, key, Wanted::Read) {
             warn!(name: "wait-failed", %error, "could not wait for what a service manager is to be told");
         }
     }

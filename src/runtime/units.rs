@@ -58,7 +58,8 @@ impl Runtime<'_> {
         let Some(unit) = self.plan.units.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
-        let plan = plan_of(unit);
+        let mut plan = plan_of(unit);
+        plan.directory = plan.directory.or_else(|| self.began_in.clone());
         let name = unit.name.as_str();
         match session::fork_supervisor(&[], || log::speak_for_unit(name), || super::run(&plan)) {
             Ok(pid) => {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Message, UnitId};
-use crate::ids::{Errno, ExitStatus, Kind, Pid, Signal, Stage};
+use super::{Message, ToolKey, UnitId};
+use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +42,17 @@ pub enum Action {
     SendToRest(Signal),
     /// Say what is left; answered by [`Rest`](super::Event::Rest).
     CountRest,
+    /// Look for processes of lost tools among those that came to us; answered by
+    /// [`Orphaned`](super::Event::Orphaned), once for each tool.
+    FindOrphans,
+    /// Send a signal to what a lost tool left with us, and to all below that; answered by
+    /// [`OrphansGone`](super::Event::OrphansGone) if there is nobody.
+    SendToOrphans {
+        /// The tool.
+        tool: ToolKey,
+        /// The signal.
+        signal: Signal,
+    },
     /// Reap this zombie.
     Reap(Pid),
     /// Put the main process's group into the foreground of the terminal, if sexton's group is there.
@@ -84,19 +95,6 @@ pub enum Occasion {
         /// The main process ended well, so that there is nothing for its successor to recover.
         clean: bool,
     },
-}
-
-/// A rung of the stop ladder, as a moment to report who is still alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rung {
-    /// The main process got the signal and its window begins.
-    Grace,
-    /// Everything that is left gets TERM.
-    Stragglers,
-    /// Everything that is left gets KILL.
-    Kill,
-    /// Even KILL did not end it.
-    GivenUp,
 }
 
 /// A decision worth a log line.
@@ -151,28 +149,4 @@ pub enum Note {
     Silent(Duration),
     /// Not everybody stood still within this time.
     NotStill(Duration),
-}
-
-/// How the whole ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The main process ran and ended.
-    Ended(ExitStatus),
-    /// The main process could not be started.
-    StartFailed {
-        /// The step that failed.
-        stage: Stage,
-        /// Why.
-        errno: Errno,
-    },
-    /// It would have been started again, and was too often.
-    GaveUp {
-        /// How it ended last; `None` if it could not be started.
-        status: Option<ExitStatus>,
-    },
-    /// A required unit has ended.
-    UnitEnded {
-        /// Which one.
-        unit: UnitId,
-    },
 }

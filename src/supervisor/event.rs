@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Notice, UnitId};
-use crate::ids::{Errno, ExitStatus, HealthState, Kind, Pid, Signal, Stage};
+use super::{Notice, ToolKey, UnitId};
+use crate::ids::{Canceller, Errno, ExitStatus, HealthState, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +84,22 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// A tool is to end, and not by a signal.
+    Cancel(Canceller),
+    /// A process of this tool came to us, because the tool's supervisor died.
+    Orphaned {
+        /// The tool.
+        tool: ToolKey,
+    },
+    /// Nobody is left of what this tool left with us.
+    OrphansGone {
+        /// The tool.
+        tool: ToolKey,
+    },
+    /// A tool's supervisor was lost, so that what it looked after may come to us.
+    ToolLost,
+    /// The sexton above a tool is dead, so that nobody is left to whom a window would be of use.
+    Abandoned,
     /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
     Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.

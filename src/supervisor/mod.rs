@@ -27,12 +27,14 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
 mod action;
 mod event;
 mod forwarding;
 mod keeper;
 mod ladder;
 mod notify;
+mod orphans;
 mod policy;
 mod replacement;
 mod restart;
@@ -45,20 +47,24 @@ mod units;
 
 use std::time::Duration;
 
-pub use action::{Action, Note, Occasion, Outcome, Rung};
+pub use abort::Tool;
+pub use action::{Action, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use notify::{Message, Notice, Notify, Ready, Situation};
+pub use orphans::ToolKey;
 pub use policy::Policy;
 pub use restart::{On, Restart};
 pub use snapshot::Snapshot;
 pub use units::{UnitId, UnitRule};
 
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
+use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
 use notify::Herald;
+use orphans::Orphans;
 use replacement::Purpose;
 use restart::History;
 use snapshot::Shown;
@@ -142,6 +148,10 @@ pub struct Supervisor {
     /// The main process's group was given the terminal.
     gave_terminal: bool,
     start_failed: Option<(Stage, Errno)>,
+    /// The tool's deadline, and why it was ended before its own end.
+    abort: Abort,
+    /// What lost tools left with us.
+    orphans: Orphans,
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
@@ -178,6 +188,8 @@ impl Supervisor {
             stopped: None,
             gave_terminal: false,
             start_failed: None,
+            abort: Abort::default(),
+            orphans: Orphans::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
             shown: Shown::default(),
@@ -195,7 +207,8 @@ impl Supervisor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let herald = self.herald.as_ref().and_then(Herald::deadline);
-        earlier(herald, earlier(self.units.deadline(), self.phase_deadline()))
+        let beside = earlier(herald, earlier(self.units.deadline(), self.orphans.deadline()));
+        earlier(beside, self.phase_deadline())
     }
 
     fn phase_deadline(&self) -> Option<Moment> {
@@ -205,10 +218,12 @@ impl Supervisor {
             }
             Phase::Running { .. } => {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
-                earlier(ladder, self.keeper.deadline())
+                earlier(earlier(ladder, self.keeper.deadline()), self.abort.deadline())
+            }
+            Phase::Clearing { recount, .. } => {
+                earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
             }
             Phase::Settling { .. } => self.keeper.deadline(),
-            Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
                 None
@@ -244,9 +259,17 @@ impl Supervisor {
                 self.restart_unit(now, unit, out);
             }
             Event::Drained if matches!(self.phase, Phase::Clearing { .. }) => out.push(Action::CountRest),
-            Event::Drained => self.keep(now, out),
+            Event::Drained => {
+                self.keep(now, out);
+                self.orphans_tick(now, out);
+            }
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::Cancel(by) => self.cancel(now, by, out),
+            Event::Orphaned { tool } => self.orphaned(now, tool, out),
+            Event::OrphansGone { tool } => self.orphans_gone(tool),
+            Event::ToolLost => self.expect_orphans(now),
+            Event::Abandoned => self.abandoned(now, out),
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
@@ -273,6 +296,9 @@ impl Supervisor {
     }
 
     fn start(&mut self, now: Moment, tries: u32, out: &mut Vec<Action>) {
+        if let Some(outcome) = self.cancelled_before_start() {
+            return self.exit(outcome, out);
+        }
         if matches!(self.phase, Phase::Waiting { .. }) {
             self.restarts = self.restarts.saturating_add(1);
             self.start_failed = None;
@@ -292,6 +318,7 @@ impl Supervisor {
         self.tell_herald(Herald::begin);
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
+        self.tool_started(now, out);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);
         }
@@ -334,10 +361,12 @@ impl Supervisor {
         }
         if self.phase != (Phase::Running { pid }) {
             self.keeper.wanted |= self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
+            self.expect_orphans(now);
             out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
             return;
         }
         self.release(now, out);
+        self.tool_ended();
         let held = self.policy.can_hold;
         if !held {
             out.push(Action::Reap(pid));
@@ -418,6 +447,8 @@ impl Supervisor {
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.units_tick(now, out);
+        self.deadline_passed(now, out);
+        self.orphans_tick(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);

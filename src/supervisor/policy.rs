@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Forwarding, Notify, Restart, UnitRule};
+use super::{Forwarding, Notify, Restart, Tool, UnitRule};
 use crate::ids::{Kind, Signal, SignalSet};
 
 /// What the operator asked for, and what was found out before the start.
@@ -25,6 +25,10 @@ pub struct Policy {
     pub wait_all: bool,
     /// Whether the main process has a session of its own, where no key of our terminal reaches it.
     pub session: bool,
+    /// What is asked of the main process if it is a tool.
+    pub tool: Option<Tool>,
+    /// Whether what a lost tool leaves with us is ended, and its window after TERM.
+    pub end_orphans: Option<Duration>,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.

@@ -1,8 +1,8 @@
 //! How things are, for whoever asks.
 
 use super::ladder::Ladder;
-use super::{Outcome, Phase, Supervisor};
-use crate::ids::{Moment, Pid, UnitState};
+use super::{Phase, Supervisor};
+use crate::ids::{Moment, Outcome, Pid, UnitState};
 
 /// How the main process, or a unit, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Supervisor {
         if let Phase::Clearing { corpse: Some(corpse), .. } = self.phase {
             self.shown.last = Some(match self.start_failed {
                 Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-                None => Outcome::Ended(corpse.status),
+                None => corpse.status.into(),
             });
         }
     }
