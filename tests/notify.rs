@@ -391,3 +391,57 @@ fn a_gateway_that_gave_signs_of_life_owes_them() {
     fs::write(&fifo, "exit 0\n").unwrap();
     victim.ends_with(0);
 }
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority_and_others_do_not() {
+    for (stream, journal) in [("$(stat -L -c %d:%i /proc/self/fd/2)", true), ("1:2", false)] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let script = format!("export JOURNAL_STREAM={stream}; exec \"$@\"");
+        let plan = plan.through(["sh", "-c", &script, "sh"]).options(["-vv"]);
+        let mut victim = plan.run(["/no/such/command"]);
+        victim.ends_with(127);
+        let lines = victim.stderr();
+        assert!(lines.contains(" INFO ") && lines.contains(" ERROR "), "{lines}");
+        for line in lines.lines() {
+            let level = line.split_whitespace().nth(1).unwrap();
+            let priority = match level {
+                "ERROR" => "<3>",
+                "WARN" => "<4>",
+                "INFO" => "<6>",
+                _ => "<7>",
+            };
+            let expected = if journal { format!("{priority}sexton[") } else { "sexton[".to_owned() };
+            assert!(line.starts_with(&expected), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_falls_silent_is_started_again_and_the_manager_never_hears_of_trouble() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let [config, fifo] = [plan.path("sexton.toml"), plan.path("fifo")];
+    // Of the ways to say that a gateway that hangs is replaced, this one needs nobody who looks at it.
+    let settings = "[systemd]\nready = 'notified'\n[health]\ncommand = ['true']\naction = 'restart'\n[restart]\n\
+        delay = '1500ms'\nlongest = '1500ms'\n";
+    fs::write(&config, settings).unwrap();
+    nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "1000000");
+    let mut victim = plan.options(["--config", &config]).run([&helper("notifies"), &fifo]);
+    victim.says("ready");
+    let first = victim.main().pid;
+    fs::write(&fifo, "READY=1|WATCHDOG=1\n").unwrap();
+    manager.hears("READY=1");
+    manager.hears("STATUS=restarting in ");
+    wait_until("another one runs", || victim.main().pid != first);
+    manager.hears("STATUS=running");
+    let pings: Vec<Instant> =
+        manager.heard.iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| *at).collect();
+    for pair in pings.windows(2) {
+        assert!(pair[1] - pair[0] < Duration::from_millis(950), "{:#?}", manager.heard);
+    }
+    assert_eq!(manager.all("READY=1").len(), 1);
+    assert_eq!(manager.all("STOPPING=1").len(), 0);
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
