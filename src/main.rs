@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sexton::cli::{self, Request};
 use sexton::ids::exit_code;
-use sexton::{report, runtime};
+use sexton::{control, report, runtime};
 
 sexton::block_signals_before_main!();
 
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             report::log::install(level, format);
             ExitCode::from(runtime::look_after_locks(&plan))
         }
+        Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
             let _ = std::io::stderr().write_all(text.as_bytes());
             ExitCode::from(code)

@@ -4,6 +4,7 @@
 //! anything else.
 
 mod args;
+mod control;
 mod faces;
 mod locks;
 mod words;
@@ -17,6 +18,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::file::{File, Refused};
 use crate::config::{ByHand, Plan, Problem};
+use crate::control::errand::Errand;
 use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
@@ -43,6 +45,8 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
+    /// Ask a sexton that runs.
+    Control(Errand),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
@@ -85,6 +89,9 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
+    if let Some(asked) = control::read(&words, &args.command) {
+        return asked;
+    }
     let format = args.log_format.into();
     if let Some(rest) = locks::words_of(&words, &args.command) {
         let words: Vec<OsString> = [OsString::from("sexton locks")].iter().chain(rest).cloned().collect();

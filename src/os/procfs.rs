@@ -1,7 +1,7 @@
 //! What /proc says about processes (proc_pid_stat(5)).
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 
 use crate::ids::{Pid, StartTime};
 
@@ -105,6 +105,29 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The resident memory of a process in bytes (/proc/PID/statm, proc_pid_statm(5)), shared pages included.
+#[must_use]
+pub fn resident(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    Some(pages.saturating_mul(size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
+}
+
+/// The beginning of the environment with which a process was started, its variables apart by NUL bytes
+/// (proc_pid_environ(5)). The process can have written anything in its place. Empty if we may not look.
+#[must_use]
+pub fn environment(pid: Pid) -> Vec<u8> {
+    /// Far more than what anybody sets.
+    const ROOM: u64 = 256 * 1024;
+    let mut environment = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) {
+        // What could be read before an error is as good.
+        let _ = file.take(ROOM).read_to_end(&mut environment);
+    }
+    environment
 }
 
 /// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel

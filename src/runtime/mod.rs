@@ -34,6 +34,7 @@ use crate::supervisor::{
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
+use snapshot::Began;
 use sweeper::Sweeper;
 use units::Units;
 
@@ -59,8 +60,7 @@ struct Runtime<'a> {
     /// The control socket, and sexton-watch's.
     server: Option<Server>,
     counters: Counters,
-    /// When sexton was started, in milliseconds since the epoch.
-    since: u64,
+    began: Began,
     units: Units,
     main: Option<Started>,
     /// How the terminal was, if it was ours at the start.
@@ -125,7 +125,7 @@ impl<'a> Runtime<'a> {
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server: control::open(&plan.control),
             counters: Counters::default(),
-            since: clock::wall_millis(),
+            began: Began::now(),
             units: Units::default(),
             main: None,
             modes: modes_of_ours(),
