@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{Answer, Census, Fact, Health, Kind, Request, Status, ToolRecord, ToolRun};
+use super::protocol::{Answer, Census, Fact, Health, Incident, Request, Status, ToolRecord, ToolRun};
 
 /// A connection.
 pub type Key = u64;
@@ -52,8 +52,10 @@ pub enum Heard {
     },
     /// Somebody else has to answer: sexton, or whoever knows how it is.
     Ask(Request),
-    /// A fact, which nobody answers: whether conditions of these kinds last has been said anew.
-    Noted(Vec<(Kind, bool)>),
+    /// A fact, which nobody answers: the incident that began or ended with it, if one did.
+    Noted(Option<Incident>),
+    /// A sexton-watch begins: what an earlier one had said and was so until now.
+    Greeted(Vec<Incident>),
 }
 
 /// What is known.
@@ -87,7 +89,7 @@ impl Desk {
                 Heard::Answer(Answer::Done("noted".to_owned()))
             }
             Request::Cancel { tool } => self.cancel(speaker, &tool),
-            Request::Fact(fact) if speaker.trusted => Heard::Noted(self.fact(fact, wall)),
+            Request::Fact(fact) if speaker.trusted => self.fact(fact, wall),
             Request::Fact(_) => Heard::Answer(Answer::Refused(
                 "facts are taken from sexton-watch alone, over the socket that it was given".to_owned(),
             )),
@@ -156,27 +158,24 @@ impl Desk {
         }
     }
 
-    fn fact(&mut self, fact: Fact, wall: u64) -> Vec<(Kind, bool)> {
-        let kinds = match fact {
+    fn fact(&mut self, fact: Fact, wall: u64) -> Heard {
+        let incident = match fact {
             Fact::Hello { .. } => {
                 self.health = None;
-                self.incidents.forget_watch(wall)
+                return Heard::Greeted(self.incidents.forget_watch(wall));
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
                 self.health = Some(health);
-                Vec::new()
+                None
             }
             Fact::Census(census) => {
                 self.census = Some(census);
-                Vec::new()
+                None
             }
-            Fact::Condition(condition) => {
-                let kind = condition.kind;
-                if self.incidents.note(condition, wall) { vec![kind] } else { Vec::new() }
-            }
+            Fact::Condition(condition) => self.incidents.note(condition, wall),
         };
-        kinds.into_iter().map(|kind| (kind, self.incidents.lasts(kind))).collect()
+        Heard::Noted(incident)
     }
 
     /// The book in which sexton writes what it finds wrong itself.

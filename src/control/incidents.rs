@@ -17,12 +17,12 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Takes a condition in at `wall`, in milliseconds since the epoch. `true` if it begins or ends with this,
-    /// and not merely goes on.
+    /// Takes a condition in at `wall`, in milliseconds since the epoch. The incident, if it begins or ends with
+    /// this, and does not merely go on.
     ///
     /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
     /// last is not remembered.
-    pub fn note(&mut self, mut condition: Condition, wall: u64) -> bool {
+    pub fn note(&mut self, mut condition: Condition, wall: u64) -> Option<Incident> {
         clip(&mut condition.subject, SUBJECT);
         clip(&mut condition.detail, DETAIL);
         let Condition { kind, subject, holds, detail } = condition;
@@ -33,7 +33,7 @@ impl Incidents {
             Some(incident) => {
                 incident.detail = detail;
                 incident.ended = (!holds).then_some(wall);
-                !holds
+                (!holds).then(|| incident.clone())
             }
             None if holds => {
                 if self.all.len() >= REMEMBERED {
@@ -42,35 +42,28 @@ impl Incidents {
                         self.all.remove(at);
                     }
                 }
+                let incident = Incident { kind, subject, detail, began: wall, ended: None };
                 if self.all.len() < REMEMBERED {
-                    self.all.push(Incident { kind, subject, detail, began: wall, ended: None });
+                    self.all.push(incident.clone());
                 }
-                true
+                Some(incident)
             }
-            None => false,
+            None => None,
         }
     }
 
-    /// Ends what sexton-watch said: nobody knows any more whether it is still so. The kinds that were ended.
-    pub fn forget_watch(&mut self, wall: u64) -> Vec<Kind> {
-        let mut kinds = Vec::new();
+    /// Ends what sexton-watch said: nobody knows any more whether it is still so. What lasted until then.
+    pub fn forget_watch(&mut self, wall: u64) -> Vec<Incident> {
+        let mut lasted = Vec::new();
         for incident in &mut self.all {
             // These are sexton's own.
             let ours = matches!(incident.kind, Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded);
             if incident.ended.is_none() && !ours {
+                lasted.push(incident.clone());
                 incident.ended = Some(wall);
-                kinds.push(incident.kind);
             }
         }
-        kinds.sort_unstable();
-        kinds.dedup();
-        kinds
-    }
-
-    /// Whether any condition of this kind lasts.
-    #[must_use]
-    pub fn lasts(&self, kind: Kind) -> bool {
-        self.all.iter().any(|incident| incident.kind == kind && incident.ended.is_none())
+        lasted
     }
 
     /// Those that last, then those that have ended; of each the latest first.
