@@ -15,6 +15,7 @@
 mod alerts;
 #[path = "../common/mod.rs"]
 mod common;
+mod faces;
 mod fake;
 mod health;
 mod link;
