@@ -364,3 +364,40 @@ fn it_stays_small_over_a_thousand_scrapes() {
     // Built for debugging it is half as large again as what is shipped.
     assert!(kib < 12 * 1024, "it has {kib} KiB");
 }
+
+/// What a browser makes of it. Where `SEXTON_TEST_PICTURES` names a directory, the pictures stay there.
+#[test]
+fn a_browser_shows_the_page_without_a_complaint() {
+    if Command::new("chromium").arg("--version").output().is_err() {
+        return skip("chromium", "Debian: apt-get install chromium");
+    }
+    let stand_in = StandIn::start();
+    let (mut watched, address) = serving(&stand_in);
+    watched.hear_for(Duration::from_secs(1));
+    stand_in.be(Mood::Late(Duration::from_millis(400)));
+    watched.condition(Kind::Slow, true);
+    stand_in.answers(200, "{}");
+    watched.hear_for(Duration::from_secs(1));
+    let kept = std::env::var_os("SEXTON_TEST_PICTURES").map(std::path::PathBuf::from);
+    for scheme in ["light", "dark"] {
+        let picture = kept.clone().unwrap_or_else(|| watched.path("")).join(format!("{scheme}.png"));
+        let mut command = Command::new("chromium");
+        command
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args(["--hide-scrollbars", "--window-size=1100,1500", "--enable-logging=stderr", "--v=0"])
+            .arg(format!("--user-data-dir={}", watched.path(scheme).display()))
+            .arg(format!("--screenshot={}", picture.display()))
+            .arg(format!("--blink-settings=preferredColorScheme={}", if scheme == "dark" { 0 } else { 1 }))
+            .arg(format!("http://{address}/"));
+        let mut browser = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut stderr = browser.stderr.take().unwrap();
+        let reading = std::thread::spawn(move || stderr.read_to_string(&mut said).map(|_| said).unwrap());
+        watched.serve_until("the browser has a picture", || browser.try_wait().unwrap().is_some());
+        let said = reading.join().unwrap();
+        assert!(!said.contains("CONSOLE"), "the browser complains: {said}");
+        let picture = std::fs::read(&picture).unwrap();
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{} bytes", picture.len());
+    }
+}

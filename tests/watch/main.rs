@@ -19,5 +19,6 @@ mod faces;
 mod fake;
 mod health;
 mod link;
+mod packaging;
 mod stand_in;
 mod tree;

@@ -198,7 +198,7 @@ fn table_of_incidents<'a>(html: &mut String, incidents: impl Iterator<Item = &'a
             foreign(&incident.detail)
         )
     };
-    section(html, "Incidents", &["kind", "", "of", ""], incidents.map(row));
+    section(html, "Incidents", &["kind", "since", "of", "what"], incidents.map(row));
 }
 
 fn curves(html: &mut String, state: &State) {
