@@ -65,6 +65,34 @@ pub fn parse_stat(line: &[u8]) -> Option<Stat> {
     Some(Stat { pid: Pid::new(pid)?, name, state, parent, group, session, flags, threads, start })
 }
 
+/// Whether no thread of this process runs: it is stopped as a whole, by a signal or a debugger, or dead. The
+/// state of a process is that of its first thread, and the others of a group that is being stopped may run on
+/// for a moment.
+#[must_use]
+pub fn stands_still(stat: &Stat) -> bool {
+    let still = |state: u8| matches!(state, b'T' | b't' | b'Z' | b'X');
+    if stat.threads <= 1 {
+        return still(stat.state);
+    }
+    let thread = |thread: Pid| fs::read(format!("/proc/{}/task/{thread}/stat", stat.pid)).ok();
+    still(stat.state)
+        && threads(stat.pid)
+            .into_iter()
+            .filter_map(thread)
+            // One that ends meanwhile leaves nothing to read; a line that is none is no proof.
+            .all(|line| parse_stat(&line).is_some_and(|stat| still(stat.state)))
+}
+
+/// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
+#[must_use]
+pub fn hides_others() -> Option<bool> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
+    let options = line.rsplit(' ').next()?;
+    let hidden = options.split(',').filter_map(|option| option.strip_prefix("hidepid="));
+    Some(hidden.into_iter().any(|how| !matches!(how, "0" | "off")))
+}
+
 /// Reads /proc/PID/stat. `Ok(None)` if there is no such process.
 ///
 /// # Errors

@@ -57,20 +57,40 @@ fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
     Ok(found)
 }
 
+/// The same processes, parents before their children, in an order that is otherwise kept.
+#[must_use]
+pub fn top_down(mut found: Vec<Stat>) -> Vec<Stat> {
+    let parents: BTreeMap<i32, i32> = found.iter().map(|stat| (stat.pid.raw(), stat.parent)).collect();
+    let depth = |stat: &Stat| {
+        let above = std::iter::successors(Some(stat.parent), |pid| parents.get(pid).copied());
+        // Two readings of a changing tree can contradict each other, and make a circle.
+        above.take(parents.len()).take_while(|pid| parents.contains_key(pid)).count()
+    };
+    found.sort_by_cached_key(depth);
+    found
+}
+
 fn descendants(root: Pid, all: Vec<Stat>) -> Vec<Stat> {
+    let found = descending_from(&[root], &all);
+    all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
+}
+
+/// Those of `all` who descend from one of `roots`.
+#[must_use]
+pub fn descending_from(roots: &[Pid], all: &[Stat]) -> BTreeSet<Pid> {
     let mut children: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
-    for stat in &all {
+    for stat in all {
         children.entry(stat.parent).or_default().push(stat.pid);
     }
     let mut found = BTreeSet::new();
-    let mut open = vec![root];
+    let mut open = roots.to_vec();
     while let Some(pid) = open.pop() {
         for child in children.remove(&pid.raw()).unwrap_or_default() {
             found.insert(child);
             open.push(child);
         }
     }
-    all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
+    found
 }
 
 #[cfg(test)]
@@ -102,6 +122,16 @@ mod tests {
         let all = [(1, 0), (7, 1), (8, 7), (9, 8), (10, 1), (11, 10), (12, 9)];
         assert_eq!(below_seven(&all), [8, 9, 12]);
         assert_eq!(below_seven(&[(1, 0)]), [0; 0]);
+    }
+
+    #[test]
+    fn parents_come_before_their_children() {
+        let order = |all: &[(i32, i32)]| -> Vec<i32> {
+            let all = all.iter().map(|(pid, parent)| process(*pid, *parent)).collect();
+            top_down(all).iter().map(|stat| stat.pid.raw()).collect()
+        };
+        assert_eq!(order(&[(5, 9), (6, 5), (9, 7), (8, 7)]), [9, 8, 5, 6]);
+        assert_eq!(order(&[(5, 6), (6, 5), (4, 1)]).len(), 3);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use sexton::ids::{Dress, Moment, Pid, Signal, exit_code};
+use sexton::ids::{Moment, Pid, Signal, exit_code};
 use sexton::os::children::{self, Change};
 use sexton::os::signals::{self, Inlet};
 use sexton::os::{clock, early, process, spawn, tree};
@@ -59,14 +59,7 @@ impl Guard {
         if process::set_parent_death_signal(Signal::TERM).is_err() || process::parent() != self.parent {
             return failed;
         }
-        let started = spawn::spawn(&spawn::Request {
-            command: &self.command,
-            dress: Dress::Own,
-            session: false,
-            inherited: early::inherited(),
-            die_with_us: true,
-            cgroup: None,
-        });
+        let started = spawn::spawn(&spawn::Request::plain(&self.command, early::inherited()));
         let Ok(started) = started else { return failed };
         let code = attend(&inlet, started.pid, until);
         bury(&inlet);
@@ -85,7 +78,7 @@ fn attend(inlet: &Inlet, command: Pid, until: Moment) -> u8 {
             }
         }
         let mut news = Vec::new();
-        let _ = inlet.wait(Some(until), &mut news);
+        let _ = inlet.wait(Some(until), None, &mut news);
         let ordered = |signal| matches!(signal, Signal::TERM | Signal::INT);
         if clock::now() >= until || news.iter().any(|info| ordered(info.signal)) {
             return u8::try_from(TIMED_OUT).unwrap_or(u8::MAX);
@@ -109,6 +102,6 @@ fn bury(inlet: &Inlet) {
             let _ = signals::send(process.pid, Signal::KILL);
         }
         // Whoever dies next wakes us; a missed one costs a moment.
-        let _ = inlet.wait(Some(clock::now().after(Duration::from_millis(5))), &mut Vec::new());
+        let _ = inlet.wait(Some(clock::now().after(Duration::from_millis(5))), None, &mut Vec::new());
     }
 }
