@@ -39,10 +39,10 @@ pub fn page(known: &Known, status: Option<&Status>) -> String {
         tree(&mut html, status);
     }
     locks(&mut html, &state);
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<footer>sexton {} · the same for machines: <a href=\"/status\">/status</a>, <a href=\"/metrics\">/metrics</a>, \
-         <a href=\"/readyz\">/readyz</a></footer></main></body></html>\n",
+         <a href=\"/readyz\">/readyz</a></footer></main></body></html>",
         escape(status.map_or(env!("CARGO_PKG_VERSION"), |status| &status.version))
     );
     html
