@@ -88,6 +88,7 @@ pub fn everything(stand_in: &StandIn, watched: &Watched) -> Watching {
         pattern: "Error".into(),
         count: 3,
         within: Duration::from_secs(60),
+        restart: false,
     };
     Watching {
         health: vec![probe],
