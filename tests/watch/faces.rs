@@ -31,6 +31,7 @@ pub fn status() -> Status {
         rss: 73 << 20,
         name: name.into(),
         of: of.map(str::to_owned),
+        orphan: false,
     };
     let incident = |kind, ended| Incident {
         kind,
@@ -104,7 +105,7 @@ pub fn everything(stand_in: &StandIn, watched: &Watched) -> Watching {
 /// Where it listens.
 pub fn listens(watched: &mut Watched) -> SocketAddr {
     watched.wait_for("the address", |fact| match fact {
-        Fact::Hello { listens, .. } => Some(listens.clone().unwrap().parse().unwrap()),
+        Fact::Listens { address } => Some(address.parse().unwrap()),
         _ => None,
     })
 }

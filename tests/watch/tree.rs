@@ -146,7 +146,6 @@ fn a_pattern_that_comes_too_often_is_a_condition_also_over_a_rotation() {
         count: 4,
         restart: false,
         within: Duration::from_secs(2),
-        restart: false,
     };
     let logs = vec![rule("write-lock", "SessionWriteLockTimeoutError"), rule("broken", "(")];
     watched.brief(Watching { logs, ..Watching::default() }, None);
