@@ -123,11 +123,6 @@ pub(super) struct Args {
     #[arg(long, env = "SEXTON_TOOL_SHELL", hide_env = true, value_parser = FalseyValueParser::new(), hide = true)]
     tool_shell: bool,
 
-    /// The control socket's path, or off
-    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, value_parser = Control::named)]
-    #[arg(hide = true)]
-    control: Option<Control>,
-
     /// Of a lock left behind: remove, or hand-over
     #[arg(long, value_name = "A", hide_possible_values = true)]
     #[arg(env = "SEXTON_LOCK_ACTION", hide_env = true)]
@@ -142,6 +137,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
     lock_report_after: Option<Duration>,
+
+    /// The control socket's path, or off
+    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, value_parser = Control::named)]
+    #[arg(hide = true)]
+    control: Option<Control>,
 
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
@@ -289,9 +289,6 @@ impl Args {
         let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
         Plan {
             command,
-            dress: Dress::Own,
-            warning: None,
-            session: false,
             group,
             grace: self.pick("grace", self.grace, file.grace),
             stragglers: self.pick("stragglers", self.stragglers, file.stragglers),
@@ -315,6 +312,7 @@ impl Args {
             },
             watching,
             origin: file.origin,
+            ..Plan::bare(Dress::Own)
         }
     }
 

@@ -65,3 +65,22 @@ pub enum Kind {
     /// A unit has ended and is not started again.
     UnitEnded,
 }
+
+impl Kind {
+    /// Its word, as in JSON and in labels.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Failing => "failing",
+            Kind::Slow => "slow",
+            Kind::LockHeld => "lock-held",
+            Kind::Memory => "memory",
+            Kind::Zombies => "zombies",
+            Kind::Log => "log",
+            Kind::OutOfMemory => "out-of-memory",
+            Kind::Ceiling => "ceiling",
+            Kind::WatchLost => "watch-lost",
+            Kind::UnitEnded => "unit-ended",
+        }
+    }
+}

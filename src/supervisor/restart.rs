@@ -55,12 +55,18 @@ impl Default for Restart {
 
 /// What follows an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "restarts are carried out next")]
 pub(super) enum Next {
     /// It is started again after this pause.
     Again(Duration),
     /// It would be started again, and was too often.
     Ceiling,
+}
+
+impl Next {
+    /// A restart that an operator asked for.
+    pub(super) fn at_once() -> Next {
+        Next::Again(Duration::ZERO)
+    }
 }
 
 impl Restart {
@@ -82,7 +88,6 @@ impl Restart {
 
 /// The restarts so far.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-#[allow(dead_code, reason = "restarts are carried out next")]
 pub(super) struct History {
     /// When those were that still count.
     recent: VecDeque<Moment>,
@@ -92,7 +97,6 @@ pub(super) struct History {
     seed: u64,
 }
 
-#[allow(dead_code, reason = "restarts are carried out next")]
 impl History {
     /// A history without restarts. The seed makes the pauses of many sextons differ.
     pub(super) fn new(seed: u64) -> History {
