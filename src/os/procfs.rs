@@ -35,6 +35,13 @@ impl Stat {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
+    /// Whether it is dead or about to be: its descriptors are closed some time before it is a zombie
+    /// (`PF_EXITING`).
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_dead() || self.flags & 0x0000_0004 != 0
+    }
+
     /// Whether it is a thread of the kernel itself, which takes no signals (`PF_KTHREAD`).
     #[must_use]
     pub fn is_kernel_thread(&self) -> bool {
@@ -105,6 +112,15 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The environment of a process as it was when it executed its program, and as it made it since. It is read from
+/// the process's memory, which can take as long as that likes: never in the main loop.
+///
+/// # Errors
+/// What open(2) says; EACCES if the process is not ours to look into.
+pub fn environment(pid: Pid) -> io::Result<fs::File> {
+    fs::File::open(format!("/proc/{pid}/environ"))
 }
 
 /// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel

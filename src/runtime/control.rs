@@ -7,7 +7,7 @@ use crate::config::Control;
 use crate::control::place::{self, Problem, VARIABLE};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::ids::{Moment, Outcome, Signal, UnitState};
+use crate::ids::{Kind, Moment, Outcome, Signal, UnitState};
 use crate::os::{clock, process, signals};
 use crate::supervisor::{Event, Origin, Received, UnitId};
 
@@ -69,9 +69,12 @@ impl Runtime<'_> {
         }
         match asked {
             None => Ok(()),
+            Some(Asked::Lost) => self.tell(Event::ToolLost),
             Some(Asked::Noted(kinds)) => {
                 for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
-                    self.tell(Event::Condition { kind })?;
+                    if self.counts(kind) {
+                        self.tell(Event::Condition { kind })?;
+                    }
                 }
                 Ok(())
             }
@@ -83,6 +86,13 @@ impl Runtime<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether conditions of this kind are for the supervisor to judge: of logs, each has its own answer.
+    fn counts(&mut self, kind: Kind) -> bool {
+        let lasting = self.server.as_mut().map(|server| server.incidents().list()).unwrap_or_default();
+        let mut lasting = lasting.iter().filter(|one| one.kind == kind && one.ended.is_none());
+        kind != Kind::Log || lasting.any(|one| self.plan.replaces(kind, &one.subject))
     }
 
     /// Does what was asked for, or begins it, and says so.
