@@ -282,7 +282,11 @@ impl Server {
     pub fn answer(&mut self, key: Key, answer: &Answer) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let mut reply = client.reply.get(client.taken..).unwrap_or_default().to_vec();
-        reply.extend(line(answer));
+        let line = line(answer);
+        reply.extend(&line);
+        if let Role::Subscribes(known) = &mut client.role {
+            *known = Rc::from(line);
+        }
         client.reply = Rc::from(reply);
         client.taken = 0;
         self.send(key);

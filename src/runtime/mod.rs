@@ -42,6 +42,7 @@ use crate::supervisor::{
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
 use relay::Relay;
+use snapshot::Began;
 use sweeper::Sweeper;
 use tool::Tool;
 pub use tool::run as run_tool;
@@ -82,8 +83,7 @@ struct Runtime<'a> {
     /// The control socket, and sexton-watch's.
     server: Option<Server>,
     counters: Counters,
-    /// When sexton was started, in milliseconds since the epoch.
-    since: u64,
+    began: Began,
     units: Units,
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
@@ -163,7 +163,7 @@ impl<'a> Runtime<'a> {
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server: control::open(&plan.control),
             counters: Counters::default(),
-            since: clock::wall_millis(),
+            began: Began::now(),
             units: Units::default(),
             relay: None,
             main: None,
