@@ -13,7 +13,7 @@
 
 mod common;
 
-use common::process::look;
+use common::process::{children, look};
 use common::pty::Shell;
 use common::wait_until;
 
@@ -36,6 +36,14 @@ fn ctrl_c_ends_the_command_and_its_code_comes_back() {
     let mut shell = Shell::start();
     shell.line("$S -- sleep 1000; echo code=$?");
     shell.main();
+    shell.keys("\x03");
+    shell.sees("code=130");
+    // bash goes on after an interrupt that its own command did not get.
+    shell.line("$S -- bash -c 'echo set; while :; do sleep 1000; done'; echo code=$?");
+    shell.sees("set");
+    let main = shell.main().pid;
+    let sleeps = || children(main).iter().any(|child| child.name == "sleep");
+    wait_until("the script's command runs", sleeps);
     shell.keys("\x03");
     shell.sees("code=130");
 }
@@ -134,7 +142,7 @@ fn an_interactive_shell_has_job_control() {
     shell.sees("in1");
     shell.line("sleep 1000");
     // Until it executes its command, the job has the shell's own actions, to which Ctrl-Z is nothing.
-    let job = || common::process::children(inner).into_iter().find(|job| job.name == "sleep");
+    let job = || children(inner).into_iter().find(|job| job.name == "sleep");
     wait_until("the inner job runs", || job().is_some_and(|job| shell.foreground() == job.pid));
     shell.keys("\x1a");
     shell.sees("Stopped");

@@ -63,9 +63,6 @@ impl Supervisor {
             // No key of our terminal reaches the other session, and no stop of it reaches our shell.
             self.send(pid, received, out);
             out.push(Action::StopSelf);
-        } else if signal == Signal::TSTP && received.origin == Origin::Kernel {
-            // The key means the whole job. Whether the main process obeys is told by `Stopped`.
-            out.push(Action::Send { pid, group: true, signal, value: None });
         } else {
             self.send(pid, received, out);
         }
@@ -79,7 +76,10 @@ impl Supervisor {
         let Some(signal) = self.policy.forwarding.rewritten(received.signal) else {
             return;
         };
-        out.push(Action::Send { pid, group: self.policy.group, signal, value });
+        // What the terminal makes, such as Ctrl-C, is for every process of the job, as below a shell: bash does not
+        // end at an interrupt that the command it waits for did not get.
+        let group = self.policy.group || received.origin == Origin::Kernel;
+        out.push(Action::Send { pid, group, signal, value });
         out.push(Action::Note(Note::Forwarded(signal)));
     }
 
