@@ -158,9 +158,14 @@ impl Drop for Shell {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
             stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3)?.parse().ok()) == Some(session)
         };
-        for process in super::process::all().into_iter().filter(below) {
-            super::process::kill_if(process.pid, || below(&process));
+        let processes: Vec<Process> = super::process::all().into_iter().filter(below).collect();
+        for process in &processes {
+            super::process::kill_if(process.pid, || below(process));
         }
         let _ = self.child.wait();
+        // A sexton that is killed cannot remove its cgroup.
+        for process in &processes {
+            super::cgroup::remove_left_by(process.pid);
+        }
     }
 }

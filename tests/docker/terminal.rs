@@ -4,10 +4,17 @@ use crate::common::pty::Shell;
 use crate::engine::Engine;
 use crate::image::Root;
 
+/// Under which sexton is in the image.
+const NAMES: [&str; 4] = ["sexton", "tini", "dumb-init", "catatonit"];
+
 /// A shell with a terminal, whose `$R` runs a command under sexton in a container with a terminal of its own.
 fn shell() -> Option<(Engine, Shell)> {
     let engine = Engine::start()?;
-    engine.image("small", &Root::new(), &[r#"ENTRYPOINT ["sexton", "--"]"#]);
+    let root = Root::new();
+    for name in NAMES.iter().skip(1) {
+        root.link("sexton", &format!("usr/bin/{name}"));
+    }
+    engine.image("small", &root, &[r#"ENTRYPOINT ["sexton", "--"]"#]);
     let mut shell = Shell::start();
     shell.line(&format!("export DOCKER_HOST={}", engine.host()));
     shell.line("R='docker run --rm --network none --interactive --tty small'; echo set$((1))");
@@ -50,7 +57,15 @@ fn ctrl_z_stops_nobody_where_no_shell_could_resume_them() {
 #[test]
 fn an_interactive_shell_in_the_container_has_job_control() {
     let Some((_engine, mut shell)) = shell() else { return };
-    shell.line("$R bash --norc --noprofile --noediting -i; echo code=$?");
+    for name in NAMES {
+        interactive(&mut shell, name);
+    }
+}
+
+fn interactive(shell: &mut Shell, name: &str) {
+    shell.line(&format!(
+        "${{R/small/--entrypoint {name} small --}} bash --norc --noprofile --noediting -i; echo code=$?"
+    ));
     shell.line("PS1='inner> '; stty -echo; echo in$((1))");
     shell.sees("in1");
     shell.line("bash -c 'echo ready; exec sleep 1000'");
