@@ -43,7 +43,10 @@ fn a_limit_on_processes_that_stays_is_a_failure_of_our_own() {
     victim.ends_with(125);
     let said = victim.stderr();
     assert_eq!(said.matches(" start-again: ").count(), 5, "{said}");
-    assert!(said.contains("could not create a process for 'true': a limit on processes is reached"), "{said}");
+    assert!(
+        said.contains("could not create a process for 'true': a limit on processes is reached"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -52,8 +55,7 @@ fn a_pipe_ends_when_the_command_closes_it() {
         let Some(plan) = plan(mode) else { return };
         let pipe = plan.path("pipe");
         nix::unistd::mkfifo(pipe.as_str(), Permissions::S_IRWXU).unwrap();
-        let mut reader =
-            fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+        let mut reader = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
         let script = "echo written >&9; exec 9>&-; exec sleep 1000";
         let mut victim = plan.born([&format!("open=9:{pipe}")]).run(["sh", "-c", script]);
         let mut read = String::new();
