@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | what the user typed |
 //! | [`config`] | one validated, fully resolved plan |
+//! | [`control`] | the control socket: its language, the side that answers and the side that asks |
 //! | [`supervisor`] | the decisions, pure: events and the time go in, actions come out |
 //! | [`locks`] | who owns a lock, and its removal |
 //! | [`os`] | the only place with system calls and `unsafe` |
@@ -17,8 +18,8 @@
 //! Imports run one way, and `tests/layering.rs` fails on any other:
 //!
 //! ```text
-//! main -> cli -> config -> { supervisor, locks, report, os } -> ids
-//! main -> runtime -> { config, supervisor, locks, report, os } -> ids
+//! main -> cli -> config -> { supervisor, locks, control, report, os } -> ids
+//! main -> runtime -> { config, supervisor, locks, control, report, os } -> ids
 //! ```
 //!
 //! `supervisor` and the pure half of `locks` import `ids` alone, `os` imports `ids` alone, and nothing but
@@ -33,6 +34,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod ids;
 pub mod locks;
 #[allow(unsafe_code, reason = "the one room that talks to the kernel")]

@@ -36,6 +36,7 @@ fn run(program: &Path, words: &[&str], variables: &[(&str, &str)]) -> Said {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("HOME", home.path())
+        .env("SEXTON_CONTROL", "off")
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()

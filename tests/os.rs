@@ -17,6 +17,7 @@ use std::time::Duration;
 use sexton::ids::{ExitStatus, Pid, Signal, Stage};
 use sexton::os::cgroup::Cgroup;
 use sexton::os::children::{self, Change, Dead};
+use sexton::os::privileges::Identity;
 use sexton::os::spawn::{self, Started};
 use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
 
@@ -57,15 +58,7 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 fn start(command: &[&str]) -> Started {
     let command: Vec<CString> = command.iter().map(|word| CString::new(*word).unwrap()).collect();
-    let request = spawn::Request {
-        command: &command,
-        dress: sexton::ids::Dress::Own,
-        session: false,
-        inherited: early::inherited(),
-        die_with_us: true,
-        cgroup: None,
-    };
-    spawn::spawn(&request).expect("fork")
+    spawn::spawn(&spawn::Request::plain(&command, early::inherited())).expect("fork")
 }
 
 #[test]
@@ -135,6 +128,137 @@ fn a_failed_exec_tells_its_stage_and_errno() {
     });
 }
 
+fn shell(script: &str) -> [CString; 3] {
+    ["sh", "-c", script].map(|word| CString::new(word).unwrap())
+}
+
+/// Runs it to its end.
+fn status_of(request: &spawn::Request<'_>) -> ExitStatus {
+    let child = spawn::spawn(request).expect("fork").pid;
+    let status = wait_for(child).status;
+    children::reap(child).unwrap();
+    status
+}
+
+#[test]
+fn the_child_has_what_is_set_in_its_environment_and_the_rest_of_ours() {
+    alone(|| {
+        let set = [("A", "b c"), ("PATH", "/usr/bin:/bin:/x"), ("EMPTY", "")];
+        let env = set.map(|(name, value)| (name.into(), value.into()));
+        let script = r#"test "$A" = 'b c' && test "$PATH" = /usr/bin:/bin:/x && test "${EMPTY-x}" = '' && test -n "$HOME""#;
+        assert_eq!(
+            status_of(&spawn::Request {
+                env: &env,
+                ..spawn::Request::plain(&shell(script), early::inherited())
+            }),
+            ExitStatus::Exited(0)
+        );
+        assert!(std::env::var_os("A").is_none(), "ours stays as it is");
+        let command = [c"true".to_owned()];
+        for (name, value) in [("", "x"), ("a=b", "x"), ("a", "x\0"), ("a\0", "x")] {
+            let env = [(name.into(), value.into())];
+            let request = spawn::Request { env: &env, ..spawn::Request::plain(&command, early::inherited()) };
+            let mut child = spawn::spawn(&request).expect("fork");
+            assert_eq!(wait_for(child.pid).status, ExitStatus::Exited(125));
+            assert_eq!(
+                child.failure().map(|(stage, errno)| (stage, errno.0)),
+                Some((Stage::Environment, libc::EINVAL))
+            );
+            children::reap(child.pid).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_child_begins_in_its_directory_or_says_why_not() {
+    alone(|| {
+        let directory = Some(std::path::Path::new("/usr/bin"));
+        let script = shell(r#"test "$(pwd -P)" = "$(cd /usr/bin && pwd -P)""#);
+        let plain = spawn::Request::plain(&script, early::inherited());
+        let in_it = status_of(&spawn::Request { directory, ..plain });
+        assert_eq!(in_it, ExitStatus::Exited(0));
+        let command = [c"true".to_owned()];
+        let directory = Some(std::path::Path::new("/nonexistent"));
+        let request = spawn::Request { directory, ..spawn::Request::plain(&command, early::inherited()) };
+        let mut child = spawn::spawn(&request).expect("fork");
+        wait_for(child.pid);
+        assert_eq!(
+            child.failure().map(|(stage, errno)| (stage, errno.0)),
+            Some((Stage::Directory, libc::ENOENT))
+        );
+        children::reap(child.pid).unwrap();
+    });
+}
+
+#[test]
+fn the_child_becomes_its_user_for_good_and_still_dies_with_us() {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("SEXTON_TESTS_REQUIRED").is_none(), "SKIPPED: needs root (sudo)");
+        return println!("SKIPPED: needs root (sudo)");
+    }
+    alone(|| {
+        // Not by the account database: 65534 is nobody on every Linux in use.
+        let user = Some(Identity { uid: 65534, gid: 65534 });
+        let script = r#"
+            test "$(id -u):$(id -g):$(id -G)" = 65534:65534:65534 || exit 1
+            grep -q '^CapPrm:.0000000000000000$' /proc/self/status || exit 2
+            grep -q '^Uid:.65534.65534.65534.65534$' /proc/self/status || exit 3
+            test "$USER" = "$LOGNAME" && test "$HOME" != "$OLD" || exit 4
+            kill -0 1 2>/dev/null && exit 5
+            exit 0"#;
+        let env = [("OLD".into(), std::env::var_os("HOME").unwrap_or_default())];
+        let status = status_of(&spawn::Request {
+            user,
+            env: &env,
+            ..spawn::Request::plain(&shell(script), early::inherited())
+        });
+        assert_eq!(status, ExitStatus::Exited(0));
+        let parent = spawn::fork_helper(|| {
+            let command = ["sleep", "1000"].map(|word| CString::new(word).unwrap());
+            let plain = spawn::Request::plain(&command, early::inherited());
+            let _ = spawn::spawn(&spawn::Request { user, ..plain });
+            let (quiet, _other) = messages::pair().unwrap();
+            let _ = poll::until(quiet.as_fd(), None);
+            0
+        });
+        process::become_subreaper().unwrap();
+        let sleeper =
+            until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
+        signals::send(parent.unwrap(), Signal::KILL).unwrap();
+        until("the sleeper's end", || {
+            procfs::stat(sleeper.pid).unwrap().is_none_or(|stat| stat.is_dead()).then_some(())
+        });
+    });
+}
+
+#[test]
+fn descriptors_arrive_under_their_numbers_even_crosswise() {
+    use std::os::fd::AsRawFd;
+    alone(|| {
+        let files = ["one", "two"].map(|text| {
+            use std::io::{Seek, Write};
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file.rewind().unwrap();
+            file
+        });
+        let [one, two] = &files;
+        // Each has the number that the other one is to get, and 5 to 12 are where pipes of ours may lie.
+        let mut given = vec![(one.as_fd(), two.as_raw_fd()), (two.as_fd(), one.as_raw_fd())];
+        given.extend((one.as_raw_fd().max(two.as_raw_fd()) + 1..40).map(|number| (one.as_fd(), number)));
+        let script = format!(
+            "test \"$(cat <&{}),$(cat <&{})\" = two,one && test -e /dev/fd/39",
+            one.as_raw_fd(),
+            two.as_raw_fd()
+        );
+        let status = status_of(&spawn::Request {
+            descriptors: &given,
+            ..spawn::Request::plain(&shell(&script), early::inherited())
+        });
+        assert_eq!(status, ExitStatus::Exited(0));
+    });
+}
+
 #[test]
 fn orphans_come_to_a_subreaper_even_after_setsid_and_two_forks() {
     alone(|| {
@@ -169,14 +293,14 @@ fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
         let inlet = signals::Inlet::open().unwrap();
         let us = process::own_pid();
         let mut pending = Vec::new();
-        assert!(!inlet.wait(Some(clock::now()), &mut pending).unwrap());
+        assert!(!inlet.wait(Some(clock::now()), None, &mut pending).unwrap().more_signals);
         assert_eq!(pending, []);
         let values = [1, -1, i32::MAX, i32::MIN, 0, 5, 6, 7, 8, 9];
         for value in values {
             signals::queue(us, Signal::RTMIN, value).unwrap();
         }
         signals::send(us, Signal::HUP).unwrap();
-        while inlet.wait(Some(clock::now()), &mut pending).unwrap() {}
+        while inlet.wait(Some(clock::now()), None, &mut pending).unwrap().more_signals {}
         let mut pending = pending.into_iter();
         let first = pending.next().unwrap();
         assert_eq!((first.signal, first.code, first.sender), (Signal::HUP, libc::SI_USER, us.raw()));
@@ -216,15 +340,8 @@ fn a_cgroup_in_which_somebody_lives_is_left_to_them() {
             return println!("SKIPPED: needs a writable cgroup v2 (run as root, or with a delegated one)");
         };
         let command = [c"sleep".to_owned(), c"1000".to_owned()];
-        let inherited = early::inherited();
-        let request = spawn::Request {
-            command: &command,
-            dress: sexton::ids::Dress::Own,
-            session: false,
-            inherited,
-            die_with_us: true,
-            cgroup: Some(&first),
-        };
+        let plain = spawn::Request::plain(&command, early::inherited());
+        let request = spawn::Request { cgroup: Some(&first), ..plain };
         let left = spawn::spawn(&request).expect("fork").pid;
         assert!(first.is_populated());
         let second = Cgroup::create(killed).unwrap();

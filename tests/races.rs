@@ -149,10 +149,10 @@ fn bursts(mode: Mode, gateway: &str) {
         assert!(Instant::now() < end, "no bursts: {}", victim.stderr());
         thread::sleep(Duration::from_millis(20));
     }
+    // Gateway, tools and rivals all stood still for it.
     let removed = events(&victim.stderr(), "lock-removed").len();
-    // The shell that starts the tools is somebody who could take a lock at the instant of its removal, and so
-    // is a rival: with them beside it, stopping the gateway makes no quiet moment.
-    assert_eq!(removed, 0, "nothing is removed at a noisy moment: {}", victim.stderr());
+    println!("{removed} locks removed beside the living, {mode:?}");
+    assert!(removed > 0, "nothing was at stake: {}", victim.stderr());
     let main = victim.main().pid;
     send(main, KILL).unwrap();
     victim.ends_with(128 + KILL);

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::words;
 use crate::config::file::File;
-use crate::config::{Locks, Plan, Problem};
+use crate::config::{Control, Locks, Plan, Problem};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
@@ -122,6 +122,11 @@ pub(super) struct Args {
     #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
     lock_report_after: Option<Duration>,
 
+    /// The control socket's path, or off
+    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, value_parser = Control::named)]
+    #[arg(hide = true)]
+    control: Option<Control>,
+
     /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
     pub(super) verbose: u8,
@@ -227,9 +232,6 @@ impl Args {
         };
         Ok(Plan {
             command: Plan::command_of(self.command)?,
-            dress: Dress::Own,
-            warning: None,
-            session: false,
             rewrite: self.rewrite,
             delay: self.delay,
             stop_signals: (!self.stop_signal.is_empty()).then(|| self.stop_signal.into_iter().collect()),
@@ -242,6 +244,8 @@ impl Args {
             parent_death: self.parent_death,
             warn_reaped: self.warn_reaped,
             locks: (!self.no_locks).then_some(locks),
+            control: self.control.unwrap_or_default(),
+            ..Plan::bare(Dress::Own)
         })
     }
 }

@@ -6,9 +6,11 @@
 mod args;
 mod faces;
 mod locks;
+mod shell;
+mod tool;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::Path;
 
 use clap::Parser;
@@ -16,7 +18,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::file::{File, Refused};
-use crate::config::{ByHand, Plan, Problem};
+use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
@@ -28,7 +30,7 @@ pub enum Request {
     /// Run the plan.
     Run {
         /// The plan.
-        plan: Plan,
+        plan: Box<Plan>,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -43,6 +45,17 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
+    /// Run one tool.
+    Tool {
+        /// The tool.
+        tool: Box<ToolPlan>,
+        /// Which log lines are wanted.
+        level: LevelFilter,
+        /// How they look.
+        format: Format,
+    },
+    /// Become this command, and be sexton no more.
+    Become(Vec<CString>),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
@@ -63,6 +76,12 @@ pub enum Usage {
         /// What is wrong with which word.
         what: String,
     },
+    /// The same of a tool's command line.
+    #[error("{what}")]
+    Tool {
+        /// What is wrong, and what to do instead.
+        what: String,
+    },
     /// The words are fine, and still make no plan.
     #[error(transparent)]
     Plan(#[from] Problem),
@@ -77,9 +96,15 @@ pub enum Usage {
 /// The first thing that is wrong.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = words.into_iter().collect();
+    if shell::is_ours(words.first()) {
+        return shell::read(&words);
+    }
     let dress = faces::dress(words.first());
     if dress != Dress::Own {
         return Ok(faces::read(dress, &words));
+    }
+    if let Some(rest) = tool::words_of(&words) {
+        return tool::read(rest);
     }
     let mut args = match parse::<Args>(&words)? {
         Ok(args) => args,
@@ -98,7 +123,7 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
     }
     let level = args.level();
     let file = file(args.config.as_deref())?;
-    Ok(Request::Run { plan: args.plan(file)?, level, format })
+    Ok(Request::Run { plan: Box::new(args.plan(file)?), level, format })
 }
 
 /// What stands in the configuration file, if there is to be one; without a name there is none.
@@ -137,8 +162,13 @@ fn variable_of(error: &clap::Error, words: &[OsString]) -> Option<String> {
         return None;
     };
     let flag = option.split([' ', '=']).next()?;
-    let name = format!("SEXTON_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    let name = flag.strip_prefix("--")?.replace('-', "_").to_uppercase();
     let typed = words.iter().any(|word| word.to_string_lossy().starts_with(flag));
+    let prefix = match words.first()?.to_str() {
+        Some("sexton tool" | shell::NAME) => "SEXTON_TOOL",
+        _ => "SEXTON",
+    };
+    let name = format!("{prefix}_{name}");
     (!typed && std::env::var_os(&name).is_some()).then_some(name)
 }
 

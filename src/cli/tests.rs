@@ -12,7 +12,7 @@ fn read_words(line: &str) -> Result<Request, Usage> {
 
 fn plan(line: &str) -> Plan {
     match read_words(line) {
-        Ok(Request::Run { plan, .. }) => plan,
+        Ok(Request::Run { plan, .. }) => *plan,
         other => panic!("{line}: {other:?}"),
     }
 }

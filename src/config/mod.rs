@@ -4,5 +4,9 @@
 
 pub mod file;
 mod plan;
+mod tool;
+pub mod unit;
+pub mod watching;
 
-pub use plan::{ByHand, Locks, Plan, Problem, Task};
+pub use plan::{ByHand, Control, Locks, Plan, Problem, Task};
+pub use tool::{RecordTo, ToolPlan};

@@ -5,9 +5,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ids::{Dress, Signal, SignalSet};
+use super::unit::{Tools, Unit, User};
+use super::watching::Watching;
+use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
+use crate::supervisor::Restart;
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -45,6 +48,56 @@ pub struct Plan {
     pub warn_reaped: bool,
     /// What is done about locks; `None` if nothing.
     pub locks: Option<Locks>,
+    /// What is set in the command's environment besides sexton's own.
+    pub env: Vec<(OsString, OsString)>,
+    /// Its working directory; sexton's own if there is none.
+    pub directory: Option<PathBuf>,
+    /// Who it runs as; as sexton does if there is none.
+    pub user: Option<User>,
+    /// What stands in front of each line of its output; it writes where sexton does if there is nothing.
+    pub prefix: Option<String>,
+    /// What follows the command's end.
+    pub restart: Restart,
+    /// The conditions under which the command is stopped by its ladder and started again.
+    pub replace_on: Vec<Kind>,
+    /// The command's neighbours, in their order of start.
+    pub units: Vec<Unit>,
+    /// How the command's tools are run.
+    pub tools: Tools,
+    /// Where the control socket is.
+    pub control: Control,
+    /// What sexton-watch looks at; it is not started if there is nothing.
+    pub watching: Option<Watching>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Control {
+    /// At the first of the usual places that can be had: /run/sexton/control.sock, or sexton/control.sock below
+    /// `XDG_RUNTIME_DIR`. That none can is nothing special.
+    #[default]
+    Usual,
+    /// At this path.
+    At(PathBuf),
+    /// There is none.
+    Off,
+}
+
+impl Control {
+    /// `off`, or a path.
+    ///
+    /// # Errors
+    /// It is empty or longer than the 107 bytes that a socket's path can have (unix(7)).
+    pub fn named(text: &str) -> Result<Control, String> {
+        match text {
+            "off" => Ok(Control::Off),
+            "" => Err("it is empty; write a path, or 'off'".to_owned()),
+            _ if text.len() > 107 || text.contains('\0') => {
+                Err("a socket's path has at most 107 bytes; choose a shorter one".to_owned())
+            }
+            _ => Ok(Control::At(text.into())),
+        }
+    }
 }
 
 /// What is done about locks.
@@ -110,6 +163,39 @@ pub enum Problem {
 }
 
 impl Plan {
+    /// A plan that has no command yet and asks for nothing but what every run gets.
+    #[must_use]
+    pub fn bare(dress: Dress) -> Plan {
+        Plan {
+            dress,
+            warning: None,
+            command: Vec::new(),
+            group: false,
+            grace: Duration::from_secs(30),
+            stragglers: Duration::from_secs(5),
+            session: false,
+            rewrite: Vec::new(),
+            delay: Vec::new(),
+            stop_signals: None,
+            stop_sequence: Vec::new(),
+            wait_all: false,
+            remap: Vec::new(),
+            parent_death: None,
+            warn_reaped: false,
+            locks: None,
+            env: Vec::new(),
+            directory: None,
+            user: None,
+            prefix: None,
+            restart: Restart::default(),
+            replace_on: Vec::new(),
+            units: Vec::new(),
+            tools: Tools::default(),
+            control: Control::Off,
+            watching: None,
+        }
+    }
+
     /// The command as execve(2) takes it.
     ///
     /// # Errors

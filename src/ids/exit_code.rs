@@ -3,14 +3,22 @@
 //! A code of the main process passes through untouched, so that these are the conventional ones of
 //! programs that run programs (timeout(1), env(1), docker-run(1)).
 
+use serde::{Deserialize, Serialize};
+
 use super::{Dress, Errno};
 
+/// `sexton tool`: the command's deadline passed, and TERM was enough to end it. 137 tells that it took KILL.
+pub const TIMED_OUT: u8 = 124;
 /// sexton failed before the command was started: a usage error, or the system refused a process.
 pub const SEXTON_FAILED: u8 = 125;
 /// The command was found and could not be executed.
 pub const CANNOT_EXECUTE: u8 = 126;
 /// The command was not found.
 pub const NOT_FOUND: u8 = 127;
+
+/// The command was started again as often as it may be, or a required unit has ended (`EX_UNAVAILABLE`,
+/// sysexits.h).
+pub const GAVE_UP: u8 = 69;
 
 /// `sexton locks`: nothing is orphaned.
 pub const LOCKS_FINE: u8 = 0;
@@ -19,15 +27,31 @@ pub const LOCKS_ORPHANED: u8 = 1;
 /// `sexton locks`: a root could not be looked at, so that nobody can tell.
 pub const LOCKS_UNKNOWN: u8 = 2;
 
+/// `sexton status` and its neighbours: it was said, or is being done.
+pub const CONTROL_DONE: u8 = 0;
+/// `sexton status` and its neighbours: sexton refused what was asked for.
+pub const CONTROL_REFUSED: u8 = 1;
+/// `sexton status` and its neighbours: no sexton answered (`EX_UNAVAILABLE`, sysexits.h).
+pub const CONTROL_UNAVAILABLE: u8 = 69;
+
 /// The step of a launch that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// fork(2).
     Fork,
     /// Joining a process group of its own, setpgid(2).
     Group,
+    /// Becoming its user, setgroups(2), setresgid(2) and setresuid(2).
+    User,
     /// Arming the parent-death signal, prctl(2).
     ParentDeath,
+    /// Setting its environment, setenv(3).
+    Environment,
+    /// Entering its working directory, chdir(2).
+    Directory,
+    /// Passing descriptors on, dup2(2).
+    Descriptors,
     /// Restoring the signal dispositions and the mask.
     Signals,
     /// execve(2).
@@ -36,7 +60,17 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of a launch.
-    pub const ALL: [Stage; 5] = [Stage::Fork, Stage::Group, Stage::ParentDeath, Stage::Signals, Stage::Exec];
+    pub const ALL: [Stage; 9] = [
+        Stage::Fork,
+        Stage::Group,
+        Stage::User,
+        Stage::ParentDeath,
+        Stage::Environment,
+        Stage::Directory,
+        Stage::Descriptors,
+        Stage::Signals,
+        Stage::Exec,
+    ];
 
     /// What was being done, to stand behind "could not".
     #[must_use]
@@ -44,7 +78,11 @@ impl Stage {
         match self {
             Stage::Fork => "create a process",
             Stage::Group => "create its process group",
+            Stage::User => "become its user",
             Stage::ParentDeath => "arm the parent-death signal",
+            Stage::Environment => "set its environment",
+            Stage::Directory => "enter its working directory",
+            Stage::Descriptors => "pass its descriptors on",
             Stage::Signals => "restore the signal mask",
             Stage::Exec => "execute it",
         }

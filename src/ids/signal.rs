@@ -30,6 +30,8 @@ impl Signal {
     pub const KILL: Signal = Signal(9);
     /// The polite request to end.
     pub const TERM: Signal = Signal(15);
+    /// A timer has run out.
+    pub const ALRM: Signal = Signal(14);
     /// A child changed its state.
     pub const CHLD: Signal = Signal(17);
     /// Go on after a stop.

@@ -25,6 +25,32 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// The wall clock in milliseconds since 1970, as it is said to other programs.
+#[must_use]
+pub fn wall_millis() -> u64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Has the kernel end this process by SIGALRM when `window` is over (setitimer(2)), whatever it does then.
+///
+/// # Errors
+/// What setitimer(2) and sigprocmask(2) say.
+pub fn end_us_after(window: Duration) -> std::io::Result<()> {
+    let zero = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let seconds = window.as_secs().try_into().map_err(std::io::Error::other)?;
+    let value = libc::timeval { tv_sec: seconds, tv_usec: window.subsec_micros().into() };
+    let timer = libc::itimerval { it_interval: zero, it_value: value };
+    // SAFETY: the structure is ours to be read, and a null third argument asks for nothing.
+    if unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) } == -1 {
+        return Err(std::io::Error::last_os_error());
+    }
+    super::signals::set_default(crate::ids::Signal::ALRM)?;
+    let mut alarm = nix::sys::signal::SigSet::empty();
+    alarm.add(nix::sys::signal::Signal::SIGALRM);
+    Ok(alarm.thread_unblock()?)
+}
+
 /// How many clock ticks of /proc make a second: sysconf(3), `_SC_CLK_TCK`; 100 on every Linux in use.
 #[must_use]
 pub fn ticks_per_second() -> u64 {

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use nix::dir::{Dir, OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{
-    AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2, readlinkat, renameat,
+    AtFlags, FcntlArg, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2,
+    readlinkat, renameat,
 };
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statfs::fstatfs;
@@ -350,6 +351,21 @@ pub fn hold(file: BorrowedFd<'_>, how: Hold) -> io::Result<bool> {
             Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Keeps others out who ask for the same directory, as long as what this gives is open (flock(2)): a
+/// directory cannot be opened for writing, which [`hold`] would need. `None`: somebody has it.
+///
+/// # Errors
+/// What open(2) and flock(2) say.
+pub fn keep_others_out(directory: &Path) -> io::Result<Option<impl Drop + use<>>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = open(directory, flags, Mode::empty())?;
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(kept) => Ok(Some(kept)),
+        Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
     }
 }
 

@@ -1,9 +1,10 @@
-//! Waiting for a descriptor or a moment.
+//! Waiting for descriptors or a moment.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 
 use crate::ids::Moment;
@@ -14,11 +15,22 @@ use crate::os::clock;
 /// # Errors
 /// What ppoll(2) says; an interruption is not an error.
 pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<Moment>) -> io::Result<bool> {
+    any_until([descriptor], deadline).map(|[ready]| ready)
+}
+
+/// The same for several: which of them can be read.
+///
+/// # Errors
+/// What ppoll(2) says; an interruption is not an error.
+pub fn any_until<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    deadline: Option<Moment>,
+) -> io::Result<[bool; N]> {
     let timeout = deadline.map(|moment| TimeSpec::from_duration(moment.since(clock::now())));
-    let mut descriptors = [PollFd::new(descriptor, PollFlags::POLLIN)];
+    let mut descriptors = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
     match ppoll(&mut descriptors, timeout, None) {
-        Ok(ready) => Ok(ready > 0),
-        Err(nix::Error::EINTR) => Ok(false),
+        Ok(_) => Ok(descriptors.map(|descriptor| descriptor.any().unwrap_or(false))),
+        Err(nix::Error::EINTR) => Ok([false; N]),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -28,4 +40,122 @@ pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<Moment>) -> io::Result
 pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     let mut descriptors = [PollFd::new(descriptor, PollFlags::POLLOUT)];
     nix::poll::poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// Whether the other side of this socket is gone for good.
+#[must_use]
+pub fn hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut descriptors = [PollFd::new(socket, PollFlags::empty())];
+    // POLLHUP is told whether it was asked for or not (poll(2)).
+    let asked = nix::poll::poll(&mut descriptors, PollTimeout::ZERO);
+    let [told] = descriptors;
+    asked.is_ok_and(|ready| ready > 0) && told.any().unwrap_or_default()
+}
+
+/// What is wanted of a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// To be told when it can be read.
+    Read,
+    /// To be told when it can be written.
+    Write,
+    /// Nothing but its end.
+    Nothing,
+}
+
+/// Many descriptors that are waited for as one (epoll(7)): asking costs the same however many they are, and
+/// all that are ready have their turn.
+pub struct Many(Epoll);
+
+impl Many {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// What epoll_create1(2) says.
+    pub fn new() -> io::Result<Many> {
+        Ok(Many(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    /// Adds a descriptor under this key.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn add(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+        Ok(self.0.add(descriptor, EpollEvent::new(flags(wanted), key))?)
+    }
+
+    /// Changes what is wanted of one.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn change(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+        Ok(self.0.modify(descriptor, &mut EpollEvent::new(flags(wanted), key))?)
+    }
+
+    /// Takes one out. Closing it is not enough: a child that was forked meanwhile keeps it open.
+    pub fn remove(&self, descriptor: &impl AsFd) {
+        // One that is not in it is what we want.
+        let _ = self.0.delete(descriptor);
+    }
+
+    /// The key of one that is ready, without waiting.
+    ///
+    /// # Errors
+    /// What epoll_wait(2) says; an interruption is not an error.
+    pub fn ready(&self) -> io::Result<Option<u64>> {
+        let mut events = [EpollEvent::empty()];
+        match self.0.wait(&mut events, EpollTimeout::ZERO) {
+            Ok(found) => Ok(events.first().filter(|_| found > 0).map(EpollEvent::data)),
+            Err(nix::Error::EINTR) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn flags(wanted: Wanted) -> EpollFlags {
+    match wanted {
+        Wanted::Read => EpollFlags::EPOLLIN,
+        Wanted::Write => EpollFlags::EPOLLOUT,
+        Wanted::Nothing => EpollFlags::empty(),
+    }
+}
+
+impl AsFd for Many {
+    /// Can be read when one of them is ready.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn all_that_are_ready_have_their_turn() {
+        let many = Many::new().unwrap();
+        let mut pairs: Vec<(UnixStream, UnixStream)> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
+        for ((_, server), key) in pairs.iter().zip(0..) {
+            many.add(server, key, Wanted::Read).unwrap();
+        }
+        assert_eq!(many.ready().unwrap(), None);
+        assert!(!until(many.as_fd(), Some(clock::now())).unwrap());
+        for (client, _) in &mut pairs {
+            client.write_all(b"x").unwrap();
+        }
+        assert!(until(many.as_fd(), None).unwrap());
+        // None of them is read, and still nobody is told of twice before the others.
+        let mut told: Vec<u64> = (0..3).map(|_| many.ready().unwrap().unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!(told, [0, 1, 2]);
+        for (_, server) in &pairs {
+            many.remove(server);
+        }
+        let soon = clock::now().after(Duration::from_millis(1));
+        assert!(!until(many.as_fd(), Some(soon)).unwrap());
+    }
 }

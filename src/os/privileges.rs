@@ -1,6 +1,9 @@
 //! Giving privileges up, for good.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, geteuid, getppid, setgroups, setresgid, setresuid};
@@ -36,4 +39,88 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     }
     prctl::set_no_new_privs()?;
     Ok(())
+}
+
+/// Who a process is to run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's id.
+    pub uid: u32,
+    /// The primary group's id.
+    pub gid: u32,
+}
+
+/// Turns this process into one of that user and group, with the supplementary groups that `/etc/group` gives
+/// the user, and with no way back: real, effective and saved ids are the same, and the capabilities of root
+/// end with it. `HOME`, `USER` and `LOGNAME` are told through `set`, as login(1) would set them.
+///
+/// The two files are read as container engines read them: a static program has no name services.
+///
+/// # Errors
+/// What setgroups(2), setresgid(2) and setresuid(2) say: EPERM if we may not become that user. Who already is
+/// that user and group needs no privilege, and keeps the groups that he has.
+pub fn become_identity(identity: Identity, set: &dyn Fn(&OsStr, &OsStr) -> io::Result<()>) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let account = fs::read("/etc/passwd").ok().and_then(|text| account_of(&text, identity.uid));
+    let already = geteuid() == uid && nix::unistd::getegid() == gid && !uid.is_root();
+    if !already {
+        let name = account.as_ref().map(|(name, _)| name.as_slice());
+        let text = fs::read("/etc/group").unwrap_or_default();
+        let groups = name.map(|name| groups_of(&text, name)).unwrap_or_default();
+        let groups: Vec<Gid> = [gid].into_iter().chain(groups.into_iter().map(Gid::from_raw)).collect();
+        setgroups(&groups)?;
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
+    }
+    if let Some((name, home)) = account {
+        set(OsStr::new("HOME"), OsStr::from_bytes(&home))?;
+        set(OsStr::new("USER"), OsStr::from_bytes(&name))?;
+        set(OsStr::new("LOGNAME"), OsStr::from_bytes(&name))?;
+    }
+    Ok(())
+}
+
+fn number(field: &[u8]) -> Option<u32> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// The name and the home directory of the first account with this id (passwd(5)).
+fn account_of(passwd: &[u8], uid: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+    passwd.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (number(fields.nth(1)?)? == uid).then_some(())?;
+        Some((name.to_vec(), fields.nth(2)?.to_vec()))
+    })
+}
+
+/// The groups that list this name as a member (group(5)).
+fn groups_of(group: &[u8], name: &[u8]) -> Vec<u32> {
+    let id = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let id = number(fields.nth(2)?)?;
+        fields.next()?.split(|byte| *byte == b',').any(|member| member == name).then_some(id)
+    };
+    group.split(|byte| *byte == b'\n').filter_map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_found_by_its_number() {
+        let passwd =
+            b"root:x:0:0:root:/root:/bin/sh\n\nbroken\nnode:x:1000:1000::/home/node:/bin/sh\n:x:5:5::/:";
+        assert_eq!(account_of(passwd, 1000), Some((b"node".to_vec(), b"/home/node".to_vec())));
+        assert_eq!(account_of(passwd, 5), None);
+        assert_eq!(account_of(b"", 0), None);
+    }
+
+    #[test]
+    fn groups_are_those_that_list_the_name() {
+        let group = b"root:x:0:\naudio:x:29:a,node\nnode:x:1000:\nbad:x:y:node\nlong:x:30:nodes\nz:x:31:node";
+        assert_eq!(groups_of(group, b"node"), [29, 31]);
+        assert_eq!(groups_of(group, b""), [0, 1000]);
+    }
 }

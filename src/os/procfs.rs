@@ -65,6 +65,34 @@ pub fn parse_stat(line: &[u8]) -> Option<Stat> {
     Some(Stat { pid: Pid::new(pid)?, name, state, parent, group, session, flags, threads, start })
 }
 
+/// Whether no thread of this process runs: it is stopped as a whole, by a signal or a debugger, or dead. The
+/// state of a process is that of its first thread, and the others of a group that is being stopped may run on
+/// for a moment.
+#[must_use]
+pub fn stands_still(stat: &Stat) -> bool {
+    let still = |state: u8| matches!(state, b'T' | b't' | b'Z' | b'X');
+    if stat.threads <= 1 {
+        return still(stat.state);
+    }
+    let thread = |thread: Pid| fs::read(format!("/proc/{}/task/{thread}/stat", stat.pid)).ok();
+    still(stat.state)
+        && threads(stat.pid)
+            .into_iter()
+            .filter_map(thread)
+            // One that ends meanwhile leaves nothing to read; a line that is none is no proof.
+            .all(|line| parse_stat(&line).is_some_and(|stat| still(stat.state)))
+}
+
+/// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
+#[must_use]
+pub fn hides_others() -> Option<bool> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
+    let options = line.rsplit(' ').next()?;
+    let hidden = options.split(',').filter_map(|option| option.strip_prefix("hidepid="));
+    Some(hidden.into_iter().any(|how| !matches!(how, "0" | "off")))
+}
+
 /// Reads /proc/PID/stat. `Ok(None)` if there is no such process.
 ///
 /// # Errors
@@ -99,6 +127,24 @@ pub fn threads(pid: Pid) -> Vec<Pid> {
 fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
     let number = |entry: io::Result<fs::DirEntry>| Pid::new(entry.ok()?.file_name().to_str()?.parse().ok()?);
     directory.filter_map(number).collect()
+}
+
+/// The resident memory of a process in bytes (proc_pid_statm(5)). `None` if it has ended; 0 for a zombie.
+#[must_use]
+pub fn resident(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    Some(pages.saturating_mul(page.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
+}
+
+/// The proportional memory of a process in bytes: each shared page is divided among those that share it
+/// (proc_pid_smaps_rollup(5), since Linux 4.14). `None` if it has ended or is not ours to look into.
+#[must_use]
+pub fn proportional(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 
 /// Every process that /proc shows, in no order; those that end meanwhile are left out.
@@ -144,6 +190,16 @@ mod tests {
         assert!(!stat.is_dead());
         stat.threads = 1;
         assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn our_memory_is_shared_in_part() {
+        let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let (resident, proportional) = (resident(me).unwrap(), proportional(me).unwrap());
+        assert!(
+            proportional > 100_000 && proportional <= resident + 1_000_000,
+            "{proportional} of {resident}"
+        );
     }
 
     #[test]

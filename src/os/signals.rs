@@ -5,7 +5,7 @@
 //! who sent it, and leaves no moment between unblocking and a handler's installation.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -42,16 +42,29 @@ impl Inlet {
         Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// Waits until a signal has come or `deadline` has passed, for ever if there is none, and appends what has
-    /// come to `signals`. `true` if there may be more.
+    /// Waits until a signal has come, `beside` can be read, or `deadline` has passed, for ever if there is
+    /// none, and appends the signals that have come to `signals`.
     ///
-    /// Without a deadline this is one system call, which is what an idle init spends on each death.
+    /// Without a deadline and anything beside this is one system call, which is what an idle init spends on
+    /// each death.
     ///
     /// # Errors
     /// What ppoll(2) and read(2) say. An interruption is no error.
-    pub fn wait(&self, deadline: Option<Moment>, signals: &mut Vec<Info>) -> io::Result<bool> {
-        if deadline.is_some() && !poll::until(self.0.as_fd(), deadline)? {
-            return Ok(false);
+    pub fn wait(
+        &self,
+        deadline: Option<Moment>,
+        beside: Option<BorrowedFd<'_>>,
+        signals: &mut Vec<Info>,
+    ) -> io::Result<Woken> {
+        let mut woken = Woken::default();
+        if let Some(beside) = beside {
+            let [ours, theirs] = poll::any_until([self.0.as_fd(), beside], deadline)?;
+            woken.beside = theirs;
+            if !ours {
+                return Ok(woken);
+            }
+        } else if deadline.is_some() && !poll::until(self.0.as_fd(), deadline)? {
+            return Ok(woken);
         }
         let mut records = [0; RECORD * RECORDS];
         let length = match nix::unistd::read(&self.0, &mut records) {
@@ -61,8 +74,18 @@ impl Inlet {
         };
         let records = records.get(..length).unwrap_or_default();
         signals.extend(records.chunks_exact(RECORD).filter_map(Info::read));
-        Ok(length == RECORD * RECORDS)
+        woken.more_signals = length == RECORD * RECORDS;
+        Ok(woken)
     }
+}
+
+/// What ended a wait, besides the signals that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Woken {
+    /// There may be more signals.
+    pub more_signals: bool,
+    /// What was waited for beside the signals can be read.
+    pub beside: bool,
 }
 
 /// The size of a `struct signalfd_siginfo`, which is fixed for ever (signalfd(2)).
@@ -125,6 +148,14 @@ pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
     kill(pid.raw(), signal)
 }
 
+/// Whether this process may be sent signals by us; one that is gone counts as such.
+#[must_use]
+pub fn may_send(pid: Pid) -> bool {
+    // SAFETY: the call takes plain values, and signal 0 is only checked.
+    let sent = unsafe { libc::kill(pid.raw(), 0) };
+    sent == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EPERM)
+}
+
 /// Sends `signal` to the process group of which `leader` is the id.
 ///
 /// # Errors
@@ -176,6 +207,16 @@ pub fn suspend_own_group() -> io::Result<()> {
 /// What kill(2) says.
 pub fn stop_self() -> io::Result<()> {
     send(super::process::own_pid(), Signal::STOP)
+}
+
+/// Lets `signal` through.
+pub(super) fn unblock(signal: Signal) {
+    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+    unsafe { libc::sigaddset(&raw mut set, signal.number()) };
+    // SAFETY: the set is ours, and a null third argument asks for nothing.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
 fn kill(target: i32, signal: Signal) -> io::Result<()> {

@@ -1,19 +1,21 @@
 //! Starting processes: the main one, and the short-lived helpers that never execute another program.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{ForkResult, Pid as NixPid};
 
 use super::errno;
 use crate::ids::{Dress, Errno, Pid, Signal, Stage, exit_code};
 use crate::os::cgroup::Cgroup;
 use crate::os::early::Inherited;
+use crate::os::privileges::{self, Identity};
 use crate::os::{process, signals, terminal};
 
 /// What to start and how.
@@ -31,6 +33,33 @@ pub struct Request<'a> {
     pub die_with_us: bool,
     /// The cgroup to be born in.
     pub cgroup: Option<&'a Cgroup>,
+    /// What is set in its environment besides sexton's own. `PATH` counts for the search of the command.
+    pub env: &'a [(OsString, OsString)],
+    /// Its working directory, entered as its user; ours if there is none.
+    pub directory: Option<&'a Path>,
+    /// Who it runs as; as we do if there is none.
+    pub user: Option<Identity>,
+    /// Descriptors that it gets besides the inherited ones, each with the number that it has there.
+    pub descriptors: &'a [(BorrowedFd<'a>, RawFd)],
+}
+
+impl<'a> Request<'a> {
+    /// The command with what we were started with, in a group of its own, and nothing else.
+    #[must_use]
+    pub fn plain(command: &'a [CString], inherited: &'a Inherited) -> Request<'a> {
+        Request {
+            command,
+            dress: Dress::Own,
+            session: false,
+            inherited,
+            die_with_us: true,
+            cgroup: None,
+            env: &[],
+            directory: None,
+            user: None,
+            descriptors: &[],
+        }
+    }
 }
 
 /// A process that was created, with the news of whether it became the command.
@@ -38,6 +67,7 @@ pub struct Started {
     /// The process, and its process group.
     pub pid: Pid,
     news: File,
+    failure: Option<(Stage, Errno)>,
 }
 
 impl Started {
@@ -46,14 +76,23 @@ impl Started {
     /// Never blocks. After the process's death the answer is final.
     pub fn failure(&mut self) -> Option<(Stage, Errno)> {
         let mut record = [0; RECORD];
-        let length = self.news.read(&mut record).ok()?;
-        decode(record.get(..length)?)
+        if let Ok(length) = self.news.read(&mut record) {
+            self.failure = self.failure.or(record.get(..length).and_then(decode));
+        }
+        self.failure
     }
 }
 
-/// Creates a process that becomes the command, or, without a command, one that waits for TERM or INT: in a process group of its own, with the signal mask, the
-/// ignored signals and the closed standard descriptors that sexton was started with, and SIGPIPE at its
-/// default.
+impl AsFd for Started {
+    /// Can be read when the process has become the command, or has failed to.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+}
+
+/// Creates a process that becomes the command, or, without a command, one that waits for TERM or INT: in a
+/// process group of its own, with the signal mask, the ignored signals and the closed standard descriptors
+/// that sexton was started with, and SIGPIPE at its default.
 ///
 /// All signals must be blocked, so that none is delivered between fork and exec.
 ///
@@ -71,6 +110,7 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
     };
     match born {
         ForkResult::Child => {
+            let report = out_of_the_way(report, request.descriptors);
             let Err((stage, errno)) = become_command(request, placed, us);
             // If the report cannot be written, the exit code still tells.
             let _ = File::from(report).write_all(&encode(stage, errno));
@@ -84,14 +124,21 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
                 let _ = nix::unistd::setpgid(child, child);
             }
             let pid = Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?;
-            Ok(Started { pid, news: File::from(news) })
+            Ok(Started { pid, news: File::from(news), failure: None })
         }
     }
 }
 
+/// Becomes the command at once, without a child: with everything that sexton was started with, in its group.
+/// Comes back only with the reason why not.
+pub fn become_plain(command: &[CString], inherited: &Inherited) -> (Stage, Errno) {
+    close_the_closed(inherited);
+    let Err(failure) = execute(command, inherited);
+    failure
+}
+
 /// Runs in the child; comes back only with a failure.
 fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<Infallible, (Stage, Errno)> {
-    let at = |stage| move |error: std::io::Error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)));
     if request.session {
         nix::unistd::setsid().map_err(|error| (Stage::Group, errno(error)))?;
         // A terminal that is somebody else's, or none, is no reason not to start.
@@ -104,6 +151,10 @@ fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<In
         // Not to be in the cgroup is no reason not to start: the tree is then reached through /proc.
         let _ = cgroup.join();
     }
+    // Before the parent-death signal, which a change of user clears.
+    if let Some(user) = request.user {
+        privileges::become_identity(user, &set_variable).map_err(at(Stage::User))?;
+    }
     if request.die_with_us {
         process::set_parent_death_signal(Signal::KILL).map_err(at(Stage::ParentDeath))?;
         if process::parent() != parent.raw() {
@@ -115,9 +166,25 @@ fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<In
         pause();
     }
     address_to_us(parent);
-    restore(request.inherited).map_err(at(Stage::Signals))?;
-    let program: &CStr = request.command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, why_not(program, error)))
+    for (name, value) in request.env {
+        set_variable(name, value).map_err(at(Stage::Environment))?;
+    }
+    if let Some(directory) = request.directory {
+        std::env::set_current_dir(directory).map_err(at(Stage::Directory))?;
+    }
+    close_the_closed(request.inherited);
+    place(request.descriptors).map_err(at(Stage::Descriptors))?;
+    execute(request.command, request.inherited)
+}
+
+fn execute(command: &[CString], inherited: &Inherited) -> Result<Infallible, (Stage, Errno)> {
+    restore(inherited).map_err(at(Stage::Signals))?;
+    let program: &CStr = command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
+    nix::unistd::execvp(program, command).map_err(|error| (Stage::Exec, why_not(program, error)))
+}
+
+fn at(stage: Stage) -> impl Fn(std::io::Error) -> (Stage, Errno) {
+    move |error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of
@@ -144,9 +211,57 @@ fn pause() -> ! {
 /// are, and the command takes none that are another process's.
 fn address_to_us(parent: Pid) {
     if std::env::var("LISTEN_PID").is_ok_and(|pid| pid == parent.to_string()) {
-        // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
-        unsafe { std::env::set_var("LISTEN_PID", process::own_pid().to_string()) };
+        // It fails for want of memory alone, and then the command takes no sockets.
+        let _ = set_variable(OsStr::new("LISTEN_PID"), OsStr::new(&process::own_pid().to_string()));
     }
+}
+
+/// Sets one variable of this process, a child with one thread (setenv(3)).
+///
+/// # Errors
+/// EINVAL if the name is empty or holds `=`, or either of them holds a NUL byte.
+fn set_variable(name: &OsStr, value: &OsStr) -> std::io::Result<()> {
+    let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| invalid());
+    let (name, value) = (text(name)?, text(value)?);
+    // SAFETY: both are strings of our own that setenv copies, and this process has one thread, so that nobody
+    // reads the environment meanwhile.
+    let done = unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
+    if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn invalid() -> std::io::Error {
+    std::io::Error::from_raw_os_error(libc::EINVAL)
+}
+
+/// The pipe for the report, under a number that no given descriptor takes.
+fn out_of_the_way(report: OwnedFd, given: &[(BorrowedFd<'_>, RawFd)]) -> OwnedFd {
+    if given.iter().all(|(_, number)| *number != report.as_raw_fd()) {
+        return report;
+    }
+    above(report.as_fd(), given).unwrap_or(report)
+}
+
+/// A copy of `descriptor` above every number that a given one is to have, closed on exec.
+fn above(descriptor: BorrowedFd<'_>, given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<OwnedFd> {
+    let highest = given.iter().map(|(_, number)| *number).max().unwrap_or(2);
+    let copy = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(highest.saturating_add(1).max(3)))?;
+    // SAFETY: fcntl has just made this descriptor, and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Gives each descriptor its number. All are copied out of the way first: one's number may be what another
+/// one has at this moment.
+fn place(given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<()> {
+    let copies = given.iter().map(|(descriptor, number)| Ok((above(*descriptor, given)?, *number)));
+    for (copy, number) in copies.collect::<std::io::Result<Vec<_>>>()? {
+        // SAFETY: what has this number in this child is the child's own copy, which is about to be replaced
+        // by the command.
+        let placed = unsafe { libc::dup2(copy.as_raw_fd(), number) };
+        if placed == -1 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// include/uapi/linux/sched.h; the libc crate's constant is too narrow for it.
@@ -175,19 +290,23 @@ fn fork_into(cgroup: &Cgroup) -> Result<ForkResult, Errno> {
     }
 }
 
-/// Gives the child what sexton was started with. The mask comes last: a signal that is pending by then is
-/// delivered to the child as it will be, in its own group and with its own actions.
-fn restore(inherited: &Inherited) -> std::io::Result<()> {
-    signals::set_default(Signal::PIPE)?;
-    if inherited.children_ignored {
-        signals::set_ignored(Signal::CHLD)?;
-    }
+/// Standard descriptors that were closed when sexton was started are closed for the child.
+fn close_the_closed(inherited: &Inherited) {
     for (descriptor, closed) in (0..).zip(inherited.closed) {
         if closed {
             // SAFETY: the descriptor is the one that the standard library opened in the place of a closed
             // one, and nothing in this process owns it.
             unsafe { libc::close(descriptor) };
         }
+    }
+}
+
+/// Gives the child what sexton was started with. The mask comes last: a signal that is pending by then is
+/// delivered to the child as it will be, in its own group and with its own actions.
+fn restore(inherited: &Inherited) -> std::io::Result<()> {
+    signals::set_default(Signal::PIPE)?;
+    if inherited.children_ignored {
+        signals::set_ignored(Signal::CHLD)?;
     }
     // SAFETY: the set is ours, and a null third argument asks for nothing.
     let set =
@@ -215,8 +334,26 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
     }
 }
 
+/// Creates a helper that outlives us, in a session of its own, so that no signal to our group ends it. It keeps
+/// all signals blocked, and has no copy of `ours`, which comes back here.
+///
+/// # Errors
+/// The process could not be created.
+pub fn fork_survivor(ours: OwnedFd, work: impl FnOnce() -> u8) -> Result<(Pid, OwnedFd), Errno> {
+    // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
+    match unsafe { nix::unistd::fork() }.map_err(errno)? {
+        ForkResult::Child => {
+            drop(ours);
+            // A process that was just created leads no group, so that this cannot fail.
+            let _ = nix::unistd::setsid();
+            exit_now(work())
+        }
+        ForkResult::Parent { child } => Ok((Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?, ours)),
+    }
+}
+
 /// Ends this process at once, without running what is registered for an ordinary exit.
-fn exit_now(code: u8) -> ! {
+pub(super) fn exit_now(code: u8) -> ! {
     // SAFETY: the call only ends the process.
     unsafe { libc::_exit(i32::from(code)) }
 }

@@ -19,39 +19,78 @@ use crate::os::procfs::{self, Stat};
 /// /proc cannot be read.
 pub fn below_us() -> io::Result<Vec<Stat>> {
     let us = process::own_pid();
-    let Ok(children) = procfs::children_of_thread(us, us) else {
-        return Ok(descendants(us, procfs::all()?));
-    };
+    // We have one thread, so that all our children are its.
+    match procfs::children_of_thread(us, us) {
+        Ok(children) => walk(children),
+        Err(_) => Ok(descendants(us, procfs::all()?)),
+    }
+}
+
+/// The same for every process below `root`, which may have several threads.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
+    match procfs::children_of_thread(root, root) {
+        Ok(_) => walk(children_of(root)),
+        Err(_) => Ok(descendants(root, procfs::all()?)),
+    }
+}
+
+fn children_of(pid: Pid) -> Vec<Pid> {
+    let of_thread = |thread| procfs::children_of_thread(pid, thread).unwrap_or_default();
+    procfs::threads(pid).into_iter().flat_map(of_thread).collect()
+}
+
+/// Everybody in `open` and below.
+fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut open = children;
     while let Some(pid) = open.pop() {
         // Two readings of a changing tree can name one process twice.
         if !seen.insert(pid) {
             continue;
         }
         found.extend(procfs::stat(pid)?);
-        for thread in procfs::threads(pid) {
-            open.extend(procfs::children_of_thread(pid, thread).unwrap_or_default());
-        }
+        open.extend(children_of(pid));
     }
     Ok(found)
 }
 
+/// The same processes, parents before their children, in an order that is otherwise kept.
+#[must_use]
+pub fn top_down(mut found: Vec<Stat>) -> Vec<Stat> {
+    let parents: BTreeMap<i32, i32> = found.iter().map(|stat| (stat.pid.raw(), stat.parent)).collect();
+    let depth = |stat: &Stat| {
+        let above = std::iter::successors(Some(stat.parent), |pid| parents.get(pid).copied());
+        // Two readings of a changing tree can contradict each other, and make a circle.
+        above.take(parents.len()).take_while(|pid| parents.contains_key(pid)).count()
+    };
+    found.sort_by_cached_key(depth);
+    found
+}
+
 fn descendants(root: Pid, all: Vec<Stat>) -> Vec<Stat> {
+    let found = descending_from(&[root], &all);
+    all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
+}
+
+/// Those of `all` who descend from one of `roots`.
+#[must_use]
+pub fn descending_from(roots: &[Pid], all: &[Stat]) -> BTreeSet<Pid> {
     let mut children: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
-    for stat in &all {
+    for stat in all {
         children.entry(stat.parent).or_default().push(stat.pid);
     }
     let mut found = BTreeSet::new();
-    let mut open = vec![root];
+    let mut open = roots.to_vec();
     while let Some(pid) = open.pop() {
         for child in children.remove(&pid.raw()).unwrap_or_default() {
             found.insert(child);
             open.push(child);
         }
     }
-    all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
+    found
 }
 
 #[cfg(test)]
@@ -83,6 +122,16 @@ mod tests {
         let all = [(1, 0), (7, 1), (8, 7), (9, 8), (10, 1), (11, 10), (12, 9)];
         assert_eq!(below_seven(&all), [8, 9, 12]);
         assert_eq!(below_seven(&[(1, 0)]), [0; 0]);
+    }
+
+    #[test]
+    fn parents_come_before_their_children() {
+        let order = |all: &[(i32, i32)]| -> Vec<i32> {
+            let all = all.iter().map(|(pid, parent)| process(*pid, *parent)).collect();
+            top_down(all).iter().map(|stat| stat.pid.raw()).collect()
+        };
+        assert_eq!(order(&[(5, 9), (6, 5), (9, 7), (8, 7)]), [9, 8, 5, 6]);
+        assert_eq!(order(&[(5, 6), (6, 5), (4, 1)]).len(), 3);
     }
 
     #[test]

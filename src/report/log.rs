@@ -2,8 +2,8 @@
 //!
 //! It knows events only, no spans, and allocates nothing between two lines, which keeps PID 1 lean.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -28,10 +28,35 @@ pub enum Format {
 
 /// Sends every event of at most this level to standard error. The first call counts.
 pub fn install(level: LevelFilter, format: Format) {
-    let log =
-        Log { pid: std::process::id(), level, format, out: Mutex::new(None), dropped: AtomicU64::new(0) };
+    let log = Log { pid: std::process::id(), level, format, dropped: AtomicU64::new(0) };
     // A second call has nothing to add, and the first one's choice stands.
     let _ = tracing::subscriber::set_global_default(log);
+}
+
+/// Lines that standard error did not take since the start.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines standard error did not take since the start.
+#[must_use]
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Standard error, opened with the first line, because most runs have nothing to say.
+static OUT: Mutex<Option<Stderr>> = Mutex::new(None);
+
+/// Who speaks, where that is not sexton itself.
+static UNIT: OnceLock<(u32, String)> = OnceLock::new();
+
+/// From now on this process speaks as the supervisor of a unit. Call it before the descriptors are closed that
+/// came with a fork.
+pub fn speak_for_unit(name: &str) {
+    // A poisoned lock would mean a panic in here, and then the program has ended.
+    if let Ok(mut out) = OUT.lock() {
+        *out = None;
+    }
+    // It is called once in a process's life.
+    let _ = UNIT.set((std::process::id(), name.to_owned()));
 }
 
 struct Log {
@@ -39,20 +64,23 @@ struct Log {
     pid: u32,
     level: LevelFilter,
     format: Format,
-    /// Opened with the first line, because most runs have nothing to say.
-    out: Mutex<Option<Stderr>>,
     /// Lines that standard error did not take.
     dropped: AtomicU64,
 }
 
 impl Log {
-    fn line(&self, level: Level, event: &str, fields: Fields) -> Vec<u8> {
+    fn line(&self, level: Level, event: &str, mut fields: Fields) -> Vec<u8> {
+        let mut pid = self.pid;
+        if let Some((own, name)) = UNIT.get() {
+            pid = *own;
+            fields.put_unit(name);
+        }
         let line = match self.format {
-            Format::Text => render::text(self.pid, level, event, &fields),
-            Format::As(dress) => render::as_dress(dress, self.pid, level, &fields, event),
+            Format::Text => render::text(pid, level, event, &fields),
+            Format::As(dress) => render::as_dress(dress, pid, level, &fields, event),
             Format::Json => {
                 let time = humantime::format_rfc3339_millis(clock::wall()).to_string();
-                render::json(&time, self.pid, level, event, fields)
+                render::json(&time, pid, level, event, fields)
             }
         };
         let mut line = line.into_bytes();
@@ -65,7 +93,7 @@ impl Log {
 
     fn write(&self, line: &[u8]) {
         // A poisoned lock would mean a panic in here, and then the program has ended.
-        let Ok(mut out) = self.out.lock() else {
+        let Ok(mut out) = OUT.lock() else {
             return;
         };
         let out = out.get_or_insert_with(Stderr::open);
@@ -78,6 +106,7 @@ impl Log {
         }
         if out.write(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -21,6 +21,11 @@ impl Fields {
         Fields { message, rest: Vec::new() }
     }
 
+    /// Names the unit whose supervisor speaks.
+    pub(super) fn put_unit(&mut self, name: &str) {
+        self.rest.push(("unit", Value::from(name)));
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,

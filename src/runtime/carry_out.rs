@@ -1,11 +1,17 @@
 //! The one match that carries actions out.
 
+use std::os::fd::AsFd;
+use std::time::Duration;
+
 use tracing::{debug, error, info, warn};
 
-use super::{Runtime, Terminal};
-use crate::ids::{ExitStatus, Pid, Signal};
+use super::relay::{Inlets, Relay};
+use super::{Runtime, Terminal, Tool};
+use crate::config::unit::User;
+use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
+use crate::os::privileges::Identity;
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Occasion, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -15,20 +21,15 @@ impl Runtime<'_> {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
         match action {
             Action::Sweep(occasion) => {
-                // Somebody may have appeared before the main process stood still; from now on it forks no more.
-                let quiet = !matches!(occasion, Occasion::Still { .. }) || self.main_is_alone();
-                if !quiet || !self.sweeper.start(occasion) {
+                if !self.sweeper.start(occasion) {
                     return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }
             Action::AbandonSweep => self.sweeper.abandon(),
-            Action::StandStill(pid) => send(pid, false, Signal::STOP, None),
-            Action::GoOn { pid, stood } => {
-                send(pid, false, Signal::CONT, None);
-                info!(name: "stood-still", pid = pid.raw(), stood = %humantime::format_duration(stood),
-                      "the main process was stopped while locks were removed, and goes on");
-            }
+            Action::StandStill => return Ok(Some(self.stand_still())),
+            Action::GoOn { stood } => self.go_on(stood),
             Action::Start => return Ok(Some(self.start())),
+            Action::StartUnit(unit) => return Ok(Some(self.start_unit(unit))),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),
             Action::CountRest => {
@@ -47,7 +48,10 @@ impl Runtime<'_> {
                 return Ok(Some(Event::Resumed));
             }
             Action::ReportAlive(rung) => self.report_alive(rung),
-            Action::Note(note) => self.note(note),
+            Action::Note(note) => {
+                self.count(note);
+                self.note(note);
+            }
             Action::Exit(outcome) => return Err(outcome),
         }
         Ok(None)
@@ -63,6 +67,10 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let inlets = self.relay_output();
+        let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
+        let mut env = self.plan.env.clone();
+        env.extend(self.tool.as_ref().map(Tool::mark));
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -70,16 +78,42 @@ impl Runtime<'_> {
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
+            env: &env,
+            directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
+            user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
+            descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
         };
         match spawn::spawn(&request) {
             Ok(started) => {
                 let pid = started.pid;
-                self.main = Some(started);
                 self.let_go();
+                if let Some(tool) = &mut self.tool {
+                    tool.started(&started);
+                }
+                self.main = Some(started);
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
             Err(errno) => Event::StartFailed { stage: crate::ids::Stage::Fork, errno },
+        }
+    }
+
+    /// Puts somebody between the command and the terminal who names each line, if that is wanted.
+    fn relay_output(&mut self) -> Option<Inlets> {
+        let name = self.plan.prefix.as_deref()?;
+        match Relay::start(name) {
+            Ok((relay, inlets)) => {
+                for pid in relay.pids {
+                    self.sweeper.count_as_ours(pid);
+                    self.reach.spare(pid);
+                }
+                self.relay = Some(relay);
+                Some(inlets)
+            }
+            Err(error) => {
+                warn!(name: "no-prefix", %error, "the lines of the command's output get no name");
+                None
+            }
         }
     }
 
@@ -90,6 +124,13 @@ impl Runtime<'_> {
         if self.held == Some(pid) {
             self.held = None;
         }
+        if self.main_pid() == Some(pid) {
+            // Its number can be anybody's from now on.
+            take_terminal(pid);
+            self.main = None;
+        }
+        self.unit_reaped(pid);
+        self.reach.spare_no_more(pid);
     }
 
     fn note(&self, note: Note) {
@@ -134,23 +175,47 @@ impl Runtime<'_> {
                     debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
                 }
             }
+            Note::NotStill(window) => self.not_still(window),
             Note::SweepOverdue(window) => {
                 let deadline = humantime::format_duration(window);
                 warn!(name: "sweep-overdue", %deadline,
                       "the lock sweep did not end in time and was given up; locks may be left");
             }
+            Note::Again(pause) => {
+                let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+                warn!(name: "restarting", %pause, "the command is started again after this pause");
+            }
+            Note::Ceiling(restarts) => {
+                let within = humantime::format_duration(self.plan.restart.within);
+                error!(name: "ceiling", restarts, ceiling = self.plan.restart.ceiling, %within,
+                       "the command was started again as often as it may be; sexton ends");
+            }
+            Note::Replacing(kind) => {
+                warn!(name: "replacing", why = kind.word(), "the command is stopped to be started again");
+            }
+            Note::EndsInstead(signal) => {
+                info!(name: "no-restart", %signal, "a stop signal came; the command is not started again");
+            }
+            Note::UnitStartFailed(unit, errno) => self.note_unit_start_failed(unit, errno),
+            Note::UnitStopping(unit) => self.note_unit_stopping(unit),
+            Note::UnitEnded(unit, status) => self.note_unit_ended(unit, status),
+            Note::RequiredUnitEnded(unit) => self.note_required(unit),
+            Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }
     }
 
-    fn report_alive(&self, rung: Rung) {
+    fn report_alive(&mut self, rung: Rung) {
         /// A fork bomb need not fill the log.
         const SHOWN: usize = 20;
         // Finding out who is alive costs a walk through /proc.
-        if rung == Rung::Grace && !tracing::enabled!(tracing::Level::INFO) {
+        if rung == Rung::Grace && self.tool.is_none() && !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
         let mut alive = self.reach.alive(self.sweeper.helpers());
         alive.retain(|process| Some(process.stat.pid) != self.held);
+        if let Some(tool) = &mut self.tool {
+            tool.reached(rung, &alive);
+        }
         let more = alive.len().saturating_sub(SHOWN);
         for process in alive.iter().take(SHOWN) {
             let pid = process.stat.pid.raw();

@@ -14,8 +14,15 @@ use crate::supervisor::Rest;
 /// How long one round of KILL through /proc may take before signals and deaths are looked at again.
 const ROUND: Duration = Duration::from_millis(100);
 
+/// The way to everybody, and those who are not meant.
+pub(super) struct Reach {
+    way: Way,
+    /// The supervisors of units, who with all that is theirs are no part of the gateway's tree.
+    units: Vec<Pid>,
+}
+
 /// Best first. Chosen once.
-pub(super) enum Reach {
+enum Way {
     /// We are the init of our pid namespace: kill(-1) reaches everybody at once.
     KillAll,
     /// A cgroup of our own: `cgroup.kill` reaches everybody in it at once. What left it is found in /proc.
@@ -36,43 +43,74 @@ impl Alive {
     }
 }
 
-impl Reach {
-    pub(super) fn choose(init: bool) -> Reach {
+impl Way {
+    fn choose(init: bool, grouped: bool) -> Way {
         if init {
             info!(name: "reach", reach = "kill-all", "as init, kill(-1) reaches everybody");
-            return Reach::KillAll;
+            return Way::KillAll;
         }
         if let Err(error) = process::become_subreaper() {
             warn!(name: "no-subreaper", %error, "orphans will not come to sexton");
         }
+        if !grouped {
+            return Way::Tree;
+        }
         match Cgroup::create(process::own_pid()) {
             Ok(cgroup) => {
                 info!(name: "reach", reach = "cgroup", "cgroup.kill reaches everybody");
-                Reach::Cgroup(cgroup)
+                Way::Cgroup(cgroup)
             }
             Err(error) => {
                 info!(name: "reach", reach = "tree", %error, "without a cgroup, /proc shows the descendants");
-                Reach::Tree
+                Way::Tree
             }
+        }
+    }
+}
+
+impl Reach {
+    /// Chooses, with or without a cgroup.
+    pub(super) fn choose(init: bool, grouped: bool) -> Reach {
+        Reach { way: Way::choose(init, grouped), units: Vec::new() }
+    }
+
+    /// This supervisor of a unit and everything below it are not meant from now on.
+    pub(super) fn spare(&mut self, supervisor: Pid) {
+        self.units.push(supervisor);
+    }
+
+    /// It has died: what it left behind is meant again.
+    pub(super) fn spare_no_more(&mut self, supervisor: Pid) {
+        self.units.retain(|unit| *unit != supervisor);
+    }
+
+    /// The word for it in the log and in status.
+    pub(super) fn name(&self) -> &'static str {
+        match self.way {
+            Way::KillAll => "kill-all",
+            Way::Cgroup(_) => "cgroup",
+            Way::Tree => "tree",
         }
     }
 
     pub(super) fn is_init(&self) -> bool {
-        matches!(self, Reach::KillAll)
+        matches!(self.way, Way::KillAll)
     }
 
     /// The cgroup in which the main process is born.
     pub(super) fn cgroup(&self) -> Option<&Cgroup> {
-        match self {
-            Reach::Cgroup(cgroup) => Some(cgroup),
-            Reach::KillAll | Reach::Tree => None,
+        match &self.way {
+            Way::Cgroup(cgroup) => Some(cgroup),
+            Way::KillAll | Way::Tree => None,
         }
     }
 
     /// Sends `signal` to everything but us and our helpers; CONT follows all but KILL.
     pub(super) fn send(&self, signal: Signal, helpers: &[Pid]) {
-        match self {
-            Reach::KillAll => {
+        match &self.way {
+            // kill(-1) spares nobody.
+            Way::KillAll if !self.units.is_empty() => self.send_one_by_one(signal, helpers),
+            Way::KillAll => {
                 let sent = signals::send_to_everybody(signal);
                 if signal != Signal::KILL && sent.is_ok() {
                     let _ = signals::send_to_everybody(Signal::CONT);
@@ -82,7 +120,7 @@ impl Reach {
                     debug!(name: "send-failed", %signal, %error, "nobody got a signal");
                 }
             }
-            Reach::Cgroup(cgroup) => {
+            Way::Cgroup(cgroup) => {
                 if signal == Signal::KILL
                     && let Err(error) = cgroup.kill()
                 {
@@ -90,7 +128,7 @@ impl Reach {
                 }
                 self.send_one_by_one(signal, helpers);
             }
-            Reach::Tree => self.send_one_by_one(signal, helpers),
+            Way::Tree => self.send_one_by_one(signal, helpers),
         }
     }
 
@@ -118,14 +156,24 @@ impl Reach {
         }
     }
 
-    /// Everybody who is alive, except us and our helpers.
+    /// Everybody who is alive and no unit's, except us and our helpers.
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers);
+        if !self.units.is_empty() {
+            let spared = tree::descending_from(&self.units, &found);
+            found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
+        }
+        found
+    }
+
+    /// Everybody who is alive, except us and our helpers.
+    fn living_with_units(&self, helpers: &[Pid]) -> Vec<Stat> {
         let us = process::own_pid();
-        let mut found = match self {
-            Reach::KillAll => procfs::all().unwrap_or_default(),
-            Reach::Cgroup(_) | Reach::Tree => tree::below_us().unwrap_or_default(),
+        let mut found = match &self.way {
+            Way::KillAll => procfs::all().unwrap_or_default(),
+            Way::Cgroup(_) | Way::Tree => tree::below_us().unwrap_or_default(),
         };
-        if let Reach::Cgroup(cgroup) = self {
+        if let Way::Cgroup(cgroup) = &self.way {
             let known: HashSet<Pid> = found.iter().map(|stat| stat.pid).collect();
             let members = cgroup.members().unwrap_or_default();
             let others = members.into_iter().filter(|pid| !known.contains(pid));
@@ -137,9 +185,12 @@ impl Reach {
         found
     }
 
-    /// Whether `main` is the only one who is alive.
-    pub(super) fn is_alone(&self, main: Pid, helpers: &[Pid]) -> bool {
-        self.living(helpers).iter().all(|stat| stat.pid == main)
+    /// Everybody who is alive, units and all, parents before their children. The supervisors of units are as
+    /// little meant as we are.
+    pub(super) fn top_down(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers);
+        found.retain(|stat| !self.units.contains(&stat.pid));
+        tree::top_down(found)
     }
 
     /// Everybody who is alive, with their ages.
@@ -155,7 +206,7 @@ impl Reach {
 
     /// What is left apart from the corpse and our helpers.
     pub(super) fn rest(&self, corpse: Option<Pid>, helpers: &[Pid]) -> Rest {
-        let ours = |pid: &Pid| Some(*pid) == corpse || helpers.contains(pid);
+        let ours = |pid: &Pid| Some(*pid) == corpse || helpers.contains(pid) || self.units.contains(pid);
         let children = match children::list() {
             Some(children) => children.iter().any(|pid| !ours(pid)),
             None => children::exist(),
@@ -165,17 +216,17 @@ impl Reach {
         }
         // A subreaper's descendants are all below its children. Only an init can have others beside them,
         // and only a cgroup can hold processes that are nobody's descendants of ours.
-        let others = match self {
-            Reach::Tree => false,
-            Reach::KillAll => self.living(helpers).iter().any(|stat| !ours(&stat.pid)),
-            Reach::Cgroup(cgroup) => cgroup.is_populated(),
+        let others = match &self.way {
+            Way::Tree => false,
+            Way::KillAll => self.living(helpers).iter().any(|stat| !ours(&stat.pid)),
+            Way::Cgroup(cgroup) => cgroup.is_populated(),
         };
         if others { Rest::Strangers } else { Rest::Gone }
     }
 
     /// Removes what was made for the run.
     pub(super) fn leave(&self) {
-        if let Reach::Cgroup(cgroup) = self
+        if let Way::Cgroup(cgroup) = &self.way
             && let Err(error) = cgroup.remove()
         {
             warn!(name: "cgroup-left", %error, "could not remove the cgroup");

@@ -4,6 +4,7 @@
 //! comes back is a short message a root, and the descriptor that registers us as a user of the root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
@@ -11,14 +12,16 @@ use crate::config::Locks;
 use crate::ids::{Errno, Pid, Signal, StartTime};
 use crate::locks::{self, Action, Report, Request, Root, Scene};
 use crate::os::{children, clock, messages, process, procfs, signals, spawn};
-use crate::supervisor::{Occasion, Tally};
+use crate::supervisor::{Event, Occasion, Tally};
 
+/// How long a sweep may take while everybody stands still, by a clock of its own.
+const STILL: Duration = Duration::from_secs(2);
 /// How many locks one message can say were reported; more are said again by the next sweep.
 const REPORTED: usize = 16;
 /// How many such locks are remembered.
 const REMEMBERED: usize = 256;
-/// The length of a message: the root's place, whether it is missing, two counts, and those fingerprints.
-const ROOM: usize = 2 + 2 * 4 + 8 * REPORTED;
+/// The length of a message: the root's place, whether it is missing, three counts, and those fingerprints.
+const ROOM: usize = 2 + 3 * 4 + 8 * REPORTED;
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
@@ -30,15 +33,33 @@ pub(super) struct Sweeper<'a> {
     child: Option<(Pid, OwnedFd)>,
     /// That child, and earlier ones that were given up and may hang in the kernel: they count as nobody.
     helpers: Vec<Pid>,
+    /// The last one that was given up.
+    given_up: Option<Pid>,
     /// The fingerprints of locks that were reported because they are held too long.
     reported: Vec<u64>,
+    /// How many locks were removed.
+    removed: u64,
 }
 
 impl<'a> Sweeper<'a> {
     pub(super) fn new(locks: Option<&'a Locks>) -> Sweeper<'a> {
         let roots = locks.map(|locks| locks.roots.as_slice()).unwrap_or_default();
         let registrations = roots.iter().map(|_| None).collect();
-        Sweeper { locks, roots, registrations, child: None, helpers: Vec::new(), reported: Vec::new() }
+        Sweeper {
+            locks,
+            roots,
+            registrations,
+            child: None,
+            helpers: Vec::new(),
+            given_up: None,
+            reported: Vec::new(),
+            removed: 0,
+        }
+    }
+
+    /// How many locks were removed since the start.
+    pub(super) fn removed(&self) -> u64 {
+        self.removed
     }
 
     /// Starts a sweep of every root. `false` if there is none to wait for.
@@ -83,6 +104,7 @@ impl<'a> Sweeper<'a> {
                 warn!(name: "sweep-abandoned", %root, "the lock root {root} was not swept in time");
             }
             let _ = signals::send(pid, Signal::KILL);
+            self.given_up = Some(pid);
         }
     }
 
@@ -90,15 +112,23 @@ impl<'a> Sweeper<'a> {
         self.helpers.contains(&pid)
     }
 
-    /// Takes the end of a helper in, which is reaped by now. What it found, if a sweep has ended with it.
-    pub(super) fn ended(&mut self, pid: Pid) -> Option<Tally> {
+    /// Another process that sexton runs for itself.
+    pub(super) fn count_as_ours(&mut self, pid: Pid) {
+        self.helpers.push(pid);
+    }
+
+    /// Takes the end of a helper in, which is reaped by now. What is to be told, if a sweep has ended with it.
+    pub(super) fn ended(&mut self, pid: Pid) -> Option<Event> {
         self.helpers.retain(|helper| *helper != pid);
+        if self.given_up.take_if(|given_up| *given_up == pid).is_some() {
+            return Some(Event::SweepGone);
+        }
         let (_, inbox) = self.child.take_if(|(child, _)| *child == pid)?;
         let (swept, found) = self.take_messages(&inbox);
         for (root, _) in self.roots.iter().zip(swept).filter(|(_, swept)| !swept) {
             warn!(name: "sweep-failed", %root, "the sweep of the lock root {root} broke off");
         }
-        Some(found)
+        Some(Event::SweepDone(found))
     }
 
     /// Takes in what the child has sent: which roots it has swept, and what it found in all of them.
@@ -106,7 +136,10 @@ impl<'a> Sweeper<'a> {
         let mut swept = vec![false; self.roots.len()];
         let mut all = Tally::default();
         while let Some((bytes, length, registration)) = messages::receive::<ROOM>(inbox.as_fd()) {
-            let Some((place, found, reported)) = bytes.get(..length).and_then(decode) else { continue };
+            let Some((place, found, removed, reported)) = bytes.get(..length).and_then(decode) else {
+                continue;
+            };
+            self.removed += u64::from(removed);
             if let Some(swept) = swept.get_mut(usize::from(place)) {
                 *swept = true;
             }
@@ -143,6 +176,14 @@ impl Job<'_> {
     /// Root after root. One whose owner is somebody else takes a process of its own, because a sweep ends
     /// as the root's owner and there is no way back.
     fn run(&self, registrations: &[Option<OwnedFd>]) {
+        // Whoever stands still may be let go on by a guard, if sexton itself is stopped meanwhile: not before
+        // the end of whoever relies on it.
+        if matches!(self.occasion, Occasion::Still { .. })
+            && let Err(error) = clock::end_us_after(STILL)
+        {
+            debug!(name: "sweep-failed", %error, "could not set a time for the end of a sweep");
+            return;
+        }
         for ((place, root), registration) in (0..=u8::MAX).zip(&self.locks.roots).zip(registrations) {
             let registration = registration.as_ref().map(AsFd::as_fd);
             if !locks::changes_user(root) {
@@ -204,22 +245,24 @@ fn encode(place: u8, report: &Report) -> Vec<u8> {
     let mut message = vec![place, u8::from(report.missing)];
     message.extend(report.waiting.to_ne_bytes());
     message.extend(report.handed_over.to_ne_bytes());
+    message.extend(report.removed.to_ne_bytes());
     message.extend(report.reported.iter().take(REPORTED).flat_map(|fingerprint| fingerprint.to_ne_bytes()));
     message
 }
 
-fn decode(message: &[u8]) -> Option<(u8, Tally, Vec<u64>)> {
+fn decode(message: &[u8]) -> Option<(u8, Tally, u32, Vec<u64>)> {
     let (place, rest) = message.split_first()?;
     let (missing, rest) = rest.split_first()?;
     let (waiting, rest) = rest.split_first_chunk()?;
     let (handed_over, rest) = rest.split_first_chunk()?;
+    let (removed, rest) = rest.split_first_chunk()?;
     let tally = Tally {
         waiting: u32::from_ne_bytes(*waiting),
         handed_over: u32::from_ne_bytes(*handed_over),
         missing: *missing != 0,
     };
     let reported = rest.chunks_exact(8).filter_map(|chunk| Some(u64::from_ne_bytes(chunk.try_into().ok()?)));
-    Some((*place, tally, reported.collect()))
+    Some((*place, tally, u32::from_ne_bytes(*removed), reported.collect()))
 }
 
 #[cfg(test)]
@@ -232,13 +275,15 @@ mod tests {
             missing: true,
             waiting: 7,
             handed_over: 300,
+            removed: 5,
             reported: (0..40).collect(),
             ..Report::default()
         };
         let message = encode(3, &report);
         assert_eq!(message.len(), ROOM);
-        let (place, tally, reported) = decode(&message).unwrap();
+        let (place, tally, removed, reported) = decode(&message).unwrap();
         assert_eq!((place, tally), (3, Tally { waiting: 7, handed_over: 300, missing: true }));
+        assert_eq!(removed, 5);
         assert_eq!(reported, (0..16).collect::<Vec<u64>>());
         assert_eq!(decode(&message[..5]), None);
     }

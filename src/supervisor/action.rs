@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use super::UnitId;
+use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,21 +12,23 @@ pub enum Action {
     Sweep(Occasion),
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
-    /// Stop the main process, so that it cannot take a lock over; its stop will be told.
-    StandStill(Pid),
-    /// Let the main process go on after [`StandStill`](Action::StandStill).
+    /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
+    /// they stand still; answered by [`Stood`](super::Event::Stood).
+    StandStill,
+    /// Let everybody whom [`StandStill`](Action::StandStill) has stopped go on.
     GoOn {
-        /// The main process.
-        pid: Pid,
-        /// How long it was to stand still, from the request on.
+        /// How long they were to stand still, from the request on.
         stood: Duration,
     },
     /// Start the main process; answered by [`Started`](super::Event::Started) or
     /// [`StartFailed`](super::Event::StartFailed).
     Start,
-    /// Send a signal to the main process, which is alive or an unreaped zombie.
+    /// Start the supervisor of this unit; answered by [`UnitStarted`](super::Event::UnitStarted) or
+    /// [`UnitStartFailed`](super::Event::UnitStartFailed).
+    StartUnit(UnitId),
+    /// Send a signal to the main process or a unit's supervisor, which is alive or an unreaped zombie.
     Send {
-        /// The main process; also the id of its group.
+        /// The process; also the id of its group.
         pid: Pid,
         /// Whether its whole group is meant.
         group: bool,
@@ -67,7 +70,7 @@ pub enum Occasion {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
     },
-    /// The main process stands still, and nobody else is expected to take a lock over.
+    /// Everybody stands still.
     Still {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
@@ -79,19 +82,6 @@ pub enum Occasion {
         /// The main process ended well, so that there is nothing for its successor to recover.
         clean: bool,
     },
-}
-
-/// A rung of the stop ladder, as a moment to report who is still alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rung {
-    /// The main process got the signal and its window begins.
-    Grace,
-    /// Everything that is left gets TERM.
-    Stragglers,
-    /// Everything that is left gets KILL.
-    Kill,
-    /// Even KILL did not end it.
-    GivenUp,
 }
 
 /// A decision worth a log line.
@@ -124,18 +114,24 @@ pub enum Note {
     Reaped(Pid, ExitStatus),
     /// The sweep did not end within its deadline.
     SweepOverdue(Duration),
-}
-
-/// How the whole ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The main process ran and ended.
-    Ended(ExitStatus),
-    /// The main process could not be started.
-    StartFailed {
-        /// The step that failed.
-        stage: Stage,
-        /// Why.
-        errno: Errno,
-    },
+    /// The main process was started again this often, and that is enough.
+    Ceiling(u64),
+    /// The main process will be started again after this pause.
+    Again(Duration),
+    /// The main process is stopped to be started again, because of this.
+    Replacing(Kind),
+    /// It was to be started again, and a stop signal says that it is not.
+    EndsInstead(Signal),
+    /// A unit could not be started.
+    UnitStartFailed(UnitId, Errno),
+    /// A unit was asked to stop.
+    UnitStopping(UnitId),
+    /// A unit has ended and is not started again by its own policy.
+    UnitEnded(UnitId, ExitStatus),
+    /// The end of a required unit is the end of everything.
+    RequiredUnitEnded(UnitId),
+    /// A unit's supervisor did not stop it within all its windows, and is killed.
+    UnitHangs(UnitId),
+    /// Not everybody stood still within this time.
+    NotStill(Duration),
 }

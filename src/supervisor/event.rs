@@ -1,6 +1,7 @@
 //! Everything that can happen.
 
-use crate::ids::{Errno, ExitStatus, Pid, Signal, Stage};
+use super::UnitId;
+use crate::ids::{Canceller, Errno, ExitStatus, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +21,30 @@ pub enum Event {
         stage: Stage,
         /// Why.
         errno: Errno,
+    },
+    /// A unit's supervisor exists.
+    UnitStarted {
+        /// Which unit.
+        unit: UnitId,
+        /// Its supervisor.
+        pid: Pid,
+    },
+    /// A unit's supervisor could not be started.
+    UnitStartFailed {
+        /// Which unit.
+        unit: UnitId,
+        /// Why.
+        errno: Errno,
+    },
+    /// Something is wrong with the gateway, or with its surroundings.
+    Condition {
+        /// What kind of thing.
+        kind: Kind,
+    },
+    /// An operator wants a unit, or the main process if none is named, stopped and started again.
+    RestartWanted {
+        /// Which unit.
+        unit: Option<UnitId>,
     },
     /// A child has died and is still a zombie: its pid cannot be used again until it is reaped.
     Died {
@@ -44,6 +69,14 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
+    Stop,
+    /// The last sweep that was given up has ended at last: it removes nothing any more.
+    SweepGone,
+    /// The answer to [`StandStill`](super::Action::StandStill).
+    Stood(Stood),
+    /// A tool is to end, and not by a signal.
+    Cancel(Canceller),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }
@@ -57,6 +90,17 @@ pub struct Tally {
     pub handed_over: u32,
     /// Whether a root does not exist.
     pub missing: bool,
+}
+
+/// Whether everybody below us stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stood {
+    /// Everybody does, and was seen to do so twice.
+    Still,
+    /// Somebody does not yet.
+    NotYet,
+    /// There are too many, or somebody may not be stopped by us.
+    Cannot,
 }
 
 /// A signal as it reached sexton.

@@ -1,31 +1,41 @@
 //! Locks while the main process runs: looking at a noisy moment, and making a quiet one.
 //!
 //! ```text
-//!        an orphan died              something waits            it stands still
-//! Rests ----------------> Looking -----------------> Stopping ------------------> Still
-//!   ^------------------------/----------------------------/--------------------------/
-//!        nothing waits            it does not stop: go on         removed: go on
+//!        an orphan died              something waits            all stand still
+//! Rests ----------------> Looking -----------------> Stopping -----------------> Still
+//!   ^------------------------/----------------------------/-------------------------/
+//!        nothing waits         they do not: go on, later again      removed: go on
 //! ```
 //!
-//! A lock can be removed safely only while nobody can take it over at that very instant, and the one who would
-//! is the gateway. So it is stopped for the removal, if it is all that lives of the tree (a tool or a worker
-//! beside it could do the same), and goes on whatever happens: when the removal is done,
-//! when its process dies, when it takes longer than a second, and when the ladder reaches everybody. A signal
-//! for the gateway that comes meanwhile is sent and waits in the kernel.
+//! A lock can be removed safely only while nobody can take it over at that very instant: not the gateway, and
+//! not a tool or a worker beside it. So everybody below us is stopped for the removal, and goes on whatever
+//! happens: when the removal is done, when it takes longer than a second, when the main process dies, when
+//! somebody else stops it, and when the ladder reaches everybody. A signal for the main process that comes
+//! meanwhile is sent and waits in the kernel. A removal that is given up may be inside its last system call:
+//! nobody goes on before it is dead, or [`ENDING`] has passed.
+//!
+//! The same is done when the main process has died and is to be started again while units live on: whoever
+//! lives could take a lock over.
 
 use std::time::Duration;
 
-use super::{Action, Note, Occasion, Phase, Supervisor, Tally, earlier};
-use crate::ids::{Moment, Pid, Signal};
+use super::{Action, Note, Occasion, Phase, Stood, Supervisor, Tally, earlier, tree_gone};
+use crate::ids::{Moment, Signal};
 
 /// The least time between two looks, and how many times the length of a look it is at least, so that a root
 /// that takes long to look through costs no more than a few hundredths of the machine.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
-/// How long a stop may take to happen.
-const STOPPING: Duration = Duration::from_millis(500);
-/// How long the main process stands still at most.
+/// How long it may take until everybody stands still, and the pause between two looks at whether they do.
+const STOPPING: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(1);
+/// How long a removal may take while everybody stands still.
 const STILL: Duration = Duration::from_secs(1);
+/// How long the end of a removal that was given up is waited for.
+const ENDING: Duration = Duration::from_millis(100);
+/// How many times the pause before the next try doubles, from [`PAUSE`] on, where no quiet moment could be
+/// made: to about a minute.
+const DOUBLINGS: u32 = 6;
 /// When roots that were missing before the start are looked for again, counted from the start. The list ends,
 /// so that a command that never makes them is left in peace.
 const LATER: [Duration; 4] =
@@ -37,10 +47,12 @@ pub(super) enum State {
     Rests,
     /// A sweep looks and removes nothing.
     Looking { since: Moment, until: Moment },
-    /// The main process was sent STOP.
-    Stopping { since: Moment, until: Moment },
-    /// The main process stands still, and a sweep removes.
+    /// Everybody is being stopped; whether they stand still is looked at again and again.
+    Stopping { since: Moment, until: Moment, again: Moment },
+    /// Everybody stands still, and a sweep removes.
     Still { since: Moment, until: Moment },
+    /// Everybody stands still, and the sweep was given up; its end is waited for.
+    Ending { since: Moment, until: Moment },
 }
 
 /// What is to be done about locks while the main process runs.
@@ -57,15 +69,18 @@ pub(super) struct Keeper {
     later: Option<(Moment, usize)>,
     /// When the main process was started.
     started: Moment,
+    /// How many tries to make a quiet moment have failed since the last one that did not.
+    failures: u32,
 }
 
 impl Keeper {
     /// When it wants to be looked at again.
     pub(super) fn deadline(&self) -> Option<Moment> {
         match self.state {
-            State::Looking { until, .. } | State::Stopping { until, .. } | State::Still { until, .. } => {
+            State::Looking { until, .. } | State::Still { until, .. } | State::Ending { until, .. } => {
                 Some(until)
             }
+            State::Stopping { until, again, .. } => Some(until.min(again)),
             State::Rests => {
                 let wanted = self.wanted.then_some(self.not_before);
                 earlier(wanted, earlier(self.spare_until, self.later.map(|(at, _)| at)))
@@ -82,7 +97,7 @@ impl Keeper {
 
     /// Whether the main process is stopped by us, or about to be.
     pub(super) fn holds_still(&self) -> bool {
-        matches!(self.state, State::Stopping { .. } | State::Still { .. })
+        matches!(self.state, State::Stopping { .. } | State::Still { .. } | State::Ending { .. })
     }
 
     /// What has come due while nothing is being done.
@@ -101,7 +116,7 @@ impl Keeper {
 impl Supervisor {
     /// Begins a look, if one is wanted and may begin.
     pub(super) fn keep(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let (Phase::Running { .. }, State::Rests, Some(window)) =
+        let (Phase::Running { .. } | Phase::Settling { .. }, State::Rests, Some(window)) =
             (self.phase, self.keeper.state, self.policy.sweep)
         else {
             return;
@@ -114,42 +129,91 @@ impl Supervisor {
         }
     }
 
+    /// The main process has died and is to be started again: one pass is all that it waits for.
+    fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if let (Phase::Settling { corpse }, State::Rests) = (self.phase, self.keeper.state) {
+            self.finish(now, corpse, out);
+        }
+    }
+
     /// A sweep has ended while the main process runs.
-    pub(super) fn kept(&mut self, now: Moment, pid: Pid, found: Tally, out: &mut Vec<Action>) {
+    pub(super) fn kept(&mut self, now: Moment, found: Tally, out: &mut Vec<Action>) {
+        if let Phase::Settling { .. } = self.phase {
+            self.found_first = found;
+        }
         match self.keeper.state {
             State::Looking { since, .. } => {
                 self.rest_until_next(since, now);
                 if !found.missing {
                     self.keeper.later = None;
                 }
-                // One that somebody else has stopped would go on by our doing.
-                if found.waiting > 0 && self.stopped.is_none() {
-                    self.keeper.state = State::Stopping { since: now, until: now.after(STOPPING) };
-                    out.push(Action::StandStill(pid));
+                if found.waiting == 0 {
+                    self.keeper.failures = 0;
+                } else if self.stopped.is_some() {
+                    // A job that somebody has stopped is called forward as a whole, at any moment.
+                    self.try_later(now);
+                } else {
+                    self.keeper.state =
+                        State::Stopping { since: now, until: now.after(STOPPING), again: now.after(AGAIN) };
+                    out.push(Action::StandStill);
                 }
             }
             State::Still { since, .. } => {
-                self.keeper.state = State::Rests;
-                out.push(Action::GoOn { pid, stood: now.since(since) });
+                self.rest_until_next(since, now);
+                self.keeper.failures = 0;
+                out.push(Action::GoOn { stood: now.since(since) });
             }
-            State::Rests | State::Stopping { .. } => {}
+            State::Rests | State::Stopping { .. } | State::Ending { .. } => {}
+        }
+        self.settle(now, out);
+    }
+
+    /// What has become of the request to stand still.
+    pub(super) fn stood(&mut self, now: Moment, stood: Stood, out: &mut Vec<Action>) {
+        let State::Stopping { since, until, .. } = self.keeper.state else { return };
+        match stood {
+            Stood::Still => {
+                let window = self.policy.sweep.unwrap_or_default().min(STILL);
+                self.keeper.state = State::Still { since, until: now.after(window) };
+                out.push(Action::Sweep(match self.phase {
+                    Phase::Settling { corpse } => tree_gone(corpse),
+                    _ => Occasion::Still { spare: self.keeper.spare_until.is_some() },
+                }));
+            }
+            Stood::NotYet => {
+                self.keeper.state = State::Stopping { since, until, again: now.after(AGAIN) };
+            }
+            Stood::Cannot => {
+                self.release(now, out);
+                self.try_later(now);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// A sweep that was given up has ended at last.
+    pub(super) fn sweep_gone(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if let State::Ending { .. } = self.keeper.state {
+            self.release(now, out);
+            self.settle(now, out);
         }
     }
 
-    /// The main process was stopped by `signal`. `true` if it was for us.
-    pub(super) fn stands_still(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) -> bool {
-        let State::Stopping { since, .. } = self.keeper.state else {
-            // A stop that is told late, after all is over.
-            return false;
-        };
-        if signal != Signal::STOP {
-            // Somebody else's stop came first, and ours has gone with it.
-            self.keeper.state = State::Rests;
+    /// The main process was stopped by `signal`. `true` if that is dealt with: it was for us.
+    pub(super) fn stopped_for_us(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) -> bool {
+        let Phase::Running { pid } = self.phase else { return false };
+        if !self.keeper.holds_still() {
             return false;
         }
-        let window = self.policy.sweep.unwrap_or_default().min(STILL);
-        self.keeper.state = State::Still { since, until: now.after(window) };
-        out.push(Action::Sweep(Occasion::Still { spare: self.keeper.spare_until.is_some() }));
+        if signal != Signal::STOP {
+            // Somebody else's stop came first. It counts, and comes again when all go on: a key is passed on
+            // once more, and who waits for the terminal asks again by itself.
+            self.release(now, out);
+            self.try_later(now);
+            if signal == Signal::TSTP {
+                out.push(Action::Send { pid, group: true, signal, value: None });
+            }
+        }
         true
     }
 
@@ -160,41 +224,57 @@ impl Supervisor {
                 self.rest_until_next(since, now);
                 out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(now.since(since)))]);
             }
-            State::Stopping { since, until } | State::Still { since, until } if now >= until => {
+            State::Stopping { since, until, .. } if now >= until => {
+                out.push(Action::Note(Note::NotStill(now.since(since))));
                 self.release(now, out);
-                out.push(Action::Note(Note::SweepOverdue(now.since(since))));
+                self.try_later(now);
             }
+            State::Stopping { again, .. } if now >= again => out.push(Action::StandStill),
+            State::Still { since, until } if now >= until => {
+                self.keeper.state = State::Ending { since, until: now.after(ENDING) };
+                self.try_later(now);
+                out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(now.since(since)))]);
+            }
+            State::Ending { until, .. } if now >= until => self.release(now, out),
             State::Rests => self.keep(now, out),
-            State::Looking { .. } | State::Stopping { .. } | State::Still { .. } => {}
+            State::Looking { .. } | State::Stopping { .. } | State::Still { .. } | State::Ending { .. } => {}
         }
+        self.settle(now, out);
     }
 
-    /// Whoever stands still goes on, because its time is over or something more important has come.
+    /// Whoever stands still goes on, because the time is over or something more important has come.
     pub(super) fn release(&mut self, now: Moment, out: &mut Vec<Action>) {
         let since = match self.keeper.state {
             State::Rests | State::Looking { .. } => return,
-            State::Stopping { since, .. } => since,
+            State::Stopping { since, .. } | State::Ending { since, .. } => since,
             State::Still { since, .. } => {
                 out.push(Action::AbandonSweep);
                 since
             }
         };
-        self.keeper.state = State::Rests;
-        if let Phase::Running { pid } = self.phase {
-            out.push(Action::GoOn { pid, stood: now.since(since) });
-        }
+        self.rest_until_next(since, now);
+        out.push(Action::GoOn { stood: now.since(since) });
     }
 
     /// Nothing of all this goes on any more: another sweep is about to begin.
     pub(super) fn stop_keeping(&mut self, out: &mut Vec<Action>) {
-        if matches!(self.keeper.state, State::Looking { .. } | State::Still { .. }) {
+        if let State::Looking { .. } = self.keeper.state {
             out.push(Action::AbandonSweep);
         }
         self.keeper = Keeper::default();
     }
 
+    /// No quiet moment could be made, or it did not last: something waits, and is looked at again later.
+    fn try_later(&mut self, now: Moment) {
+        let pause = PAUSE.saturating_mul(2_u32.saturating_pow(self.keeper.failures.min(DOUBLINGS)));
+        self.keeper.failures = self.keeper.failures.saturating_add(1);
+        self.keeper.wanted = true;
+        self.keeper.not_before = self.keeper.not_before.max(now.after(pause));
+    }
+
     fn rest_until_next(&mut self, since: Moment, now: Moment) {
         self.keeper.state = State::Rests;
-        self.keeper.not_before = now.after(PAUSE.max(now.since(since).saturating_mul(SHARE)));
+        let pause = PAUSE.max(now.since(since).saturating_mul(SHARE));
+        self.keeper.not_before = self.keeper.not_before.max(now.after(pause));
     }
 }

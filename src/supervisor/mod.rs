@@ -14,8 +14,8 @@
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
 //! been taken by another process: that makes the verdict on its locks certain.
 //!
-//! While it is `Running`, the keeper sees to the locks that orphans leave behind; it may stop the main process
-//! for the blink of an eye, and always lets it go on.
+//! While it is `Running`, the keeper sees to the locks that orphans leave behind; it may stop everybody for the
+//! blink of an eye, and always lets them go on.
 //!
 //! The ladder (see [`Policy`] for the windows) runs across `Running` and `Clearing`:
 //!
@@ -27,29 +27,43 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
 mod action;
 mod event;
 mod forwarding;
 mod keeper;
 mod ladder;
 mod policy;
+mod replacement;
+mod restart;
 mod signals;
+mod snapshot;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::time::Duration;
 
-pub use action::{Action, Note, Occasion, Outcome, Rung};
-pub use event::{Event, Origin, Received, Rest, Tally, Terminal};
+pub use abort::Tool;
+pub use action::{Action, Note, Occasion};
+pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
+pub use restart::{On, Restart};
+pub use snapshot::Snapshot;
+pub use units::{UnitId, UnitRule};
 
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
+use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
+use replacement::Purpose;
+use restart::History;
+use snapshot::Shown;
 use stop::LastStop;
+use units::Units;
 
 /// How often processes whose deaths nobody tells us are looked for.
 const RECOUNT: Duration = Duration::from_millis(25);
@@ -74,6 +88,8 @@ enum Phase {
     FirstSweep {
         until: Moment,
     },
+    /// The units that come before the main process are being started.
+    UnitsUp,
     Starting {
         tries: u32,
     },
@@ -86,11 +102,25 @@ enum Phase {
         pid: Pid,
     },
     Clearing {
-        corpse: Corpse,
+        corpse: Option<Corpse>,
         recount: Option<Moment>,
     },
+    /// It is the end, and the units are stopped one after the other.
+    UnitsDown {
+        corpse: Option<Corpse>,
+    },
+    /// Nothing is left of the main process, and it is to be started again, but units live on: locks are swept
+    /// as beside a living main process.
+    Settling {
+        corpse: Option<Corpse>,
+    },
     LastSweep {
-        corpse: Corpse,
+        corpse: Option<Corpse>,
+        until: Moment,
+    },
+    /// The main process is started again when the pause is over.
+    Waiting {
+        corpse: Option<Corpse>,
         until: Moment,
     },
     Over,
@@ -112,9 +142,24 @@ pub struct Supervisor {
     /// The main process's group was given the terminal.
     gave_terminal: bool,
     start_failed: Option<(Stage, Errno)>,
+    /// The tool's deadline, and why it was ended before its own end.
+    abort: Abort,
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
+    shown: Shown,
+    units: Units,
+    /// The stop signal that waits until the units after the main process have ended.
+    leaving: Option<Received>,
+    /// The required unit whose end is the end of everything.
+    failed_unit: Option<UnitId>,
+    /// What the end of the main process is to mean.
+    purpose: Purpose,
+    history: History,
+    restarts: u64,
+    started_at: Moment,
+    /// It would have been started again, and was too often.
+    gave_up: bool,
 }
 
 impl Supervisor {
@@ -122,6 +167,8 @@ impl Supervisor {
     #[must_use]
     pub fn new(policy: Policy) -> Supervisor {
         Supervisor {
+            units: Units::new(&policy.units),
+            history: History::new(policy.seed),
             policy,
             phase: Phase::New,
             ladder: Ladder::Idle,
@@ -131,23 +178,42 @@ impl Supervisor {
             stopped: None,
             gave_terminal: false,
             start_failed: None,
+            abort: Abort::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
+            shown: Shown::default(),
+            leaving: None,
+            failed_unit: None,
+            purpose: Purpose::Unsaid,
+            restarts: 0,
+            started_at: Moment::default(),
+            gave_up: false,
         }
     }
 
     /// When [`Event::Tick`] is wanted, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
+        earlier(self.units.deadline(), self.phase_deadline())
+    }
+
+    fn phase_deadline(&self) -> Option<Moment> {
         match self.phase {
-            Phase::FirstSweep { until } | Phase::LastSweep { until, .. } => Some(until),
+            Phase::FirstSweep { until } | Phase::LastSweep { until, .. } | Phase::Waiting { until, .. } => {
+                Some(until)
+            }
             Phase::Running { .. } => {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
-                earlier(ladder, self.keeper.deadline())
+                earlier(earlier(ladder, self.keeper.deadline()), self.abort.deadline())
             }
-            Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
+            Phase::Clearing { recount, .. } => {
+                earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
+            }
+            Phase::Settling { .. } => self.keeper.deadline(),
             Phase::Retrying { until, .. } => Some(until),
-            Phase::New | Phase::Starting { .. } | Phase::Over => None,
+            Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
+                None
+            }
         }
     }
 
@@ -163,17 +229,31 @@ impl Supervisor {
             Event::StartFailed { stage, errno } => self.start_failed(now, stage, errno, out),
             Event::Died { pid, status } => self.died(now, pid, status, out),
             Event::Stopped { signal, terminal } => {
-                if !self.stands_still(now, signal, out) {
+                if !self.stopped_for_us(now, signal, out) {
                     self.main_stopped(signal, terminal, out);
                 }
             }
             Event::Resumed => self.resumed(out),
+            Event::UnitStarted { unit, pid } => self.unit_started(now, unit, pid, out),
+            Event::UnitStartFailed { unit, errno } => self.unit_start_failed(now, unit, errno, out),
+            Event::Condition { kind } => self.condition(now, kind, out),
+            Event::RestartWanted { unit: None } => {
+                self.replace(now, false, out);
+            }
+            Event::RestartWanted { unit: Some(unit) } => {
+                self.restart_unit(now, unit, out);
+            }
             Event::Drained if matches!(self.phase, Phase::Clearing { .. }) => out.push(Action::CountRest),
             Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::Stop => self.asked_to_stop(now, out),
+            Event::SweepGone => self.sweep_gone(now, out),
+            Event::Stood(stood) => self.stood(now, stood, out),
+            Event::Cancel(by) => self.cancel(now, by, out),
             Event::Tick => self.tick(now, out),
         }
+        self.show(now);
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
@@ -184,11 +264,21 @@ impl Supervisor {
             self.phase = Phase::FirstSweep { until: now.after(window) };
             out.push(Action::Sweep(Occasion::Startup));
         } else {
-            self.start(0, out);
+            self.bring_up(now, out);
         }
     }
 
-    fn start(&mut self, tries: u32, out: &mut Vec<Action>) {
+    fn start(&mut self, now: Moment, tries: u32, out: &mut Vec<Action>) {
+        if let Some(outcome) = self.cancelled_before_start() {
+            return self.exit(outcome, out);
+        }
+        if matches!(self.phase, Phase::Waiting { .. }) {
+            self.restarts = self.restarts.saturating_add(1);
+            self.start_failed = None;
+            self.ladder = Ladder::Idle;
+            self.stopped = None;
+        }
+        self.started_at = now;
         self.phase = Phase::Starting { tries };
         out.push(Action::Start);
     }
@@ -200,9 +290,14 @@ impl Supervisor {
         self.phase = Phase::Running { pid };
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
+        self.tool_started(now, out);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);
         }
+        if self.failed_unit.is_some() {
+            self.end_for_good(now, out);
+        }
+        self.bring_up_rest(out);
     }
 
     fn start_failed(&mut self, now: Moment, stage: Stage, errno: Errno, out: &mut Vec<Action>) {
@@ -215,23 +310,34 @@ impl Supervisor {
                 self.phase = Phase::Retrying { until: now.after(pause), tries: tries + 1 };
                 out.push(Action::Note(Note::StartAgain(pause)));
             }
-            Phase::Starting { .. } => self.exit(Outcome::StartFailed { stage, errno }, out),
+            Phase::Starting { .. } => {
+                self.start_failed = Some((stage, errno));
+                self.finish(now, None, out);
+            }
             Phase::New
             | Phase::FirstSweep { .. }
+            | Phase::UnitsUp
             | Phase::Retrying { .. }
             | Phase::Clearing { .. }
+            | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
+            | Phase::Waiting { .. }
             | Phase::Over => {}
         }
     }
 
     fn died(&mut self, now: Moment, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
+        if self.unit_died(now, pid, status, out) {
+            return;
+        }
         if self.phase != (Phase::Running { pid }) {
             self.keeper.wanted |= self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
             out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
             return;
         }
         self.release(now, out);
+        self.tool_ended();
         let held = self.policy.can_hold;
         if !held {
             out.push(Action::Reap(pid));
@@ -239,7 +345,8 @@ impl Supervisor {
         if self.start_failed.is_none() {
             out.push(Action::Note(Note::MainEnded(pid, status)));
         }
-        self.phase = Phase::Clearing { corpse: Corpse { pid, status, held }, recount: None };
+        self.leaving = None;
+        self.phase = Phase::Clearing { corpse: Some(Corpse { pid, status, held }), recount: None };
     }
 
     fn rest(&mut self, now: Moment, rest: Rest, out: &mut Vec<Action>) {
@@ -258,17 +365,25 @@ impl Supervisor {
         }
     }
 
-    fn all_gone(&mut self, now: Moment, corpse: Corpse, out: &mut Vec<Action>) {
+    fn all_gone(&mut self, now: Moment, corpse: Option<Corpse>, out: &mut Vec<Action>) {
         self.ladder = Ladder::Idle;
         self.stop_keeping(out);
+        if self.ends_with_units(corpse) {
+            self.phase = Phase::UnitsDown { corpse };
+            self.take_down(now, out);
+            return;
+        }
         // A command that never ran has left nothing.
-        if let Some(window) = self.policy.sweep.filter(|_| self.start_failed.is_none()) {
+        let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
+        if window.is_some() && self.units_live(false) {
+            self.phase = Phase::Settling { corpse };
+            self.keeper.wanted = true;
+            self.keep(now, out);
+        } else if let Some(window) = window {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
-            let clean = corpse.status == ExitStatus::Exited(0);
-            let corpse = corpse.held.then_some(corpse.pid);
-            out.push(Action::Sweep(Occasion::TreeGone { corpse, clean }));
+            out.push(Action::Sweep(tree_gone(corpse)));
         } else {
-            self.finish(corpse, out);
+            self.finish(now, corpse, out);
         }
     }
 
@@ -276,25 +391,23 @@ impl Supervisor {
         match self.phase {
             Phase::FirstSweep { .. } => {
                 self.found_first = found;
-                self.start(0, out);
+                self.bring_up(now, out);
             }
-            Phase::LastSweep { corpse, .. } => self.finish(corpse, out),
-            Phase::Running { pid } => self.kept(now, pid, found, out),
+            Phase::LastSweep { corpse, .. } => {
+                self.found_first = found;
+                self.finish(now, corpse, out);
+            }
+            Phase::Running { .. } | Phase::Settling { .. } => self.kept(now, found, out),
             // A look that began before the main process died.
             Phase::Clearing { .. } => self.keeper = Keeper::default(),
-            Phase::New | Phase::Starting { .. } | Phase::Retrying { .. } | Phase::Over => {}
+            Phase::New
+            | Phase::UnitsUp
+            | Phase::UnitsDown { .. }
+            | Phase::Waiting { .. }
+            | Phase::Starting { .. }
+            | Phase::Retrying { .. }
+            | Phase::Over => {}
         }
-    }
-
-    fn finish(&mut self, corpse: Corpse, out: &mut Vec<Action>) {
-        if corpse.held {
-            out.push(Action::Reap(corpse.pid));
-        }
-        let outcome = match self.start_failed {
-            Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-            None => Outcome::Ended(corpse.status),
-        };
-        self.exit(outcome, out);
     }
 
     fn exit(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
@@ -304,15 +417,18 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.units_tick(now, out);
+        self.deadline_passed(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);
-                self.start(0, out);
+                self.bring_up(now, out);
             }
-            Phase::Retrying { until, tries } if now >= until => self.start(tries, out),
+            Phase::Retrying { until, tries } if now >= until => self.start(now, tries, out),
+            Phase::Waiting { until, .. } if now >= until => self.start(now, 0, out),
             Phase::LastSweep { corpse, until } if now >= until => {
                 self.give_sweep_up(out);
-                self.finish(corpse, out);
+                self.finish(now, corpse, out);
             }
             Phase::Running { pid } => {
                 self.keeper_tick(now, out);
@@ -321,6 +437,7 @@ impl Supervisor {
                 }
                 self.climb(now, out);
             }
+            Phase::Settling { .. } => self.keeper_tick(now, out),
             Phase::Clearing { corpse, recount } => {
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::Clearing { corpse, recount: None };
@@ -330,9 +447,12 @@ impl Supervisor {
             }
             Phase::New
             | Phase::FirstSweep { .. }
+            | Phase::UnitsUp
+            | Phase::UnitsDown { .. }
             | Phase::LastSweep { .. }
             | Phase::Starting { .. }
             | Phase::Retrying { .. }
+            | Phase::Waiting { .. }
             | Phase::Over => {}
         }
     }
@@ -341,6 +461,13 @@ impl Supervisor {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
     }
+}
+
+/// Why locks are swept when nothing is left of the main process.
+fn tree_gone(corpse: Option<Corpse>) -> Occasion {
+    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
+    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
+    Occasion::TreeGone { corpse, clean }
 }
 
 fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {

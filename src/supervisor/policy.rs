@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Forwarding;
-use crate::ids::{Signal, SignalSet};
+use super::{Forwarding, Restart, Tool, UnitRule};
+use crate::ids::{Kind, Signal, SignalSet};
 
 /// What the operator asked for, and what was found out before the start.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Policy {
     pub wait_all: bool,
     /// Whether the main process has a session of its own, where no key of our terminal reaches it.
     pub session: bool,
+    /// What is asked of the main process if it is a tool.
+    pub tool: Option<Tool>,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.
@@ -35,4 +37,12 @@ pub struct Policy {
     pub can_hold: bool,
     /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
     pub init: bool,
+    /// What follows the main process's end.
+    pub restart: Restart,
+    /// What makes the pauses before restarts differ from those of other sextons.
+    pub seed: u64,
+    /// The conditions under which the main process is replaced.
+    pub replace_on: Vec<Kind>,
+    /// The neighbours, in their order of start.
+    pub units: Vec<UnitRule>,
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
-use super::{Action, Note, Origin, Outcome, Phase, Received, Rung, Supervisor};
-use crate::ids::{ExitStatus, Moment, Pid, Signal};
+use super::replacement::Purpose;
+use super::{Action, Corpse, Note, Origin, Phase, Received, Rung, Supervisor};
+use crate::ids::{Canceller, ExitStatus, Moment, Pid, Signal};
 
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
 /// passes it on. Two stop signals of different origin within this time are one.
@@ -19,6 +20,15 @@ pub(super) struct LastStop {
 }
 
 impl Supervisor {
+    /// What a stop signal would do, TERM if that is one of them.
+    pub(super) fn asked_to_stop(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let stops = self.policy.stop_signals;
+        let signal =
+            if stops.contains(Signal::TERM) { None } else { Signal::all().find(|one| stops.contains(*one)) };
+        let received = Received { signal: signal.unwrap_or(Signal::TERM), origin: Origin::Process };
+        self.signal(now, received, out);
+    }
+
     pub(super) fn climb(&mut self, now: Moment, out: &mut Vec<Action>) {
         match self.ladder.due(now) {
             Due::Nothing => {}
@@ -29,14 +39,15 @@ impl Supervisor {
                 out.push(Action::SendToRest(Signal::KILL));
             }
             Due::GiveUp => {
-                out.push(Action::ReportAlive(Rung::GivenUp));
+                self.reach(Rung::GivenUp, out);
                 match self.phase {
                     Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
                     // The main process itself cannot be killed. Its status is what KILL would have made it.
-                    _ => self.exit(
-                        Outcome::Ended(ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }),
-                        out,
-                    ),
+                    Phase::Running { pid } => {
+                        let status = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
+                        self.down(now, Some(Corpse { pid, status, held: false }), out);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -61,17 +72,26 @@ impl Supervisor {
         }
     }
 
+    /// Enters a rung, and says who is alive there.
+    fn reach(&mut self, rung: Rung, out: &mut Vec<Action>) {
+        self.abort.reach(rung);
+        out.push(Action::ReportAlive(rung));
+    }
+
     pub(super) fn stragglers(&mut self, now: Moment, window: Duration, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::Stragglers { until: now.after(window) };
         self.stopped = None;
-        out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
+        // A tool's tree has one window: its grace.
+        self.reach(if self.policy.tool.is_some() { Rung::Grace } else { Rung::Stragglers }, out);
+        out.push(Action::SendToRest(Signal::TERM));
     }
 
     fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);
-        out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
+        self.reach(Rung::Kill, out);
+        out.push(Action::SendToRest(Signal::KILL));
     }
 
     pub(super) fn stop(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
@@ -85,28 +105,46 @@ impl Supervisor {
             return;
         }
         self.last_stop = Some(LastStop { signal, from_kernel, at: now });
+        if matches!(self.purpose, Purpose::Replace { .. }) {
+            // Whoever is being replaced is on the ladder already, and now it is for good.
+            self.purpose = Purpose::End;
+            out.push(Action::Note(Note::EndsInstead(signal)));
+            return;
+        }
         match self.ladder {
-            Ladder::Idle => {
-                let first = self.policy.stop_sequence.first().copied();
-                let grace = first.map_or(self.policy.grace, |(_, window)| window);
-                self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
-                out.push(Action::Note(Note::Stopping { signal, grace }));
-                match first {
-                    Some((signal, _)) => {
-                        out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
-                    }
-                    None => self.send(pid, received, out),
-                }
-                if self.stopped.take().is_some() {
-                    // A stopped process would sleep through its whole window.
-                    let group = self.policy.group;
-                    out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
-                }
-                out.push(Action::ReportAlive(Rung::Grace));
+            Ladder::Idle if self.leaving.is_some() => self.hurry_unit(signal, true, out),
+            Ladder::Idle if self.policy.tool.is_some() => {
+                self.cancel(now, Canceller::Signal(signal.number()), out);
+            }
+            Ladder::Idle => self.begin_stop(now, pid, received, out),
+            // Nobody is there to be impatient: this is the TERM that everybody gets where the parent died.
+            Ladder::Stragglers { .. } if self.abort.by_parents_death() => {
+                out.push(Action::Note(Note::Dropped(signal)));
             }
             Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
         }
+    }
+
+    /// The first rung: the main process is asked to end.
+    pub(super) fn begin_ladder(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        let first = self.policy.stop_sequence.first().copied();
+        let grace = first.map_or(self.policy.grace, |(_, window)| window);
+        self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
+        out.push(Action::Note(Note::Stopping { signal, grace }));
+        match first {
+            Some((signal, _)) => {
+                out.push(Action::Send { pid, group: self.policy.group, signal, value: None });
+            }
+            None => self.send(pid, received, out),
+        }
+        if self.stopped.take().is_some() {
+            // A stopped process would sleep through its whole window.
+            let group = self.policy.group;
+            out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
+        }
+        out.push(Action::ReportAlive(Rung::Grace));
     }
 
     pub(super) fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {

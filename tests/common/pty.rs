@@ -45,7 +45,13 @@ impl Shell {
             .env_clear()
             .current_dir(dir.path());
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir.path()).env("S", program);
-        command.env("PS1", "$ ").env("TERM", "dumb").stdin(end()).stdout(end()).stderr(end());
+        command
+            .env("PS1", "$ ")
+            .env("TERM", "dumb")
+            .env("SEXTON_CONTROL", "off")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end());
         let child = command.spawn().unwrap();
         let mut shell =
             Shell { child, keys: File::from(pty.master), terminal: pty.slave, seen: Vec::new(), dir };

@@ -175,6 +175,8 @@ impl Plan {
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.dir.path())
             .env("TMPDIR", self.dir.path())
+            // The usual place belongs to the machine, and not to a test.
+            .env("SEXTON_CONTROL", "off")
             .envs(self.environment)
             .env(name, value)
             .stdin(Stdio::null())

@@ -75,7 +75,7 @@ impl Face {
         match self.plan(command) {
             Ok((mut plan, wanted, format)) => {
                 change(&mut plan);
-                Request::Run { plan, level: wanted.unwrap_or(level), format }
+                Request::Run { plan: Box::new(plan), level: wanted.unwrap_or(level), format }
             }
             Err(usage) => self.refuse(format!("{}: {usage}\n", self.name)),
         }

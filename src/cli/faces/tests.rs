@@ -10,7 +10,7 @@ fn ask(line: &str) -> Request {
 
 fn plan(line: &str) -> Plan {
     match ask(line) {
-        Request::Run { plan, .. } => plan,
+        Request::Run { plan, .. } => *plan,
         other => panic!("{line}: {other:?}"),
     }
 }

@@ -5,14 +5,13 @@ use super::*;
 const WAITING: Event = Event::SweepDone(Tally { waiting: 1, handed_over: 0, missing: false });
 const LOOK: Action = Action::Sweep(Occasion::Look { spare: false });
 const STILL_SWEEP: Action = Action::Sweep(Occasion::Still { spare: false });
+const STOPPING: Duration = Duration::from_millis(200);
 const STOPS: Event = Event::Stopped { signal: Signal::STOP, terminal: Terminal::None };
 
-fn stand_still() -> Action {
-    Action::StandStill(pid(MAIN))
-}
+const ALL_STILL: Event = Event::Stood(Stood::Still);
 
 fn go_on(stood: Duration) -> Action {
-    Action::GoOn { pid: pid(MAIN), stood }
+    Action::GoOn { stood }
 }
 
 /// A gateway that runs, and an orphan that has just died.
@@ -42,27 +41,86 @@ fn a_dead_orphan_makes_one_look_and_nothing_more_where_nothing_waits() {
     assert_eq!(story.wait(), (Duration::from_secs(10), vec![LOOK]));
 }
 
-#[test]
-fn where_something_waits_the_gateway_stands_still_for_the_removal() {
+/// The same, where something waits for a quiet moment.
+fn stopping() -> Story {
     let mut story = after_an_orphan();
-    assert_eq!(story.tell(WAITING), [stand_still()]);
-    story.pass(Duration::from_millis(1));
-    assert_eq!(story.tell(STOPS), [STILL_SWEEP]);
+    assert_eq!(story.tell(WAITING), [Action::StandStill]);
+    story
+}
+
+#[test]
+fn where_something_waits_everybody_stands_still_for_the_removal() {
+    let mut story = stopping();
+    assert_eq!(story.tell(Event::Stood(Stood::NotYet)), []);
+    assert_eq!(story.wait(), (Duration::from_millis(1), vec![Action::StandStill]));
+    assert_eq!(story.tell(ALL_STILL), [STILL_SWEEP]);
+    // The main process's own stop, which is told besides, is ours.
+    assert_eq!(story.tell(STOPS), []);
     story.pass(Duration::from_millis(2));
     assert_eq!(story.tell(SWEPT), [go_on(Duration::from_millis(3))]);
+    assert_eq!(story.supervisor.next_deadline(), None);
+    // What comes next comes a second later at the earliest.
+    story.tell(died(9));
+    assert_eq!(story.tell(Event::Drained), []);
+    assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]));
+}
+
+#[test]
+fn they_go_on_when_one_does_not_stop_and_the_next_try_comes_later_each_time() {
+    let mut story = stopping();
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        let mut waited = Duration::ZERO;
+        let gone_on = loop {
+            story.tell(Event::Stood(Stood::NotYet));
+            let (pause, actions) = story.wait();
+            waited += pause;
+            if actions != [Action::StandStill] {
+                break actions;
+            }
+        };
+        assert_eq!((waited, gone_on), (STOPPING, vec![go_on(STOPPING)]));
+        let (pause, actions) = story.wait();
+        assert_eq!(actions, [LOOK]);
+        pauses.push(pause.as_secs());
+        assert_eq!(story.tell(WAITING), [Action::StandStill]);
+    }
+    // The first ones are as long as twenty times the standstill, so that no more than a few hundredths of the
+    // time are lost to it.
+    assert_eq!(pauses, [4, 4, 4, 8, 16, 32, 64, 64, 64]);
+    // A try that succeeds ends the matter.
+    story.tell(ALL_STILL);
+    story.tell(SWEPT);
     assert_eq!(story.supervisor.next_deadline(), None);
 }
 
 #[test]
-fn it_goes_on_when_it_does_not_stop_or_the_sweep_does_not_end() {
-    let mut story = after_an_orphan();
-    story.tell(WAITING);
-    assert_eq!(story.wait(), (Duration::from_millis(500), vec![go_on(Duration::from_millis(500))]));
-    let mut story = after_an_orphan();
-    story.tell(WAITING);
-    story.tell(STOPS);
-    let given_up = vec![Action::AbandonSweep, go_on(Duration::from_secs(1))];
-    assert_eq!(story.wait(), (Duration::from_secs(1), given_up));
+fn where_somebody_cannot_be_stopped_nobody_stays_stopped() {
+    let mut story = stopping();
+    assert_eq!(story.tell(Event::Stood(Stood::Cannot)), [go_on(Duration::ZERO)]);
+    assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]));
+    // Nothing waits any more: somebody else has dealt with it.
+    assert_eq!(story.tell(SWEPT), []);
+    assert_eq!(story.supervisor.next_deadline(), None);
+    // An answer that comes when nobody asks any more changes nothing.
+    assert_eq!(story.tell(ALL_STILL), []);
+    assert_eq!(story.tell(Event::SweepGone), []);
+}
+
+#[test]
+fn nobody_goes_on_before_a_removal_that_is_given_up_is_dead_or_never_dies() {
+    for dies in [true, false] {
+        let mut story = stopping();
+        story.tell(ALL_STILL);
+        assert_eq!(story.wait(), (Duration::from_secs(1), vec![Action::AbandonSweep]));
+        let (second, more) = (Duration::from_secs(1), Duration::from_millis(100));
+        if dies {
+            assert_eq!(story.tell(Event::SweepGone), [go_on(second)]);
+        } else {
+            assert_eq!(story.wait(), (more, vec![go_on(second + more)]));
+        }
+        assert_eq!(story.wait().1, [LOOK], "it is tried again");
+    }
     // A look that hangs is given up, and nobody was stopped for it.
     let mut story = after_an_orphan();
     assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep]));
@@ -70,17 +128,15 @@ fn it_goes_on_when_it_does_not_stop_or_the_sweep_does_not_end() {
 
 #[test]
 fn signals_wait_for_it_and_cont_does_not_wake_it() {
-    let mut story = after_an_orphan();
-    story.tell(WAITING);
+    let mut story = stopping();
     assert_eq!(story.tell(sent(Signal::CONT)), []);
-    story.tell(STOPS);
+    story.tell(ALL_STILL);
     assert_eq!(story.tell(sent(Signal::CONT)), []);
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
     assert_eq!(story.tell(SWEPT), [go_on(Duration::ZERO)]);
-    // The ladder reaches everybody, and a stopped gateway would not be reached.
-    let mut story = after_an_orphan();
-    story.tell(WAITING);
-    story.tell(STOPS);
+    // The ladder reaches everybody, and whoever is stopped would not be reached.
+    let mut story = stopping();
+    story.tell(ALL_STILL);
     story.tell(sent(Signal::TERM));
     let to_all = [Action::AbandonSweep, go_on(Duration::ZERO), Action::SendToRest(Signal::TERM)];
     assert_eq!(story.tell(sent(Signal::TERM)), to_all);
@@ -93,19 +149,32 @@ fn whom_somebody_else_has_stopped_is_left_alone() {
     story.tell(died(9));
     assert_eq!(story.tell(Event::Drained), [LOOK]);
     assert_eq!(story.tell(WAITING), []);
-    // Ctrl-Z comes just before our own stop: it counts, and ours goes with it.
-    let mut story = after_an_orphan();
-    story.tell(WAITING);
-    story.tell(Event::Stopped { signal: Signal::TSTP, terminal: Terminal::None });
-    assert_eq!(story.supervisor.next_deadline(), None);
-    assert_eq!(story.tell(sent(Signal::CONT)).len(), 1);
+    assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]), "it is looked at again");
+    // Ctrl-Z comes just before our own stop: it counts. All go on, and the key comes once more.
+    for still in [false, true] {
+        let mut story = stopping();
+        let mut expected = vec![go_on(Duration::ZERO)];
+        if still {
+            story.tell(ALL_STILL);
+            expected.insert(0, Action::AbandonSweep);
+        }
+        expected.push(Action::Send { pid: pid(MAIN), group: true, signal: Signal::TSTP, value: None });
+        let key = Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Main };
+        assert_eq!(story.tell(key), expected);
+        // Now it is a stop like any other; as init there is no shell to come back to.
+        assert_eq!(story.tell(key).len(), 1);
+    }
+    // Who waits for the terminal asks again by itself.
+    let mut story = stopping();
+    let wants = Event::Stopped { signal: Signal::TTIN, terminal: Terminal::Ours };
+    assert_eq!(story.tell(wants), [go_on(Duration::ZERO)]);
+    assert_eq!(story.tell(wants).len(), 2);
 }
 
 #[test]
 fn its_death_ends_everything_and_the_last_sweep_comes_alone() {
-    let mut story = after_an_orphan();
-    story.tell(WAITING);
-    story.tell(STOPS);
+    let mut story = stopping();
+    story.tell(ALL_STILL);
     assert_eq!(story.tell(died(MAIN)), [Action::AbandonSweep, go_on(Duration::ZERO)]);
     story.tell(Event::Drained);
     assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
@@ -127,7 +196,7 @@ fn what_was_handed_over_is_the_gateways_for_a_while_and_removed_then() {
     story.tell(SWEPT);
     assert_eq!(story.wait(), (window, vec![LOOK]));
     story.tell(WAITING);
-    assert_eq!(story.tell(STOPS), [STILL_SWEEP]);
+    assert_eq!(story.tell(ALL_STILL), [STILL_SWEEP]);
     story.tell(SWEPT);
     assert_eq!(story.supervisor.next_deadline(), None);
 }

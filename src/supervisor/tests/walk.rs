@@ -29,12 +29,13 @@ struct World {
     counting: bool,
     exited: bool,
     got_term: bool,
-    /// The main process was sent STOP by us, and whether it has stopped.
+    /// Everybody was sent STOP by us; whether they stand still is asked; and they were seen to.
     asked_to_stop: bool,
+    asked: bool,
     stands_still: bool,
-    told_stop: bool,
-    /// The sweep under way removes locks while the main process stands still.
+    /// The sweep under way removes locks while everybody stands still, and one that was given up may still.
     removing: bool,
+    dying: bool,
 }
 
 const ORPHAN: i32 = 9;
@@ -47,8 +48,12 @@ enum Step {
     StartFailed,
     SweepEnds,
     SweepFindsSomething,
-    MainStops,
+    AllStandStill,
+    OneRuns,
+    CannotStop,
     TellStop,
+    KeyStops,
+    SweepDies,
     MainDies,
     OrphanAppears,
     OrphanDies,
@@ -59,14 +64,18 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 19] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
     Step::SweepEnds,
     Step::SweepFindsSomething,
-    Step::MainStops,
+    Step::AllStandStill,
+    Step::OneRuns,
+    Step::CannotStop,
     Step::TellStop,
+    Step::KeyStops,
+    Step::SweepDies,
     Step::MainDies,
     Step::OrphanAppears,
     Step::OrphanDies,
@@ -91,9 +100,10 @@ impl World {
             exited: false,
             got_term: false,
             asked_to_stop: false,
+            asked: false,
             stands_still: false,
-            told_stop: false,
             removing: false,
+            dying: false,
         }
     }
 
@@ -111,6 +121,7 @@ impl World {
             State::Looking { .. } => 'l',
             State::Stopping { .. } => 's',
             State::Still { .. } => 'S',
+            State::Ending { .. } => 'e',
         };
         let phase = match s.phase {
             Phase::New => 0,
@@ -122,9 +133,12 @@ impl World {
             Phase::Clearing { .. } => 5,
             Phase::LastSweep { .. } => 6,
             Phase::Over => 7,
+            Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Settling { .. } | Phase::Waiting { .. } => {
+                panic!("no units and no restarts in this world")
+            }
         };
         format!(
-            "{phase}{ladder}{keeper}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}",
+            "{phase}{ladder}{keeper}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}",
             s.keeper.wanted,
             s.pending.len().min(2),
             s.start_failed,
@@ -138,7 +152,9 @@ impl World {
             self.got_term,
             self.stands_still,
             self.removing,
-            self.told_stop,
+            self.dying,
+            self.asked,
+            s.stopped.is_some(),
         )
     }
 
@@ -154,10 +170,19 @@ impl World {
             Step::SweepFindsSomething if self.sweeping => {
                 vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
             }
-            Step::MainStops if self.main == Life::Alive && self.asked_to_stop && !self.stands_still => vec![],
-            Step::TellStop if self.main == Life::Alive && self.stands_still && !self.told_stop => {
+            Step::AllStandStill if self.asked => vec![Event::Stood(Stood::Still)],
+            Step::OneRuns if self.asked => vec![Event::Stood(Stood::NotYet)],
+            Step::CannotStop if self.asked => vec![Event::Stood(Stood::Cannot)],
+            // The kernel tells of a stop as long as it lasts.
+            Step::TellStop if self.main == Life::Alive && self.asked_to_stop && !self.asked => {
                 vec![Event::Stopped { signal: Signal::STOP, terminal: Terminal::None }]
             }
+            Step::KeyStops if self.main == Life::Alive && self.asked_to_stop && !self.asked => {
+                vec![Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Main }]
+            }
+            Step::SweepDies if self.dying => vec![Event::SweepGone],
+            // A question is answered before anything else happens.
+            _ if self.asked => return None,
             Step::MainDies if self.main == Life::Alive => vec![],
             Step::OrphanAppears if self.orphan == Life::Unborn && self.main == Life::Alive => vec![],
             Step::OrphanDies if self.orphan == Life::Alive => vec![],
@@ -204,8 +229,9 @@ impl World {
                 (self.sweeping, self.removing) = (false, false);
                 self.judged |= self.main != Life::Unborn;
             }
-            Step::MainStops => (self.stands_still, self.told_stop) = (true, false),
-            Step::TellStop => self.told_stop = true,
+            Step::AllStandStill => (self.asked, self.stands_still) = (false, true),
+            Step::OneRuns | Step::CannotStop => self.asked = false,
+            Step::SweepDies => self.dying = false,
             Step::Count => self.counting = false,
             _ => {}
         }
@@ -233,7 +259,7 @@ impl World {
                 match occasion {
                     Occasion::Look { .. } => {}
                     Occasion::Still { .. } => {
-                        assert!(self.stands_still, "locks are removed under a gateway that stands still");
+                        assert!(self.stands_still, "locks are removed while everybody stands still");
                         self.removing = true;
                     }
                     Occasion::Startup => assert_eq!(self.main, Life::Unborn),
@@ -248,6 +274,7 @@ impl World {
             }
             Action::AbandonSweep => {
                 assert!(self.sweeping);
+                self.dying = self.removing;
                 (self.sweeping, self.removing) = (false, false);
                 self.judged |= self.main != Life::Unborn;
             }
@@ -261,15 +288,14 @@ impl World {
                 self.got_term |= signal == Signal::TERM;
                 assert!(signal != Signal::CONT || !self.removing, "nobody wakes it while locks are removed");
             }
-            Action::StandStill(pid) => {
-                assert_eq!(pid.raw(), MAIN);
+            Action::StandStill => {
                 assert!(unreaped(self.main));
-                self.asked_to_stop = true;
+                assert!(!self.removing && !self.asked);
+                (self.asked_to_stop, self.asked) = (true, true);
             }
-            Action::GoOn { pid, .. } => {
-                assert_eq!(pid.raw(), MAIN);
-                assert!(!self.removing, "nobody wakes it while locks are removed");
-                (self.asked_to_stop, self.stands_still) = (false, false);
+            Action::GoOn { .. } => {
+                assert!(!self.removing, "nobody wakes them while locks are removed");
+                (self.asked_to_stop, self.stands_still, self.dying) = (false, false, false);
             }
             Action::SendToRest(Signal::KILL) => {
                 assert!(self.got_term, "TERM comes before KILL");
@@ -302,6 +328,7 @@ impl World {
                 assert_eq!(self.supervisor.next_deadline(), None, "no deadline without an owner");
                 self.exited = true;
             }
+            Action::StartUnit(_) => panic!("there is no unit in this world"),
             Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
@@ -309,13 +336,14 @@ impl World {
         }
     }
 
-    /// Without any mischief, a main process that stands still goes on.
+    /// Without any mischief, whoever stands still goes on.
     fn goes_on(mut self, mut now: Moment) -> bool {
-        for _ in 0..20 {
+        // Somebody runs all the time, which is looked at once a millisecond.
+        for _ in 0..1000 {
             if !self.asked_to_stop && !self.stands_still {
                 return true;
             }
-            if !self.step(Step::Deadline, &mut now) {
+            if !self.step(Step::OneRuns, &mut now) && !self.step(Step::Deadline, &mut now) {
                 return false;
             }
         }
@@ -324,8 +352,15 @@ impl World {
 
     /// Goes on without any more mischief: deaths are told, questions answered, deadlines pass.
     fn ends(mut self, mut now: Moment) -> bool {
-        const OBEDIENT: [Step; 6] =
-            [Step::Begin, Step::Started, Step::TellDeaths, Step::Count, Step::SweepEnds, Step::Deadline];
+        const OBEDIENT: [Step; 7] = [
+            Step::AllStandStill,
+            Step::Begin,
+            Step::Started,
+            Step::TellDeaths,
+            Step::Count,
+            Step::SweepEnds,
+            Step::Deadline,
+        ];
         for _ in 0..50 {
             if self.exited {
                 return true;
@@ -349,7 +384,7 @@ fn walk(policy: Policy) -> usize {
                 continue;
             }
             if next.main == Life::Alive {
-                assert!(next.clone().goes_on(then), "the gateway is never left stopped: {}", next.key());
+                assert!(next.clone().goes_on(then), "nobody is left stopped: {}", next.key());
             }
             let stopping = next.supervisor.ladder != Ladder::Idle || next.main == Life::Zombie;
             if stopping {

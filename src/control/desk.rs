@@ -1,0 +1,357 @@
+//! What the side that answers knows and decides, as values: which tools run, how they ended, what sexton-watch
+//! has said, and what each request means.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::json;
+
+use super::incidents::{Incidents, clip};
+use super::protocol::{Answer, Census, Fact, Health, Kind, Request, Status, ToolRecord, ToolRun};
+
+/// A connection.
+pub type Key = u64;
+
+/// How many tools can be registered at once. One that finds no room runs just the same.
+pub const TOOLS: usize = 512;
+/// How many tool runs that ended are remembered.
+const ENDED: usize = 64;
+/// The longest name and id, in bytes.
+const NAME: usize = 128;
+/// The longest argument, and how many of them are kept.
+const ARGUMENT: usize = 256;
+const ARGUMENTS: usize = 16;
+/// The largest record that is kept with everything that it says, in bytes of JSON.
+const RECORD: usize = 4096;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its connection.
+    pub key: Key,
+    /// Its pid in sexton's pid namespace, as the kernel says; 0 if it lives outside.
+    pub pid: i32,
+    /// Whether it is sexton-watch, over the socket that sexton gave it.
+    pub trusted: bool,
+}
+
+/// What a request comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// This is the answer.
+    Answer(Answer),
+    /// This is the answer, the connection is a tool's from now on.
+    Tool(Answer),
+    /// The tool with this connection is told to end, and the one who asked that it was.
+    Cancel {
+        /// The tool's connection.
+        tool: Key,
+        /// What the tool is told.
+        told: Answer,
+        /// The answer to who asked.
+        answer: Answer,
+    },
+    /// Somebody else has to answer: sexton, or whoever knows how it is.
+    Ask(Request),
+    /// A fact, which nobody answers: whether conditions of these kinds last has been said anew.
+    Noted(Vec<(Kind, bool)>),
+}
+
+/// What is known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Desk {
+    tools: BTreeMap<Key, ToolRun>,
+    ended: VecDeque<ToolRecord>,
+    tools_ended: u64,
+    health: Option<Health>,
+    census: Option<Census>,
+    incidents: Incidents,
+}
+
+impl Desk {
+    /// Takes in one line, or packet.
+    pub fn hear(&mut self, speaker: Speaker, line: &[u8], wall: u64) -> Heard {
+        match serde_json::from_slice(line) {
+            Ok(request) => self.take(speaker, request, wall),
+            Err(error) => Heard::Answer(Answer::Refused(format!(
+                "this is no request: {error}; a request is one line such as {{\"op\":\"status\"}}"
+            ))),
+        }
+    }
+
+    fn take(&mut self, speaker: Speaker, request: Request, wall: u64) -> Heard {
+        match request {
+            Request::ToolBegan(run) => self.began(speaker, run),
+            Request::ToolEnded(record) => {
+                self.tools.retain(|_, run| run.id != record.id);
+                self.ended(record);
+                Heard::Answer(Answer::Done("noted".to_owned()))
+            }
+            Request::Cancel { tool } => self.cancel(speaker, &tool),
+            Request::Fact(fact) if speaker.trusted => Heard::Noted(self.fact(fact, wall)),
+            Request::Fact(_) => Heard::Answer(Answer::Refused(
+                "facts are taken from sexton-watch alone, over the socket that it was given".to_owned(),
+            )),
+            Request::Status
+            | Request::Subscribe
+            | Request::Stop
+            | Request::Restart { .. }
+            | Request::Signal { .. }
+            | Request::Reload => Heard::Ask(request),
+        }
+    }
+
+    fn began(&mut self, speaker: Speaker, mut run: ToolRun) -> Heard {
+        let refused = |why: &str| Heard::Answer(Answer::Refused(why.to_owned()));
+        if self.tools.contains_key(&speaker.key) {
+            return refused("this connection has a tool already; each run takes one of its own");
+        }
+        if self.tools.len() >= TOOLS {
+            return refused("too many tools are registered; this one runs without being shown");
+        }
+        if run.id.is_empty() || self.tools.values().any(|other| other.id == run.id) {
+            return refused("a tool needs an id that no other has");
+        }
+        // The kernel knows better than the peer who it is.
+        run.supervisor = speaker.pid;
+        clip(&mut run.id, NAME);
+        clip(&mut run.name, NAME);
+        run.argv.truncate(ARGUMENTS);
+        run.argv.iter_mut().for_each(|argument| clip(argument, ARGUMENT));
+        self.tools.insert(speaker.key, run);
+        Heard::Tool(Answer::Done("registered".to_owned()))
+    }
+
+    fn ended(&mut self, mut record: ToolRecord) {
+        clip(&mut record.id, NAME);
+        clip(&mut record.name, NAME);
+        if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
+            record.more.retain(|name, _| name == "pid");
+        }
+        if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
+            record.more.clear();
+            record.outcome = json!("too long to be kept");
+        }
+        self.tools_ended = self.tools_ended.saturating_add(1);
+        self.ended.push_front(record);
+        self.ended.truncate(ENDED);
+    }
+
+    fn cancel(&self, speaker: Speaker, wanted: &str) -> Heard {
+        let refused = |why: String| Heard::Answer(Answer::Refused(why));
+        let by_id = self.tools.iter().find(|(_, run)| run.id == wanted);
+        let mut by_name = self.tools.iter().filter(|(_, run)| run.name == wanted);
+        let (tool, run) = match (by_id, by_name.next(), by_name.next()) {
+            (Some(found), _, _) | (None, Some(found), None) => found,
+            (None, Some(_), Some(_)) => {
+                return refused(format!("several tools are named '{wanted}'; give the id that status shows"));
+            }
+            (None, None, _) => {
+                return refused(format!("no tool '{wanted}' runs; status shows those that do"));
+            }
+        };
+        Heard::Cancel {
+            tool: *tool,
+            told: Answer::Cancelled(format!("pid {}", speaker.pid)),
+            answer: Answer::Done(format!("{} was told to end", run.id)),
+        }
+    }
+
+    fn fact(&mut self, fact: Fact, wall: u64) -> Vec<(Kind, bool)> {
+        let kinds = match fact {
+            Fact::Hello { .. } => {
+                self.health = None;
+                self.incidents.forget_watch(wall)
+            }
+            Fact::Health(mut health) => {
+                clip(&mut health.reason, ARGUMENT);
+                self.health = Some(health);
+                Vec::new()
+            }
+            Fact::Census(census) => {
+                self.census = Some(census);
+                Vec::new()
+            }
+            Fact::Condition(condition) => {
+                let kind = condition.kind;
+                if self.incidents.note(condition, wall) { vec![kind] } else { Vec::new() }
+            }
+        };
+        kinds.into_iter().map(|kind| (kind, self.incidents.lasts(kind))).collect()
+    }
+
+    /// The book in which sexton writes what it finds wrong itself.
+    pub fn incidents(&mut self) -> &mut Incidents {
+        &mut self.incidents
+    }
+
+    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost.
+    pub fn lost(&mut self, key: Key, wall: u64) {
+        if let Some(run) = self.tools.remove(&key) {
+            self.ended(ToolRecord {
+                duration: wall.saturating_sub(run.began),
+                id: run.id,
+                name: run.name,
+                ended: wall,
+                outcome: json!({ "lost": {} }),
+                more: [("pid".to_owned(), run.pid.into())].into(),
+            });
+        }
+    }
+
+    /// Adds what is known here to what is said of sexton.
+    pub fn fill(&self, status: &mut Status) {
+        status.tools = self.tools.values().cloned().collect();
+        status.ended = self.ended.iter().cloned().collect();
+        status.health = self.health.clone();
+        status.census = self.census;
+        status.incidents = self.incidents.list();
+        status.counters.tools = self.tools_ended;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WATCH: Speaker = Speaker { key: 9, pid: 9, trusted: true };
+
+    fn speaker(key: Key) -> Speaker {
+        Speaker { key, pid: 70 + i32::try_from(key).unwrap(), trusted: false }
+    }
+
+    fn run(id: &str, name: &str) -> Request {
+        Request::ToolBegan(ToolRun { id: id.into(), name: name.into(), pid: 5, ..ToolRun::default() })
+    }
+
+    fn record(id: &str) -> ToolRecord {
+        ToolRecord { id: id.into(), outcome: json!({ "exited": { "code": 0 } }), ..ToolRecord::default() }
+    }
+
+    fn say(desk: &mut Desk, speaker: Speaker, request: &Request) -> Heard {
+        desk.hear(speaker, &serde_json::to_vec(request).unwrap(), 100)
+    }
+
+    fn status(desk: &Desk) -> Status {
+        let mut status = Status::default();
+        desk.fill(&mut status);
+        status
+    }
+
+    fn refused(heard: &Heard) -> &str {
+        match heard {
+            Heard::Answer(Answer::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_tool_is_shown_while_it_runs_and_remembered_afterwards() {
+        let mut desk = Desk::default();
+        assert!(matches!(say(&mut desk, speaker(1), &run("t1", "exec")), Heard::Tool(Answer::Done(_))));
+        let shown = &status(&desk).tools;
+        assert_eq!((shown[0].supervisor, shown[0].pid), (71, 5), "the supervisor is who the kernel says");
+        assert!(refused(&say(&mut desk, speaker(1), &run("t2", "exec"))).contains("already"));
+        assert!(refused(&say(&mut desk, speaker(2), &run("t1", "exec"))).contains("no other"));
+        // The end can be told over another connection.
+        say(&mut desk, speaker(3), &Request::ToolEnded(record("t1")));
+        desk.lost(1, 200);
+        let status = status(&desk);
+        assert_eq!((status.tools.len(), status.ended.len(), status.counters.tools), (0, 1, 1));
+        assert_eq!(status.ended[0].outcome, json!({ "exited": { "code": 0 } }));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_tells_of_a_lost_supervisor() {
+        let mut desk = Desk::default();
+        say(&mut desk, speaker(1), &run("t1", "exec"));
+        desk.lost(1, 200);
+        let ended = &status(&desk).ended;
+        assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!({ "lost": {} })));
+        assert_eq!(ended[0].more["pid"], 5);
+    }
+
+    #[test]
+    fn a_tool_is_cancelled_by_its_id_or_by_a_name_that_only_it_has() {
+        let mut desk = Desk::default();
+        say(&mut desk, speaker(1), &run("t1", "exec"));
+        say(&mut desk, speaker(2), &run("t2", "build"));
+        say(&mut desk, speaker(3), &run("t3", "build"));
+        let cancel =
+            |desk: &mut Desk, tool: &str| say(desk, speaker(7), &Request::Cancel { tool: tool.to_owned() });
+        for (wanted, key) in [("t1", 1), ("exec", 1), ("t3", 3)] {
+            match cancel(&mut desk, wanted) {
+                Heard::Cancel { tool, told: Answer::Cancelled(by), .. } => {
+                    assert_eq!((tool, by.as_str()), (key, "pid 77"));
+                }
+                other => panic!("{wanted}: {other:?}"),
+            }
+        }
+        assert!(refused(&cancel(&mut desk, "build")).contains("several"));
+        assert!(refused(&cancel(&mut desk, "t4")).contains("no tool 't4' runs"));
+    }
+
+    #[test]
+    fn facts_come_from_the_watch_alone_and_the_last_one_counts() {
+        let mut desk = Desk::default();
+        let condition = |kind, holds| {
+            Request::Fact(Fact::Condition(super::super::protocol::Condition {
+                kind,
+                subject: "x".to_owned(),
+                holds,
+                detail: String::new(),
+            }))
+        };
+        let slow = condition(Kind::Slow, true);
+        assert!(refused(&say(&mut desk, speaker(1), &slow)).contains("sexton-watch alone"));
+        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(vec![(Kind::Slow, true)]));
+        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(vec![]), "it goes on");
+        let health = Health { reason: "late".into(), ..Health::default() };
+        say(&mut desk, WATCH, &Request::Fact(Fact::Health(health.clone())));
+        assert_eq!(status(&desk).health, Some(health));
+        let hello = Fact::Hello { version: "1".into(), listens: None };
+        let heard = say(&mut desk, WATCH, &Request::Fact(hello));
+        assert_eq!(heard, Heard::Noted(vec![(Kind::Slow, false)]));
+        assert_eq!(status(&desk).health, None);
+    }
+
+    #[test]
+    fn what_peers_say_is_bounded() {
+        let mut desk = Desk::default();
+        for key in 0..TOOLS as Key {
+            assert!(matches!(say(&mut desk, speaker(key), &run(&key.to_string(), "")), Heard::Tool(_)));
+        }
+        assert!(refused(&say(&mut desk, speaker(9999), &run("more", ""))).contains("too many"));
+
+        let mut desk = Desk::default();
+        let long = ToolRun {
+            id: "i".repeat(1000),
+            name: "n".repeat(1000),
+            argv: vec!["a".repeat(1000); 40],
+            ..ToolRun::default()
+        };
+        say(&mut desk, speaker(1), &Request::ToolBegan(long));
+        assert!(serde_json::to_vec(&status(&desk).tools).unwrap().len() < 5000);
+        for id in 0..100 {
+            let mut record = record(&id.to_string());
+            record.more = [("argv".to_owned(), json!("x".repeat(9000))), ("pid".to_owned(), json!(7))].into();
+            say(&mut desk, speaker(2), &Request::ToolEnded(record));
+        }
+        let ended = status(&desk).ended;
+        assert_eq!((ended.len(), ended[0].id.as_str(), &ended[0].more["pid"]), (64, "99", &json!(7)));
+        assert!(serde_json::to_vec(&ended).unwrap().len() < 64 * RECORD);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_in_one_line() {
+        let mut desk = Desk::default();
+        let deep = "[".repeat(60_000);
+        for line in ["", "status", "{}", r#"{"op":"dance"}"#, r#"{"op":"cancel"}"#, "\0\u{1}", &deep] {
+            let heard = desk.hear(speaker(1), line.as_bytes(), 0);
+            let why = refused(&heard);
+            assert!(why.starts_with("this is no request: ") && !why.contains('\n'), "{line}: {why}");
+        }
+        for request in [Request::Status, Request::Stop, Request::Reload] {
+            assert_eq!(say(&mut desk, speaker(1), &request), Heard::Ask(request));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What is wrong, and what was lately: each condition once, with when it began and when it ended.
+
+use super::protocol::{Condition, Incident, Kind};
+
+/// How many are remembered, those that last included.
+const REMEMBERED: usize = 64;
+/// The longest subject, in bytes.
+const SUBJECT: usize = 256;
+/// The longest detail, in bytes.
+const DETAIL: usize = 1024;
+
+/// The incidents of one run of sexton.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Incidents {
+    /// In the order in which they began.
+    all: Vec<Incident>,
+}
+
+impl Incidents {
+    /// Takes a condition in at `wall`, in milliseconds since the epoch. `true` if it begins or ends with this,
+    /// and not merely goes on.
+    ///
+    /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
+    /// last is not remembered.
+    pub fn note(&mut self, mut condition: Condition, wall: u64) -> bool {
+        clip(&mut condition.subject, SUBJECT);
+        clip(&mut condition.detail, DETAIL);
+        let Condition { kind, subject, holds, detail } = condition;
+        let lasting = |incident: &&mut Incident| {
+            incident.ended.is_none() && incident.kind == kind && incident.subject == subject
+        };
+        match self.all.iter_mut().find(lasting) {
+            Some(incident) => {
+                incident.detail = detail;
+                incident.ended = (!holds).then_some(wall);
+                !holds
+            }
+            None if holds => {
+                if self.all.len() >= REMEMBERED {
+                    let first = self.all.iter().enumerate().filter_map(|(at, old)| Some((old.ended?, at)));
+                    if let Some((_, at)) = first.min() {
+                        self.all.remove(at);
+                    }
+                }
+                if self.all.len() < REMEMBERED {
+                    self.all.push(Incident { kind, subject, detail, began: wall, ended: None });
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends what sexton-watch said: nobody knows any more whether it is still so. The kinds that were ended.
+    pub fn forget_watch(&mut self, wall: u64) -> Vec<Kind> {
+        let mut kinds = Vec::new();
+        for incident in &mut self.all {
+            // These are sexton's own.
+            let ours = matches!(incident.kind, Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded);
+            if incident.ended.is_none() && !ours {
+                incident.ended = Some(wall);
+                kinds.push(incident.kind);
+            }
+        }
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    /// Whether any condition of this kind lasts.
+    #[must_use]
+    pub fn lasts(&self, kind: Kind) -> bool {
+        self.all.iter().any(|incident| incident.kind == kind && incident.ended.is_none())
+    }
+
+    /// Those that last, then those that have ended; of each the latest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Incident> {
+        let lasting = self.all.iter().rev().filter(|incident| incident.ended.is_none());
+        let mut ended: Vec<&Incident> = self.all.iter().rev().filter(|one| one.ended.is_some()).collect();
+        ended.sort_by_key(|incident| std::cmp::Reverse(incident.ended));
+        lasting.chain(ended).cloned().collect()
+    }
+}
+
+/// Cuts a text that is longer than `limit` bytes, and shows that it was.
+pub(super) fn clip(text: &mut String, limit: usize) {
+    const CUT: char = '…';
+    if text.len() > limit {
+        let mut end = limit.saturating_sub(CUT.len_utf8());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push(CUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(kind: Kind, subject: &str, holds: bool) -> Condition {
+        Condition { kind, subject: subject.to_owned(), holds, detail: format!("{holds}") }
+    }
+
+    #[test]
+    fn a_condition_is_one_incident_however_often_it_is_said() {
+        let mut book = Incidents::default();
+        assert!(book.note(condition(Kind::LockHeld, "a", true), 1));
+        assert!(!book.note(condition(Kind::LockHeld, "a", true), 2));
+        assert!(book.note(condition(Kind::LockHeld, "b", true), 3));
+        assert!(book.note(condition(Kind::Slow, "a", true), 4));
+        assert!(book.lasts(Kind::LockHeld));
+        assert!(book.note(condition(Kind::LockHeld, "a", false), 5));
+        assert!(!book.note(condition(Kind::LockHeld, "a", false), 6), "it has ended");
+        assert!(!book.note(condition(Kind::Failing, "", false), 6), "it never began");
+        let list: Vec<(Kind, String, u64, Option<u64>)> =
+            book.list().into_iter().map(|one| (one.kind, one.subject, one.began, one.ended)).collect();
+        assert_eq!(
+            list,
+            [
+                (Kind::Slow, "a".to_owned(), 4, None),
+                (Kind::LockHeld, "b".to_owned(), 3, None),
+                (Kind::LockHeld, "a".to_owned(), 1, Some(5)),
+            ]
+        );
+        // What comes back is another incident.
+        assert!(book.note(condition(Kind::LockHeld, "a", true), 7));
+        assert_eq!(book.list().len(), 4);
+    }
+
+    #[test]
+    fn a_new_watch_knows_nothing_of_what_an_earlier_one_said() {
+        let mut book = Incidents::default();
+        for (kind, at) in [(Kind::Slow, 1), (Kind::LockHeld, 2), (Kind::LockHeld, 3), (Kind::Ceiling, 4)] {
+            book.note(condition(kind, &at.to_string(), true), at);
+        }
+        assert_eq!(book.forget_watch(9), [Kind::Slow, Kind::LockHeld]);
+        assert!(book.lasts(Kind::Ceiling) && !book.lasts(Kind::LockHeld) && !book.lasts(Kind::Slow));
+        assert_eq!(book.forget_watch(9), []);
+    }
+
+    #[test]
+    fn the_book_is_bounded_and_forgets_what_ended_first() {
+        let mut book = Incidents::default();
+        for at in 0..64 {
+            assert!(book.note(condition(Kind::LockHeld, &at.to_string(), true), at));
+        }
+        assert!(book.note(condition(Kind::Slow, "none has ended", true), 64));
+        assert!(!book.lasts(Kind::Slow));
+        book.note(condition(Kind::LockHeld, "7", false), 65);
+        book.note(condition(Kind::LockHeld, "3", false), 66);
+        book.note(condition(Kind::Slow, "", true), 67);
+        assert!(book.lasts(Kind::Slow));
+        let subjects: Vec<String> = book.list().into_iter().map(|one| one.subject).collect();
+        assert_eq!(subjects.len(), 64);
+        assert!(!subjects.contains(&"7".to_owned()) && subjects.contains(&"3".to_owned()));
+    }
+
+    #[test]
+    fn texts_are_cut_at_a_letter() {
+        let mut book = Incidents::default();
+        book.note(condition(Kind::LockHeld, &"ü".repeat(200), true), 0);
+        let subject = &book.list()[0].subject;
+        assert!(subject.len() <= 256 && subject.ends_with("ü…"), "{subject}");
+        // It is the same one when it ends.
+        assert!(book.note(condition(Kind::LockHeld, &"ü".repeat(200), false), 1));
+    }
+}

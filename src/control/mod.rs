@@ -1,0 +1,20 @@
+//! The control socket: what is said over it, the side that answers, and the side that asks.
+//!
+//! One JSON object a line, in both directions; [`protocol`] has every request and reply. It must never make
+//! the supervisor wait: lines, clients, time and the work of one turn are bounded.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`protocol`] | the words |
+//! | [`place`] | where the socket is, and whose it is |
+//! | [`lines`], [`desk`], [`incidents`] | the pure half of the side that answers |
+//! | [`server`] | its connections |
+//! | [`client`] | the side that asks, for tools as well |
+
+pub mod client;
+pub mod desk;
+pub mod incidents;
+pub mod lines;
+pub mod place;
+pub mod protocol;
+pub mod server;

@@ -1,0 +1,412 @@
+//! The connections of the side that answers.
+//!
+//! One [`turn`](Server::turn) does one small thing: takes one connection, or one line, or sends one reply as
+//! far as it is taken. Whoever calls looks after signals and deaths between two of them. Nothing blocks, and
+//! what a peer can make sexton keep is bounded: a line, a reply, and the number of connections. When all of
+//! those are in use, the one that has been quiet for longest gives way, so that nobody is shut out by others
+//! who say nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::desk::{Desk, Heard, Key, Speaker};
+use super::incidents::Incidents;
+use super::lines::{LONGEST, Lines};
+use super::place::Claimed;
+use super::protocol::{Answer, Kind, Request, Status};
+use crate::ids::Moment;
+use crate::os::poll::{Many, Wanted};
+use crate::os::unix_socket::{self, Peer};
+use crate::os::{clock, privileges};
+
+/// How many connections there can be that are not a tool's.
+const CLIENTS: usize = 64;
+/// How long such a connection may go without a complete line, or without taking its reply.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often connections are looked through, and subscribers told of changes.
+const PULSE: Duration = Duration::from_secs(1);
+/// How much is read at once.
+const PIECE: usize = 4096;
+/// The listener's key; connections have those above.
+const LISTENER: Key = 0;
+
+/// What sexton itself has to see to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// To answer this request over this connection.
+    Request(Key, Request),
+    /// To hear whether conditions of these kinds last.
+    Noted(Vec<(Kind, bool)>),
+}
+
+/// The side that answers.
+pub struct Server {
+    many: Many,
+    claimed: Option<Claimed>,
+    clients: BTreeMap<Key, Client>,
+    last_key: Key,
+    desk: Desk,
+    /// When connections are looked through next; never, if there are none to look through.
+    pulse: Option<Moment>,
+    /// The system gave no descriptor for a connection; until the next pulse none is taken.
+    full: bool,
+}
+
+#[derive(PartialEq)]
+enum Role {
+    /// Asks and is answered.
+    Asks,
+    /// Is told of changes; the last that was told.
+    Subscribes(Rc<[u8]>),
+    /// A tool's, as long as it runs.
+    Tool,
+    /// sexton-watch's: packets, from somebody whom we gave the socket.
+    Watch,
+}
+
+struct Client {
+    socket: OwnedFd,
+    peer: Peer,
+    role: Role,
+    lines: Lines,
+    /// What the peer has still to take, and how far it has.
+    reply: Rc<[u8]>,
+    taken: usize,
+    /// Since when nothing that counts has happened.
+    quiet: Moment,
+    /// It is closed when the reply is taken.
+    last: bool,
+}
+
+impl Client {
+    fn new(socket: OwnedFd, peer: Peer, role: Role) -> Client {
+        let reply = Rc::from([]);
+        Client {
+            socket,
+            peer,
+            role,
+            lines: Lines::default(),
+            reply,
+            taken: 0,
+            quiet: clock::now(),
+            last: false,
+        }
+    }
+
+    fn has_reply(&self) -> bool {
+        self.taken < self.reply.len()
+    }
+
+    /// Whether it lasts however quiet it is.
+    fn lasts(&self) -> bool {
+        matches!(self.role, Role::Tool | Role::Watch)
+    }
+
+    /// Sends what it takes. `false` if it is lost.
+    fn send(&mut self) -> bool {
+        while let Some(rest) = self.reply.get(self.taken..).filter(|rest| !rest.is_empty()) {
+            match unix_socket::send(self.socket.as_fd(), rest) {
+                Ok(sent) => self.taken += sent,
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+            self.quiet = clock::now();
+        }
+        !self.last
+    }
+}
+
+impl Server {
+    /// One that listens at the place that was claimed, if there is one.
+    ///
+    /// # Errors
+    /// What epoll_create1(2) and epoll_ctl(2) say.
+    pub fn new(claimed: Option<Claimed>) -> io::Result<Server> {
+        let many = Many::new()?;
+        if let Some(claimed) = &claimed {
+            many.add(&claimed.listener, LISTENER, Wanted::Read)?;
+        }
+        Ok(Server {
+            many,
+            claimed,
+            clients: BTreeMap::new(),
+            last_key: LISTENER,
+            desk: Desk::default(),
+            pulse: None,
+            full: false,
+        })
+    }
+
+    /// Takes sexton-watch's end of a socket of packets. What comes over it is a fact.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn trust(&mut self, socket: OwnedFd) -> io::Result<()> {
+        let peer = unix_socket::peer(socket.as_fd())?;
+        self.add(socket, peer, Role::Watch)
+    }
+
+    /// What can be read when there is something to do.
+    #[must_use]
+    pub fn waits_for(&self) -> &Many {
+        &self.many
+    }
+
+    /// When [`pulse`](Server::pulse) is wanted.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.pulse
+    }
+
+    /// Does one small thing. What sexton itself has to see to, if that came of it.
+    pub fn turn(&mut self) -> Option<Asked> {
+        match self.many.ready() {
+            Ok(Some(LISTENER)) => {
+                self.accept();
+                None
+            }
+            Ok(Some(key)) => self.serve(key),
+            Ok(None) => None,
+            Err(error) => {
+                debug!(name: "control", %error, "could not look at the control socket");
+                None
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(claimed) = &self.claimed else { return };
+        let socket = match unix_socket::accept(claimed.listener.as_fd()) {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return,
+            Err(error) => {
+                // Out of descriptors or memory: the connection waits, and must not keep us busy.
+                let _ = self.many.change(&claimed.listener, LISTENER, Wanted::Nothing);
+                self.full = true;
+                self.arm();
+                warn!(name: "control-full", %error, "could not take a connection to the control socket");
+                return;
+            }
+        };
+        let Ok(peer) = unix_socket::peer(socket.as_fd()) else { return };
+        if peer.uid != 0 && peer.uid != privileges::effective_uid() {
+            debug!(name: "control-stranger", uid = peer.uid, "refused a connection of another user");
+            let why = format!("sexton answers root and its own user, and you are {}", peer.uid);
+            let _ = unix_socket::send(socket.as_fd(), &line(&Answer::Refused(why)));
+            return;
+        }
+        if self.clients.values().filter(|client| !client.lasts()).count() >= CLIENTS {
+            let quietest = self.clients.iter().filter(|(_, client)| !client.lasts());
+            let quietest = quietest.min_by_key(|(_, client)| (client.peer.uid == 0, client.quiet));
+            if let Some(key) = quietest.map(|(key, _)| *key) {
+                self.drop_client(key);
+            }
+        }
+        if let Err(error) = self.add(socket, peer, Role::Asks) {
+            debug!(name: "control", %error, "could not wait for a connection");
+        }
+    }
+
+    fn add(&mut self, socket: OwnedFd, peer: Peer, role: Role) -> io::Result<()> {
+        self.last_key += 1;
+        self.many.add(&socket, self.last_key, Wanted::Read)?;
+        self.clients.insert(self.last_key, Client::new(socket, peer, role));
+        self.arm();
+        Ok(())
+    }
+
+    /// There is somebody, or something, to be looked through.
+    fn arm(&mut self) {
+        if self.pulse.is_none() && (self.full || self.clients.values().any(|client| !client.lasts())) {
+            self.pulse = Some(clock::now().after(PULSE));
+        }
+    }
+
+    fn drop_client(&mut self, key: Key) {
+        if let Some(client) = self.clients.remove(&key) {
+            self.many.remove(&client.socket);
+            unix_socket::hang_up(&client.socket);
+            self.desk.lost(key, clock::wall_millis());
+        }
+    }
+
+    fn serve(&mut self, key: Key) -> Option<Asked> {
+        let client = self.clients.get_mut(&key)?;
+        if client.has_reply() {
+            self.send(key);
+            return None;
+        }
+        let watch = client.role == Role::Watch;
+        let line = match if watch { packet(client) } else { next_line(client) } {
+            Come::Nothing => return None,
+            Come::Line(line) => line,
+            Come::TooLong => {
+                client.last = true;
+                let why = format!("a line has at most {LONGEST} bytes");
+                self.answer(key, &Answer::Refused(why));
+                return None;
+            }
+            Come::End => {
+                self.drop_client(key);
+                return None;
+            }
+        };
+        client.quiet = clock::now();
+        let speaker = Speaker { key, pid: client.peer.pid, trusted: watch };
+        match self.desk.hear(speaker, &line, clock::wall_millis()) {
+            Heard::Answer(answer) => self.answer(key, &answer),
+            Heard::Tool(answer) => {
+                client.role = Role::Tool;
+                self.answer(key, &answer);
+            }
+            Heard::Cancel { tool, told, answer } => {
+                self.answer(tool, &told);
+                self.answer(key, &answer);
+            }
+            Heard::Ask(request) => {
+                if request == Request::Subscribe && !watch {
+                    client.role = Role::Subscribes(Rc::from([]));
+                }
+                return Some(Asked::Request(key, request));
+            }
+            Heard::Noted(kinds) if kinds.is_empty() => {}
+            Heard::Noted(kinds) => return Some(Asked::Noted(kinds)),
+        }
+        None
+    }
+
+    /// Answers over a connection, if it is still there.
+    pub fn answer(&mut self, key: Key, answer: &Answer) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let mut reply = client.reply.get(client.taken..).unwrap_or_default().to_vec();
+        reply.extend(line(answer));
+        client.reply = Rc::from(reply);
+        client.taken = 0;
+        self.send(key);
+    }
+
+    fn send(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        if !client.send() {
+            self.drop_client(key);
+            return;
+        }
+        let wanted = if client.has_reply() {
+            Wanted::Write
+        } else {
+            // A long reply is not kept for nothing.
+            client.reply = Rc::from([]);
+            client.taken = 0;
+            Wanted::Read
+        };
+        if self.many.change(&client.socket, key, wanted).is_err() {
+            self.drop_client(key);
+        }
+    }
+
+    /// Lets go of those that have been quiet for too long. `true` if subscribers want to know how things are.
+    pub fn pulse(&mut self, now: Moment) -> bool {
+        if self.pulse.is_none_or(|pulse| now < pulse) {
+            return false;
+        }
+        self.pulse = None;
+        if std::mem::take(&mut self.full)
+            && let Some(claimed) = &self.claimed
+            && let Err(error) = self.many.change(&claimed.listener, LISTENER, Wanted::Read)
+        {
+            warn!(name: "control-lost", %error, "the control socket takes no more connections");
+        }
+        let late = |client: &Client| {
+            let waits = !matches!(client.role, Role::Subscribes(_)) || client.has_reply();
+            !client.lasts() && waits && now.since(client.quiet) >= SILENCE
+        };
+        let gone: Vec<Key> =
+            self.clients.iter().filter(|(_, client)| late(client)).map(|(key, _)| *key).collect();
+        gone.into_iter().for_each(|key| self.drop_client(key));
+        self.arm();
+        self.clients.values().any(|client| matches!(client.role, Role::Subscribes(_)) && !client.has_reply())
+    }
+
+    /// Tells subscribers how things are, if that is news to them.
+    pub fn publish(&mut self, status: Status) {
+        let news: Rc<[u8]> = Rc::from(line(&Answer::Status(Box::new(status))));
+        let mut told = Vec::new();
+        for (key, client) in &mut self.clients {
+            let free = !client.has_reply();
+            if let Role::Subscribes(known) = &mut client.role
+                && free
+                && *known != news
+            {
+                *known = Rc::clone(&news);
+                client.reply = Rc::clone(&news);
+                client.taken = 0;
+                told.push(*key);
+            }
+        }
+        told.into_iter().for_each(|key| self.send(key));
+    }
+
+    /// Adds what is known here to what is said of sexton.
+    pub fn fill(&self, status: &mut Status) {
+        self.desk.fill(status);
+    }
+
+    /// The book in which sexton writes what it finds wrong itself.
+    pub fn incidents(&mut self) -> &mut Incidents {
+        self.desk.incidents()
+    }
+}
+
+fn line(answer: &Answer) -> Vec<u8> {
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// What has come over a connection.
+enum Come {
+    Nothing,
+    Line(Vec<u8>),
+    TooLong,
+    End,
+}
+
+/// Reads up to the end of a line and not beyond it: what follows stays with the kernel, which tells of it
+/// again.
+fn next_line(client: &mut Client) -> Come {
+    let mut piece = [0; PIECE];
+    let socket = client.socket.as_fd();
+    let bytes = match unix_socket::receive(socket, &mut piece, true) {
+        Ok(0) => return Come::End,
+        Ok(length) => piece.get(..length).unwrap_or_default(),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Come::Nothing,
+        Err(_) => return Come::End,
+    };
+    let Ok((taken, line)) = client.lines.take(bytes) else { return Come::TooLong };
+    match unix_socket::receive(socket, piece.get_mut(..taken).unwrap_or_default(), false) {
+        Ok(read) if read == taken => line.map_or(Come::Nothing, Come::Line),
+        _ => Come::End,
+    }
+}
+
+fn packet(client: &Client) -> Come {
+    // One byte more tells that a packet was cut.
+    let mut packet = vec![0; LONGEST + 1];
+    match unix_socket::receive(client.socket.as_fd(), &mut packet, false) {
+        Ok(0) => Come::End,
+        Ok(length) if length > LONGEST => {
+            warn!(name: "watch-too-long", "sexton-watch sent a packet that is too long; it is not read");
+            Come::Nothing
+        }
+        Ok(length) => {
+            packet.truncate(length);
+            Come::Line(packet)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Come::Nothing,
+        Err(_) => Come::End,
+    }
+}

@@ -1,0 +1,62 @@
+//! Starting a supervisor of a unit: a copy of this process in a session of its own, which shares nothing with us
+//! but standard output and standard error.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::unistd::ForkResult;
+
+use super::errno;
+use crate::ids::{Errno, Pid, Signal, exit_code};
+use crate::os::{process, spawn};
+
+/// Creates a copy of this process that runs `work` and ends with its code: without a terminal, with nothing on
+/// standard input, with none of our descriptors but `keep`, and with TERM when we die.
+///
+/// `before` runs first, while our descriptors are still open, to let go of what has to be let go of in order.
+///
+/// # Errors
+/// The process could not be created.
+pub fn fork_supervisor(
+    keep: &[BorrowedFd<'_>],
+    before: impl FnOnce(),
+    work: impl FnOnce() -> u8,
+) -> Result<Pid, Errno> {
+    let us = process::own_pid();
+    // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
+    match unsafe { nix::unistd::fork() }.map_err(errno)? {
+        ForkResult::Child => {
+            let armed = process::set_parent_death_signal(Signal::TERM).is_ok();
+            if !armed || process::parent() != us.raw() || nix::unistd::setsid().is_err() {
+                spawn::exit_now(exit_code::SEXTON_FAILED);
+            }
+            before();
+            read_nothing();
+            close_all_but(keep);
+            spawn::exit_now(work())
+        }
+        ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
+    }
+}
+
+/// Puts /dev/null on standard input. Where there is none, it is closed, which is as good.
+fn read_nothing() {
+    // SAFETY: nothing in this process owns descriptor 0.
+    unsafe { libc::close(0) };
+    // The lowest free number is given, so that this is descriptor 0; it is to stay open.
+    let _ = File::open("/dev/null").map(std::os::fd::IntoRawFd::into_raw_fd);
+}
+
+/// Closes every descriptor above 2 but these (close_range(2), Linux 5.9).
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<u32> = keep.iter().map(|kept| kept.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for kept in kept.into_iter().chain([u32::MAX]) {
+        if kept > first {
+            // SAFETY: this copy of the process uses none of them: what owned them was our parent's business.
+            unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
+        }
+        first = kept.saturating_add(1);
+    }
+}

@@ -1,0 +1,172 @@
+//! Unix stream sockets with a name: the side that listens, and the side that connects (unix(7)).
+//!
+//! Nothing here ever waits for a peer, but for [`connect`], which has a limit.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt,
+    listen as nix_listen, setsockopt, shutdown, socket, sockopt,
+};
+use nix::sys::stat::{Mode, fchmod};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+/// The longest name that a socket can have, in bytes (`sun_path` without its NUL, unix(7)).
+pub const LONGEST_PATH: usize = 107;
+
+/// How many connections the kernel keeps until they are accepted. A burst of tools all register.
+const BACKLOG: i32 = 512;
+
+/// Who is at the other end, as the kernel says (`SO_PEERCRED`, unix(7)): for whoever accepts, the process
+/// that connected; for whoever connects, the one that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its pid in our pid namespace; 0 if it lives outside.
+    pub pid: i32,
+    /// Its effective uid.
+    pub uid: u32,
+}
+
+/// Whether `path` is short enough for a socket's name.
+#[must_use]
+pub fn fits(path: &Path) -> bool {
+    path.as_os_str().as_bytes().len() <= LONGEST_PATH
+}
+
+/// Listens at `path`, where nothing may be yet. The socket is its owner's alone from the first moment on.
+///
+/// # Errors
+/// What socket(2), bind(2) and listen(2) say; `AddrInUse` if something lies there.
+pub fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // Linux takes the permissions of the name from those of the unbound socket.
+    fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+    nix_listen(&listener, Backlog::new(BACKLOG)?)?;
+    Ok(listener)
+}
+
+/// Takes the next connection, if there is one. It never blocks, nor does what it gives.
+///
+/// # Errors
+/// What accept4(2) says. A connection that was given up meanwhile is no error.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+        // SAFETY: the kernel has just given us this number, and nobody else knows it.
+        Ok(number) => Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
+        Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Who is at the other end.
+///
+/// # Errors
+/// What getsockopt(2) says.
+pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
+}
+
+/// Connects to whoever listens at `path`; waits at most `limit` while many others do.
+///
+/// # Errors
+/// What connect(2) says: `NotFound` and `ConnectionRefused` mean that nobody listens there, `WouldBlock` that
+/// somebody does who takes no connections.
+pub fn connect(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // Zero would be no limit at all.
+    let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX).clamp(1000, 3_600_000_000);
+    let limit = TimeVal::microseconds(limit);
+    setsockopt(&socket, sockopt::SendTimeout, &limit)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(socket)
+}
+
+/// Whether anybody listens at `path`: `false` if the socket that lies there is a dead process's.
+///
+/// # Errors
+/// What connect(2) says, but for the refusal that is an answer.
+pub fn is_alive(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        // More wait there than it takes, so that somebody lives.
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What has come, up to the size of `buffer`: 0 at the end. With `peek` it stays where it is.
+///
+/// # Errors
+/// What recv(2) says; `WouldBlock` if nothing has come.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], peek: bool) -> io::Result<usize> {
+    let peek = if peek { MsgFlags::MSG_PEEK } else { MsgFlags::empty() };
+    Ok(nix::sys::socket::recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT | peek)?)
+}
+
+/// Sends as much of `bytes` as is taken at once, and says how much that was.
+///
+/// # Errors
+/// What send(2) says; `WouldBlock` if nothing is taken.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    Ok(nix::sys::socket::send(socket.as_raw_fd(), bytes, flags)?)
+}
+
+/// Ends the connection for all who have a copy of it, a child that was forked meanwhile included.
+pub fn hang_up(socket: &impl AsFd) {
+    // One that is not connected any more is what we want.
+    let _ = shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_its_owners_and_lives_as_long_as_somebody_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        assert_eq!(is_alive(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = listen(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(is_alive(&path).unwrap());
+        assert_eq!(listen(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert!(!is_alive(&path).unwrap());
+    }
+
+    #[test]
+    fn both_ends_know_each_other_and_nothing_blocks() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = listen(&path).unwrap();
+        assert!(accept(listener.as_fd()).unwrap().is_none());
+        let client = connect(&path, Duration::from_secs(1)).unwrap();
+        let server = accept(listener.as_fd()).unwrap().unwrap();
+        let us = crate::os::process::own_pid().raw();
+        for end in [&client, &server] {
+            assert_eq!(peer(end.as_fd()).unwrap().pid, us);
+        }
+        let mut buffer = [0; 8];
+        let nothing = receive(server.as_fd(), &mut buffer, false).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(send(client.as_fd(), b"abc").unwrap(), 3);
+        assert_eq!(receive(server.as_fd(), &mut buffer, true).unwrap(), 3);
+        assert_eq!(receive(server.as_fd(), &mut buffer, false).unwrap(), 3);
+        while send(server.as_fd(), &[0; 4096]).is_ok() {}
+        hang_up(&server);
+        assert_eq!(send(client.as_fd(), b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,171 @@
+//! What is asked over the control socket, and the answers that are sexton's own.
+
+use tracing::{info, warn};
+
+use super::Runtime;
+use crate::config::Control;
+use crate::control::place::{self, Problem, VARIABLE};
+use crate::control::protocol::{Answer, Request};
+use crate::control::server::{Asked, Server};
+use crate::ids::{Moment, Outcome, Signal, UnitState};
+use crate::os::{clock, process, signals};
+use crate::supervisor::{Event, Origin, Received, UnitId};
+
+/// The gateway's name among the units.
+pub(super) const GATEWAY: &str = "gateway";
+
+/// Opens the control socket. Without one everything else works the same, so that no failure is an end.
+pub(super) fn open(wanted: &Control) -> Option<Server> {
+    let claimed = match wanted {
+        Control::Off => return None,
+        Control::Usual => place::claim_usual(),
+        Control::At(path) => place::claim(path),
+    };
+    let server = claimed.and_then(|claimed| {
+        let path = claimed.path().to_owned();
+        let server =
+            Server::new(Some(claimed)).map_err(|error| Problem::System { path: path.clone(), error })?;
+        process::set_variable(VARIABLE, path.as_os_str());
+        info!(name: "control", path = %path.display(), "the control socket is open");
+        Ok(server)
+    });
+    match server {
+        Ok(server) => Some(server),
+        Err(problem) if *wanted == Control::Usual => {
+            info!(name: "control-off", "there is no control socket: {problem}");
+            None
+        }
+        Err(problem) => {
+            warn!(name: "control-off", "there is no control socket: {problem}");
+            None
+        }
+    }
+}
+
+impl Runtime<'_> {
+    /// When this turn has to end, whatever comes.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        let server = self.server.as_ref().and_then(Server::next_deadline);
+        let supervisor = self.supervisor.next_deadline();
+        match (server, supervisor) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Does one small thing for those who are connected, if there is something to do.
+    pub(super) fn hear(&mut self, ready: bool) -> Result<(), Outcome> {
+        let Some(server) = &mut self.server else { return Ok(()) };
+        let asked = if ready { server.turn() } else { None };
+        let wants_news = server.next_deadline().is_some_and(|due| {
+            let now = clock::now();
+            due <= now && server.pulse(now)
+        });
+        if wants_news {
+            let status = self.status();
+            if let Some(server) = &mut self.server {
+                server.publish(status);
+            }
+        }
+        match asked {
+            None => Ok(()),
+            Some(Asked::Noted(kinds)) => {
+                for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
+                    self.tell(Event::Condition { kind })?;
+                }
+                Ok(())
+            }
+            Some(Asked::Request(key, request)) => {
+                let answer = self.asked(request)?;
+                if let Some(server) = &mut self.server {
+                    server.answer(key, &answer);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what was asked for, or begins it, and says so.
+    ///
+    /// # Errors
+    /// The outcome, if it is the end.
+    fn asked(&mut self, request: Request) -> Result<Answer, Outcome> {
+        Ok(match request {
+            Request::Status | Request::Subscribe => Answer::Status(Box::new(self.status())),
+            Request::Stop => {
+                info!(name: "asked", request = "stop", "asked to stop over the control socket");
+                let before = self.supervisor.gateway().state;
+                self.tell(Event::Stop)?;
+                Answer::Done(match (before, self.supervisor.gateway().state) {
+                    (UnitState::Running, UnitState::Stopping) => {
+                        let grace = humantime::format_duration(self.plan.grace);
+                        format!("the gateway was asked to end; it has {grace}")
+                    }
+                    (UnitState::Stopping, _) => "the stop goes on with its next step".to_owned(),
+                    _ => "noted".to_owned(),
+                })
+            }
+            Request::Signal { signal, unit } => match signal.parse() {
+                Ok(signal) => self.asked_to_signal(signal, unit.as_deref())?,
+                Err(error) => Answer::Refused(error.to_string()),
+            },
+            Request::Restart { unit } => match self.unit_id(unit.as_deref()) {
+                Ok(id) => {
+                    info!(name: "asked", request = "restart", "asked to restart over the control socket");
+                    self.tell(Event::RestartWanted { unit: id })?;
+                    Answer::Done(format!(
+                        "{} is stopped and started again",
+                        unit.as_deref().unwrap_or(GATEWAY)
+                    ))
+                }
+                Err(refused) => refused,
+            },
+            Request::Reload => Answer::Refused(
+                "this sexton does not read its configuration again; it is read at the next start".to_owned(),
+            ),
+            // The server sees to these itself.
+            Request::Cancel { .. } | Request::ToolBegan(_) | Request::ToolEnded(_) | Request::Fact(_) => {
+                Answer::Refused("this is not for sexton's main loop".to_owned())
+            }
+        })
+    }
+
+    fn asked_to_signal(&mut self, signal: Signal, unit: Option<&str>) -> Result<Answer, Outcome> {
+        let unit = match self.unit_id(unit) {
+            Ok(unit) => unit,
+            Err(refused) => return Ok(refused),
+        };
+        let snapshot = match unit {
+            None => Some(self.supervisor.gateway()),
+            Some(id) => self.supervisor.units().get(id).copied(),
+        };
+        let Some(pid) = snapshot.and_then(|snapshot| snapshot.pid) else {
+            return Ok(Answer::Refused("it does not run at this moment".to_owned()));
+        };
+        info!(name: "asked", request = "signal", %signal, pid = pid.raw(), "asked over the control socket");
+        if unit.is_none() {
+            self.tell(Event::Signal(Received { signal, origin: Origin::Process }))?;
+            return Ok(Answer::Done(format!("{signal} goes to the gateway, pid {pid}")));
+        }
+        if matches!(signal, Signal::KILL | Signal::STOP) {
+            // Nothing passes these on, and the unit's supervisor would be gone, or stand still, itself.
+            let why =
+                format!("a unit's supervisor cannot pass {signal} on; stop a unit with restart or TERM");
+            return Ok(Answer::Refused(why));
+        }
+        Ok(match signals::send(pid, signal) {
+            Ok(()) => Answer::Done(format!("{signal} goes to the unit's supervisor, pid {pid}")),
+            Err(error) => Answer::Refused(format!("could not send {signal} to {pid}: {error}")),
+        })
+    }
+
+    /// The unit of this name; `None` is the gateway, which has no number.
+    fn unit_id(&self, name: Option<&str>) -> Result<Option<UnitId>, Answer> {
+        let Some(name) = name.filter(|name| *name != GATEWAY) else {
+            return Ok(None);
+        };
+        let place = self.plan.units.iter().position(|unit| unit.name == name);
+        let why = || Answer::Refused(format!("there is no unit '{name}'; status shows those that there are"));
+        place.map(Some).ok_or_else(why)
+    }
+}

@@ -1,0 +1,66 @@
+//! How everything is, as the control socket says it.
+
+use super::Runtime;
+use crate::control::protocol::{Status, UnitStatus};
+use crate::ids::{Moment, Outcome};
+use crate::os::{clock, process};
+use crate::report::{log, words};
+use crate::supervisor::{Note, Snapshot};
+
+impl Runtime<'_> {
+    /// Counts what is counted since the start.
+    pub(super) fn count(&mut self, note: Note) {
+        match note {
+            Note::Reaped(..) => self.counters.reaped += 1,
+            Note::Forwarded(_) => self.counters.signals += 1,
+            _ => {}
+        }
+    }
+
+    /// Everything but the processes, which whoever asks can see in /proc.
+    pub(super) fn status(&self) -> Status {
+        let gateway = self.supervisor.gateway();
+        let units = self.plan.units.iter().zip(self.supervisor.units());
+        let mut counters = self.counters;
+        counters.restarts = gateway.restarts;
+        counters.locks_removed = self.sweeper.removed();
+        counters.log_lines_dropped = log::dropped();
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: process::own_pid().raw(),
+            since: self.since,
+            reach: self.reach.name().to_owned(),
+            units: units.map(|(unit, snapshot)| self.unit(&unit.name, &snapshot)).collect(),
+            gateway: self.unit(super::control::GATEWAY, &gateway),
+            counters,
+            ..Status::default()
+        };
+        if let Some(server) = &self.server {
+            server.fill(&mut status);
+        }
+        status
+    }
+
+    fn unit(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
+        UnitStatus {
+            name: name.to_owned(),
+            state: snapshot.state,
+            pid: snapshot.pid.map(crate::ids::Pid::raw),
+            since: wall_of(snapshot.since),
+            restarts: snapshot.restarts,
+            last: snapshot.last.map(|outcome| match outcome {
+                Outcome::StartFailed { stage, errno } => {
+                    let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
+                    words::failed_start(self.plan.dress, command, stage, errno)
+                }
+                outcome => outcome.to_string(),
+            }),
+        }
+    }
+}
+
+/// A moment of the past on the wall clock, in milliseconds since the epoch.
+fn wall_of(moment: Moment) -> u64 {
+    let ago = u64::try_from(clock::now().since(moment).as_millis()).unwrap_or(u64::MAX);
+    clock::wall_millis().saturating_sub(ago)
+}

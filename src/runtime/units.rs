@@ -1,0 +1,116 @@
+//! The supervisors of units: copies of sexton that look after one neighbour of the gateway each.
+
+use tracing::{error, info, warn};
+
+use super::Runtime;
+use crate::config::Plan;
+use crate::config::unit::Unit;
+use crate::ids::{Dress, Errno, ExitStatus, Pid, Signal};
+use crate::os::session;
+use crate::report::log;
+use crate::supervisor::{Event, UnitId, UnitRule};
+
+/// How long the last rung of a ladder takes at most, with some time for a busy machine.
+const KILLING: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// The units that run.
+#[derive(Default)]
+pub(super) struct Units {
+    /// Each unit's supervisor, while it lives.
+    supervisors: Vec<(UnitId, Pid)>,
+}
+
+impl Units {
+    fn of(&self, pid: Pid) -> Option<UnitId> {
+        self.supervisors.iter().find(|(_, supervisor)| *supervisor == pid).map(|(unit, _)| *unit)
+    }
+}
+
+/// What the supervisor needs to know of the plan's units.
+pub(super) fn rules(plan: &Plan) -> Vec<UnitRule> {
+    let rule = |unit: &Unit| UnitRule {
+        after_gateway: unit.after_gateway,
+        required: unit.required,
+        window: unit.grace.saturating_add(unit.stragglers).saturating_add(KILLING),
+    };
+    plan.units.iter().map(rule).collect()
+}
+
+/// The plan by which a unit's supervisor lives.
+fn plan_of(unit: &Unit) -> Plan {
+    Plan {
+        command: unit.command.clone(),
+        grace: unit.grace,
+        stragglers: unit.stragglers,
+        // It dies with us, and its unit with it, in an orderly way.
+        parent_death: Some(Signal::TERM),
+        restart: unit.restart.clone(),
+        env: unit.env.clone(),
+        directory: unit.directory.clone(),
+        user: unit.user,
+        prefix: unit.prefix.then(|| unit.name.clone()),
+        ..Plan::bare(Dress::Own)
+    }
+}
+
+impl Runtime<'_> {
+    pub(super) fn start_unit(&mut self, id: UnitId) -> Event {
+        let Some(unit) = self.plan.units.get(id) else {
+            return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
+        };
+        let mut plan = plan_of(unit);
+        plan.directory = plan.directory.or_else(|| self.began_in.clone());
+        let name = unit.name.as_str();
+        match session::fork_supervisor(&[], || log::speak_for_unit(name), || super::run(&plan)) {
+            Ok(pid) => {
+                info!(name: "unit-started", unit = name, pid = pid.raw(), "a unit's supervisor was started");
+                self.units.supervisors.push((id, pid));
+                self.reach.spare(pid);
+                Event::UnitStarted { unit: id, pid }
+            }
+            Err(errno) => Event::UnitStartFailed { unit: id, errno },
+        }
+    }
+
+    /// A child was reaped. What a unit's supervisor left behind is everybody's from now on.
+    pub(super) fn unit_reaped(&mut self, pid: Pid) {
+        if self.units.of(pid).is_some() {
+            self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
+        }
+    }
+
+    fn unit_name(&self, id: UnitId) -> &str {
+        self.plan.units.get(id).map_or("?", |unit| unit.name.as_str())
+    }
+}
+
+/// What is said of units.
+impl Runtime<'_> {
+    pub(super) fn note_unit_start_failed(&self, id: UnitId, errno: Errno) {
+        let unit = self.unit_name(id);
+        error!(name: "unit-start-failed", unit, "the unit {unit} could not be started: {errno}");
+    }
+
+    pub(super) fn note_unit_stopping(&self, id: UnitId) {
+        info!(name: "unit-stopping", unit = self.unit_name(id), "a unit was asked to stop");
+    }
+
+    pub(super) fn note_unit_ended(&self, id: UnitId, status: ExitStatus) {
+        let (unit, code) = (self.unit_name(id), status.code());
+        if status == ExitStatus::Exited(0) {
+            info!(name: "unit-ended", unit, code, "a unit has ended");
+        } else {
+            warn!(name: "unit-ended", unit, code, "a unit has ended, and not well");
+        }
+    }
+
+    pub(super) fn note_required(&self, id: UnitId) {
+        error!(name: "required-unit-ended", unit = self.unit_name(id),
+               "a unit has ended that the gateway cannot do without; everything is stopped");
+    }
+
+    pub(super) fn note_unit_hangs(&self, id: UnitId) {
+        warn!(name: "unit-hangs", unit = self.unit_name(id),
+              "a unit's supervisor did not end in all its windows and is killed");
+    }
+}

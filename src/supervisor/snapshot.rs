@@ -1,0 +1,93 @@
+//! How things are, for whoever asks.
+
+use super::ladder::Ladder;
+use super::{Outcome, Phase, Supervisor};
+use crate::ids::{Moment, Pid, UnitState};
+
+/// How the main process, or a unit, is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub state: UnitState,
+    /// The main process, or the unit's supervisor, while it lives.
+    pub pid: Option<Pid>,
+    /// Since when it is in this state.
+    pub since: Moment,
+    /// How often it was started again, as far as it is known here.
+    pub restarts: u64,
+    /// How its last run ended, as far as it is known here.
+    pub last: Option<Outcome>,
+}
+
+/// What was seen last: each state with its beginning, the main process's first, and how that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Shown {
+    states: Vec<(UnitState, Moment)>,
+    last: Option<Outcome>,
+}
+
+impl Supervisor {
+    /// How the main process is.
+    #[must_use]
+    pub fn gateway(&self) -> Snapshot {
+        let pid = match self.phase {
+            Phase::Running { pid } => Some(pid),
+            _ => None,
+        };
+        let since = self.shown.since(0);
+        Snapshot { state: self.state(), pid, since, restarts: self.restarts, last: self.shown.last }
+    }
+
+    /// How the units are, in their order of start.
+    #[must_use]
+    pub fn units(&self) -> Vec<Snapshot> {
+        let units = self.units.list().zip(1..);
+        let snapshot = |((state, pid), place)| {
+            let since = self.shown.since(place);
+            Snapshot { state, pid, since, restarts: 0, last: None }
+        };
+        units.map(snapshot).collect()
+    }
+
+    fn state(&self) -> UnitState {
+        match self.phase {
+            Phase::New | Phase::UnitsUp => UnitState::Pending,
+            Phase::FirstSweep { .. } | Phase::Starting { .. } => UnitState::Starting,
+            Phase::Retrying { .. } | Phase::Waiting { .. } => UnitState::Waiting,
+            Phase::Running { .. } if self.ladder == Ladder::Idle => UnitState::Running,
+            Phase::Running { .. }
+            | Phase::Clearing { .. }
+            | Phase::Settling { .. }
+            | Phase::LastSweep { .. } => UnitState::Stopping,
+            Phase::UnitsDown { .. } | Phase::Over => UnitState::Ended,
+        }
+    }
+
+    /// Remembers what has changed.
+    pub(super) fn show(&mut self, now: Moment) {
+        self.shown.see(0, self.state(), now);
+        for ((state, _), place) in self.units.list().zip(1..) {
+            self.shown.see(place, state, now);
+        }
+        if let Phase::Clearing { corpse: Some(corpse), .. } = self.phase {
+            self.shown.last = Some(match self.start_failed {
+                Some((stage, errno)) => Outcome::StartFailed { stage, errno },
+                None => corpse.status.into(),
+            });
+        }
+    }
+}
+
+impl Shown {
+    fn see(&mut self, place: usize, state: UnitState, now: Moment) {
+        match self.states.get_mut(place) {
+            Some((before, _)) if *before == state => {}
+            Some(shown) => *shown = (state, now),
+            None => self.states.push((state, now)),
+        }
+    }
+
+    fn since(&self, place: usize) -> Moment {
+        self.states.get(place).map_or(Moment::default(), |(_, since)| *since)
+    }
+}

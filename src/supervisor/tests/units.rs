@@ -1,0 +1,177 @@
+//! Units and restarts, one promise a test.
+
+use super::*;
+use crate::ids::Kind;
+
+const UNIT_WINDOW: Duration = Duration::from_secs(20);
+const FIRST: i32 = 20;
+const SECOND: i32 = 21;
+
+fn unit(after_gateway: bool, required: bool) -> UnitRule {
+    UnitRule { after_gateway, required, window: UNIT_WINDOW }
+}
+
+fn to_unit(raw: i32, signal: Signal) -> Action {
+    Action::Send { pid: pid(raw), group: false, signal, value: None }
+}
+
+/// One unit before the gateway and one after it, all of them running.
+fn with_neighbours(required: bool) -> Story {
+    let units = vec![unit(false, required), unit(true, false)];
+    let mut story = Story::begin(Policy { units, ..policy() });
+    story.tell(Event::Begin);
+    assert_eq!(story.tell(SWEPT), [Action::StartUnit(0)], "locks are swept before anything is started");
+    assert_eq!(story.tell(Event::UnitStarted { unit: 0, pid: pid(FIRST) }), [Action::Start]);
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [Action::StartUnit(1)]);
+    assert_eq!(story.tell(Event::UnitStarted { unit: 1, pid: pid(SECOND) }), []);
+    story
+}
+
+fn main_dies(story: &mut Story, code: u8) {
+    story.tell(Event::Died { pid: pid(MAIN), status: ExitStatus::Exited(code) });
+    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
+}
+
+/// The gateway has died, nothing is left, and the locks are swept.
+fn main_ends(story: &mut Story, code: u8) -> Vec<Action> {
+    main_dies(story, code);
+    assert!(matches!(story.tell(Event::Rest(Rest::Gone)).as_slice(), [Action::Sweep(_)]));
+    story.tell(SWEPT)
+}
+
+#[test]
+fn units_are_stopped_in_the_reverse_order_around_the_ladder() {
+    let mut story = with_neighbours(false);
+    assert_eq!(story.tell(sent(Signal::TERM)), [to_unit(SECOND, Signal::TERM)]);
+    assert_eq!(story.tell(died(SECOND)), [Action::Reap(pid(SECOND)), send(Signal::TERM)]);
+    main_dies(&mut story, 0);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [to_unit(FIRST, Signal::TERM)]);
+    assert_eq!(story.tell(died(FIRST)), [Action::Reap(pid(FIRST)), Action::CountRest]);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    let end = Action::Exit(Outcome::Exited { code: 0 });
+    assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), end]);
+}
+
+#[test]
+fn a_unit_that_hangs_is_killed_when_its_windows_are_over() {
+    let mut story = with_neighbours(false);
+    story.tell(sent(Signal::TERM));
+    assert_eq!(story.tell(sent(Signal::TERM)), [to_unit(SECOND, Signal::TERM)], "asked again");
+    assert_eq!(story.wait(), (UNIT_WINDOW, vec![to_unit(SECOND, Signal::KILL)]));
+}
+
+#[test]
+fn the_end_of_a_required_unit_is_the_end_of_everything() {
+    let mut story = with_neighbours(true);
+    let actions = story.tell(Event::Died { pid: pid(FIRST), status: ExitStatus::Exited(3) });
+    assert_eq!(actions, [Action::Reap(pid(FIRST)), to_unit(SECOND, Signal::TERM)]);
+    assert_eq!(story.tell(died(SECOND)), [Action::Reap(pid(SECOND)), send(Signal::TERM)]);
+    assert_eq!(
+        main_ends(&mut story, 0),
+        [Action::Reap(pid(MAIN)), Action::Exit(Outcome::UnitEnded { unit: 0 })]
+    );
+}
+
+#[test]
+fn without_a_required_unit_nothing_is_started() {
+    let mut story = Story::begin(Policy { units: vec![unit(false, true)], ..policy() });
+    story.tell(Event::Begin);
+    story.tell(SWEPT);
+    let failed = Event::UnitStartFailed { unit: 0, errno: Errno(11) };
+    assert_eq!(story.tell(failed), [Action::CountRest]);
+    assert!(matches!(story.tell(Event::Rest(Rest::Gone)).as_slice(), [Action::Sweep(_)]));
+    assert_eq!(story.tell(SWEPT), [Action::Exit(Outcome::UnitEnded { unit: 0 })]);
+}
+
+#[test]
+fn one_unit_is_restarted_alone() {
+    let mut story = with_neighbours(false);
+    assert_eq!(story.tell(Event::RestartWanted { unit: Some(0) }), [to_unit(FIRST, Signal::TERM)]);
+    assert_eq!(story.tell(died(FIRST)), [Action::Reap(pid(FIRST)), Action::StartUnit(0)]);
+    assert_eq!(story.tell(Event::UnitStarted { unit: 0, pid: pid(FIRST) }), []);
+}
+
+fn always() -> Policy {
+    let restart = Restart { on: On::Always, ceiling: 3, forbid: vec![78], ..Restart::default() };
+    Policy { restart, replace_on: vec![Kind::Failing], ..policy() }
+}
+
+#[test]
+fn a_gateway_is_started_again_after_the_sweep_and_a_pause() {
+    let mut story = Story::running(always());
+    assert_eq!(main_ends(&mut story, 1), [Action::Reap(pid(MAIN))]);
+    let (pause, actions) = story.wait();
+    assert!(pause <= Duration::from_secs(1) && pause >= Duration::from_millis(700), "{pause:?}");
+    assert_eq!(actions, [Action::Start]);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
+    let end = Action::Exit(Outcome::Exited { code: 0 });
+    assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN)), end], "a stop is a stop");
+}
+
+#[test]
+fn restarts_have_a_ceiling_and_forbidden_codes() {
+    let mut story = Story::running(always());
+    for _ in 0..3 {
+        main_ends(&mut story, 1);
+        story.wait();
+        story.tell(Event::Started { pid: pid(MAIN) });
+    }
+    let gave_up = Action::Exit(Outcome::GaveUp { code: Some(1) });
+    assert_eq!(main_ends(&mut story, 1), [Action::Reap(pid(MAIN)), gave_up]);
+
+    let mut story = Story::running(always());
+    let end = Action::Exit(Outcome::Exited { code: 78 });
+    assert_eq!(main_ends(&mut story, 78), [Action::Reap(pid(MAIN)), end]);
+}
+
+#[test]
+fn a_gateway_that_fails_is_stopped_by_its_ladder_and_started_again() {
+    let mut story = Story::running(Policy { restart: Restart::default(), ..always() });
+    assert_eq!(story.tell(Event::Condition { kind: Kind::Slow }), [], "nobody asked for that");
+    assert_eq!(story.tell(Event::Condition { kind: Kind::Failing }), [send(Signal::TERM)]);
+    assert_eq!(story.tell(Event::Condition { kind: Kind::Failing }), [], "it is on its way");
+    assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
+    assert_eq!(story.wait().1, [Action::Start]);
+}
+
+#[test]
+fn an_operators_restart_is_at_once_and_does_not_count() {
+    let mut story = Story::running(Policy { restart: Restart::default(), ..policy() });
+    for _ in 0..20 {
+        assert_eq!(story.tell(Event::RestartWanted { unit: None }), [send(Signal::TERM)]);
+        assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
+        assert_eq!(story.wait(), (Duration::ZERO, vec![Action::Start]));
+        story.tell(Event::Started { pid: pid(MAIN) });
+    }
+}
+
+#[test]
+fn a_stop_signal_ends_a_restart_wherever_it_stands() {
+    let ended = |code| Action::Exit(Outcome::Exited { code });
+    // While the old process is on its ladder.
+    let mut story = Story::running(always());
+    story.tell(Event::Condition { kind: Kind::Failing });
+    assert_eq!(story.tell(sent(Signal::TERM)), [], "it got one already");
+    assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN)), ended(0)]);
+    // While what it left behind is being ended.
+    let mut story = Story::running(always());
+    main_dies(&mut story, 1);
+    story.tell(Event::Rest(Rest::Children));
+    assert_eq!(story.tell(sent(Signal::TERM)), []);
+    assert!(matches!(story.tell(Event::Rest(Rest::Gone)).as_slice(), [Action::Sweep(_)]));
+    assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), ended(1)]);
+    // During the pause.
+    let mut story = Story::running(always());
+    main_ends(&mut story, 1);
+    assert_eq!(story.tell(sent(Signal::TERM)), [ended(1)]);
+}
+
+#[test]
+fn units_live_on_while_the_gateway_is_replaced() {
+    let mut story = with_neighbours(false);
+    story.tell(Event::RestartWanted { unit: None });
+    assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
+    assert_eq!(story.wait().1, [Action::Start]);
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [], "they run already");
+}
