@@ -104,6 +104,7 @@ const TINI: &[Line<'_>] = &[
     (&[("POSIXLY_CORRECT", "1")], &["-s", "sh", "-c", "exit 7"], 7, "", ""),
     (&[("TINI_SUBREAPER", "")], &["true"], 0, "", ""),
     (&[("TINI_VERBOSITY", "0")], &["true"], 0, "", ""),
+    (&[("TINI_SUBREAPER", "")], &["--", ""], 127, "", "No such file or directory"),
 ];
 
 #[test]
@@ -167,6 +168,7 @@ fn dumb_inits_command_lines() {
         (&[], &["-r", "15:-1", "true"], 1, "", rewrite),
         (&[], &["-r", "34:3", "true"], 1, "", rewrite),
         (&[], &["-r", "15:0", "--rewrite=2:3", "true"], 0, "", ""),
+        (&[], &[""], 2, "", "No such file or directory"),
         (&[], &["nope"], 2, "", "[dumb-init] nope: No such file or directory"),
         (&[], &["/etc/passwd"], 2, "", "[dumb-init] /etc/passwd: Permission denied"),
         (&[], &["sh", "-c", "exit 7"], 7, "", ""),
@@ -192,6 +194,8 @@ fn catatonits_command_lines() {
         (&[], &["-g", "true"], 0, "", ""),
         (&[], &["-g", "--", "echo", "-g"], 0, "-g\n", ""),
         (&[], &["echo", "-g"], 0, "\n", ""),
+        (&[], &[""], 1, "", "No such file or directory"),
+        (&[("CATATONIT_DEBUG", "0")], &["true"], 0, "", "DEBUG (catatonit:"),
         (&[], &["nope"], 1, "", "failed to exec pid1: No such file or directory"),
         (&[], &["/etc/passwd"], 1, "", "failed to exec pid1: Permission denied"),
         (&[], &["--", "sh", "-c", "exit 7"], 7, "", ""),
