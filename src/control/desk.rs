@@ -184,18 +184,18 @@ impl Desk {
         &mut self.incidents
     }
 
-    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost.
-    pub fn lost(&mut self, key: Key, wall: u64) {
-        if let Some(run) = self.tools.remove(&key) {
-            self.ended(ToolRecord {
-                duration: wall.saturating_sub(run.began),
-                id: run.id,
-                name: run.name,
-                ended: wall,
-                outcome: json!({ "lost": {} }),
-                more: [("pid".to_owned(), run.pid.into())].into(),
-            });
-        }
+    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost: `true`.
+    pub fn lost(&mut self, key: Key, wall: u64) -> bool {
+        let Some(run) = self.tools.remove(&key) else { return false };
+        self.ended(ToolRecord {
+            duration: wall.saturating_sub(run.began),
+            id: run.id,
+            name: run.name,
+            ended: wall,
+            outcome: json!({ "lost": {} }),
+            more: [("pid".to_owned(), run.pid.into())].into(),
+        });
+        true
     }
 
     /// Adds what is known here to what is said of sexton.

@@ -42,6 +42,8 @@ pub enum Asked {
     Request(Key, Request),
     /// To hear whether conditions of these kinds last.
     Noted(Vec<(Kind, bool)>),
+    /// To hear that a tool's supervisor was lost.
+    Lost,
 }
 
 /// The side that answers.
@@ -226,12 +228,12 @@ impl Server {
         }
     }
 
-    fn drop_client(&mut self, key: Key) {
-        if let Some(client) = self.clients.remove(&key) {
-            self.many.remove(&client.socket);
-            unix_socket::hang_up(&client.socket);
-            self.desk.lost(key, clock::wall_millis());
-        }
+    /// Hangs up. `true` if it was a tool whose end nobody has told.
+    fn drop_client(&mut self, key: Key) -> bool {
+        let Some(client) = self.clients.remove(&key) else { return false };
+        self.many.remove(&client.socket);
+        unix_socket::hang_up(&client.socket);
+        self.desk.lost(key, clock::wall_millis())
     }
 
     fn serve(&mut self, key: Key) -> Option<Asked> {
@@ -250,10 +252,7 @@ impl Server {
                 self.answer(key, &Answer::Refused(why));
                 return None;
             }
-            Come::End => {
-                self.drop_client(key);
-                return None;
-            }
+            Come::End => return self.drop_client(key).then_some(Asked::Lost),
         };
         client.quiet = clock::now();
         let speaker = Speaker { key, pid: client.peer.pid, trusted: watch };
@@ -283,7 +282,11 @@ impl Server {
     pub fn answer(&mut self, key: Key, answer: &Answer) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let mut reply = client.reply.get(client.taken..).unwrap_or_default().to_vec();
-        reply.extend(line(answer));
+        let line = line(answer);
+        reply.extend(&line);
+        if let Role::Subscribes(known) = &mut client.role {
+            *known = Rc::from(line);
+        }
         client.reply = Rc::from(reply);
         client.taken = 0;
         self.send(key);
@@ -326,7 +329,9 @@ impl Server {
         };
         let gone: Vec<Key> =
             self.clients.iter().filter(|(_, client)| late(client)).map(|(key, _)| *key).collect();
-        gone.into_iter().for_each(|key| self.drop_client(key));
+        for key in gone {
+            self.drop_client(key);
+        }
         self.arm();
         self.clients.values().any(|client| matches!(client.role, Role::Subscribes(_)) && !client.has_reply())
     }

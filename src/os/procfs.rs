@@ -1,7 +1,7 @@
 //! What /proc says about processes (proc_pid_stat(5)).
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 
 use crate::ids::{Pid, StartTime};
 
@@ -33,6 +33,13 @@ impl Stat {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+
+    /// Whether it is dead or about to be: its descriptors are closed some time before it is a zombie
+    /// (`PF_EXITING`).
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_dead() || self.flags & 0x0000_0004 != 0
     }
 
     /// Whether it is a thread of the kernel itself, which takes no signals (`PF_KTHREAD`).
@@ -105,6 +112,20 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The beginning of the environment with which a process was started, its variables apart by NUL bytes
+/// (proc_pid_environ(5)). The process can have written anything in its place. Empty if we may not look.
+#[must_use]
+pub fn environment(pid: Pid) -> Vec<u8> {
+    /// Far more than what anybody sets.
+    const ROOM: u64 = 256 * 1024;
+    let mut environment = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) {
+        // What could be read before an error is as good.
+        let _ = file.take(ROOM).read_to_end(&mut environment);
+    }
+    environment
 }
 
 /// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel

@@ -69,6 +69,7 @@ impl Runtime<'_> {
         }
         match asked {
             None => Ok(()),
+            Some(Asked::Lost) => self.tell(Event::ToolLost),
             Some(Asked::Noted(kinds)) => {
                 for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
                     self.tell(Event::Condition { kind })?;
