@@ -16,13 +16,14 @@ mod common;
 use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Instant;
 
 use nix::libc;
 use nix::sys::stat::Mode as Permissions;
 
 use common::cgroup::Cgroup;
 use common::victim::{Mode, plan};
-use common::{helper, wait_until};
+use common::{NEVER, SOON, helper, wait_until};
 
 #[test]
 fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
@@ -93,5 +94,19 @@ fn a_main_process_that_dies_in_parts_lives_until_the_last_of_them() {
         victim.says("ready");
         victim.signal(15);
         victim.ends_with(6);
+    }
+}
+
+#[test]
+fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let mut victim = plan.options(["--grace", "200ms", "--stragglers", NEVER]).run([helper("traced")]);
+        victim.says("ready");
+        let before = Instant::now();
+        victim.signal(15);
+        // TERM ends the debugger, and then what it held.
+        victim.ends_with(143);
+        assert!(before.elapsed() < SOON);
     }
 }

@@ -213,8 +213,8 @@ fn sockets_that_were_passed_to_us_are_the_commands() {
         let said = run(Path::new("/bin/sh"), &["-c", script, program.to_str().unwrap()], &[]);
         assert_eq!(said.code, Some(0), "{}: {said:?}", program.display());
         // Those of somebody else are not.
-        let script = "test $LISTEN_PID = 4000000";
-        let said = run(Path::new("/bin/sh"), &["-c", script], &[("LISTEN_PID", "4000000")]);
+        let words = ["--", "sh", "-c", "test $LISTEN_PID = 4000000"];
+        let said = run(&program, &words, &[("LISTEN_FDS", "1"), ("LISTEN_PID", "4000000")]);
         assert_eq!(said.code, Some(0), "{}: {said:?}", program.display());
     }
 }
