@@ -403,7 +403,9 @@ impl World {
             }
             let moved = OBEDIENT.iter().any(|step| self.step(*step, &mut now));
             // Those who may live on end by themselves.
-            if !moved && !(self.supervisor.policy.wait_all && self.step(Step::OrphanDies, &mut now)) {
+            let lives_on = self.supervisor.policy.wait_all;
+            let moved = moved || (lives_on && self.step(Step::OrphanDies, &mut now));
+            if !moved {
                 return false;
             }
         }
