@@ -8,6 +8,7 @@ mod carry_out;
 mod control;
 mod notify;
 mod orphans;
+mod programs;
 mod reach;
 mod relay;
 mod snapshot;
@@ -16,6 +17,7 @@ mod sweeper;
 mod tool;
 mod tool_shell;
 mod units;
+mod watch;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 
 use tracing::{debug, error, info, warn};
 
+use crate::config::unit::Unit;
 use crate::config::{Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
@@ -44,10 +47,12 @@ pub use by_hand::run as look_after_locks;
 use notify::Link;
 use reach::Reach;
 use relay::Relay;
+use snapshot::Began;
 use sweeper::Sweeper;
 use tool::Tool;
 pub use tool::run as run_tool;
 use units::Units;
+use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
@@ -86,9 +91,10 @@ struct Runtime<'a> {
     /// The service manager above.
     link: Option<Link>,
     counters: Counters,
-    /// When sexton was started, in milliseconds since the epoch.
-    since: u64,
+    began: Began,
     units: Units,
+    /// sexton-watch, if something is watched.
+    watch: Option<Watch>,
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
@@ -136,10 +142,12 @@ impl<'a> Runtime<'a> {
         {
             debug!(name: "terminal", %error, "there is no terminal to hand over");
         }
-        let server = control::open(&plan.control);
+        let mut server = control::open(&plan.control);
+        let (looks, watch) = watch::prepare(plan, &mut server).unzip();
+        let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
         let link = if tool.is_none() { Link::open(plan) } else { None };
         if let (Some(link), Some(server)) = (&link, &server) {
-            link.wait_for_others(server.waits_for().as_fd());
+            link.wait_for_others(server.waits_for());
         }
         let policy = Policy {
             grace: plan.grace,
@@ -160,7 +168,7 @@ impl<'a> Runtime<'a> {
             restart: plan.restart.clone(),
             seed: seed(),
             replace_on: plan.replace_on.clone(),
-            units: units::rules(plan),
+            units: units::rules(&units),
             notify: link.as_ref().map(|link| link.policy(plan)),
         };
         Ok(Runtime {
@@ -173,9 +181,10 @@ impl<'a> Runtime<'a> {
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server,
             link,
+            watch,
             counters: Counters::default(),
-            since: clock::wall_millis(),
-            units: Units::default(),
+            began: Began::now(),
+            units: Units::new(units),
             relay: None,
             main: None,
             began_in: None,
@@ -359,6 +368,7 @@ impl<'a> Runtime<'a> {
             }
         }
         self.actions = actions;
+        self.tell_watch_of_gateway();
         Ok(())
     }
 

@@ -84,7 +84,9 @@ impl Supervisor {
     /// Whether what ends now may be started again.
     pub(super) fn may_follow(&self) -> bool {
         match self.phase {
-            Phase::Clearing { corpse, .. } | Phase::LastSweep { corpse, .. } => self.is_followed(corpse),
+            Phase::Clearing { corpse, .. } | Phase::Settling { corpse } | Phase::LastSweep { corpse, .. } => {
+                self.is_followed(corpse)
+            }
             _ => false,
         }
     }
