@@ -62,7 +62,7 @@ use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
 use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
-use ladder::Ladder;
+use ladder::{Ladder, earlier};
 use notify::Herald;
 use orphans::Orphans;
 use replacement::Purpose;
@@ -498,11 +498,4 @@ fn tree_gone(corpse: Option<Corpse>) -> Occasion {
     let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
     let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
     Occasion::TreeGone { corpse, clean }
-}
-
-fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
