@@ -93,11 +93,25 @@ impl Halt {
                 }
             }
         }
+        self.unblock(living);
         let was_calm = std::mem::replace(&mut self.calm, restless.is_none());
         match restless {
             Some(pid) => Look::NotYet(pid),
             None if was_calm => Look::Still,
             None => living.first().map_or(Look::Still, |stat| Look::NotYet(stat.pid)),
+        }
+    }
+
+    /// Whoever waits for a child of vfork(2) to execute something, in state `D`, cannot stop before it has: the
+    /// child goes on, and is stopped by the next look.
+    fn unblock(&mut self, living: &[Stat]) {
+        let waits = |pid: i32| living.iter().any(|stat| stat.pid.raw() == pid && stat.state == b'D');
+        for stat in living.iter().filter(|stat| stat.state == b'T' && waits(stat.parent)) {
+            let id = (stat.pid, stat.start);
+            if let Some(place) = self.stopped.iter().position(|stopped| *stopped == id) {
+                self.stopped.remove(place);
+                let _ = signals::send(stat.pid, Signal::CONT);
+            }
         }
     }
 

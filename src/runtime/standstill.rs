@@ -44,7 +44,10 @@ impl Runtime<'_> {
         for _ in 0..LOOKS {
             let living = self.reach.top_down(self.sweeper.helpers());
             if living.len() > MOST {
-                return Err(format!("there are {} processes, and more than {MOST} are not stopped", living.len()));
+                return Err(format!(
+                    "there are {} processes, and more than {MOST} are not stopped",
+                    living.len()
+                ));
             }
             match halt.look(&living) {
                 Look::Still => return Ok(Stood::Still),

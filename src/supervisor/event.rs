@@ -44,6 +44,9 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// The sweep waits for [`Proceed`](super::Action::Proceed): everybody has to stand still for what comes next,
+    /// or need not any more.
+    SweepReady,
     /// The last sweep that was given up has ended at last: it removes nothing any more.
     SweepGone,
     /// The answer to [`StandStill`](super::Action::StandStill).

@@ -172,6 +172,7 @@ impl Supervisor {
             Event::Drained => self.keep(now, out),
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::SweepReady => self.sweep_ready(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
             Event::Tick => self.tick(now, out),
