@@ -12,9 +12,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::errno;
 use crate::ids::{Errno, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
-use crate::os::{clock, messages, poll, signals, spawn};
+use crate::os::{clock, poll, signals, spawn};
 
 /// A process of this boot.
 type Id = (Pid, StartTime);
@@ -160,6 +164,8 @@ fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
 pub struct Guard {
     pid: Pid,
     pipe: OwnedFd,
+    /// So that a write to a guard that was killed is no error, which would come with SIGPIPE.
+    _theirs: OwnedFd,
 }
 
 impl Guard {
@@ -168,7 +174,7 @@ impl Guard {
     /// # Errors
     /// What pipe2(2) and fork(2) say.
     pub fn post(window: Duration) -> Result<Guard, Errno> {
-        let (theirs, ours) = messages::pipe()?;
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
         let until = clock::now().after(window);
         let (pid, pipe) = spawn::fork_survivor(ours, || {
             let mut stopped = Vec::new();
@@ -182,7 +188,7 @@ impl Guard {
             resume(stopped.iter().rev());
             0
         })?;
-        Ok(Guard { pid, pipe })
+        Ok(Guard { pid, pipe, _theirs: theirs })
     }
 
     fn tell(&self, id: Id) -> io::Result<()> {
