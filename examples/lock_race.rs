@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 use sexton::ids::Pid;
 use sexton::locks::{Action, Beside, Family, Report, Request, Root, Scene, sweep};
@@ -98,16 +99,16 @@ fn plant(path: &Path) {
     drop(create(path, DEAD.unsigned_abs()));
 }
 
-/// Takes the lock over as the gateway does, and holds it for a moment. `guard` is what the takers have among
+/// Takes the lock over as the gateway does, and holds it for a moment. The takers have a guard among
 /// themselves, so that a lock can only ever be lost to sexton.
 fn take(path: &Path, slow: bool, jitter: &mut Jitter, score: &mut Score) {
-    let guard = File::create(path.with_extension("guard")).unwrap();
     let held = loop {
         if let Some(file) = create(path, std::process::id()) {
             break file;
         }
         assert!(path.parent().is_some_and(Path::exists), "whoever started us is gone");
-        guard.lock().unwrap();
+        let guard = File::create(path.with_extension("guard")).unwrap();
+        let guard = Flock::lock(guard, FlockArg::LockExclusive).unwrap();
         // Judged by its content alone.
         if fs::read_to_string(path).is_ok_and(|text| text.contains(&DEAD.to_string())) {
             if slow {
@@ -117,7 +118,7 @@ fn take(path: &Path, slow: bool, jitter: &mut Jitter, score: &mut Score) {
             }
             score.reclaimed += u64::from(fs::remove_file(path).is_ok());
         }
-        guard.unlock().unwrap();
+        drop(guard);
     };
     score.taken += 1;
     if slow {

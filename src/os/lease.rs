@@ -117,6 +117,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test may have a second thread")]
     fn a_lease_that_was_taken_tells_of_whoever_opens_the_file() {
         // SAFETY: ignoring a signal runs no handler.
         unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.unwrap();
