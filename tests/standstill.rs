@@ -197,3 +197,42 @@ fn whom_sexton_may_not_stop_keeps_the_lock_waiting_and_it_is_tried_again() {
     assert!(log.contains("may not be stopped by us"), "{log}");
     assert!(events(&log, "lock-removed").is_empty() && stopped(&victim).is_empty(), "{log}");
 }
+
+#[test]
+fn whom_a_proc_with_hidepid_may_hide_nobody_is_stopped_and_the_lock_waits() {
+    if !root() {
+        return skip("root", "a /proc that hides the processes of other users");
+    }
+    use std::os::unix::fs::chown;
+    let Some(plan) = plan(Mode::Pid1) else { return };
+    let state = plan.path("state");
+    fs::create_dir_all(format!("{state}/sessions")).unwrap();
+    for path in [state.clone(), format!("{state}/sessions")] {
+        chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    let holds_lock = plan.path("holds_lock");
+    fs::copy(helper("holds_lock"), &holds_lock).unwrap();
+    // What a lock of one of root's processes says, of a kind whose owner does not keep it open.
+    let cache = format!("{state}/agents/main/sessions");
+    fs::create_dir_all(&cache).unwrap();
+    fs::write(format!("{cache}/.usage-cost-cache.json.lock"), r#"{"pid":2,"startedAt":5}"#).unwrap();
+    for path in [&format!("{cache}/.usage-cost-cache.json.lock"), &cache] {
+        chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    // The second process of the namespace is root's; sexton takes the place of the first.
+    let script = "sleep 1001 & mount -o remount,hidepid=2 /proc && exec \"$@\"";
+    let plan = plan.through(["sh", "-c", script, "sh"]).by_user(1000);
+    let plan = plan.options(["-v", "--log-format", "json", "--lock-root", &state]);
+    let script = format!("{LEAVE_A_LOCK}; leave \"$1\" one; echo up; while :; do sleep 1000; done");
+    let mut victim = plan.run(["sh", "-c", &script, &holds_lock, &state]);
+    victim.says("up");
+    wait_for(&victim, "not-still");
+    let log = victim.stderr();
+    assert!(log.contains("may hide processes of other users"), "{log}");
+    assert!(events(&log, "lock-removed").is_empty() && stopped(&victim).is_empty(), "{log}");
+    let unclear = events(&log, "lock-unclear");
+    assert!(
+        unclear.iter().any(|line| line.fields["reason"].as_str().unwrap().contains("does not show it")),
+        "{log}"
+    );
+}
