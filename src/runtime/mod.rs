@@ -299,6 +299,9 @@ impl<'a> Runtime<'a> {
                 debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
                 self.tell(Event::Stopped { signal, terminal })?;
             }
+            Ok(Some(Change::Stopped { pid, .. })) if self.sweeper.sweeps(pid) => {
+                self.tell(Event::SweepReady)?
+            }
             // A stopped orphan is nobody's concern before the end, and then it gets CONT.
             Ok(Some(Change::Stopped { .. })) => {}
             Err(error) => {
