@@ -27,6 +27,7 @@ use crate::config::{Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
 use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
+use crate::locks::Shown;
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
@@ -121,6 +122,10 @@ impl<'a> Runtime<'a> {
         let init = process::own_pid() == Pid::INIT;
         if let Some(text) = plan.warning {
             warn!(name: "not-subreaper", "{text}");
+        }
+        if let Some(path) = &plan.origin.file {
+            let path = Shown(path);
+            info!(name: "configuration", path = %path, "settings come from {path}");
         }
         if plan.session
             && let Err(error) = terminal::give_up()
