@@ -311,16 +311,7 @@ fn exit_codes_are_timeouts() {
         (&["--timeout", "50ms", "--", "sleep", "1000"], 124),
         (&["--timeout", "50ms", "--", "sh", "-c", "trap 'exit 0' TERM; while :; do :; done"], 124),
         (
-            &[
-                "--timeout",
-                "50ms",
-                "--grace",
-                "50ms",
-                "--",
-                "sh",
-                "-c",
-                "trap '' TERM; while :; do :; done",
-            ],
+            &["--timeout", "50ms", "--grace", "50ms", "--", "sh", "-c", "trap '' TERM; while :; do :; done"],
             137,
         ),
         (&["--", "/nonexistent"], 127),

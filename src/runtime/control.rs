@@ -69,7 +69,10 @@ impl Runtime<'_> {
         }
         match asked {
             None => Ok(()),
-            Some(Asked::Lost) => self.tell(Event::ToolLost),
+            Some(Asked::Lost(record)) => {
+                self.record_lost(&record);
+                self.tell(Event::ToolLost)
+            }
             Some(Asked::Noted(kinds)) => {
                 for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
                     self.tell(Event::Condition { kind })?;
