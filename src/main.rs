@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sexton::cli::{self, Request};
 use sexton::ids::exit_code;
-use sexton::{report, runtime};
+use sexton::{control, report, runtime};
 
 sexton::block_signals_before_main!();
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             ExitCode::from(runtime::become_command(&command))
         }
+        Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
             let _ = std::io::stderr().write_all(text.as_bytes());
             ExitCode::from(code)

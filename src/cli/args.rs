@@ -289,9 +289,6 @@ impl Args {
         let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
         Plan {
             command,
-            dress: Dress::Own,
-            warning: None,
-            session: false,
             group,
             grace: self.pick("grace", self.grace, file.grace),
             stragglers: self.pick("stragglers", self.stragglers, file.stragglers),
@@ -304,6 +301,7 @@ impl Args {
             parent_death: self.parent_death.or(file.parent_death),
             warn_reaped: self.pick("warn_reaped", self.warn_reaped, file.warn_reaped),
             locks,
+            passed: Vec::new(),
             env: file.env,
             directory: None,
             user: None,
@@ -318,6 +316,7 @@ impl Args {
             },
             watching,
             origin: file.origin,
+            ..Plan::bare(Dress::Own)
         }
     }
 

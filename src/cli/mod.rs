@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod control;
 mod faces;
 mod locks;
 mod shell;
@@ -20,6 +21,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::file::Refused;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
+use crate::control::errand::Errand;
 use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
@@ -56,6 +58,8 @@ pub enum Request {
     },
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
+    /// Ask a sexton that runs.
+    Control(Errand),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
@@ -103,6 +107,7 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
     if dress != Dress::Own {
         return Ok(faces::read(dress, &words));
     }
+    // Gateways call this one often: nothing but its own words is looked at.
     if let Some(rest) = tool::words_of(&words) {
         return tool::read(rest);
     }
@@ -110,6 +115,9 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
+    if let Some(asked) = control::read(&words, &args.command) {
+        return asked;
+    }
     if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
         return (subcommand.read)(args, rest);
     }

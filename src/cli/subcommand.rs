@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use super::args::Args;
-use super::{Request, Usage, check, locks};
+use super::{Request, Usage, check, locks, tool};
 
 /// One of them.
 pub(super) struct Subcommand {
@@ -15,8 +15,11 @@ pub(super) struct Subcommand {
     pub(super) read: fn(Args, &[OsString]) -> Result<Request, Usage>,
 }
 
-const TABLE: &[Subcommand] =
-    &[Subcommand { name: "check", read: check::read }, Subcommand { name: "locks", read: locks::read }];
+const TABLE: &[Subcommand] = &[
+    Subcommand { name: "check", read: check::read },
+    Subcommand { name: "locks", read: locks::read },
+    Subcommand { name: "tool", read: |_, rest| tool::read(rest) },
+];
 
 /// The subcommand that was typed, and the words behind it. `words` is the whole command line, `command` its end
 /// as far as it was taken for a command.
@@ -24,11 +27,19 @@ pub(super) fn of<'a>(
     words: &'a [OsString],
     command: &[OsString],
 ) -> Option<(&'static Subcommand, &'a [OsString])> {
+    let (first, rest) = typed(words, command)?;
+    let subcommand = TABLE.iter().find(|subcommand| first == subcommand.name)?;
+    Some((subcommand, rest))
+}
+
+/// The word that may be a subcommand, and those behind it.
+pub(super) fn typed<'a>(
+    words: &'a [OsString],
+    command: &[OsString],
+) -> Option<(&'a OsString, &'a [OsString])> {
     let place = words.len().checked_sub(command.len())?;
     let dashes = place.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| word == "--");
-    let (first, rest) = words.get(place..)?.split_first()?;
-    let subcommand = TABLE.iter().find(|subcommand| first == subcommand.name)?;
-    (!dashes).then_some((subcommand, rest))
+    words.get(place..).filter(|_| !dashes)?.split_first()
 }
 
 /// The words behind the subcommand as its parser takes them, with its whole name first.

@@ -10,11 +10,17 @@
 //! | [`lines`], [`desk`], [`incidents`] | the pure half of the side that answers |
 //! | [`server`] | its connections |
 //! | [`client`] | the side that asks, for tools as well |
+//! | [`processes`], [`attribution`] | the processes, which whoever asks looks up, and whose they are |
+//! | [`errand`], [`shown`] | `sexton status` and its neighbours, from the request to the exit code |
 
+pub mod attribution;
 pub mod client;
 pub mod desk;
+pub mod errand;
 pub mod incidents;
 pub mod lines;
 pub mod place;
+pub mod processes;
 pub mod protocol;
 pub mod server;
+pub mod shown;

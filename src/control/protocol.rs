@@ -75,6 +75,9 @@ pub struct Status {
     pub since: u64,
     /// How the whole tree is reached: `kill-all`, `cgroup` or `tree`.
     pub reach: String,
+    /// Where sexton-watch's HTTP listener is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
     /// The gateway: the main process.
     pub gateway: UnitStatus,
     /// The declared units, in their order of start.
@@ -93,7 +96,8 @@ pub struct Status {
     pub incidents: Vec<Incident>,
     /// What sexton has counted since its start.
     pub counters: Counters,
-    /// Every process below sexton, parents before their children. Only [`Request::Status`] fills it.
+    /// Every process below sexton, parents before their children. sexton leaves it empty: who asks can see
+    /// them in /proc, and `sexton status --json` does.
     #[serde(default)]
     pub processes: Vec<Process>,
 }
@@ -105,7 +109,7 @@ pub struct UnitStatus {
     pub name: String,
     /// Where it stands.
     pub state: UnitState,
-    /// Its main process.
+    /// Its main process; of a unit, the supervisor above that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// Since when it is in this state.
@@ -126,7 +130,7 @@ pub struct ToolRun {
     pub name: String,
     /// The command and its arguments.
     pub argv: Vec<String>,
-    /// The process that supervises it.
+    /// The process that supervises it; sexton puts in who registered it, as the kernel says.
     pub supervisor: i32,
     /// Its main process.
     pub pid: i32,
@@ -160,13 +164,16 @@ pub struct ToolRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "kebab-case")]
 pub enum Fact {
-    /// A sexton-watch begins; what an earlier one said of conditions that last is void unless it says it again.
+    /// A sexton-watch begins, and wants to be told what to do; what an earlier one said of conditions that last
+    /// is void unless it says it again.
     Hello {
         /// Its version.
         version: String,
-        /// Where its HTTP listener is reached, if it has one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        listens: Option<String>,
+    },
+    /// Its HTTP listener is there.
+    Listens {
+        /// Host and port.
+        address: String,
     },
     /// The gateway's health has changed, or the summary of it is due.
     Health(Health),
@@ -299,7 +306,7 @@ pub struct Counters {
     pub reaped: u64,
     /// How often the gateway was started again.
     pub restarts: u64,
-    /// Locks that were removed, and handed over.
+    /// Locks that were removed.
     pub locks_removed: u64,
     /// Signals that were passed on.
     pub signals: u64,
@@ -331,6 +338,9 @@ pub struct Process {
     /// Whose it is: a unit's name, a tool's id, or nothing if it is nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
+    /// The tool whose it is has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphan: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What /proc says about processes (proc_pid_stat(5)).
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 
 use crate::ids::{Pid, StartTime};
 
@@ -114,13 +114,18 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
-/// The environment of a process as it was when it executed its program, and as it made it since. It is read from
-/// the process's memory, which can take as long as that likes: never in the main loop.
-///
-/// # Errors
-/// What open(2) says; EACCES if the process is not ours to look into.
-pub fn environment(pid: Pid) -> io::Result<fs::File> {
-    fs::File::open(format!("/proc/{pid}/environ"))
+/// The beginning of the environment with which a process was started, its variables apart by NUL bytes
+/// (proc_pid_environ(5)). The process can have written anything in its place. Empty if we may not look.
+#[must_use]
+pub fn environment(pid: Pid) -> Vec<u8> {
+    /// Far more than what anybody sets.
+    const ROOM: u64 = 256 * 1024;
+    let mut environment = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/environ")) {
+        // What could be read before an error is as good.
+        let _ = file.take(ROOM).read_to_end(&mut environment);
+    }
+    environment
 }
 
 /// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel

@@ -184,10 +184,7 @@ fn answer(unknown: &[Stat]) -> Vec<u8> {
 
 /// The tool's id in the environment of this process. A mark that is none of ours is nobody's.
 fn mark(pid: Pid) -> Option<OsString> {
-    /// What a process can make of its environment has no bound.
-    const LIMIT: u64 = 1 << 20;
-    let mut text = Vec::new();
-    procfs::environment(pid).ok()?.take(LIMIT).read_to_end(&mut text).ok()?;
+    let text = procfs::environment(pid);
     let value = text
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;

@@ -7,6 +7,25 @@ use crate::os::{clock, process};
 use crate::report::{log, words};
 use crate::supervisor::{Note, Snapshot};
 
+/// When sexton began, on both clocks. What is said of the wall clock is counted from here, so that it is the
+/// same whenever it is said.
+pub(super) struct Began {
+    moment: Moment,
+    /// In milliseconds since the epoch.
+    wall: u64,
+}
+
+impl Began {
+    pub(super) fn now() -> Began {
+        Began { moment: clock::now(), wall: clock::wall_millis() }
+    }
+
+    fn wall_of(&self, moment: Moment) -> u64 {
+        let since = u64::try_from(moment.since(self.moment).as_millis()).unwrap_or(u64::MAX);
+        self.wall.saturating_add(since)
+    }
+}
+
 impl Runtime<'_> {
     /// Counts what is counted since the start.
     pub(super) fn count(&mut self, note: Note) {
@@ -20,7 +39,7 @@ impl Runtime<'_> {
     /// Everything but the processes, which whoever asks can see in /proc.
     pub(super) fn status(&self) -> Status {
         let gateway = self.supervisor.gateway();
-        let units = self.plan.units.iter().zip(self.supervisor.units());
+        let units = self.units.list.iter().zip(self.supervisor.units());
         let mut counters = self.counters;
         counters.restarts = gateway.restarts;
         counters.locks_removed = self.sweeper.removed();
@@ -28,10 +47,10 @@ impl Runtime<'_> {
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: process::own_pid().raw(),
-            since: self.since,
+            since: self.began.wall,
             reach: self.reach.name().to_owned(),
-            units: units.map(|(unit, snapshot)| self.unit(&unit.name, &snapshot)).collect(),
-            gateway: self.unit(super::control::GATEWAY, &gateway),
+            units: units.map(|(unit, snapshot)| self.unit_status(&unit.name, &snapshot)).collect(),
+            gateway: self.unit_status(super::control::GATEWAY, &gateway),
             counters,
             ..Status::default()
         };
@@ -41,12 +60,12 @@ impl Runtime<'_> {
         status
     }
 
-    fn unit(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
+    pub(super) fn unit_status(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
         UnitStatus {
             name: name.to_owned(),
             state: snapshot.state,
             pid: snapshot.pid.map(crate::ids::Pid::raw),
-            since: wall_of(snapshot.since),
+            since: self.began.wall_of(snapshot.since),
             restarts: snapshot.restarts,
             last: snapshot.last.map(|outcome| match outcome {
                 Outcome::StartFailed { stage, errno } => {
@@ -57,10 +76,4 @@ impl Runtime<'_> {
             }),
         }
     }
-}
-
-/// A moment of the past on the wall clock, in milliseconds since the epoch.
-fn wall_of(moment: Moment) -> u64 {
-    let ago = u64::try_from(clock::now().since(moment).as_millis()).unwrap_or(u64::MAX);
-    clock::wall_millis().saturating_sub(ago)
 }

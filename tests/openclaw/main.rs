@@ -15,12 +15,15 @@
 )]
 
 mod cage;
+#[path = "../watch/fake.rs"]
+mod fake;
 mod http;
 mod life;
 mod locks;
 mod rival;
 mod tools;
 mod wait;
+mod watched;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,114 @@
+//! `sexton status` and its neighbours: what is asked of a sexton that runs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use super::{Request, Usage, parse, subcommand};
+use crate::control::errand::{Errand, What};
+use crate::control::protocol;
+use crate::ids::Signal;
+
+const AFTER: &str = "\
+The socket is the one of --control, else of the sexton above (SEXTON_SOCKET),
+else /run/sexton/control.sock or $XDG_RUNTIME_DIR/sexton/control.sock.
+Exit code: 0 done; 1 refused; 69 no sexton answers; 125 usage.
+A program that is itself named so runs with: sexton -- NAME";
+
+/// The command line of a request.
+#[derive(Debug, Parser)]
+#[command(name = "sexton", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 80)]
+struct ControlArgs {
+    #[command(subcommand)]
+    what: Word,
+
+    /// The control socket
+    #[arg(long, global = true, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true)]
+    control: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// How long sexton may take to answer
+    #[arg(long, global = true, value_name = "D", default_value = "5s", hide = true)]
+    #[arg(value_parser = humantime::parse_duration)]
+    deadline: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Word {
+    /// Show how the gateway, its units, its tools and all processes are
+    #[command(after_help = AFTER)]
+    Status {
+        /// Again and again
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show the processes, and whose each is
+    #[command(after_help = AFTER)]
+    Ps,
+    /// Stop the gateway by its ladder, as TERM would; again for the next rung
+    #[command(after_help = AFTER)]
+    Stop,
+    /// Stop the gateway, or a unit, by its ladder and start it again
+    #[command(after_help = AFTER)]
+    Restart {
+        /// The unit; without it the gateway
+        unit: Option<String>,
+    },
+    /// Send a signal to the gateway, or to a unit
+    #[command(after_help = AFTER)]
+    Signal {
+        /// TERM, USR1, RTMIN+3, 15
+        signal: Signal,
+        /// The unit; without it the gateway
+        unit: Option<String>,
+    },
+    /// End a tool as its deadline would
+    #[command(after_help = AFTER)]
+    Cancel {
+        /// Its id, or its name if only one has it
+        tool: String,
+    },
+    /// Read the configuration file again
+    #[command(after_help = AFTER)]
+    Reload,
+}
+
+const WORDS: [&str; 7] = ["status", "ps", "stop", "restart", "signal", "cancel", "reload"];
+
+/// The request, if one was typed: its word is the first that is not an option, with no `--` before it. `words`
+/// is the whole command line, `command` its end as far as it was taken for a command.
+pub(super) fn read(words: &[OsString], command: &[OsString]) -> Option<Result<Request, Usage>> {
+    let (word, _) = subcommand::typed(words, command)?;
+    WORDS.iter().any(|known| word == known).then(|| {
+        // A socket that was named before the word is as good as behind it.
+        let words: Vec<OsString> =
+            [OsString::from("sexton")].iter().chain(words.get(1..)?).cloned().collect();
+        Some(asked(&words))
+    })?
+}
+
+fn asked(words: &[OsString]) -> Result<Request, Usage> {
+    let args = match parse::<ControlArgs>(words)? {
+        Ok(args) => args,
+        Err(text) => return Ok(Request::Print(text)),
+    };
+    let what = match args.what {
+        Word::Status { watch } => What::Status { watch },
+        Word::Ps => What::Processes,
+        Word::Stop => What::Deed(protocol::Request::Stop),
+        Word::Restart { unit } => What::Deed(protocol::Request::Restart { unit }),
+        Word::Signal { signal, unit } => {
+            What::Deed(protocol::Request::Signal { signal: signal.to_string(), unit })
+        }
+        Word::Cancel { tool } => What::Deed(protocol::Request::Cancel { tool }),
+        Word::Reload => What::Deed(protocol::Request::Reload),
+    };
+    // What turns a sexton's own socket off is no socket.
+    let control = args.control.filter(|path| path.as_os_str() != "off" && !path.as_os_str().is_empty());
+    Ok(Request::Control(Errand { what, control, json: args.json, deadline: args.deadline }))
+}

@@ -1,0 +1,477 @@
+//! The control socket, through the whole binary: what it answers, to whom, and what it withstands.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are not PID 1: they look at the clock and start processes"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
+use serde_json::{Value, json};
+
+use common::process::{look, send};
+use common::victim::{Mode, Plan, Victim, plan};
+use common::{NEVER, PATIENCE, SOON, helper, root, sexton, skip, wait_until};
+
+/// A plan with a control socket in the victim's own directory.
+fn controlled(mode: Mode) -> Option<(Plan, PathBuf)> {
+    let plan = plan(mode)?.options(["--grace", NEVER, "--stragglers", NEVER]);
+    let socket = PathBuf::from(plan.path("run/control.sock"));
+    let plan = plan.variable("SEXTON_CONTROL", socket.to_str().unwrap());
+    Some((plan, socket))
+}
+
+/// A sexton that runs `sleep`, listening.
+fn sleeper(mode: Mode) -> Option<(Victim, PathBuf)> {
+    let (plan, socket) = controlled(mode)?;
+    let mut victim = plan.run(["sh", "-c", "echo up; exec sleep 1000"]);
+    victim.says("up");
+    Some((victim, socket))
+}
+
+fn connect(socket: &Path) -> UnixStream {
+    let stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Says a line and takes the reply.
+fn ask(stream: &UnixStream, request: &Value) -> Value {
+    let mut writer = stream;
+    writer.write_all(format!("{request}\n").as_bytes()).unwrap();
+    reply(stream)
+}
+
+/// The next line. One byte at a time, so that nothing of the one after it is lost.
+fn reply(stream: &UnixStream) -> Value {
+    let mut line = Vec::new();
+    for byte in BufReader::with_capacity(1, stream).bytes() {
+        match byte.unwrap() {
+            b'\n' => return serde_json::from_slice(&line).unwrap(),
+            byte => line.push(byte),
+        }
+    }
+    panic!("closed after {:?}", String::from_utf8_lossy(&line));
+}
+
+fn status(socket: &Path) -> Value {
+    ask(&connect(socket), &json!({ "op": "status" }))["status"].clone()
+}
+
+/// Runs a subcommand from outside.
+fn run<const N: usize>(socket: &Path, words: [&str; N]) -> Output {
+    let mut command = Command::new(sexton());
+    command.args(words).env_clear().env("SEXTON_CONTROL", socket).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn open_descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Resident memory in KiB.
+fn memory(pid: i32) -> u64 {
+    common::process::status(pid, "VmRSS").unwrap().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn status_shows_the_tree_and_whose_each_process_is() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, socket)) = controlled(mode) else { return };
+        let program = sexton();
+        let script = format!(
+            "(SEXTON_TOOL_ID=gone setsid sleep 1000 &) \n sleep 1000 & \n \
+             while ! grep -q sleep /proc/$!/comm; do :; done \n \
+             {0} status --json > status.json; {0} ps > ps.txt; {0} status > status.txt; echo seen; wait",
+            program.display()
+        );
+        let directory = Path::new(&plan.path("")).to_owned();
+        let mut victim = plan.run(["sh", "-c", &format!("cd {}\n{script}", directory.display())]);
+        victim.says("seen");
+
+        let seen: Value = serde_json::from_str(&victim.read("status.json")).unwrap();
+        assert_eq!(seen["gateway"]["state"], "running");
+        assert_eq!(seen["reach"], victim.mode().reach());
+        let gateway = &seen["gateway"]["pid"];
+        let processes = seen["processes"].as_array().unwrap();
+        let named = |of: &str, name: &str| {
+            processes.iter().find(|one| one["of"] == of && one["name"] == name).unwrap_or_else(|| {
+                panic!("no {name} of {of} in {seen:#}");
+            })
+        };
+        assert_eq!(&named("gateway", "sh")["pid"], gateway);
+        assert_eq!(&named("gateway", "sleep")["parent"], gateway);
+        let orphan = named("gone", "sleep");
+        assert_eq!((&orphan["orphan"], &orphan["parent"]), (&json!(true), &seen["pid"]));
+        assert!(orphan["rss"].as_u64().unwrap() > 0 && orphan["group"] == orphan["pid"]);
+        assert!(victim.read("ps.txt").contains("orphan of gone"), "{}", victim.read("ps.txt"));
+        assert!(victim.read("status.txt").contains("\ngateway  running"), "{}", victim.read("status.txt"));
+
+        assert_eq!(
+            text(&run(&socket, ["stop"]).stdout),
+            format!("the gateway was asked to end; it has 2m\n")
+        );
+        victim.ends_with(143);
+        assert!(!socket.exists(), "the socket goes with its sexton");
+    }
+}
+
+#[test]
+fn a_signal_a_restart_and_a_stop_can_be_asked_for() {
+    let Some((plan, socket)) = controlled(Mode::Tree) else { return };
+    let mut victim = plan.run([helper("prints_signals")]);
+    victim.says("ready");
+    let first = status(&socket)["gateway"]["pid"].clone();
+
+    let signalled = run(&socket, ["signal", "USR1"]);
+    assert_eq!(signalled.status.code(), Some(0), "{signalled:?}");
+    victim.says("10");
+    for (words, why) in [
+        (["signal", "NOSUCH"], "not a signal"),
+        (["restart", "nobody"], "there is no unit 'nobody'"),
+        (["cancel", "nothing"], "no tool 'nothing' runs"),
+    ] {
+        let refused = run(&socket, words);
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(why) && said.lines().count() == 1, "{said}");
+    }
+    assert_eq!(run(&socket, ["restart", "nobody"]).status.code(), Some(1));
+
+    // It takes TERM for what it prints, and is ended by the next rung.
+    assert_eq!(run(&socket, ["restart"]).status.code(), Some(0));
+    wait_until("TERM has come", || victim.stdout().lines().any(|line| line == "15"));
+    send(i32::try_from(first.as_i64().unwrap()).unwrap(), SIGKILL).unwrap();
+    wait_until("it was started again", || {
+        let gateway = &status(&socket)["gateway"];
+        gateway["state"] == "running" && gateway["pid"] != first
+    });
+    let now = status(&socket);
+    assert_eq!((&now["gateway"]["restarts"], &now["counters"]["restarts"]), (&json!(1), &json!(1)));
+    assert_eq!(now["gateway"]["last"], "ended by SIGKILL");
+
+    assert_eq!(run(&socket, ["stop"]).status.code(), Some(0));
+    assert_eq!(status(&socket)["gateway"]["state"], "stopping");
+    for _ in 0..2 {
+        // Each one more is the next rung.
+        let _ = run(&socket, ["stop", "--json"]);
+    }
+    victim.ends_with(137);
+}
+
+#[test]
+fn a_dead_sextons_socket_is_replaced_and_a_live_ones_is_not() {
+    let Some((mut first, socket)) = sleeper(Mode::Tree) else { return };
+    send(first.pid(), SIGKILL).unwrap();
+    first.status();
+    assert!(fs::metadata(&socket).unwrap().file_type().is_socket(), "it was left behind");
+
+    let again = || {
+        let plan = plan(Mode::Tree).unwrap();
+        plan.options(["--control", socket.to_str().unwrap()])
+    };
+    let mut second = again().run(["sh", "-c", "echo $SEXTON_SOCKET; exec sleep 1000"]);
+    second.says(socket.to_str().unwrap());
+    assert_eq!(status(&socket)["pid"], second.pid());
+
+    let mut third = again().run(["sh", "-c", "echo \"none: $SEXTON_SOCKET\""]);
+    third.ends_with(0);
+    assert_eq!(third.stdout(), "none: \n");
+    let said = third.stderr();
+    assert!(said.contains("control-off") && said.contains("another sexton has the control socket"), "{said}");
+    assert_eq!(status(&socket)["pid"], second.pid(), "the second one is still there");
+    second.signal(SIGTERM);
+    second.ends_with(143);
+}
+
+#[test]
+fn at_the_usual_place_each_sexton_has_a_socket_of_its_own() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let start = || {
+        let plan = plan(Mode::Tree)?.by_user(65_534).through(["env", "-u", "SEXTON_CONTROL"]);
+        let plan = plan.options(["--grace", NEVER]).variable("XDG_RUNTIME_DIR", place.path().to_str()?);
+        Some(plan.run(["sh", "-c", "echo $SEXTON_SOCKET; exec sleep 1000"]))
+    };
+    let Some(mut first) = start() else { return };
+    let path = |name: &str| place.path().join("sexton").join(name);
+    first.says(path("control.sock").to_str().unwrap());
+    let mut second = start().unwrap();
+    second.says(path("control-2.sock").to_str().unwrap());
+    let directory = fs::metadata(path("")).unwrap();
+    assert_eq!(directory.permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(path("control.sock")).unwrap().permissions().mode() & 0o777, 0o600);
+    // Root may ask as well, and finds the one that is left.
+    first.signal(SIGTERM);
+    first.ends_with(143);
+    let found = Command::new(sexton())
+        .args(["status", "--json"])
+        .env_clear()
+        .env("XDG_RUNTIME_DIR", place.path())
+        .output()
+        .unwrap();
+    // Somebody's own sexton may have the first of the usual places on this machine.
+    if !Path::new("/run/sexton").exists() {
+        let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+        assert_eq!(found["pid"], second.pid());
+    }
+    second.signal(SIGTERM);
+    second.ends_with(143);
+}
+
+#[test]
+fn another_user_is_refused() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    // Even where somebody has opened the way to the socket.
+    fs::set_permissions(socket.parent().unwrap(), PermissionsExt::from_mode(0o777)).unwrap();
+    fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
+    let program = victim.path("sexton");
+    fs::copy(sexton(), &program).unwrap();
+    let stop = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["stop", "--control", socket.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = text(&stop.stderr);
+    assert!(stop.status.code() == Some(1) && said.contains("root and its own user"), "{stop:?}");
+    assert_eq!(status(&socket)["gateway"]["state"], "running");
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+#[test]
+fn a_client_does_not_wait_for_a_sexton_that_stands_still() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    send(victim.pid(), SIGSTOP).unwrap();
+    wait_until("it stands still", || look(victim.pid()).is_some_and(|one| one.state == 'T'));
+    let begun = Instant::now();
+    for words in [["status", "--deadline", "300ms"], ["stop", "--deadline", "300ms"]] {
+        let late = run(&socket, words);
+        assert_eq!(late.status.code(), Some(69));
+        let said = text(&late.stderr);
+        assert!(said.contains("did not answer in time") && said.lines().count() == 1, "{said}");
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < SOON);
+    send(victim.pid(), SIGCONT).unwrap();
+    // What was asked for meanwhile is done.
+    victim.ends_with(143);
+    let nobody = run(&socket, ["status"]);
+    assert_eq!(nobody.status.code(), Some(69));
+    assert!(text(&nobody.stderr).starts_with("sexton: no sexton answers at "), "{nobody:?}");
+}
+
+#[test]
+fn a_tool_is_shown_told_to_end_and_remembered() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    let begin = |id: &str| {
+        let tool = connect(&socket);
+        let began = json!({ "op": "tool-began", "id": id, "name": "exec", "argv": ["sleep", "9"],
+                            "supervisor": 1, "pid": 4_194_303, "began": 5 });
+        assert!(ask(&tool, &began)["done"].is_string());
+        tool
+    };
+    let (one, other) = (begin("t1"), begin("t2"));
+    let tools = status(&socket)["tools"].clone();
+    assert_eq!((&tools[0]["id"], &tools[1]["id"]), (&json!("t1"), &json!("t2")));
+    assert_eq!(tools[0]["supervisor"], std::process::id(), "as the kernel says");
+
+    let cancelled = run(&socket, ["cancel", "t1"]);
+    assert_eq!(cancelled.status.code(), Some(0), "{cancelled:?}");
+    assert!(reply(&one)["cancelled"].is_string());
+    let record = json!({ "op": "tool-ended", "id": "t1", "name": "exec", "ended": 9, "duration": 4,
+                         "outcome": { "cancelled": {} }, "pid": 4_194_303, "anything": [1] });
+    assert!(ask(&one, &record)["done"].is_string());
+    drop(other);
+    wait_until("the broken connection is seen", || status(&socket)["tools"] == json!([]));
+    let now = status(&socket);
+    assert_eq!(now["ended"][0]["outcome"], json!({ "lost": {} }));
+    assert_eq!((&now["ended"][1]["id"], &now["ended"][1]["anything"]), (&json!("t1"), &json!([1])));
+    assert_eq!(now["counters"]["tools"], 2);
+    // Facts are not everybody's to tell.
+    let fact = json!({ "op": "fact", "fact": "condition", "kind": "failing", "subject": "", "holds": true,
+                       "detail": "" });
+    assert!(ask(&connect(&socket), &fact)["refused"].as_str().unwrap().contains("sexton-watch alone"));
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+#[test]
+fn subscribers_hear_of_changes() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    let subscriber = connect(&socket);
+    let first = ask(&subscriber, &json!({ "op": "subscribe" }));
+    assert_eq!(first["status"]["counters"]["signals"], 0);
+    let other = connect(&socket);
+    ask(&other, &json!({ "op": "signal", "signal": "CONT" }));
+    loop {
+        let news = reply(&subscriber);
+        if news["status"]["counters"]["signals"] == 1 {
+            break;
+        }
+    }
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+#[test]
+fn twenty_thousand_requests_leave_nothing_behind() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    let pid = victim.pid();
+    let many = |requests: usize, connections: usize| {
+        for _ in 0..connections {
+            let stream = connect(&socket);
+            for _ in 0..requests {
+                assert!(ask_fast(&stream)["status"]["pid"] == pid);
+            }
+        }
+    };
+    many(50, 10);
+    wait_until("connections are gone", || open_descriptors(pid) < 12);
+    let (descriptors, before) = (open_descriptors(pid), memory(pid));
+    many(9500, 2);
+    many(1, 1000);
+    wait_until("connections are gone", || open_descriptors(pid) <= descriptors);
+    let after = memory(pid);
+    assert!(after < before + 256, "{before} KiB became {after} KiB");
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+/// The status, as one write and as few reads as it takes.
+fn ask_fast(stream: &UnixStream) -> Value {
+    let mut writer = stream;
+    writer.write_all(b"{\"op\":\"status\"}\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+/// The ways in which a peer can be a nuisance.
+#[derive(Clone, Copy)]
+enum Hostile {
+    Silent,
+    Drips,
+    Huge,
+    Garbage,
+    NeverReads,
+    HalfClosed,
+    Gone,
+}
+
+const HOSTILE: [Hostile; 7] = [
+    Hostile::Silent,
+    Hostile::Drips,
+    Hostile::Huge,
+    Hostile::Garbage,
+    Hostile::NeverReads,
+    Hostile::HalfClosed,
+    Hostile::Gone,
+];
+
+fn be(hostile: Hostile, socket: &Path) -> UnixStream {
+    let stream = connect(socket);
+    stream.set_nonblocking(true).unwrap();
+    let mut writer = &stream;
+    // What is not taken is not the point.
+    let _ = match hostile {
+        Hostile::Silent => Ok(0),
+        Hostile::Drips => writer.write(b"{\"op\":"),
+        Hostile::Huge => writer.write(&[b'x'; 100_000]),
+        Hostile::Garbage => writer.write(&b"[[[[{\"\0\n\n\n".repeat(200)),
+        Hostile::NeverReads => writer.write(&b"{\"op\":\"status\"}\n".repeat(5000)),
+        Hostile::HalfClosed => {
+            stream.shutdown(Shutdown::Write).unwrap();
+            Ok(0)
+        }
+        Hostile::Gone => {
+            let _ = writer.write(b"{\"op\":\"status\"}\n");
+            stream.shutdown(Shutdown::Both).unwrap();
+            Ok(0)
+        }
+    };
+    stream
+}
+
+#[test]
+fn a_thousand_hostile_connections_delay_no_signal_and_shut_nobody_out() {
+    let Some((plan, socket)) = controlled(Mode::Tree) else { return };
+    let mut victim = plan.run([helper("prints_signals")]);
+    victim.says("ready");
+    let pid = victim.pid();
+    let (before, begun) = (memory(pid), Instant::now());
+    let mut held = Vec::new();
+    for round in 0..1000 / HOSTILE.len() + 1 {
+        held.extend(HOSTILE.map(|hostile| be(hostile, &socket)));
+        if round % 20 == 0 {
+            let seen = victim.stdout().lines().filter(|line| *line == "10").count();
+            victim.signal(SIGUSR1);
+            wait_until("the signal is passed on", || {
+                victim.stdout().lines().filter(|line| *line == "10").count() > seen
+            });
+            let answered = run(&socket, ["status", "--json"]);
+            assert_eq!(answered.status.code(), Some(0), "{answered:?}");
+            assert!(open_descriptors(pid) < 64 + 20, "{}", open_descriptors(pid));
+        }
+    }
+    assert!(held.len() >= 1000 && begun.elapsed() < SOON);
+    let after = memory(pid);
+    // Each of the 64 that are kept may have a line and a reply in memory.
+    assert!(after < before + 16 * 1024, "{before} KiB became {after} KiB");
+    drop(held);
+    wait_until("they are all gone", || open_descriptors(pid) < 16);
+    victim.signal(SIGKILL);
+    let _ = victim.status();
+}
+
+#[test]
+fn a_connection_that_says_nothing_complete_is_closed() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    let drips = connect(&socket);
+    drips.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let subscriber = connect(&socket);
+    ask(&subscriber, &json!({ "op": "subscribe" }));
+    let begun = Instant::now();
+    loop {
+        let written = (&drips).write(b" ");
+        match (&drips).read(&mut [0; 64]) {
+            Ok(0) => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Closed with what was written still unread.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            other => panic!("{other:?}"),
+        }
+        assert!(written.is_ok() || begun.elapsed() > Duration::from_secs(9));
+        assert!(begun.elapsed() < PATIENCE, "it is still open");
+    }
+    assert!(begun.elapsed() > Duration::from_secs(9), "{:?}", begun.elapsed());
+    // Whoever waits for news may be as quiet as they like.
+    ask(&connect(&socket), &json!({ "op": "signal", "signal": "CONT" }));
+    assert_eq!(reply(&subscriber)["status"]["counters"]["signals"], 1);
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
