@@ -188,18 +188,26 @@ impl Desk {
         &mut self.incidents
     }
 
-    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost: `true`.
-    pub fn lost(&mut self, key: Key, wall: u64) -> bool {
-        let Some(run) = self.tools.remove(&key) else { return false };
-        self.ended(ToolRecord {
+    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost, and
+    /// this is what is known.
+    pub fn lost(&mut self, key: Key, wall: u64) -> Option<ToolRecord> {
+        let run = self.tools.remove(&key)?;
+        let record = ToolRecord {
             duration: wall.saturating_sub(run.began),
             id: run.id,
             name: run.name,
             ended: wall,
             outcome: json!({ "lost": {} }),
-            more: [("pid".to_owned(), run.pid.into())].into(),
-        });
-        true
+            more: [
+                ("argv".to_owned(), run.argv.into()),
+                ("supervisor".to_owned(), run.supervisor.into()),
+                ("pid".to_owned(), run.pid.into()),
+                ("began".to_owned(), run.began.into()),
+            ]
+            .into(),
+        };
+        self.ended(record.clone());
+        Some(record)
     }
 
     /// Adds what is known here to what is said of sexton.

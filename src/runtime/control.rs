@@ -69,7 +69,10 @@ impl Runtime<'_> {
         }
         match asked {
             None => Ok(()),
-            Some(Asked::Lost) => self.tell(Event::ToolLost),
+            Some(Asked::Lost(record)) => {
+                self.record_lost(&record);
+                self.tell(Event::ToolLost)
+            }
             Some(Asked::Noted(incident)) => self.incident(incident),
             Some(Asked::Greeted(lasted)) => {
                 self.brief_watch(lasted);

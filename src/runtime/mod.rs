@@ -151,7 +151,8 @@ impl<'a> Runtime<'a> {
             wait_all: plan.wait_all,
             session: plan.session,
             tool: tool.as_ref().map(Tool::policy),
-            end_orphans: plan.tools.end_orphans.then_some(plan.tools.grace),
+            // A tool ends its own tree as a whole, and soon enough.
+            end_orphans: (plan.tools.end_orphans && tool.is_none()).then_some(plan.tools.grace),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
