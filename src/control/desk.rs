@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{Answer, Census, Fact, Health, Incident, Request, Status, ToolRecord, ToolRun};
+use super::protocol::{
+    Answer, Census, Fact, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun,
+};
 
 /// A connection.
 pub type Key = u64;
@@ -54,6 +56,8 @@ pub enum Heard {
     Ask(Request),
     /// A fact, which nobody answers: the incident that began or ended with it, if one did.
     Noted(Option<Incident>),
+    /// How the gateway is, and how many milliseconds its last answer took.
+    Health(HealthState, Option<f64>),
     /// A sexton-watch begins: what an earlier one had said and was so until now.
     Greeted(Vec<Incident>),
 }
@@ -171,8 +175,9 @@ impl Desk {
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
+                let told = Heard::Health(health.state, health.last_ms);
                 self.health = Some(health);
-                None
+                return told;
             }
             Fact::Census(census) => {
                 self.census = Some(census);

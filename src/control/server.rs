@@ -18,7 +18,7 @@ use super::desk::{Desk, Heard, Key, Speaker};
 use super::incidents::Incidents;
 use super::lines::{LONGEST, Lines};
 use super::place::Claimed;
-use super::protocol::{Answer, Condition, Incident, Request, Status, ToWatch, ToolRecord};
+use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToWatch, ToolRecord};
 use crate::ids::Moment;
 use crate::os::poll::{Many, Wanted};
 use crate::os::unix_socket::{self, Peer};
@@ -42,6 +42,8 @@ pub enum Asked {
     Request(Key, Request),
     /// To hear of an incident that began or ended.
     Noted(Incident),
+    /// To hear how the gateway is, and how many milliseconds its last answer took.
+    Health(HealthState, Option<f64>),
     /// To tell sexton-watch what it is to do, and what has lasted until it came.
     Greeted(Vec<Incident>),
     /// To hear that a tool's supervisor was lost, and what is known of the run.
@@ -275,6 +277,7 @@ impl Server {
                 return Some(Asked::Request(key, request));
             }
             Heard::Noted(incident) => return incident.map(Asked::Noted),
+            Heard::Health(state, last) => return Some(Asked::Health(state, last)),
             Heard::Greeted(lasted) => return Some(Asked::Greeted(lasted)),
         }
         None

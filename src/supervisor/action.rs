@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ToolKey, UnitId};
+use super::{Message, ToolKey, UnitId};
 use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
@@ -68,6 +68,8 @@ pub enum Action {
     /// Stop sexton alone, by the signal that cannot be refused; answered by
     /// [`Resumed`](super::Event::Resumed).
     StopSelf,
+    /// Tell the service manager; answered by [`Unsent`](super::Event::Unsent) if it cannot be told now.
+    Notify(Message),
     /// Log who is still alive.
     ReportAlive(Rung),
     /// Log a decision.
@@ -158,6 +160,8 @@ pub enum Note {
     RequiredUnitEnded(UnitId),
     /// A unit's supervisor did not stop it within all its windows, and is killed.
     UnitHangs(UnitId),
+    /// The gateway gave signs of life and has given none for this long.
+    Silent(Duration),
     /// Not everybody stood still within this time.
     NotStill(Duration),
 }

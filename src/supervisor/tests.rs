@@ -31,6 +31,7 @@ fn policy() -> Policy {
         seed: 1,
         replace_on: Vec::new(),
         units: Vec::new(),
+        notify: None,
     }
 }
 
@@ -335,6 +336,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 mod abort;
 mod keeper;
 mod lives;
+mod notify;
 mod orphans;
 mod units;
 mod walk;

@@ -378,7 +378,7 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
-            Action::ReportAlive(_) | Action::Note(_) => {}
+            Action::ReportAlive(_) | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
         }
     }
