@@ -29,10 +29,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/control/desk.rs", &["ids"]),
     ("src/control/incidents.rs", &["ids"]),
     ("src/control/lines.rs", &["ids"]),
-    ("src/control/protocol.rs", &["ids"]),
+    ("src/control/protocol.rs", &["config", "ids"]),
     ("src/control", &["ids", "os", "report"]),
     ("src/config", &["ids", "locks", "supervisor"]),
     ("src/cli", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
+    ("src/bin/sexton-watch/health.rs", &["config", "control", "ids"]),
+    ("src/bin/sexton-watch", &["config", "control", "ids", "locks", "os", "report"]),
     ("src/runtime", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
 ];
 

@@ -7,9 +7,11 @@ mod args;
 mod control;
 mod faces;
 mod locks;
+mod shell;
+mod tool;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::Path;
 
 use clap::Parser;
@@ -17,7 +19,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::file::{File, Refused};
-use crate::config::{ByHand, Plan, Problem};
+use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
 use crate::report::log::Format;
@@ -47,6 +49,17 @@ pub enum Request {
     },
     /// Ask a sexton that runs.
     Control(Errand),
+    /// Run one tool.
+    Tool {
+        /// The tool.
+        tool: Box<ToolPlan>,
+        /// Which log lines are wanted.
+        level: LevelFilter,
+        /// How they look.
+        format: Format,
+    },
+    /// Become this command, and be sexton no more.
+    Become(Vec<CString>),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
@@ -67,6 +80,12 @@ pub enum Usage {
         /// What is wrong with which word.
         what: String,
     },
+    /// The same of a tool's command line.
+    #[error("{what}")]
+    Tool {
+        /// What is wrong, and what to do instead.
+        what: String,
+    },
     /// The words are fine, and still make no plan.
     #[error(transparent)]
     Plan(#[from] Problem),
@@ -81,9 +100,15 @@ pub enum Usage {
 /// The first thing that is wrong.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = words.into_iter().collect();
+    if shell::is_ours(words.first()) {
+        return shell::read(&words);
+    }
     let dress = faces::dress(words.first());
     if dress != Dress::Own {
         return Ok(faces::read(dress, &words));
+    }
+    if let Some(rest) = tool::words_of(&words) {
+        return tool::read(rest);
     }
     let mut args = match parse::<Args>(&words)? {
         Ok(args) => args,
@@ -144,8 +169,13 @@ fn variable_of(error: &clap::Error, words: &[OsString]) -> Option<String> {
         return None;
     };
     let flag = option.split([' ', '=']).next()?;
-    let name = format!("SEXTON_{}", flag.strip_prefix("--")?.replace('-', "_").to_uppercase());
+    let name = flag.strip_prefix("--")?.replace('-', "_").to_uppercase();
     let typed = words.iter().any(|word| word.to_string_lossy().starts_with(flag));
+    let prefix = match words.first()?.to_str() {
+        Some("sexton tool" | shell::NAME) => "SEXTON_TOOL",
+        _ => "SEXTON",
+    };
+    let name = format!("{prefix}_{name}");
     (!typed && std::env::var_os(&name).is_some()).then_some(name)
 }
 

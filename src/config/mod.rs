@@ -4,7 +4,9 @@
 
 pub mod file;
 mod plan;
+mod tool;
 pub mod unit;
 pub mod watching;
 
 pub use plan::{ByHand, Control, Locks, Plan, Problem, Task};
+pub use tool::{RecordTo, ToolPlan};

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::unit::{Tools, Unit};
+use super::unit::{Tools, Unit, User};
 use super::watching::Watching;
 use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
@@ -50,6 +50,12 @@ pub struct Plan {
     pub locks: Option<Locks>,
     /// What is set in the command's environment besides sexton's own.
     pub env: Vec<(OsString, OsString)>,
+    /// Its working directory; sexton's own if there is none.
+    pub directory: Option<PathBuf>,
+    /// Who it runs as; as sexton does if there is none.
+    pub user: Option<User>,
+    /// What stands in front of each line of its output; it writes where sexton does if there is nothing.
+    pub prefix: Option<String>,
     /// What follows the command's end.
     pub restart: Restart,
     /// The conditions under which the command is stopped by its ladder and started again.
@@ -178,6 +184,9 @@ impl Plan {
             warn_reaped: false,
             locks: None,
             env: Vec::new(),
+            directory: None,
+            user: None,
+            prefix: None,
             restart: Restart::default(),
             replace_on: Vec::new(),
             units: Vec::new(),

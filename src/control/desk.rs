@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::incidents::{Incidents, clip};
 use super::protocol::{Answer, Census, Fact, Health, Kind, Request, Status, ToolRecord, ToolRun};
+use crate::ids::Outcome;
 
 /// A connection.
 pub type Key = u64;
@@ -192,7 +193,7 @@ impl Desk {
                 id: run.id,
                 name: run.name,
                 ended: wall,
-                outcome: json!({ "lost": {} }),
+                outcome: json!(Outcome::Lost),
                 more: [("pid".to_owned(), run.pid.into())].into(),
             });
         }
@@ -266,7 +267,7 @@ mod tests {
         say(&mut desk, speaker(1), &run("t1", "exec"));
         desk.lost(1, 200);
         let ended = &status(&desk).ended;
-        assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!({ "lost": {} })));
+        assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!("lost")));
         assert_eq!(ended[0].more["pid"], 5);
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::watching::Watching;
 pub use crate::ids::{HealthState, Kind, UnitState};
 
 /// What can be asked.
@@ -174,6 +175,34 @@ pub enum Fact {
     Census(Census),
     /// Something is wrong, or has ended being so.
     Condition(Condition),
+}
+
+/// What sexton tells sexton-watch, one packet each over the socket that it inherits as `SEXTON_WATCH_FD`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToWatch {
+    /// The first packet, and again when the settings have changed.
+    Settings(Box<Briefing>),
+    /// The gateway's state has changed: it is asked whether it is well only while it runs.
+    Gateway(UnitStatus),
+    /// How everything is; the answer to [`Request::Status`].
+    Status(Box<Status>),
+    /// An incident has begun or ended, whoever saw it: what the alert command is told.
+    Incident(Incident),
+}
+
+/// Everything that sexton-watch has to know to begin.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Briefing {
+    /// What is looked at.
+    pub settings: Watching,
+    /// The gateway, if it has been started.
+    pub gateway: Option<UnitStatus>,
+    /// What lasts at this moment, so that a sexton-watch that was started again tells nobody twice.
+    pub incidents: Vec<Incident>,
+    /// sexton's version.
+    pub version: String,
 }
 
 /// How well the gateway answers.

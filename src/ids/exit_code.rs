@@ -3,8 +3,12 @@
 //! A code of the main process passes through untouched, so that these are the conventional ones of
 //! programs that run programs (timeout(1), env(1), docker-run(1)).
 
+use serde::{Deserialize, Serialize};
+
 use super::{Dress, Errno};
 
+/// `sexton tool`: the command's deadline passed, and TERM was enough to end it. 137 tells that it took KILL.
+pub const TIMED_OUT: u8 = 124;
 /// sexton failed before the command was started: a usage error, or the system refused a process.
 pub const SEXTON_FAILED: u8 = 125;
 /// The command was found and could not be executed.
@@ -31,7 +35,8 @@ pub const CONTROL_REFUSED: u8 = 1;
 pub const CONTROL_UNAVAILABLE: u8 = 69;
 
 /// The step of a launch that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// fork(2).
     Fork,

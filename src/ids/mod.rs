@@ -4,12 +4,14 @@
 
 mod dress;
 pub mod exit_code;
+mod outcome;
 mod process;
 mod signal;
 mod state;
 
 pub use dress::Dress;
 pub use exit_code::Stage;
+pub use outcome::{Canceller, Outcome, Rung};
 pub use process::{Errno, ExitStatus, Moment, Pid, StartTime};
 pub use signal::{ParseSignalError, Signal, SignalSet};
 pub use state::{HealthState, Kind, UnitState};

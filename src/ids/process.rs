@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A process id: always positive, so it can never be mistaken for a process group or for "everybody"
 /// when it is handed to kill(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +42,8 @@ impl fmt::Display for Pid {
 pub struct StartTime(pub u64);
 
 /// An error number as a plain value, so that the pure rooms can carry one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Errno(pub i32);
 
 impl fmt::Display for Errno {

@@ -97,6 +97,30 @@ impl Cgroup {
     }
 }
 
+/// What the kernel has counted in the cgroup v2 of a process and in those below it: `memory.events` and
+/// `pids.events` (the kernel's cgroup-v2 document). A number is `None` where there is no such controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Events {
+    /// Processes that were killed for want of memory.
+    pub oom_kills: Option<u64>,
+    /// Forks that were refused because there were too many processes.
+    pub forks_refused: Option<u64>,
+}
+
+/// Reads them for the cgroup that `pid` is in.
+#[must_use]
+pub fn events_of(pid: Pid) -> Events {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
+    let Some(directory) = own_directory(&mounts, &memberships) else { return Events::default() };
+    let count = |file: &str, name: &str| {
+        let text = fs::read_to_string(directory.join(file)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line?.trim().parse().ok()
+    };
+    Events { oom_kills: count("memory.events", "oom_kill"), forks_refused: count("pids.events", "max") }
+}
+
 fn is_populated(path: &Path) -> bool {
     let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
     events.lines().any(|line| line == "populated 1")

@@ -83,7 +83,7 @@ impl Halt {
         for stat in living {
             let id = (stat.pid, stat.start);
             let (still, ours) = (procfs::stands_still(stat), self.stopped.contains(&id));
-            if still && !ours && self.found_stopped.insert(id) || !still {
+            if !still || !ours && self.found_stopped.insert(id) {
                 restless = Some(stat.pid);
             }
             if !still && !ours {

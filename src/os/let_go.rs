@@ -1,16 +1,21 @@
 //! Letting go of what sexton was started with once its child has it: open files and the working directory.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
 
 /// Closes every descriptor above 2 that was inherited, so that the reader of a pipe sees its end when the
 /// child closes it. Ours are all closed on exec, which inherited ones cannot be: they have just come through
 /// one.
-pub fn close_inherited() {
+///
+/// The first `sockets` of them stay: those that were passed by a service manager (sd_listen_fds(3)) and will be
+/// passed on once more.
+pub fn close_inherited(sockets: usize) {
     let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (3..1024).collect(),
     };
-    for number in numbers.into_iter().filter(|number| *number > 2) {
+    let kept = 2_i32.saturating_add(i32::try_from(sockets).unwrap_or(i32::MAX));
+    for number in numbers.into_iter().filter(|number| *number > kept) {
         // SAFETY: F_GETFD only asks; a number that is no descriptor gives an error.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
         if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
@@ -18,6 +23,19 @@ pub fn close_inherited() {
             unsafe { libc::close(number) };
         }
     }
+}
+
+/// Puts /dev/null in the place of this standard descriptor, so that its other end sees the end when the child
+/// and whoever has it from the child have closed it.
+///
+/// # Errors
+/// What open(2) and dup2(2) say; then it is as it was.
+pub fn replace_standard(number: i32) -> std::io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // SAFETY: both are descriptors, and what had the number before is not owned by anything in this program
+    // but the standard library, which goes on using the number.
+    let done = unsafe { libc::dup2(null.as_raw_fd(), number) };
+    if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Leaves the working directory for `/`, so that its filesystem can be unmounted.

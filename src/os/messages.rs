@@ -3,10 +3,11 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::sockopt::SockType as SockTypeOption;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-    socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt, recv,
+    recvmsg, sendmsg, socketpair,
 };
 
 use nix::unistd::pipe2;
@@ -23,6 +24,43 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(errno)?;
     fcntl(ours.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(errno)?;
     Ok((ours, theirs))
+}
+
+/// The connected socket that our parent has given us as descriptor `number`; from now on it is closed on exec and
+/// never blocks. To be called once for each number: the descriptor has one owner.
+///
+/// # Errors
+/// EBADF if there is no such descriptor, ENOTSOCK if it is not a socket that keeps messages apart.
+pub fn inherited(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: F_GETFD only asks; a number that is no descriptor gives an error.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number < 3 || flags == -1 {
+        return Err(Errno(libc::EBADF));
+    }
+    // SAFETY: it is open, and what is not closed on exec was not opened by this program, so that nobody in it
+    // owns it. Closed on exec it would not have come to us.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    if getsockopt(&socket, SockTypeOption) != Ok(SockType::SeqPacket) {
+        return Err(Errno(libc::ENOTSOCK));
+    }
+    fcntl(socket.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(errno)?;
+    fcntl(socket.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(errno)?;
+    Ok(socket)
+}
+
+/// Takes one message, whatever its length, up to `most` bytes; the rest of a longer one is lost. An empty message
+/// is also the end of the stream. Never waits.
+///
+/// # Errors
+/// What recv(2) says; EAGAIN if there is no message.
+pub fn receive_whole(from: BorrowedFd<'_>, most: usize) -> Result<Vec<u8>, Errno> {
+    // A socket that keeps messages apart tells the real length of one that does not fit (recv(2), MSG_TRUNC).
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT;
+    let length = recv(from.as_raw_fd(), &mut [0; 1], look).map_err(errno)?;
+    let mut message = vec![0; length.clamp(1, most)];
+    let length = recv(from.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT).map_err(errno)?;
+    message.truncate(length);
+    Ok(message)
 }
 
 /// A pipe, closed on exec: the end to read from, which never blocks, and the end to write to.

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod children;
 pub mod clock;
+pub mod descriptors;
 pub mod early;
 pub mod files;
 pub mod halt;
@@ -13,6 +14,7 @@ pub mod host;
 pub mod lease;
 pub mod let_go;
 pub mod messages;
+pub mod pipe;
 pub mod poll;
 pub mod presence;
 pub mod privileges;

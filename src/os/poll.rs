@@ -42,6 +42,16 @@ pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     nix::poll::poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
+/// Whether the other side of this socket is gone for good.
+#[must_use]
+pub fn hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut descriptors = [PollFd::new(socket, PollFlags::empty())];
+    // POLLHUP is told whether it was asked for or not (poll(2)).
+    let asked = nix::poll::poll(&mut descriptors, PollTimeout::ZERO);
+    let [told] = descriptors;
+    asked.is_ok_and(|ready| ready > 0) && told.any().unwrap_or_default()
+}
+
 /// What is wanted of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {

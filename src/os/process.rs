@@ -1,6 +1,11 @@
 //! What a process asks the kernel about itself (prctl(2), getpid(2)).
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 use crate::ids::{Pid, Signal};
 
@@ -44,6 +49,63 @@ pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
 pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
     // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
     unsafe { std::env::set_var(name, value) };
+}
+
+/// What those of our descendants that were reaped have used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time in their own code.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// The most memory that one of them had resident, in bytes.
+    pub largest: u64,
+}
+
+/// What our children, and theirs that they reaped, have used (getrusage(2), `RUSAGE_CHILDREN`).
+#[must_use]
+pub fn usage_of_children() -> Usage {
+    // The call cannot fail for this argument.
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+        return Usage::default();
+    };
+    let time = |time: TimeVal| {
+        let micros = time.tv_usec().saturating_add(time.tv_sec().saturating_mul(1_000_000));
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    };
+    Usage {
+        user: time(usage.user_time()),
+        system: time(usage.system_time()),
+        largest: u64::try_from(usage.max_rss()).unwrap_or(0).saturating_mul(1024),
+    }
+}
+
+/// A descriptor that can be read when this process has ended, its last thread included (pidfd_open(2), Linux
+/// 5.3).
+///
+/// # Errors
+/// What pidfd_open(2) says; some container engines refuse the call.
+pub fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes plain numbers.
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.raw(), 0) };
+    match i32::try_from(descriptor) {
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends this process by `signal`, as it ended somebody else, so that whoever waits for us sees the same; without
+/// a core of ours beside theirs. Comes back if the signal does not end a process, and for the init of a pid
+/// namespace.
+pub fn die_by(signal: Signal) {
+    let _ = prctl(libc::PR_SET_DUMPABLE, 0);
+    let _ = super::signals::set_default(signal);
+    // It is pending until the mask lets it through.
+    if super::signals::send(own_pid(), signal).is_ok() {
+        super::early::unblock();
+        super::signals::unblock(signal);
+    }
 }
 
 fn prctl(option: i32, argument: libc::c_ulong) -> io::Result<()> {

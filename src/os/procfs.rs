@@ -107,15 +107,6 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
-/// The resident memory of a process in bytes (/proc/PID/statm, proc_pid_statm(5)), shared pages included.
-#[must_use]
-pub fn resident(pid: Pid) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    Some(pages.saturating_mul(size.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
-}
-
 /// The beginning of the environment with which a process was started, its variables apart by NUL bytes
 /// (proc_pid_environ(5)). The process can have written anything in its place. Empty if we may not look.
 #[must_use]
@@ -150,6 +141,24 @@ pub fn threads(pid: Pid) -> Vec<Pid> {
 fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
     let number = |entry: io::Result<fs::DirEntry>| Pid::new(entry.ok()?.file_name().to_str()?.parse().ok()?);
     directory.filter_map(number).collect()
+}
+
+/// The resident memory of a process in bytes (proc_pid_statm(5)). `None` if it has ended; 0 for a zombie.
+#[must_use]
+pub fn resident(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    Some(pages.saturating_mul(page.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
+}
+
+/// The proportional memory of a process in bytes: each shared page is divided among those that share it
+/// (proc_pid_smaps_rollup(5), since Linux 4.14). `None` if it has ended or is not ours to look into.
+#[must_use]
+pub fn proportional(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 
 /// Every process that /proc shows, in no order; those that end meanwhile are left out.
@@ -195,6 +204,16 @@ mod tests {
         assert!(!stat.is_dead());
         stat.threads = 1;
         assert!(stat.is_dead());
+    }
+
+    #[test]
+    fn our_memory_is_shared_in_part() {
+        let me = Pid::new(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let (resident, proportional) = (resident(me).unwrap(), proportional(me).unwrap());
+        assert!(
+            proportional > 100_000 && proportional <= resident + 1_000_000,
+            "{proportional} of {resident}"
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn read_nothing() {
 }
 
 /// Closes every descriptor above 2 but these (close_range(2), Linux 5.9).
-fn close_all_but(keep: &[BorrowedFd<'_>]) {
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
     let mut kept: Vec<u32> = keep.iter().map(|kept| kept.as_raw_fd().unsigned_abs()).collect();
     kept.sort_unstable();
     let mut first = 3;

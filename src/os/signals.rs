@@ -209,6 +209,16 @@ pub fn stop_self() -> io::Result<()> {
     send(super::process::own_pid(), Signal::STOP)
 }
 
+/// Lets `signal` through.
+pub(super) fn unblock(signal: Signal) {
+    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+    unsafe { libc::sigaddset(&raw mut set, signal.number()) };
+    // SAFETY: the set is ours, and a null third argument asks for nothing.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 fn kill(target: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: the call takes plain values and touches no memory of ours.
     let sent = unsafe { libc::kill(target, signal.number()) };

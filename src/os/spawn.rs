@@ -67,6 +67,7 @@ pub struct Started {
     /// The process, and its process group.
     pub pid: Pid,
     news: File,
+    failure: Option<(Stage, Errno)>,
 }
 
 impl Started {
@@ -75,8 +76,17 @@ impl Started {
     /// Never blocks. After the process's death the answer is final.
     pub fn failure(&mut self) -> Option<(Stage, Errno)> {
         let mut record = [0; RECORD];
-        let length = self.news.read(&mut record).ok()?;
-        decode(record.get(..length)?)
+        if let Ok(length) = self.news.read(&mut record) {
+            self.failure = self.failure.or(record.get(..length).and_then(decode));
+        }
+        self.failure
+    }
+}
+
+impl AsFd for Started {
+    /// Can be read when the process has become the command, or has failed to.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
     }
 }
 
@@ -114,14 +124,21 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
                 let _ = nix::unistd::setpgid(child, child);
             }
             let pid = Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?;
-            Ok(Started { pid, news: File::from(news) })
+            Ok(Started { pid, news: File::from(news), failure: None })
         }
     }
 }
 
+/// Becomes the command at once, without a child: with everything that sexton was started with, in its group.
+/// Comes back only with the reason why not.
+pub fn become_plain(command: &[CString], inherited: &Inherited) -> (Stage, Errno) {
+    close_the_closed(inherited);
+    let Err(failure) = execute(command, inherited);
+    failure
+}
+
 /// Runs in the child; comes back only with a failure.
 fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<Infallible, (Stage, Errno)> {
-    let at = |stage| move |error: std::io::Error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)));
     if request.session {
         nix::unistd::setsid().map_err(|error| (Stage::Group, errno(error)))?;
         // A terminal that is somebody else's, or none, is no reason not to start.
@@ -157,9 +174,17 @@ fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<In
     }
     close_the_closed(request.inherited);
     place(request.descriptors).map_err(at(Stage::Descriptors))?;
-    restore(request.inherited).map_err(at(Stage::Signals))?;
-    let program: &CStr = request.command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, request.command).map_err(|error| (Stage::Exec, why_not(program, error)))
+    execute(request.command, request.inherited)
+}
+
+fn execute(command: &[CString], inherited: &Inherited) -> Result<Infallible, (Stage, Errno)> {
+    restore(inherited).map_err(at(Stage::Signals))?;
+    let program: &CStr = command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
+    nix::unistd::execvp(program, command).map_err(|error| (Stage::Exec, why_not(program, error)))
+}
+
+fn at(stage: Stage) -> impl Fn(std::io::Error) -> (Stage, Errno) {
+    move |error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of

@@ -19,21 +19,40 @@ use crate::os::procfs::{self, Stat};
 /// /proc cannot be read.
 pub fn below_us() -> io::Result<Vec<Stat>> {
     let us = process::own_pid();
-    let Ok(children) = procfs::children_of_thread(us, us) else {
-        return Ok(descendants(us, procfs::all()?));
-    };
+    // We have one thread, so that all our children are its.
+    match procfs::children_of_thread(us, us) {
+        Ok(children) => walk(children),
+        Err(_) => Ok(descendants(us, procfs::all()?)),
+    }
+}
+
+/// The same for every process below `root`, which may have several threads.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
+    match procfs::children_of_thread(root, root) {
+        Ok(_) => walk(children_of(root)),
+        Err(_) => Ok(descendants(root, procfs::all()?)),
+    }
+}
+
+fn children_of(pid: Pid) -> Vec<Pid> {
+    let of_thread = |thread| procfs::children_of_thread(pid, thread).unwrap_or_default();
+    procfs::threads(pid).into_iter().flat_map(of_thread).collect()
+}
+
+/// Everybody in `open` and below.
+fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut open = children;
     while let Some(pid) = open.pop() {
         // Two readings of a changing tree can name one process twice.
         if !seen.insert(pid) {
             continue;
         }
         found.extend(procfs::stat(pid)?);
-        for thread in procfs::threads(pid) {
-            open.extend(procfs::children_of_thread(pid, thread).unwrap_or_default());
-        }
+        open.extend(children_of(pid));
     }
     Ok(found)
 }
@@ -52,13 +71,13 @@ pub fn top_down(mut found: Vec<Stat>) -> Vec<Stat> {
 }
 
 fn descendants(root: Pid, all: Vec<Stat>) -> Vec<Stat> {
-    let found = below(&[root], &all);
+    let found = descending_from(&[root], &all);
     all.into_iter().filter(|stat| found.contains(&stat.pid)).collect()
 }
 
 /// Those of `all` who descend from one of `roots`.
 #[must_use]
-pub fn below(roots: &[Pid], all: &[Stat]) -> BTreeSet<Pid> {
+pub fn descending_from(roots: &[Pid], all: &[Stat]) -> BTreeSet<Pid> {
     let mut children: BTreeMap<i32, Vec<Pid>> = BTreeMap::new();
     for stat in all {
         children.entry(stat.parent).or_default().push(stat.pid);

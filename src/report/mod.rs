@@ -3,6 +3,7 @@
 //! It must never wait for a reader: a line that standard error does not take is dropped and counted.
 
 pub mod log;
+pub mod record;
 mod render;
 pub mod table;
 pub mod words;

@@ -1,13 +1,17 @@
 //! The one match that carries actions out.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::{Runtime, Terminal};
-use crate::ids::{ExitStatus, Pid, Signal};
+use super::relay::{Inlets, Relay};
+use super::{Runtime, Terminal, Tool};
+use crate::config::unit::User;
+use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
+use crate::os::privileges::Identity;
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Outcome, Rung, Tally};
+use crate::supervisor::{Action, Event, Note, Tally};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -63,6 +67,10 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let inlets = self.relay_output();
+        let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
+        let mut env = self.plan.env.clone();
+        env.extend(self.tool.as_ref().map(Tool::mark));
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,
@@ -70,20 +78,42 @@ impl Runtime<'_> {
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
-            env: &self.plan.env,
-            directory: None,
-            user: None,
-            descriptors: &[],
+            env: &env,
+            directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
+            user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
+            descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
         };
         match spawn::spawn(&request) {
             Ok(started) => {
                 let pid = started.pid;
-                self.main = Some(started);
                 self.let_go();
+                if let Some(tool) = &mut self.tool {
+                    tool.started(&started);
+                }
+                self.main = Some(started);
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
             Err(errno) => Event::StartFailed { stage: crate::ids::Stage::Fork, errno },
+        }
+    }
+
+    /// Puts somebody between the command and the terminal who names each line, if that is wanted.
+    fn relay_output(&mut self) -> Option<Inlets> {
+        let name = self.plan.prefix.as_deref()?;
+        match Relay::start(name) {
+            Ok((relay, inlets)) => {
+                for pid in relay.pids {
+                    self.sweeper.count_as_ours(pid);
+                    self.reach.spare(pid);
+                }
+                self.relay = Some(relay);
+                Some(inlets)
+            }
+            Err(error) => {
+                warn!(name: "no-prefix", %error, "the lines of the command's output get no name");
+                None
+            }
         }
     }
 
@@ -100,6 +130,7 @@ impl Runtime<'_> {
             self.main = None;
         }
         self.unit_reaped(pid);
+        self.reach.spare_no_more(pid);
     }
 
     fn note(&self, note: Note) {
@@ -173,15 +204,18 @@ impl Runtime<'_> {
         }
     }
 
-    fn report_alive(&self, rung: Rung) {
+    fn report_alive(&mut self, rung: Rung) {
         /// A fork bomb need not fill the log.
         const SHOWN: usize = 20;
         // Finding out who is alive costs a walk through /proc.
-        if rung == Rung::Grace && !tracing::enabled!(tracing::Level::INFO) {
+        if rung == Rung::Grace && self.tool.is_none() && !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
         let mut alive = self.reach.alive(self.sweeper.helpers());
         alive.retain(|process| Some(process.stat.pid) != self.held);
+        if let Some(tool) = &mut self.tool {
+            tool.reached(rung, &alive);
+        }
         let more = alive.len().saturating_sub(SHOWN);
         for process in alive.iter().take(SHOWN) {
             let pid = process.stat.pid.raw();

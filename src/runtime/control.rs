@@ -7,9 +7,9 @@ use crate::config::Control;
 use crate::control::place::{self, Problem, VARIABLE};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
-use crate::ids::{Moment, Signal, UnitState};
+use crate::ids::{Moment, Outcome, Signal, UnitState};
 use crate::os::{clock, process, signals};
-use crate::supervisor::{Event, Origin, Outcome, Received, UnitId};
+use crate::supervisor::{Event, Origin, Received, UnitId};
 
 /// The gateway's name among the units.
 pub(super) const GATEWAY: &str = "gateway";

@@ -7,47 +7,67 @@ mod by_hand;
 mod carry_out;
 mod control;
 mod reach;
+mod relay;
 mod snapshot;
 mod standstill;
 mod sweeper;
+mod tool;
 mod units;
 
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
-use crate::ids::{ExitStatus, Pid, Signal, SignalSet, exit_code};
+use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
 use crate::os::signals::{Info, Inlet, Woken};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
-use crate::os::{clock, let_go, process, signals, terminal};
+use crate::os::{clock, let_go, process, signals, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, Origin, Outcome, Policy, Received, Supervisor, Terminal as Foreground,
+    Action, Event, Forwarding, On, Origin, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
+use relay::Relay;
 use snapshot::Began;
 use sweeper::Sweeper;
+use tool::Tool;
+pub use tool::run as run_tool;
 use units::Units;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
 pub fn run(plan: &Plan) -> u8 {
-    match Runtime::new(plan) {
-        Ok(runtime) => runtime.run(),
+    match Runtime::new(plan, None) {
+        Ok(runtime) => match runtime.run().0 {
+            failed @ Outcome::StartFailed { .. } => failed.code(plan.dress),
+            outcome => plan.exit_code(outcome.code(plan.dress)),
+        },
         Err(failure) => {
             error!(name: "cannot-start", "{failure}");
             plan.dress.failed()
         }
     }
+}
+
+/// Becomes the command, with everything that sexton was started with. Comes back only with the exit code of a
+/// failure, which was said.
+#[must_use]
+pub fn become_command(command: &[CString]) -> u8 {
+    let (stage, errno) = spawn::become_plain(command, early::inherited());
+    let name = command.first().map(|name| name.as_c_str()).unwrap_or_default();
+    error!(name: "start-failed", "{}", words::failed_start(Dress::Own, name, stage, errno));
+    exit_code::of_failed_start(Dress::Own, stage, errno)
 }
 
 struct Runtime<'a> {
@@ -62,7 +82,13 @@ struct Runtime<'a> {
     counters: Counters,
     began: Began,
     units: Units,
+    /// What passes the command's output on, line by line.
+    relay: Option<Relay>,
     main: Option<Started>,
+    /// The working directory that we were started in, once we have left it.
+    began_in: Option<PathBuf>,
+    /// What is known of the run, if the main process is a tool.
+    tool: Option<Tool<'a>>,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
     /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
@@ -83,7 +109,7 @@ struct Runtime<'a> {
 const DEATHS_A_TURN: usize = 256;
 
 impl<'a> Runtime<'a> {
-    fn new(plan: &'a Plan) -> std::io::Result<Runtime<'a>> {
+    fn new(plan: &'a Plan, tool: Option<Tool<'a>>) -> std::io::Result<Runtime<'a>> {
         let inherited = early::inherited();
         if let Some(signal) = plan.parent_death {
             process::set_parent_death_signal(signal)?;
@@ -101,15 +127,16 @@ impl<'a> Runtime<'a> {
             grace: plan.grace,
             stragglers: plan.stragglers,
             group: plan.group,
-            stop_signals: plan.stop_signals.unwrap_or_else(stop_signals),
+            stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool.is_some())),
             forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
             stop_sequence: plan.stop_sequence.clone(),
             wait_all: plan.wait_all,
             session: plan.session,
+            tool: tool.as_ref().map(Tool::policy),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
-            can_hold: children::list().is_some(),
+            can_hold: plan.locks.is_some() && children::list().is_some(),
             init,
             restart: plan.restart.clone(),
             seed: seed(),
@@ -121,13 +148,17 @@ impl<'a> Runtime<'a> {
             inherited,
             supervisor: Supervisor::new(policy),
             inlet: Inlet::open()?,
-            reach: Reach::choose(init),
+            // A cgroup for each of many short runs costs more than it gives.
+            reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server: control::open(&plan.control),
             counters: Counters::default(),
             began: Began::now(),
             units: Units::default(),
+            relay: None,
             main: None,
+            began_in: None,
+            tool,
             modes: modes_of_ours(),
             halt: None,
             restless: None,
@@ -139,29 +170,38 @@ impl<'a> Runtime<'a> {
         })
     }
 
-    fn run(mut self) -> u8 {
+    /// To the end: how it ended, and the tool with all that is known of its run.
+    fn run(mut self) -> (Outcome, Option<Tool<'a>>) {
         let Err(outcome) = self.live();
         self.leave();
-        if let Outcome::Ended(ExitStatus::Signaled { .. }) = outcome {
+        if !matches!(outcome, Outcome::Exited { .. } | Outcome::StartFailed { .. }) {
             self.restore_modes();
         }
-        match outcome {
-            Outcome::Ended(status) => self.plan.exit_code(status.code()),
-            Outcome::StartFailed { stage, errno } => {
-                let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
-                error!(name: "start-failed", "{}", words::failed_start(self.plan.dress, command, stage, errno));
-                exit_code::of_failed_start(self.plan.dress, stage, errno)
-            }
-            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => exit_code::GAVE_UP,
+        if let Outcome::StartFailed { stage, errno } = outcome {
+            let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
+            error!(name: "start-failed", "{}", words::failed_start(self.plan.dress, command, stage, errno));
         }
+        (outcome, self.tool)
     }
 
     /// The child has what sexton was started with, and nothing of it must wait for sexton's end.
-    fn let_go(&self) {
-        let_go::close_inherited();
+    fn let_go(&mut self) {
+        let_go::close_inherited(self.sockets_to_keep());
+        // Whoever is started later begins there all the same.
+        self.began_in = self.began_in.take().or_else(|| std::env::current_dir().ok());
         if let Err(error) = let_go::leave_directory() {
             debug!(name: "directory-kept", %error, "could not leave the working directory");
         }
+    }
+
+    /// The command may be started again, and is then to have the sockets that a service manager passed to us.
+    fn sockets_to_keep(&self) -> usize {
+        let once = self.plan.restart.on == On::Never
+            && self.plan.restart.means.is_empty()
+            && self.plan.replace_on.is_empty()
+            && self.server.is_none();
+        let passed = std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok());
+        if once { 0 } else { passed.unwrap_or(0) }
     }
 
     /// Turn after turn, until the supervisor says how it ended.
@@ -179,7 +219,8 @@ impl<'a> Runtime<'a> {
         let left_over = self.more_dead || self.more_signals;
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
         let mut signals = std::mem::take(&mut self.signals);
-        let beside = self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let server = self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let beside = server.or_else(|| self.tool.as_ref().and_then(Tool::beside));
         let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
@@ -192,7 +233,7 @@ impl<'a> Runtime<'a> {
             if signal.signal == Signal::CHLD {
                 debug!(name: "received", "Received SIGCHLD");
                 child_changed = true;
-            } else {
+            } else if !self.is_a_hint(signal) {
                 self.tell(Event::Signal(received(signal)))?;
             }
         }
@@ -200,6 +241,7 @@ impl<'a> Runtime<'a> {
         if child_changed {
             self.bury()?;
         }
+        self.hear_of_tool()?;
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.tell(Event::Tick)?;
@@ -266,6 +308,9 @@ impl<'a> Runtime<'a> {
         }
         if self.main_pid() == Some(dead.pid) {
             self.held = Some(dead.pid);
+            if let Some(tool) = &mut self.tool {
+                tool.ended(dead.status);
+            }
             let failure = self.main.as_mut().and_then(Started::failure);
             if let Some((stage, errno)) = failure {
                 self.tell(Event::StartFailed { stage, errno })?;
@@ -314,6 +359,9 @@ impl<'a> Runtime<'a> {
             carry_out::take_terminal(main);
         }
         self.reach.leave();
+        if let Some(relay) = &self.relay {
+            relay.drain();
+        }
         info!(name: "end", "nothing is left");
     }
 }
@@ -325,11 +373,12 @@ fn modes_of_ours() -> Option<Modes> {
     if ours { terminal.modes().ok() } else { None }
 }
 
-/// TERM, INT and RTMIN+3, the halt signal of systemd and podman; but not what whoever started us wanted
+/// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP; but not what whoever started us wanted
 /// ignored, as a shell does with INT for a background command.
-fn stop_signals() -> SignalSet {
+fn stop_signals(tool: bool) -> SignalSet {
     let halt = Signal::new(Signal::RTMIN.number() + 3);
-    [Some(Signal::TERM), Some(Signal::INT), halt]
+    let hang_up = tool.then_some(Signal::HUP);
+    [Some(Signal::TERM), Some(Signal::INT), halt, hang_up]
         .into_iter()
         .flatten()
         .filter(|signal| !signals::is_ignored(*signal))

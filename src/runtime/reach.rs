@@ -44,13 +44,16 @@ impl Alive {
 }
 
 impl Way {
-    fn choose(init: bool) -> Way {
+    fn choose(init: bool, grouped: bool) -> Way {
         if init {
             info!(name: "reach", reach = "kill-all", "as init, kill(-1) reaches everybody");
             return Way::KillAll;
         }
         if let Err(error) = process::become_subreaper() {
             warn!(name: "no-subreaper", %error, "orphans will not come to sexton");
+        }
+        if !grouped {
+            return Way::Tree;
         }
         match Cgroup::create(process::own_pid()) {
             Ok(cgroup) => {
@@ -66,8 +69,9 @@ impl Way {
 }
 
 impl Reach {
-    pub(super) fn choose(init: bool) -> Reach {
-        Reach { way: Way::choose(init), units: Vec::new() }
+    /// Chooses, with or without a cgroup.
+    pub(super) fn choose(init: bool, grouped: bool) -> Reach {
+        Reach { way: Way::choose(init, grouped), units: Vec::new() }
     }
 
     /// This supervisor of a unit and everything below it are not meant from now on.
@@ -156,7 +160,7 @@ impl Reach {
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
         let mut found = self.living_with_units(helpers);
         if !self.units.is_empty() {
-            let spared = tree::below(&self.units, &found);
+            let spared = tree::descending_from(&self.units, &found);
             found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
         }
         found

@@ -2,10 +2,10 @@
 
 use super::Runtime;
 use crate::control::protocol::{Status, UnitStatus};
-use crate::ids::{ExitStatus, Moment, Signal};
+use crate::ids::{Moment, Outcome};
 use crate::os::{clock, process};
 use crate::report::{log, words};
-use crate::supervisor::{Note, Outcome, Snapshot};
+use crate::supervisor::{Note, Snapshot};
 
 /// When sexton began, on both clocks. What is said of the wall clock is counted from here, so that it is the
 /// same whenever it is said.
@@ -68,24 +68,12 @@ impl Runtime<'_> {
             since: self.began.wall_of(snapshot.since),
             restarts: snapshot.restarts,
             last: snapshot.last.map(|outcome| match outcome {
-                Outcome::Ended(status) => ended(status),
                 Outcome::StartFailed { stage, errno } => {
                     let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
                     words::failed_start(self.plan.dress, command, stage, errno)
                 }
-                Outcome::GaveUp { status } => status.map_or_else(|| "given up".to_owned(), ended),
-                Outcome::UnitEnded { .. } => "a unit that it needs has ended".to_owned(),
+                outcome => outcome.to_string(),
             }),
-        }
-    }
-}
-
-fn ended(status: ExitStatus) -> String {
-    match status {
-        ExitStatus::Exited(code) => format!("exited with {code}"),
-        ExitStatus::Signaled { signal, core } => {
-            let by = Signal::new(signal).map_or_else(|| signal.to_string(), |by| by.to_string());
-            format!("ended by {by}{}", if core { ", core dumped" } else { "" })
         }
     }
 }

@@ -46,6 +46,9 @@ fn plan_of(unit: &Unit) -> Plan {
         parent_death: Some(Signal::TERM),
         restart: unit.restart.clone(),
         env: unit.env.clone(),
+        directory: unit.directory.clone(),
+        user: unit.user,
+        prefix: unit.prefix.then(|| unit.name.clone()),
         ..Plan::bare(Dress::Own)
     }
 }
@@ -55,7 +58,8 @@ impl Runtime<'_> {
         let Some(unit) = self.plan.units.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
-        let plan = plan_of(unit);
+        let mut plan = plan_of(unit);
+        plan.directory = plan.directory.or_else(|| self.began_in.clone());
         let name = unit.name.as_str();
         match session::fork_supervisor(&[], || log::speak_for_unit(name), || super::run(&plan)) {
             Ok(pid) => {
@@ -72,7 +76,6 @@ impl Runtime<'_> {
     pub(super) fn unit_reaped(&mut self, pid: Pid) {
         if self.units.of(pid).is_some() {
             self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
-            self.reach.spare_no_more(pid);
         }
     }
 

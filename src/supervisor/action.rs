@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::UnitId;
-use crate::ids::{Errno, ExitStatus, Kind, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,19 +84,6 @@ pub enum Occasion {
     },
 }
 
-/// A rung of the stop ladder, as a moment to report who is still alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rung {
-    /// The main process got the signal and its window begins.
-    Grace,
-    /// Everything that is left gets TERM.
-    Stragglers,
-    /// Everything that is left gets KILL.
-    Kill,
-    /// Even KILL did not end it.
-    GivenUp,
-}
-
 /// A decision worth a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Note {
@@ -147,28 +134,4 @@ pub enum Note {
     UnitHangs(UnitId),
     /// Not everybody stood still within this time.
     NotStill(Duration),
-}
-
-/// How the whole ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The main process ran and ended.
-    Ended(ExitStatus),
-    /// The main process could not be started.
-    StartFailed {
-        /// The step that failed.
-        stage: Stage,
-        /// Why.
-        errno: Errno,
-    },
-    /// It would have been started again, and was too often.
-    GaveUp {
-        /// How it ended last; `None` if it could not be started.
-        status: Option<ExitStatus>,
-    },
-    /// A required unit has ended.
-    UnitEnded {
-        /// Which one.
-        unit: UnitId,
-    },
 }

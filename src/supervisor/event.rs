@@ -1,7 +1,7 @@
 //! Everything that can happen.
 
 use super::UnitId;
-use crate::ids::{Errno, ExitStatus, Kind, Pid, Signal, Stage};
+use crate::ids::{Canceller, Errno, ExitStatus, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +75,8 @@ pub enum Event {
     SweepGone,
     /// The answer to [`StandStill`](super::Action::StandStill).
     Stood(Stood),
+    /// A tool is to end, and not by a signal.
+    Cancel(Canceller),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }

@@ -13,10 +13,13 @@
 //! somebody else stops it, and when the ladder reaches everybody. A signal for the main process that comes
 //! meanwhile is sent and waits in the kernel. A removal that is given up may be inside its last system call:
 //! nobody goes on before it is dead, or [`ENDING`] has passed.
+//!
+//! The same is done when the main process has died and is to be started again while units live on: whoever
+//! lives could take a lock over.
 
 use std::time::Duration;
 
-use super::{Action, Note, Occasion, Phase, Stood, Supervisor, Tally, earlier};
+use super::{Action, Note, Occasion, Phase, Stood, Supervisor, Tally, earlier, tree_gone};
 use crate::ids::{Moment, Signal};
 
 /// The least time between two looks, and how many times the length of a look it is at least, so that a root
@@ -113,7 +116,7 @@ impl Keeper {
 impl Supervisor {
     /// Begins a look, if one is wanted and may begin.
     pub(super) fn keep(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let (Phase::Running { .. }, State::Rests, Some(window)) =
+        let (Phase::Running { .. } | Phase::Settling { .. }, State::Rests, Some(window)) =
             (self.phase, self.keeper.state, self.policy.sweep)
         else {
             return;
@@ -126,8 +129,18 @@ impl Supervisor {
         }
     }
 
+    /// The main process has died and is to be started again: one pass is all that it waits for.
+    fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if let (Phase::Settling { corpse }, State::Rests) = (self.phase, self.keeper.state) {
+            self.finish(now, corpse, out);
+        }
+    }
+
     /// A sweep has ended while the main process runs.
     pub(super) fn kept(&mut self, now: Moment, found: Tally, out: &mut Vec<Action>) {
+        if let Phase::Settling { .. } = self.phase {
+            self.found_first = found;
+        }
         match self.keeper.state {
             State::Looking { since, .. } => {
                 self.rest_until_next(since, now);
@@ -152,6 +165,7 @@ impl Supervisor {
             }
             State::Rests | State::Stopping { .. } | State::Ending { .. } => {}
         }
+        self.settle(now, out);
     }
 
     /// What has become of the request to stand still.
@@ -161,7 +175,10 @@ impl Supervisor {
             Stood::Still => {
                 let window = self.policy.sweep.unwrap_or_default().min(STILL);
                 self.keeper.state = State::Still { since, until: now.after(window) };
-                out.push(Action::Sweep(Occasion::Still { spare: self.keeper.spare_until.is_some() }));
+                out.push(Action::Sweep(match self.phase {
+                    Phase::Settling { corpse } => tree_gone(corpse),
+                    _ => Occasion::Still { spare: self.keeper.spare_until.is_some() },
+                }));
             }
             Stood::NotYet => {
                 self.keeper.state = State::Stopping { since, until, again: now.after(AGAIN) };
@@ -171,12 +188,14 @@ impl Supervisor {
                 self.try_later(now);
             }
         }
+        self.settle(now, out);
     }
 
     /// A sweep that was given up has ended at last.
     pub(super) fn sweep_gone(&mut self, now: Moment, out: &mut Vec<Action>) {
         if let State::Ending { .. } = self.keeper.state {
             self.release(now, out);
+            self.settle(now, out);
         }
     }
 
@@ -220,6 +239,7 @@ impl Supervisor {
             State::Rests => self.keep(now, out),
             State::Looking { .. } | State::Stopping { .. } | State::Still { .. } | State::Ending { .. } => {}
         }
+        self.settle(now, out);
     }
 
     /// Whoever stands still goes on, because the time is over or something more important has come.

@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
 mod action;
 mod event;
 mod forwarding;
@@ -44,7 +45,8 @@ mod units;
 
 use std::time::Duration;
 
-pub use action::{Action, Note, Occasion, Outcome, Rung};
+pub use abort::Tool;
+pub use action::{Action, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use policy::Policy;
@@ -52,7 +54,8 @@ pub use restart::{On, Restart};
 pub use snapshot::Snapshot;
 pub use units::{UnitId, UnitRule};
 
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, Stage};
+use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
+use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
@@ -106,6 +109,11 @@ enum Phase {
     UnitsDown {
         corpse: Option<Corpse>,
     },
+    /// Nothing is left of the main process, and it is to be started again, but units live on: locks are swept
+    /// as beside a living main process.
+    Settling {
+        corpse: Option<Corpse>,
+    },
     LastSweep {
         corpse: Option<Corpse>,
         until: Moment,
@@ -134,6 +142,8 @@ pub struct Supervisor {
     /// The main process's group was given the terminal.
     gave_terminal: bool,
     start_failed: Option<(Stage, Errno)>,
+    /// The tool's deadline, and why it was ended before its own end.
+    abort: Abort,
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
@@ -168,6 +178,7 @@ impl Supervisor {
             stopped: None,
             gave_terminal: false,
             start_failed: None,
+            abort: Abort::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
             shown: Shown::default(),
@@ -193,9 +204,12 @@ impl Supervisor {
             }
             Phase::Running { .. } => {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
-                earlier(ladder, self.keeper.deadline())
+                earlier(earlier(ladder, self.keeper.deadline()), self.abort.deadline())
             }
-            Phase::Clearing { recount, .. } => earlier(self.ladder.deadline(), recount),
+            Phase::Clearing { recount, .. } => {
+                earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
+            }
+            Phase::Settling { .. } => self.keeper.deadline(),
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
                 None
@@ -236,6 +250,7 @@ impl Supervisor {
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
+            Event::Cancel(by) => self.cancel(now, by, out),
             Event::Tick => self.tick(now, out),
         }
         self.show(now);
@@ -254,6 +269,9 @@ impl Supervisor {
     }
 
     fn start(&mut self, now: Moment, tries: u32, out: &mut Vec<Action>) {
+        if let Some(outcome) = self.cancelled_before_start() {
+            return self.exit(outcome, out);
+        }
         if matches!(self.phase, Phase::Waiting { .. }) {
             self.restarts = self.restarts.saturating_add(1);
             self.start_failed = None;
@@ -272,6 +290,7 @@ impl Supervisor {
         self.phase = Phase::Running { pid };
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
+        self.tool_started(now, out);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);
         }
@@ -301,6 +320,7 @@ impl Supervisor {
             | Phase::Retrying { .. }
             | Phase::Clearing { .. }
             | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }
             | Phase::Over => {}
@@ -317,6 +337,7 @@ impl Supervisor {
             return;
         }
         self.release(now, out);
+        self.tool_ended();
         let held = self.policy.can_hold;
         if !held {
             out.push(Action::Reap(pid));
@@ -353,11 +374,14 @@ impl Supervisor {
             return;
         }
         // A command that never ran has left nothing.
-        if let Some(window) = self.policy.sweep.filter(|_| self.start_failed.is_none()) {
+        let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
+        if window.is_some() && self.units_live(false) {
+            self.phase = Phase::Settling { corpse };
+            self.keeper.wanted = true;
+            self.keep(now, out);
+        } else if let Some(window) = window {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
-            let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
-            let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
-            out.push(Action::Sweep(Occasion::TreeGone { corpse, clean }));
+            out.push(Action::Sweep(tree_gone(corpse)));
         } else {
             self.finish(now, corpse, out);
         }
@@ -373,7 +397,7 @@ impl Supervisor {
                 self.found_first = found;
                 self.finish(now, corpse, out);
             }
-            Phase::Running { .. } => self.kept(now, found, out),
+            Phase::Running { .. } | Phase::Settling { .. } => self.kept(now, found, out),
             // A look that began before the main process died.
             Phase::Clearing { .. } => self.keeper = Keeper::default(),
             Phase::New
@@ -394,6 +418,7 @@ impl Supervisor {
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.units_tick(now, out);
+        self.deadline_passed(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);
@@ -412,6 +437,7 @@ impl Supervisor {
                 }
                 self.climb(now, out);
             }
+            Phase::Settling { .. } => self.keeper_tick(now, out),
             Phase::Clearing { corpse, recount } => {
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::Clearing { corpse, recount: None };
@@ -435,6 +461,13 @@ impl Supervisor {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
     }
+}
+
+/// Why locks are swept when nothing is left of the main process.
+fn tree_gone(corpse: Option<Corpse>) -> Occasion {
+    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
+    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
+    Occasion::TreeGone { corpse, clean }
 }
 
 fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Forwarding, Restart, UnitRule};
+use super::{Forwarding, Restart, Tool, UnitRule};
 use crate::ids::{Kind, Signal, SignalSet};
 
 /// What the operator asked for, and what was found out before the start.
@@ -25,6 +25,8 @@ pub struct Policy {
     pub wait_all: bool,
     /// Whether the main process has a session of its own, where no key of our terminal reaches it.
     pub session: bool,
+    /// What is asked of the main process if it is a tool.
+    pub tool: Option<Tool>,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.

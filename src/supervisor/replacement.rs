@@ -4,8 +4,8 @@
 
 use super::ladder::Ladder;
 use super::restart::{Next, On};
-use super::{Action, Corpse, Note, Origin, Outcome, Phase, Received, Supervisor};
-use crate::ids::{ExitStatus, Kind, Moment, Pid, Signal};
+use super::{Action, Corpse, Note, Origin, Phase, Received, Supervisor};
+use crate::ids::{Kind, Moment, Pid, Signal};
 
 /// What the end of the main process is to mean, if somebody has said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -37,7 +37,9 @@ impl Supervisor {
                 true
             }
             // What runs this ladder has decided already; an unasked-for end may still become a restart.
-            Phase::Clearing { .. } | Phase::LastSweep { .. } if self.purpose == Purpose::Unsaid => {
+            Phase::Clearing { .. } | Phase::Settling { .. } | Phase::LastSweep { .. }
+                if self.purpose == Purpose::Unsaid =>
+            {
                 self.purpose = Purpose::Replace { counted };
                 true
             }
@@ -117,23 +119,13 @@ impl Supervisor {
     }
 
     /// The end: of the units first, if one lives.
-    fn down(&mut self, now: Moment, corpse: Option<Corpse>, out: &mut Vec<Action>) {
+    pub(super) fn down(&mut self, now: Moment, corpse: Option<Corpse>, out: &mut Vec<Action>) {
         self.purpose = Purpose::End;
         if self.units_live(false) {
             self.phase = Phase::UnitsDown { corpse };
             self.take_down(now, out);
         } else {
-            self.exit(self.outcome(corpse), out);
-        }
-    }
-
-    fn outcome(&self, corpse: Option<Corpse>) -> Outcome {
-        let status = corpse.map(|corpse| corpse.status);
-        match (self.start_failed, self.failed_unit) {
-            _ if self.gave_up => Outcome::GaveUp { status },
-            (Some((stage, errno)), _) => Outcome::StartFailed { stage, errno },
-            (None, Some(unit)) => Outcome::UnitEnded { unit },
-            (None, None) => Outcome::Ended(status.unwrap_or(ExitStatus::Exited(0))),
+            self.exit(self.outcome(corpse.map(|corpse| corpse.status)), out);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::ladder::Ladder;
 use super::replacement::Purpose;
 use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
-use crate::ids::{Moment, Pid, Signal};
+use crate::ids::{Canceller, Moment, Pid, Signal};
 
 /// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
 /// real-time ones can pass it.
@@ -18,6 +18,9 @@ impl Supervisor {
             return;
         }
         match self.phase {
+            Phase::Retrying { .. } if stops && self.policy.tool.is_some() => {
+                self.cancel(now, Canceller::Signal(signal.number()), out);
+            }
             Phase::New
             | Phase::FirstSweep { .. }
             | Phase::UnitsUp
@@ -46,7 +49,11 @@ impl Supervisor {
                 out.push(Action::Note(Note::EndsInstead(signal)));
             }
             // What lives on has no main process above it: the stop is theirs, with its whole window.
+            Phase::Clearing { .. } if stops && self.abort.by_parents_death() => {
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
             Phase::Clearing { .. } if stops && self.policy.wait_all && self.ladder == Ladder::Idle => {
+                self.abort.note(Canceller::Signal(signal.number()).into());
                 self.stragglers(now, self.policy.grace, out);
             }
             Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
@@ -54,12 +61,13 @@ impl Supervisor {
             }
             Phase::UnitsDown { .. } if stops => self.hurry_unit(signal, false, out),
             Phase::Waiting { .. } if stops => self.end_for_good(now, out),
-            Phase::LastSweep { .. } if stops => {
+            Phase::Settling { .. } | Phase::LastSweep { .. } if stops => {
                 self.purpose = Purpose::End;
                 out.push(Action::Note(Note::Dropped(signal)));
             }
             Phase::Clearing { .. }
             | Phase::UnitsDown { .. }
+            | Phase::Settling { .. }
             | Phase::LastSweep { .. }
             | Phase::Waiting { .. }
             | Phase::Over => {

@@ -55,7 +55,10 @@ impl Supervisor {
             Phase::FirstSweep { .. } | Phase::Starting { .. } => UnitState::Starting,
             Phase::Retrying { .. } | Phase::Waiting { .. } => UnitState::Waiting,
             Phase::Running { .. } if self.ladder == Ladder::Idle => UnitState::Running,
-            Phase::Running { .. } | Phase::Clearing { .. } | Phase::LastSweep { .. } => UnitState::Stopping,
+            Phase::Running { .. }
+            | Phase::Clearing { .. }
+            | Phase::Settling { .. }
+            | Phase::LastSweep { .. } => UnitState::Stopping,
             Phase::UnitsDown { .. } | Phase::Over => UnitState::Ended,
         }
     }
@@ -69,7 +72,7 @@ impl Supervisor {
         if let Phase::Clearing { corpse: Some(corpse), .. } = self.phase {
             self.shown.last = Some(match self.start_failed {
                 Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-                None => Outcome::Ended(corpse.status),
+                None => corpse.status.into(),
             });
         }
     }

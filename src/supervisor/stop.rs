@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
 use super::replacement::Purpose;
-use super::{Action, Note, Origin, Outcome, Phase, Received, Rung, Supervisor};
-use crate::ids::{ExitStatus, Moment, Pid, Signal};
+use super::{Action, Corpse, Note, Origin, Phase, Received, Rung, Supervisor};
+use crate::ids::{Canceller, ExitStatus, Moment, Pid, Signal};
 
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
 /// passes it on. Two stop signals of different origin within this time are one.
@@ -39,14 +39,15 @@ impl Supervisor {
                 out.push(Action::SendToRest(Signal::KILL));
             }
             Due::GiveUp => {
-                out.push(Action::ReportAlive(Rung::GivenUp));
+                self.reach(Rung::GivenUp, out);
                 match self.phase {
                     Phase::Clearing { corpse, .. } => self.all_gone(now, corpse, out),
                     // The main process itself cannot be killed. Its status is what KILL would have made it.
-                    _ => self.exit(
-                        Outcome::Ended(ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }),
-                        out,
-                    ),
+                    Phase::Running { pid } => {
+                        let status = ExitStatus::Signaled { signal: Signal::KILL.number(), core: false };
+                        self.down(now, Some(Corpse { pid, status, held: false }), out);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -71,17 +72,26 @@ impl Supervisor {
         }
     }
 
+    /// Enters a rung, and says who is alive there.
+    fn reach(&mut self, rung: Rung, out: &mut Vec<Action>) {
+        self.abort.reach(rung);
+        out.push(Action::ReportAlive(rung));
+    }
+
     pub(super) fn stragglers(&mut self, now: Moment, window: Duration, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::Stragglers { until: now.after(window) };
         self.stopped = None;
-        out.extend([Action::ReportAlive(Rung::Stragglers), Action::SendToRest(Signal::TERM)]);
+        // A tool's tree has one window: its grace.
+        self.reach(if self.policy.tool.is_some() { Rung::Grace } else { Rung::Stragglers }, out);
+        out.push(Action::SendToRest(Signal::TERM));
     }
 
     fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);
-        out.extend([Action::ReportAlive(Rung::Kill), Action::SendToRest(Signal::KILL)]);
+        self.reach(Rung::Kill, out);
+        out.push(Action::SendToRest(Signal::KILL));
     }
 
     pub(super) fn stop(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
@@ -103,7 +113,14 @@ impl Supervisor {
         }
         match self.ladder {
             Ladder::Idle if self.leaving.is_some() => self.hurry_unit(signal, true, out),
+            Ladder::Idle if self.policy.tool.is_some() => {
+                self.cancel(now, Canceller::Signal(signal.number()), out);
+            }
             Ladder::Idle => self.begin_stop(now, pid, received, out),
+            // Nobody is there to be impatient: this is the TERM that everybody gets where the parent died.
+            Ladder::Stragglers { .. } if self.abort.by_parents_death() => {
+                out.push(Action::Note(Note::Dropped(signal)));
+            }
             Ladder::Grace { .. } | Ladder::Stragglers { .. } => self.hurry(now, signal, out),
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
         }

@@ -20,6 +20,7 @@ fn policy() -> Policy {
         stop_sequence: Vec::new(),
         wait_all: false,
         session: false,
+        tool: None,
         sweep: Some(SWEEP),
         hand_over: None,
         look_later: false,
@@ -95,7 +96,7 @@ fn send(signal: Signal) -> Action {
     Action::Send { pid: pid(MAIN), group: false, signal, value: None }
 }
 
-const ENDED: Action = Action::Exit(Outcome::Ended(ExitStatus::Exited(0)));
+const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
 const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN), clean: true });
 const SWEPT: Event = Event::SweepDone(Tally { waiting: 0, handed_over: 0, missing: false });
 
@@ -329,6 +330,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
     assert_eq!(story.tell(failure), [outcome]);
 }
 
+mod abort;
 mod keeper;
 mod lives;
 mod units;

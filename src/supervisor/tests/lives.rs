@@ -28,6 +28,9 @@ struct World {
     counting: bool,
     swept: bool,
     stop_sent: bool,
+    /// Everybody was asked to stand still, and whether they do.
+    asked_still: bool,
+    still: bool,
     /// KILL ended the gateway, and nobody has said so yet.
     untold: bool,
     exited: bool,
@@ -38,6 +41,9 @@ struct World {
 enum Step {
     Begin,
     SweepEnds,
+    SweepFindsSomething,
+    StandStill,
+    CannotStandStill,
     Started,
     StartFails,
     UnitStarted,
@@ -54,9 +60,12 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 20] = [
     Step::Begin,
     Step::SweepEnds,
+    Step::SweepFindsSomething,
+    Step::StandStill,
+    Step::CannotStandStill,
     Step::Started,
     Step::StartFails,
     Step::UnitStarted,
@@ -90,6 +99,8 @@ impl World {
             counting: false,
             swept: false,
             stop_sent: false,
+            asked_still: false,
+            still: false,
             untold: false,
             exited: false,
             starts: 0,
@@ -104,7 +115,7 @@ impl World {
         let ladder = ladder.split(' ').next().unwrap();
         let units = format!("{:?}", s.units).matches("again: true").count();
         format!(
-            "{phase}{ladder}{:?}{:?}{:?}{}{units}{:?}{:?}{}{}{}{}{}{}",
+            "{phase}{ladder}{:?}{:?}{:?}{}{units}{:?}{:?}{}{:?}{}{}{}{}{}",
             s.purpose,
             s.failed_unit,
             s.leaving.is_some(),
@@ -112,6 +123,7 @@ impl World {
             self.main,
             self.units,
             self.sweeping || self.untold,
+            (self.asked_still, self.still),
             self.counting,
             self.stop_sent,
             self.starts,
@@ -125,6 +137,11 @@ impl World {
         let events = match step {
             Step::Begin if self.supervisor.phase == Phase::New => vec![Event::Begin],
             Step::SweepEnds if self.sweeping => vec![SWEPT],
+            Step::SweepFindsSomething if self.sweeping => {
+                vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
+            }
+            Step::StandStill if self.asked_still => vec![Event::Stood(Stood::Still)],
+            Step::CannotStandStill if self.asked_still => vec![Event::Stood(Stood::Cannot)],
             Step::Started if self.main == Life::Asked => vec![Event::Started { pid: pid(MAIN) }],
             Step::StartFails if self.main == Life::Asked => {
                 vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(12) }]
@@ -177,7 +194,9 @@ impl World {
             Step::MainDies | Step::MainEndsWell => self.main = Life::Zombie,
             Step::UnitDies(unit) => self.units[unit] = Life::Zombie,
             Step::TellDeaths => self.untold = false,
-            Step::SweepEnds => (self.sweeping, self.swept) = (false, true),
+            Step::SweepEnds | Step::SweepFindsSomething => (self.sweeping, self.swept) = (false, true),
+            Step::StandStill => (self.asked_still, self.still) = (false, true),
+            Step::CannotStandStill => self.asked_still = false,
             Step::Count => self.counting = false,
             Step::StopSignal => self.stop_sent |= self.main == Life::Alive,
             _ => {}
@@ -195,15 +214,21 @@ impl World {
     fn check_and_do(&mut self, action: Action) {
         assert!(!self.exited, "nothing is asked for after the exit: {action:?}");
         match action {
-            Action::Sweep(_) => {
-                assert!(self.main != Life::Alive && !self.sweeping, "one sweep, at a quiet moment");
+            Action::Sweep(occasion) => {
+                assert!(!self.sweeping, "one sweep at a time");
+                let removes = !matches!(occasion, Occasion::Look { .. });
+                let alone = self.main != Life::Alive && !self.units.iter().any(|unit| unit.is_there());
+                assert!(!removes || alone || self.still, "locks are removed at quiet moments only");
                 self.sweeping = true;
             }
+            Action::StandStill => self.asked_still = true,
+            Action::GoOn { .. } => (self.asked_still, self.still) = (false, false),
             Action::AbandonSweep => (self.sweeping, self.swept) = (false, true),
             Action::Start => {
                 assert!(!self.main.is_there(), "never beside the old one: {:?}", self.main);
                 assert!(self.swept && !self.sweeping, "never before the locks are swept");
                 assert!(!self.stop_sent, "never after a stop signal");
+                assert!(!self.asked_still && !self.still, "everybody goes on first");
                 assert!(self.units[0] != Life::Unborn, "the unit before it comes first");
                 (self.main, self.swept) = (Life::Asked, true);
                 self.starts += 1;
@@ -260,6 +285,7 @@ impl World {
                 Step::TellDeaths,
                 Step::Count,
                 Step::SweepEnds,
+                Step::StandStill,
                 Step::MainEndsWell,
                 Step::UnitDies(1),
                 Step::UnitDies(0),

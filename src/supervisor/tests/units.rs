@@ -48,7 +48,7 @@ fn units_are_stopped_in_the_reverse_order_around_the_ladder() {
     assert_eq!(story.tell(Event::Rest(Rest::Gone)), [to_unit(FIRST, Signal::TERM)]);
     assert_eq!(story.tell(died(FIRST)), [Action::Reap(pid(FIRST)), Action::CountRest]);
     assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
-    let end = Action::Exit(Outcome::Ended(ExitStatus::Exited(0)));
+    let end = Action::Exit(Outcome::Exited { code: 0 });
     assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), end]);
 }
 
@@ -105,7 +105,7 @@ fn a_gateway_is_started_again_after_the_sweep_and_a_pause() {
     assert_eq!(actions, [Action::Start]);
     story.tell(Event::Started { pid: pid(MAIN) });
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
-    let end = Action::Exit(Outcome::Ended(ExitStatus::Exited(0)));
+    let end = Action::Exit(Outcome::Exited { code: 0 });
     assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN)), end], "a stop is a stop");
 }
 
@@ -117,11 +117,11 @@ fn restarts_have_a_ceiling_and_forbidden_codes() {
         story.wait();
         story.tell(Event::Started { pid: pid(MAIN) });
     }
-    let gave_up = Action::Exit(Outcome::GaveUp { status: Some(ExitStatus::Exited(1)) });
+    let gave_up = Action::Exit(Outcome::GaveUp { code: Some(1) });
     assert_eq!(main_ends(&mut story, 1), [Action::Reap(pid(MAIN)), gave_up]);
 
     let mut story = Story::running(always());
-    let end = Action::Exit(Outcome::Ended(ExitStatus::Exited(78)));
+    let end = Action::Exit(Outcome::Exited { code: 78 });
     assert_eq!(main_ends(&mut story, 78), [Action::Reap(pid(MAIN)), end]);
 }
 
@@ -148,7 +148,7 @@ fn an_operators_restart_is_at_once_and_does_not_count() {
 
 #[test]
 fn a_stop_signal_ends_a_restart_wherever_it_stands() {
-    let ended = |code| Action::Exit(Outcome::Ended(ExitStatus::Exited(code)));
+    let ended = |code| Action::Exit(Outcome::Exited { code });
     // While the old process is on its ladder.
     let mut story = Story::running(always());
     story.tell(Event::Condition { kind: Kind::Failing });

@@ -133,7 +133,7 @@ impl World {
             Phase::Clearing { .. } => 5,
             Phase::LastSweep { .. } => 6,
             Phase::Over => 7,
-            Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Waiting { .. } => {
+            Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Settling { .. } | Phase::Waiting { .. } => {
                 panic!("no units and no restarts in this world")
             }
         };

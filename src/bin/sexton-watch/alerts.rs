@@ -1,0 +1,203 @@
+//! Tells the operator's command of incidents, one after another.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sexton::config::watching::Alerts;
+use sexton::control::protocol::{Condition, Incident, Kind};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::knowledge::{Shared, now_ms};
+use crate::probe::{End, run};
+
+/// The most incidents that wait for the command.
+const WAITING: usize = 64;
+/// The most subjects that are remembered.
+const REMEMBERED: usize = 1024;
+
+type Key = (Kind, String);
+
+/// The incidents on their way to the command.
+///
+/// What we see ourselves is told at once. sexton tells of its own incidents, and may tell us of ours too: those
+/// are known already.
+#[derive(Default)]
+pub struct Alarm {
+    inner: RefCell<Inner>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    wanted: bool,
+    waiting: VecDeque<Incident>,
+    /// What lasts and was told, with its beginning.
+    open: BTreeMap<Key, u64>,
+    /// What we have said ourselves in this life.
+    ours: BTreeSet<Key>,
+    counts: Counts,
+}
+
+/// What became of the alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// The command ended with 0.
+    pub delivered: u64,
+    /// It ended otherwise, or could not be started.
+    pub failed: u64,
+    /// Its time was over.
+    pub timed_out: u64,
+    /// There were too many of them waiting.
+    pub dropped: u64,
+}
+
+impl Alarm {
+    /// An alarm for whoever is `wanted` to hear it; `lasting` is what was told by an earlier sexton-watch.
+    pub fn new(wanted: bool, lasting: &[Incident]) -> Alarm {
+        let lasting = lasting.iter().filter(|incident| incident.ended.is_none());
+        let open =
+            lasting.map(|incident| ((incident.kind, incident.subject.clone()), incident.began)).collect();
+        Alarm { inner: RefCell::new(Inner { wanted, open, ..Inner::default() }), news: Notify::new() }
+    }
+
+    /// We have seen this.
+    pub fn seen(&self, condition: &Condition) {
+        let mut inner = self.inner.borrow_mut();
+        let key = (condition.kind, condition.subject.clone());
+        if inner.ours.len() < REMEMBERED {
+            inner.ours.insert(key.clone());
+        }
+        let now = now_ms();
+        let began = inner.open.get(&key).copied().unwrap_or(now);
+        let ended = (!condition.holds).then_some(now);
+        let (kind, subject) = key;
+        inner.tell(Incident { kind, subject, detail: condition.detail.clone(), began, ended });
+        self.news.notify_one();
+    }
+
+    /// sexton tells us of this.
+    pub fn told(&self, incident: Incident) {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.ours.contains(&(incident.kind, incident.subject.clone())) {
+            inner.tell(incident);
+            self.news.notify_one();
+        }
+    }
+
+    /// What became of them so far.
+    pub fn counts(&self) -> Counts {
+        self.inner.borrow().counts
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Counts)) {
+        count(&mut self.inner.borrow_mut().counts);
+    }
+}
+
+impl Inner {
+    /// Each beginning once, and each end once.
+    fn tell(&mut self, incident: Incident) {
+        let key = (incident.kind, incident.subject.clone());
+        let news = match incident.ended {
+            Some(_) => self.open.remove(&key).is_some(),
+            None if self.open.len() >= REMEMBERED => false,
+            None => self.open.insert(key, incident.began).is_none(),
+        };
+        if !news || !self.wanted {
+            return;
+        }
+        if self.waiting.len() >= WAITING {
+            self.counts.dropped += 1;
+            warn!(name: "alert-dropped", kind = ?incident.kind, subject = incident.subject,
+                "an alert was dropped: {WAITING} others wait for the alert command");
+            return;
+        }
+        self.waiting.push_back(incident);
+    }
+}
+
+/// Runs the command for each incident, for ever, and never twice at once.
+pub async fn tell_for_ever(known: Shared, alerts: Alerts) {
+    loop {
+        let next = known.alarm.inner.borrow_mut().waiting.pop_front();
+        let Some(incident) = next else {
+            known.alarm.news.notified().await;
+            continue;
+        };
+        let Ok(mut json) = serde_json::to_vec(&incident) else { continue };
+        json.push(b'\n');
+        let end = run(&alerts.command, alerts.timeout, &json).await;
+        let alarm = &known.alarm;
+        let why = match end {
+            End::Code(0, _) => {
+                alarm.count(|counts| counts.delivered += 1);
+                continue;
+            }
+            End::TimedOut => {
+                alarm.count(|counts| counts.timed_out += 1);
+                format!("it had not ended after {}", humantime::format_duration(alerts.timeout))
+            }
+            End::Code(code, said) => {
+                alarm.count(|counts| counts.failed += 1);
+                format!("it ended with {code}: {said}")
+            }
+            End::Failed(why) => {
+                alarm.count(|counts| counts.failed += 1);
+                why
+            }
+        };
+        warn!(name: "alert-failed", kind = ?incident.kind, subject = incident.subject, "the alert command failed: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incident(subject: &str, ended: Option<u64>) -> Incident {
+        Incident { kind: Kind::Ceiling, subject: subject.into(), detail: String::new(), began: 5, ended }
+    }
+
+    fn condition(subject: &str, holds: bool) -> Condition {
+        Condition { kind: Kind::Ceiling, subject: subject.into(), holds, detail: String::new() }
+    }
+
+    /// What the command would be told: the subject, and whether it is the end.
+    fn waiting(alarm: &Alarm) -> Vec<(String, bool)> {
+        let mut inner = alarm.inner.borrow_mut();
+        inner.waiting.drain(..).map(|incident| (incident.subject, incident.ended.is_some())).collect()
+    }
+
+    #[test]
+    fn nobody_is_told_twice() {
+        let alarm = Alarm::new(true, &[incident("old", None), incident("over", Some(6))]);
+        alarm.seen(&condition("a", true));
+        alarm.told(incident("a", None));
+        alarm.told(incident("b", None));
+        alarm.told(incident("b", None));
+        alarm.seen(&condition("a", false));
+        alarm.told(incident("a", Some(7)));
+        alarm.seen(&condition("a", true));
+        alarm.told(incident("b", Some(7)));
+        alarm.told(incident("c", Some(7)));
+        let told = [("a", false), ("b", false), ("a", true), ("a", false), ("b", true)];
+        assert_eq!(waiting(&alarm), told.map(|(subject, ended)| (subject.to_owned(), ended)));
+        // What an earlier life has told of is told of only when it ends.
+        alarm.seen(&condition("old", true));
+        assert_eq!(waiting(&alarm), []);
+        alarm.seen(&condition("old", false));
+        assert_eq!(waiting(&alarm), [("old".to_owned(), true)]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_rest_is_counted() {
+        let alarm = Alarm::new(true, &[]);
+        (0..100).for_each(|number| alarm.seen(&condition(&number.to_string(), true)));
+        assert_eq!(waiting(&alarm).len(), WAITING);
+        assert_eq!(alarm.counts().dropped, 36);
+        let silent = Alarm::new(false, &[]);
+        silent.seen(&condition("a", true));
+        assert_eq!(waiting(&silent), []);
+    }
+}

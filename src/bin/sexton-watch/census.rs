@@ -1,0 +1,115 @@
+//! Counts the tree below sexton, and says what is too much.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sexton::control::protocol::{Census, Kind};
+use sexton::ids::Pid;
+use sexton::os::procfs::Stat;
+use sexton::os::{cgroup, clock, process, procfs, tree};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::background;
+use crate::health::Gateway;
+use crate::knowledge::{Known, Shared, now_ms};
+use crate::tally::{Count, Tallied, Tally, Zombie, is_news};
+
+/// How long a count may take before that is worth a line: a process that hangs in the kernel can hold it up.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Counts for ever.
+pub async fn count_for_ever(known: Shared) {
+    let Some(sexton) = Pid::new(process::parent()) else { return };
+    let limits = known.state.borrow().settings.limits;
+    let mut tally = Tally::new(limits);
+    let mut told: Option<Census> = None;
+    let mut gateway = known.gateway.subscribe();
+    let mut due = interval(limits.every);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        if gateway.has_changed().unwrap_or_default()
+            && matches!(*gateway.borrow_and_update(), Gateway::Runs(_))
+        {
+            tally.forget_growth();
+        }
+        let Some(Some(count)) = background::run("the census", DEADLINE, move || count(sexton)).await else {
+            continue;
+        };
+        let tallied = tally.take(clock::now(), now_ms(), &count);
+        if is_news(told.as_ref(), &tallied.census) {
+            told = Some(tallied.census);
+            known.outbox.census(tallied.census);
+        }
+        judge(&known, &tally, &tallied);
+        known.state.borrow_mut().tallied = Some(tallied);
+    }
+}
+
+fn judge(known: &Known, tally: &Tally, tallied: &Tallied) {
+    known.condition(Kind::Memory, "tree", tallied.memory.as_deref());
+    known.condition(Kind::OutOfMemory, "tree", tallied.out_of_memory.as_deref());
+    let Some(limit) = tally.zombie_limit() else { return };
+    let neglect = tallied.neglect.iter().filter(|(_, neglect)| neglect.zombies >= limit);
+    let neglect: BTreeMap<String, String> = neglect
+        .map(|(pid, neglect)| {
+            let (zombies, name) = (neglect.zombies, &neglect.name);
+            (pid.to_string(), format!("{name}, pid {pid}, has {zombies} zombies that it does not reap"))
+        })
+        .collect();
+    for over in known.lasting(Kind::Zombies).iter().filter(|subject| !neglect.contains_key(*subject)) {
+        known.condition(Kind::Zombies, over, None);
+    }
+    for (subject, detail) in &neglect {
+        known.condition(Kind::Zombies, subject, Some(detail));
+    }
+}
+
+/// One look at everything below sexton but ourselves and what we have started. `None` without /proc.
+fn count(sexton: Pid) -> Option<Count> {
+    let all = tree::below(sexton).ok()?;
+    let ours = with_descendants(process::own_pid().raw(), &all);
+    let all: Vec<&Stat> = all.iter().filter(|stat| !ours.contains(&stat.pid.raw())).collect();
+    let names: BTreeMap<i32, &[u8]> = all.iter().map(|stat| (stat.pid.raw(), stat.name.as_slice())).collect();
+    let mut count = Count { pss: Some(0), ..Count::default() };
+    for stat in &all {
+        // A process whose main thread alone is dead lives on in the others.
+        if !stat.is_dead() {
+            let Some(resident) = procfs::resident(stat.pid) else { continue };
+            count.living += 1;
+            count.rss += resident;
+            let shared = procfs::proportional(stat.pid);
+            // One that has just ended has none, and the sum is as good without it.
+            let vanished = || procfs::resident(stat.pid).is_none_or(|resident| resident == 0);
+            match shared {
+                Some(shared) => count.pss = count.pss.map(|sum| sum + shared),
+                None if vanished() => {}
+                None => count.pss = None,
+            }
+        } else if stat.parent != sexton.raw()
+            && let Some(name) = names.get(&stat.parent)
+        {
+            count.zombies.push(Zombie {
+                who: (stat.pid.raw(), stat.start),
+                parent: stat.parent,
+                parent_name: String::from_utf8_lossy(name).into_owned(),
+            });
+        }
+    }
+    let events = cgroup::events_of(sexton);
+    (count.oom_kills, count.forks_refused) = (events.oom_kills, events.forks_refused);
+    Some(count)
+}
+
+/// A process and everything below it.
+fn with_descendants(root: i32, all: &[Stat]) -> BTreeSet<i32> {
+    let mut found = BTreeSet::from([root]);
+    loop {
+        let children = all.iter().filter(|stat| found.contains(&stat.parent)).map(|stat| stat.pid.raw());
+        let more: Vec<i32> = children.filter(|pid| !found.contains(pid)).collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}

@@ -1,0 +1,311 @@
+//! Follows log files: what was appended since the last look, over rotation by rename and by truncation.
+//!
+//! Files are looked at and not asked for news: it works on every filesystem, and a log that nobody writes to costs
+//! a stat(2) now and then. What was in a file before the first look is old news.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use sexton::ids::Moment;
+
+/// The most files that one rule follows.
+const FILES: usize = 64;
+/// The longest line that is looked at, in bytes; of a longer one, its beginning.
+const LINE: usize = 64 * 1024;
+/// The most that one look reads of one file.
+const ROUND: u64 = 8 << 20;
+/// A log that is this far ahead is caught up with at its end.
+const BEHIND: u64 = 64 << 20;
+/// How long a file is read on after its name was taken from it: its writer may not know yet.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// The device and the inode: what a file is, whatever its name.
+type Id = (u64, u64);
+
+fn id(meta: &Metadata) -> Id {
+    (meta.dev(), meta.ino())
+}
+
+/// The files of one rule.
+pub struct Follower {
+    globs: Vec<String>,
+    files: BTreeMap<PathBuf, Followed>,
+    leaving: Vec<(Moment, Followed)>,
+    begun: bool,
+    /// Bytes that were passed over because there were too many.
+    pub passed_over: u64,
+}
+
+struct Followed {
+    file: File,
+    id: Id,
+    at: u64,
+    partial: Vec<u8>,
+    /// The rest of a line that is too long is passed over.
+    rest_of_line: bool,
+}
+
+impl Follower {
+    /// Follows what these patterns match, `*` and `?` as in a shell.
+    ///
+    /// # Errors
+    /// The first that is no pattern, and why.
+    pub fn new(globs: &[String]) -> Result<Follower, String> {
+        for text in globs {
+            glob::Pattern::new(text).map_err(|error| format!("'{text}' is no pattern of files: {error}"))?;
+        }
+        Ok(Follower {
+            globs: globs.to_vec(),
+            files: BTreeMap::new(),
+            leaving: Vec::new(),
+            begun: false,
+            passed_over: 0,
+        })
+    }
+
+    /// Gives `line` every line that was written since the last look, without its end.
+    pub fn look(&mut self, now: Moment, line: &mut dyn FnMut(&[u8])) {
+        let found = self.find();
+        self.let_go(&found, now);
+        for (path, meta) in found {
+            if !self.files.contains_key(&path) && self.files.len() < FILES {
+                self.take_up(path, &meta);
+            }
+        }
+        self.begun = true;
+        let passed_over = &mut self.passed_over;
+        for followed in self.leaving.iter_mut().map(|(_, followed)| followed).chain(self.files.values_mut()) {
+            *passed_over += followed.read(line);
+        }
+        self.leaving.retain(|(since, _)| now.since(*since) < FAREWELL);
+    }
+
+    /// The regular files that there are by these names.
+    fn find(&self) -> BTreeMap<PathBuf, Metadata> {
+        let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+        let mut found = BTreeMap::new();
+        for text in &self.globs {
+            let Ok(paths) = glob::glob_with(text, options) else { continue };
+            for path in paths.flatten().take(16 * FILES) {
+                if let Ok(meta) = fs::metadata(&path)
+                    && meta.is_file()
+                {
+                    found.insert(path, meta);
+                }
+            }
+        }
+        found
+    }
+
+    /// What has lost its name, or has another one now, is not forgotten at once.
+    fn let_go(&mut self, found: &BTreeMap<PathBuf, Metadata>, now: Moment) {
+        let gone =
+            |path: &Path, followed: &Followed| found.get(path).is_none_or(|meta| id(meta) != followed.id);
+        let names: BTreeSet<PathBuf> = self
+            .files
+            .iter()
+            .filter(|(path, followed)| gone(path, followed))
+            .map(|(path, _)| path.clone())
+            .collect();
+        let lost = names.iter().filter_map(|path| self.files.remove(path));
+        self.leaving.extend(lost.map(|followed| (now, followed)));
+        while self.leaving.len() > FILES {
+            self.leaving.remove(0);
+        }
+    }
+
+    fn take_up(&mut self, path: PathBuf, meta: &Metadata) {
+        let known = self.leaving.iter().position(|(_, followed)| followed.id == id(meta));
+        if let Some(place) = known {
+            // It was renamed to a name that fits as well.
+            let (_, followed) = self.leaving.remove(place);
+            self.files.insert(path, followed);
+            return;
+        }
+        if self.files.values().any(|followed| followed.id == id(meta)) {
+            return;
+        }
+        // What was a file a moment ago may be a pipe now, and is not to be waited for.
+        let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+        let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(&path) else { return };
+        let Ok(meta) = file.metadata() else { return };
+        if meta.is_file() {
+            let at = if self.begun { 0 } else { meta.len() };
+            // What is begun in the middle of a line is begun with the next one.
+            let followed = Followed { file, id: id(&meta), at, partial: Vec::new(), rest_of_line: false };
+            self.files.insert(path, followed);
+        }
+    }
+}
+
+impl Followed {
+    /// Reads what is new; gives the number of bytes that were passed over.
+    fn read(&mut self, line: &mut dyn FnMut(&[u8])) -> u64 {
+        let Ok(meta) = self.file.metadata() else { return 0 };
+        let mut passed_over = 0;
+        if meta.len() < self.at {
+            // It was emptied, and is written from its beginning.
+            (self.at, self.rest_of_line) = (0, false);
+            self.partial.clear();
+        } else if meta.len() - self.at > BEHIND {
+            passed_over = meta.len() - self.at;
+            (self.at, self.rest_of_line) = (meta.len(), true);
+            self.partial.clear();
+        }
+        if meta.len() == self.at || self.file.seek(SeekFrom::Start(self.at)).is_err() {
+            return passed_over;
+        }
+        let end = self.at + ROUND.min(meta.len() - self.at);
+        let mut buffer = vec![0; LINE];
+        while self.at < end {
+            let length = match self.file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            self.at += length as u64;
+            self.split(buffer.get(..length).unwrap_or_default(), line);
+        }
+        passed_over
+    }
+
+    fn split(&mut self, bytes: &[u8], line: &mut dyn FnMut(&[u8])) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            if !self.rest_of_line {
+                let room = LINE - self.partial.len().min(LINE);
+                self.partial.extend_from_slice(text.get(..room.min(text.len())).unwrap_or_default());
+                if ends || self.partial.len() >= LINE {
+                    line(&self.partial);
+                    self.partial.clear();
+                    self.rest_of_line = !ends;
+                }
+            } else if ends {
+                self.rest_of_line = false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    struct House {
+        dir: tempfile::TempDir,
+        follower: Follower,
+        seconds: u64,
+    }
+
+    impl House {
+        fn new(glob: &str) -> House {
+            let dir = tempfile::tempdir().unwrap();
+            let follower = Follower::new(&[dir.path().join(glob).display().to_string()]).unwrap();
+            House { dir, follower, seconds: 0 }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn append(&self, name: &str, text: &str) {
+            let mut file = OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn look(&mut self) -> Vec<String> {
+            self.seconds += 1;
+            let mut lines = Vec::new();
+            let now = Moment(Duration::from_secs(self.seconds));
+            self.follower.look(now, &mut |line| lines.push(String::from_utf8_lossy(line).into_owned()));
+            lines
+        }
+    }
+
+    #[test]
+    fn what_was_there_is_old_and_what_comes_is_new() {
+        let mut house = House::new("*.log");
+        house.append("a.log", "old\n");
+        assert!(house.look().is_empty());
+        house.append("a.log", "one\ntw");
+        house.append("b.log", "here from its beginning\n");
+        house.append("c.txt", "not meant\n");
+        assert_eq!(house.look(), ["one", "here from its beginning"]);
+        house.append("a.log", "o\n\n");
+        assert_eq!(house.look(), ["two", ""]);
+        assert!(house.look().is_empty());
+    }
+
+    #[test]
+    fn rotation_by_rename_loses_and_doubles_nothing() {
+        for glob in ["a.log", "a.log*"] {
+            let mut house = House::new(glob);
+            house.append("a.log", "");
+            assert!(house.look().is_empty());
+            house.append("a.log", "one\n");
+            let mut writer = OpenOptions::new().append(true).open(house.path("a.log")).unwrap();
+            fs::rename(house.path("a.log"), house.path("a.log.1")).unwrap();
+            assert_eq!(house.look(), ["one"], "{glob}");
+            writer.write_all(b"two, by a writer that does not know\n").unwrap();
+            house.append("a.log", "three\n");
+            let mut lines = house.look();
+            lines.sort();
+            assert_eq!(lines, ["three", "two, by a writer that does not know"], "{glob}");
+            house.append("a.log", "four\n");
+            assert_eq!(house.look(), ["four"], "{glob}");
+        }
+    }
+
+    #[test]
+    fn rotation_by_truncation_is_seen() {
+        let mut house = House::new("a.log");
+        house.append("a.log", "a long line that was there before\n");
+        house.look();
+        house.append("a.log", "one\npart");
+        assert_eq!(house.look(), ["one"]);
+        fs::write(house.path("a.log"), "two\n").unwrap();
+        assert_eq!(house.look(), ["two"]);
+    }
+
+    #[test]
+    fn a_huge_line_is_cut_and_the_next_one_is_whole() {
+        let mut house = House::new("a.log");
+        house.append("a.log", "");
+        house.look();
+        house.append("a.log", &format!("{}\nnext\n", "x".repeat(1 << 20)));
+        let lines = house.look();
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE, 4]);
+        // One that never ends takes no memory.
+        for _ in 0..3 {
+            house.append("a.log", &"y".repeat(1 << 20));
+            house.look();
+        }
+        assert!(house.follower.files.values().all(|followed| followed.partial.len() <= LINE));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let mut house = House::new("*.log");
+        nix::unistd::mkfifo(&house.path("pipe.log"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(house.path("directory.log")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", house.path("zero.log")).unwrap();
+        std::os::unix::fs::symlink(house.path("real"), house.path("link.log")).unwrap();
+        house.append("real", "");
+        assert!(house.look().is_empty());
+        house.append("real", "through a link\n");
+        assert_eq!(house.look(), ["through a link"]);
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_refused() {
+        assert!(Follower::new(&["/a/**b".into()]).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Looks for locks that a living owner holds past their limit. What to do about one is decided by sexton; a lock
+//! whose owner lives is never touched.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sexton::config::watching::HeldLocks;
+use sexton::control::protocol::Kind;
+use sexton::ids::Pid;
+use sexton::locks::listing::{Entry, Listing, list};
+use sexton::locks::{Family, Root, Scene, Shown, changes_user};
+use sexton::os::{clock, process};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::background;
+use crate::knowledge::{Known, Shared, now_ms};
+
+/// How long a look may take before that is worth a line.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The most locks that the status page shows.
+const SHOWN: usize = 200;
+
+/// What the last look gave.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// When, in milliseconds since the epoch.
+    pub at: u64,
+    /// The first locks of all that were found.
+    pub entries: Vec<Entry>,
+    /// How many there were.
+    pub number: usize,
+    /// How many of them are held past their limit.
+    pub too_long: usize,
+}
+
+/// Looks for ever.
+pub async fn look_for_ever(known: Shared, what: HeldLocks) {
+    let mut due = interval(what.every.max(Duration::from_millis(1)));
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first = true;
+    loop {
+        due.tick().await;
+        let (roots, report_after) = (what.roots.clone(), what.report_after);
+        let look = move || roots.iter().map(|root| look(root, report_after, first)).collect::<Vec<Listing>>();
+        let Some(listings) = background::run("the look at the locks", DEADLINE, look).await else { continue };
+        first = false;
+        judge(&known, listings);
+    }
+}
+
+fn look(root: &Path, report_after: Option<Duration>, first: bool) -> Listing {
+    let path: PathBuf = root.to_owned();
+    let root = Root::given(root);
+    if changes_user(&root) {
+        // To become its owner would be for good, and for every other root.
+        if first {
+            tracing::warn!(name: "root-owner", %root, "the lock root {root} is another user's, and is not looked at");
+        }
+        return Listing {
+            root: path.as_path().into(),
+            entered: false,
+            missing: false,
+            alone: false,
+            entries: vec![],
+        };
+    }
+    let us = process::own_pid();
+    let scene = Scene {
+        quiet: false,
+        patient: true,
+        first,
+        sexton: Pid::new(process::parent()).unwrap_or(Pid::INIT),
+        sweeper: us,
+        helpers: &[],
+        corpses: &[],
+        now: clock::wall(),
+    };
+    list(&root, &Family::openclaw(), &scene, report_after, &mut |_| {})
+}
+
+fn judge(known: &Known, listings: Vec<Listing>) {
+    let entries: Vec<Entry> = listings.into_iter().flat_map(|listing| listing.entries).collect();
+    let late: Vec<(String, String)> = entries
+        .iter()
+        .filter(|entry| entry.held_too_long)
+        .map(|entry| (shown(entry), detail(entry)))
+        .collect();
+    for over in known.lasting(Kind::LockHeld) {
+        if !late.iter().any(|(path, _)| *path == over) {
+            known.condition(Kind::LockHeld, &over, None);
+        }
+    }
+    for (path, detail) in &late {
+        known.condition(Kind::LockHeld, path, Some(detail));
+    }
+    let (number, too_long) = (entries.len(), late.len());
+    let mut entries = entries;
+    // What is wrong is what somebody wants to see.
+    entries.sort_by_key(|entry| (!entry.held_too_long, entry.lies.path.clone()));
+    entries.truncate(SHOWN);
+    known.state.borrow_mut().locks = Some(Look { at: now_ms(), entries, number, too_long });
+}
+
+/// The path as everybody may see it.
+pub fn shown(entry: &Entry) -> String {
+    let path = Shown(Path::new(&entry.lies.path)).to_string();
+    crate::knowledge::bounded(&path, crate::knowledge::SUBJECT)
+}
+
+fn detail(entry: &Entry) -> String {
+    let kind = entry.kind.as_deref().unwrap_or("unknown");
+    let owner = match (entry.pid, &entry.process) {
+        (Some(pid), Some(name)) => format!("pid {pid} ({})", Shown(Path::new(name))),
+        (Some(pid), None) => format!("pid {pid}"),
+        (None, _) => "somebody".to_owned(),
+    };
+    let time =
+        |seconds: Option<u64>| humantime::format_duration(Duration::from_secs(seconds.unwrap_or_default()));
+    format!(
+        "{owner} has held this lock of kind {kind} for {}, and its limit is {}",
+        time(entry.age_seconds),
+        time(entry.limit_seconds)
+    )
+}

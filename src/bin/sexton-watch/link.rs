@@ -1,0 +1,235 @@
+//! The socket to sexton: packets in, packets out.
+//!
+//! Nothing piles up on the way out, however slowly sexton reads: of each thing that can be said only the latest
+//! word is kept.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+
+use sexton::control::protocol::{Census, Condition, Fact, Health, Kind, Request, ToWatch};
+use sexton::ids::Errno;
+use sexton::os::{messages, poll};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
+
+/// The variable that tells the descriptor's number.
+pub const VARIABLE: &str = "SEXTON_WATCH_FD";
+
+/// The longest packet that is taken, in bytes. A status with every process of a large tree is the longest.
+const LONGEST: usize = 4 << 20;
+
+/// The socket. tokio knows no sockets that keep messages apart on a connection; to its type for datagrams the
+/// difference shows in nothing that is used here.
+pub struct Link(UnixDatagram);
+
+/// What has come.
+#[derive(Debug)]
+pub enum Packet {
+    /// What sexton tells.
+    Told(ToWatch),
+    /// Something that is not understood: why.
+    Malformed(String),
+}
+
+impl Link {
+    /// Takes the descriptor over that [`VARIABLE`] names. To be called once, within the runtime.
+    ///
+    /// # Errors
+    /// It is not named, or is not what it should be; in words.
+    pub fn inherited() -> Result<Link, String> {
+        let number =
+            std::env::var(VARIABLE).map_err(|_| "sexton starts it, and it is of no use alone".to_owned())?;
+        let wrong =
+            |what: &dyn std::fmt::Display| format!("{VARIABLE}={number} is not the socket to sexton: {what}");
+        let descriptor = number.parse().map_err(|error: std::num::ParseIntError| wrong(&error))?;
+        let socket = messages::inherited(descriptor).map_err(|error| wrong(&error))?;
+        UnixDatagram::from_std(socket.into()).map(Link).map_err(|error| wrong(&error))
+    }
+
+    /// Waits for the next packet; `None` when sexton is gone.
+    pub async fn next(&self) -> Option<Packet> {
+        loop {
+            self.0.readable().await.ok()?;
+            let received = self.0.try_io(Interest::READABLE, || {
+                messages::receive_whole(self.0.as_fd(), LONGEST).map_err(as_io)
+            });
+            match received {
+                // An empty packet and the end look the same.
+                Ok(bytes) if bytes.is_empty() && poll::hung_up(self.0.as_fd()) => return None,
+                Ok(bytes) => return Some(understand(&bytes)),
+                Err(error) if is_passing(&error) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Sends what `outbox` has, for ever; comes back when sexton is gone.
+    pub async fn deliver(&self, outbox: &Outbox) {
+        loop {
+            let Some(request) = outbox.next() else {
+                outbox.news.notified().await;
+                continue;
+            };
+            let Ok(packet) = serde_json::to_vec(&request) else { continue };
+            loop {
+                if self.0.writable().await.is_err() {
+                    return;
+                }
+                let sent = self.0.try_io(Interest::WRITABLE, || {
+                    messages::send(self.0.as_fd(), &packet, None).map_err(as_io)
+                });
+                match sent {
+                    Ok(()) => break,
+                    Err(error) if error.raw_os_error() == Some(TOO_LONG) => break,
+                    Err(error) if is_passing(&error) => {}
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+fn as_io(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.0)
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
+/// EMSGSIZE: the packet will never fit; the number is the same on every Linux.
+const TOO_LONG: i32 = 90;
+
+fn understand(bytes: &[u8]) -> Packet {
+    match serde_json::from_slice(bytes) {
+        Ok(told) => Packet::Told(told),
+        Err(error) => Packet::Malformed(error.to_string()),
+    }
+}
+
+/// What is still to be said.
+#[derive(Default)]
+pub struct Outbox {
+    waiting: RefCell<Waiting>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    hello: Option<Fact>,
+    health: Option<Health>,
+    order: VecDeque<(Kind, String)>,
+    conditions: BTreeMap<(Kind, String), Condition>,
+    census: Option<Census>,
+    asks: bool,
+}
+
+impl Outbox {
+    /// Says that a new life begins, which makes everything void that is not yet said.
+    pub fn hello(&self, fact: Fact) {
+        *self.waiting.borrow_mut() = Waiting { hello: Some(fact), ..Waiting::default() };
+        self.news.notify_one();
+    }
+
+    /// Tells of the gateway's health.
+    pub fn health(&self, health: Health) {
+        self.waiting.borrow_mut().health = Some(health);
+        self.news.notify_one();
+    }
+
+    /// Tells of a count.
+    pub fn census(&self, census: Census) {
+        self.waiting.borrow_mut().census = Some(census);
+        self.news.notify_one();
+    }
+
+    /// Tells of a condition.
+    pub fn condition(&self, condition: Condition) {
+        let key = (condition.kind, condition.subject.clone());
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.conditions.insert(key.clone(), condition).is_none() {
+            waiting.order.push_back(key);
+        }
+        self.news.notify_one();
+    }
+
+    /// Asks how everything is.
+    pub fn ask(&self) {
+        self.waiting.borrow_mut().asks = true;
+        self.news.notify_one();
+    }
+
+    fn next(&self) -> Option<Request> {
+        let mut waiting = self.waiting.borrow_mut();
+        let fact = match (waiting.hello.take(), waiting.health.take()) {
+            (Some(hello), health) => {
+                waiting.health = health;
+                Some(hello)
+            }
+            (None, Some(health)) => Some(Fact::Health(health)),
+            (None, None) => None,
+        };
+        if let Some(fact) = fact {
+            return Some(Request::Fact(fact));
+        }
+        if let Some(key) = waiting.order.pop_front() {
+            return waiting
+                .conditions
+                .remove(&key)
+                .map(|condition| Request::Fact(Fact::Condition(condition)));
+        }
+        if let Some(census) = waiting.census.take() {
+            return Some(Request::Fact(Fact::Census(census)));
+        }
+        std::mem::take(&mut waiting.asks).then_some(Request::Status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(subject: &str, holds: bool) -> Condition {
+        Condition { kind: Kind::Log, subject: subject.into(), holds, detail: String::new() }
+    }
+
+    #[test]
+    fn only_the_latest_word_waits() {
+        let outbox = Outbox::default();
+        outbox.ask();
+        outbox.ask();
+        outbox.census(Census::default());
+        outbox.condition(condition("a", true));
+        outbox.condition(condition("b", true));
+        outbox.condition(condition("a", false));
+        for rss in [1, 2] {
+            outbox.census(Census { rss, ..Census::default() });
+        }
+        let said: Vec<Request> = std::iter::from_fn(|| outbox.next()).collect();
+        assert_eq!(
+            said,
+            [
+                Request::Fact(Fact::Condition(condition("a", false))),
+                Request::Fact(Fact::Condition(condition("b", true))),
+                Request::Fact(Fact::Census(Census { rss: 2, ..Census::default() })),
+                Request::Status,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_new_life_voids_what_was_not_yet_said() {
+        let outbox = Outbox::default();
+        outbox.condition(condition("a", true));
+        outbox.hello(Fact::Hello { version: "1".into(), listens: None });
+        outbox.health(Health::default());
+        let said: Vec<Request> = std::iter::from_fn(|| outbox.next()).collect();
+        assert!(matches!(
+            said.as_slice(),
+            [Request::Fact(Fact::Hello { .. }), Request::Fact(Fact::Health(_))]
+        ));
+    }
+}

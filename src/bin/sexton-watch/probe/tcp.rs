@@ -1,0 +1,12 @@
+//! Whether somebody takes connections: the weakest of all questions, as the kernel answers for a process that
+//! hangs.
+
+use crate::health::Outcome;
+
+/// Connects to `address`, and hangs up.
+pub async fn connect(address: &str) -> Outcome {
+    match super::connect(address).await {
+        Ok(_) => Outcome::Good,
+        Err(error) => Outcome::Bad(format!("cannot connect to {address}: {error}")),
+    }
+}

@@ -1,0 +1,130 @@
+//! The tasks, and their life: begun when sexton has said what is to be watched, ended with sexton.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use sexton::config::watching::Probe;
+use sexton::control::protocol::{Briefing, ToWatch};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, warn};
+
+use crate::health::Gateway;
+use crate::knowledge::{Known, Shared};
+use crate::link::{Link, Outbox, Packet};
+use crate::{alerts, census, held, logs, probe};
+
+/// Threads for what may hang. They are made when they are needed.
+const THREADS: usize = 16;
+
+/// Watches until sexton is gone or asks for the end.
+///
+/// # Errors
+/// Why it cannot begin, in words.
+pub fn run() -> Result<(), String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime =
+        builder.enable_all().max_blocking_threads(THREADS).thread_keep_alive(Duration::from_secs(1)).build();
+    let runtime = runtime.map_err(|error| format!("it cannot begin: {error}"))?;
+    let tasks = LocalSet::new();
+    let done = tasks.block_on(&runtime, until_the_end());
+    drop(tasks);
+    // A thread that hangs in a filesystem is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+async fn until_the_end() -> Result<(), String> {
+    let link = Link::inherited()?;
+    let failed = |error: std::io::Error| format!("it cannot hear signals: {error}");
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    let outbox = Rc::new(Outbox::default());
+    tokio::select! {
+        () = listen(&link, &outbox) => {}
+        () = link.deliver(&outbox) => {}
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// Hears what sexton says, until it is gone.
+async fn listen(link: &Link, outbox: &Rc<Outbox>) {
+    let mut known: Option<Shared> = None;
+    let mut tasks = JoinSet::new();
+    while let Some(packet) = link.next().await {
+        match (packet, &known) {
+            (Packet::Told(ToWatch::Settings(briefing)), _) => {
+                tasks.abort_all();
+                known = Some(begin(*briefing, Rc::clone(outbox), &mut tasks));
+            }
+            (Packet::Told(packet), Some(known)) => hear(known, packet),
+            (Packet::Told(_), None) => debug!(name: "packet-early", "a packet came before the settings"),
+            (Packet::Malformed(why), _) => {
+                warn!(name: "packet-malformed", "a packet from sexton is not understood: {why}");
+            }
+        }
+    }
+}
+
+fn hear(known: &Shared, packet: ToWatch) {
+    match packet {
+        ToWatch::Gateway(unit) => known.gateway_is(unit),
+        ToWatch::Incident(incident) => known.alarm.told(incident),
+        ToWatch::Settings(_) | ToWatch::Status(_) => {}
+    }
+}
+
+/// Begins to watch what `briefing` says.
+fn begin(briefing: Briefing, outbox: Rc<Outbox>, tasks: &mut JoinSet<()>) -> Shared {
+    if briefing.version != env!("CARGO_PKG_VERSION") {
+        warn!(name: "version", "sexton is version {}, and this is {}", briefing.version, env!("CARGO_PKG_VERSION"));
+    }
+    let settings = briefing.settings.clone();
+    let known = Known::new(briefing, outbox);
+    if let Some(alerts) = settings.alerts {
+        tasks.spawn_local(alerts::tell_for_ever(Rc::clone(&known), alerts));
+    }
+    if !settings.limits.every.is_zero() {
+        tasks.spawn_local(census::count_for_ever(Rc::clone(&known)));
+    }
+    if let Some(locks) = settings.locks {
+        tasks.spawn_local(held::look_for_ever(Rc::clone(&known), locks));
+    }
+    for (index, rule) in settings.logs.into_iter().enumerate() {
+        tasks.spawn_local(logs::follow_for_ever(Rc::clone(&known), index, rule));
+    }
+    for (index, probe) in settings.health.into_iter().enumerate() {
+        tasks.spawn_local(ask_for_ever(Rc::clone(&known), index, probe));
+    }
+    known
+}
+
+/// Asks one probe's question as long as the gateway runs, again whenever it was started.
+async fn ask_for_ever(known: Shared, index: usize, probe: Probe) {
+    let mut gateway = known.gateway.subscribe();
+    loop {
+        let runs = matches!(*gateway.borrow_and_update(), Gateway::Runs(_));
+        let asking = async {
+            if !runs {
+                return std::future::pending().await;
+            }
+            // Never two questions at once: what is due while one is open is left out.
+            let mut due = interval(probe.every.max(Duration::from_millis(1)));
+            due.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                due.tick().await;
+                let asked = probe::ask(&probe).await;
+                if let Some(answer) = asked.answer {
+                    known.answered(index, &answer, asked.event_loop);
+                }
+            }
+        };
+        tokio::select! {
+            changed = gateway.changed() => if changed.is_err() { return },
+            () = asking => {}
+        }
+    }
+}

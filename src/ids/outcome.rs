@@ -1,0 +1,253 @@
+//! How a run ended: one type for records, logs, status and exit codes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::exit_code::{self, GAVE_UP, SEXTON_FAILED, Stage, TIMED_OUT};
+use super::{Dress, Errno, ExitStatus, Signal};
+
+/// How a run ended. What was aborted is never an exit, whatever code the command gave on its way out.
+///
+/// As JSON one object with one member: `{"exited":{"code":0}}`, `{"timed_out":{"rung":"kill"}}`,
+/// `{"cancelled":{"by":{"signal":15},"rung":"grace"}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The command called exit.
+    Exited {
+        /// With this code.
+        code: u8,
+    },
+    /// A signal ended the command that was not part of an abort.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core: bool,
+    },
+    /// Its deadline passed.
+    TimedOut {
+        /// The rung of the ladder at which its tree ended.
+        rung: Rung,
+    },
+    /// It was ended before its own end.
+    Cancelled {
+        /// Who wanted that.
+        by: Canceller,
+        /// The rung of the ladder at which its tree ended.
+        rung: Rung,
+    },
+    /// The command was not started.
+    StartFailed {
+        /// The step that failed.
+        stage: Stage,
+        /// Why, as errno(3) has it.
+        errno: Errno,
+    },
+    /// It would have been started again, and was too often.
+    GaveUp {
+        /// The code with which it ended last; nothing if it could not be started.
+        code: Option<u8>,
+    },
+    /// A unit has ended that it cannot do without.
+    UnitEnded {
+        /// The unit's place in the order of start, from 0.
+        unit: usize,
+    },
+    /// The process that supervised it died first, so that nobody saw its end.
+    Lost,
+}
+
+/// Who cancelled a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Canceller {
+    /// Whoever sent sexton the signal with this number.
+    Signal(i32),
+    /// The end of the process that had started sexton.
+    ParentDied,
+    /// A request over the control socket.
+    Request,
+}
+
+/// A rung of the stop ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// The stop signal was sent, and its window begins.
+    Grace,
+    /// Everything that is left gets TERM.
+    Stragglers,
+    /// Everything that is left gets KILL.
+    Kill,
+    /// Even KILL did not end it.
+    GivenUp,
+}
+
+impl Outcome {
+    /// The exit code that tells of it. An abort has timeout(1)'s codes: 124 after a deadline, 128+n after
+    /// signal n (143, as for TERM, where nobody sent one), and 137 in the place of both if KILL was needed.
+    #[must_use]
+    pub fn code(self, dress: Dress) -> u8 {
+        match self {
+            Outcome::Exited { code } => code,
+            Outcome::Signaled { signal, core } => ExitStatus::Signaled { signal, core }.code(),
+            Outcome::TimedOut { rung } if rung < Rung::Kill => TIMED_OUT,
+            Outcome::Cancelled { by, rung } if rung < Rung::Kill => {
+                let signal = match by {
+                    Canceller::Signal(signal) => signal,
+                    Canceller::ParentDied | Canceller::Request => Signal::TERM.number(),
+                };
+                ExitStatus::Signaled { signal, core: false }.code()
+            }
+            Outcome::TimedOut { .. } | Outcome::Cancelled { .. } => {
+                ExitStatus::Signaled { signal: Signal::KILL.number(), core: false }.code()
+            }
+            Outcome::StartFailed { stage, errno } => exit_code::of_failed_start(dress, stage, errno),
+            Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => GAVE_UP,
+            Outcome::Lost => SEXTON_FAILED,
+        }
+    }
+}
+
+impl From<ExitStatus> for Outcome {
+    fn from(status: ExitStatus) -> Outcome {
+        match status {
+            ExitStatus::Exited(code) => Outcome::Exited { code },
+            ExitStatus::Signaled { signal, core } => Outcome::Signaled { signal, core },
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// `exited with 0`, `timed out and was killed`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signal =
+            |number: i32| Signal::new(number).map_or_else(|| number.to_string(), |it| it.to_string());
+        match self {
+            Outcome::Exited { code } => write!(f, "exited with {code}"),
+            Outcome::Signaled { signal: number, core } => {
+                write!(f, "was ended by {}{}", signal(*number), if *core { ", with a core" } else { "" })
+            }
+            Outcome::TimedOut { rung } => write!(f, "timed out{}", rung.words()),
+            Outcome::Cancelled { by: Canceller::Signal(number), rung } => {
+                write!(f, "was cancelled by {}{}", signal(*number), rung.words())
+            }
+            Outcome::Cancelled { by: Canceller::ParentDied, rung } => {
+                write!(f, "was cancelled because its parent died{}", rung.words())
+            }
+            Outcome::Cancelled { by: Canceller::Request, rung } => {
+                write!(f, "was cancelled on request{}", rung.words())
+            }
+            Outcome::StartFailed { stage, errno } => {
+                write!(f, "was not started: could not {}: {errno}", stage.words())
+            }
+            Outcome::GaveUp { code: Some(code) } => {
+                write!(f, "was started again too often, and exited with {code}")
+            }
+            Outcome::GaveUp { code: None } => {
+                f.write_str("was started again too often, and could not be started")
+            }
+            Outcome::UnitEnded { .. } => f.write_str("ended because a unit did that it needs"),
+            Outcome::Lost => f.write_str("was lost: its supervisor died"),
+        }
+    }
+}
+
+impl Rung {
+    fn words(self) -> &'static str {
+        match self {
+            Rung::Grace | Rung::Stragglers => "",
+            Rung::Kill => " and was killed",
+            Rung::GivenUp => " and survived SIGKILL",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [(Outcome, &str, u8, &str); 12] = [
+        (Outcome::Exited { code: 3 }, r#"{"exited":{"code":3}}"#, 3, "exited with 3"),
+        (
+            Outcome::Signaled { signal: 11, core: true },
+            r#"{"signaled":{"signal":11,"core":true}}"#,
+            139,
+            "was ended by SIGSEGV, with a core",
+        ),
+        (Outcome::TimedOut { rung: Rung::Grace }, r#"{"timed_out":{"rung":"grace"}}"#, 124, "timed out"),
+        (
+            Outcome::TimedOut { rung: Rung::Kill },
+            r#"{"timed_out":{"rung":"kill"}}"#,
+            137,
+            "timed out and was killed",
+        ),
+        (
+            Outcome::TimedOut { rung: Rung::GivenUp },
+            r#"{"timed_out":{"rung":"given-up"}}"#,
+            137,
+            "timed out and survived SIGKILL",
+        ),
+        (
+            Outcome::Cancelled { by: Canceller::Signal(2), rung: Rung::Grace },
+            r#"{"cancelled":{"by":{"signal":2},"rung":"grace"}}"#,
+            130,
+            "was cancelled by SIGINT",
+        ),
+        (
+            Outcome::Cancelled { by: Canceller::ParentDied, rung: Rung::Kill },
+            r#"{"cancelled":{"by":"parent-died","rung":"kill"}}"#,
+            137,
+            "was cancelled because its parent died and was killed",
+        ),
+        (
+            Outcome::Cancelled { by: Canceller::Request, rung: Rung::Stragglers },
+            r#"{"cancelled":{"by":"request","rung":"stragglers"}}"#,
+            143,
+            "was cancelled on request",
+        ),
+        (
+            Outcome::StartFailed { stage: Stage::Exec, errno: Errno(2) },
+            r#"{"start_failed":{"stage":"exec","errno":2}}"#,
+            127,
+            "was not started: could not execute it: No such file or directory (os error 2)",
+        ),
+        (
+            Outcome::GaveUp { code: Some(1) },
+            r#"{"gave_up":{"code":1}}"#,
+            69,
+            "was started again too often, and exited with 1",
+        ),
+        (
+            Outcome::UnitEnded { unit: 2 },
+            r#"{"unit_ended":{"unit":2}}"#,
+            69,
+            "ended because a unit did that it needs",
+        ),
+        (Outcome::Lost, r#""lost""#, 125, "was lost: its supervisor died"),
+    ];
+
+    /// What a record looks like is a promise to whoever reads it, and so is the code.
+    #[test]
+    fn an_outcome_is_told_the_same_way_everywhere() {
+        for (outcome, json, code, words) in ALL {
+            assert_eq!(serde_json::to_string(&outcome).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Outcome>(json).unwrap(), outcome);
+            assert_eq!(outcome.code(Dress::Own), code, "{outcome}");
+            assert_eq!(outcome.to_string(), words);
+        }
+    }
+
+    #[test]
+    fn nothing_aborted_reads_as_success() {
+        for rung in [Rung::Grace, Rung::Stragglers, Rung::Kill, Rung::GivenUp] {
+            assert_ne!(Outcome::TimedOut { rung }.code(Dress::Own), 0);
+            for by in [Canceller::Signal(1), Canceller::Signal(64), Canceller::ParentDied, Canceller::Request]
+            {
+                assert!(Outcome::Cancelled { by, rung }.code(Dress::Own) >= 128);
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Descriptors that sexton was started with and was told the numbers of.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// Takes the inherited descriptor with this number for us alone: a copy that is closed on exec, and so is the
+/// original, if it is none of the standard ones.
+///
+/// # Errors
+/// What fcntl(2) says; EBADF if there is none.
+pub fn take(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes plain numbers and makes a new descriptor.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    if number > 2 {
+        // SAFETY: the number is a descriptor, and nothing but its flag is changed.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}

@@ -1,0 +1,281 @@
+//! `sexton tool` and `sexton-sh`: the loop with a tool as its main process.
+//!
+//! The supervisor's decisions are the same. What comes on top is what somebody waits for: that the caller's
+//! pipes are not held open, that the tool ends when the caller does, and a record.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{debug, error};
+
+use super::Runtime;
+use super::reach::Alive;
+use crate::config::{RecordTo, ToolPlan};
+use crate::ids::{Canceller, Dress, ExitStatus, Moment, Outcome, Pid, Rung, Signal, exit_code};
+use crate::os::poll::{Many, Wanted};
+use crate::os::signals::Info;
+use crate::os::spawn::Started;
+use crate::os::{clock, descriptors, let_go, process};
+use crate::report::record::{AllKilled, Argv, Record};
+use crate::supervisor::{self, Event};
+
+/// The variable that every process of a tool carries, with the run's id.
+pub(super) const MARK: &str = "SEXTON_TOOL_ID";
+
+/// What tells us of a parent's death where no pidfd can be had. It is sent for the end of the thread that
+/// started us, too, so that it is a reason to look and no more.
+const LOOK: Signal = Signal::RTMAX;
+
+/// What can be heard of beside the signals.
+const PARENT: u64 = 0;
+const NEWS: u64 = 1;
+
+/// Runs the tool to the end of its tree, writes its record, and gives the exit code.
+#[must_use]
+pub fn run(plan: &ToolPlan) -> u8 {
+    let runtime = Tool::new(plan).and_then(|tool| Ok(Runtime::new(&plan.plan, Some(tool))?));
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(failure) => {
+            error!(name: "cannot-start", "{failure}");
+            return exit_code::SEXTON_FAILED;
+        }
+    };
+    let (outcome, tool) = runtime.run();
+    if let Some(tool) = tool {
+        tool.write_record(outcome);
+    }
+    if plan.shell
+        && let Outcome::Signaled { signal, .. } = outcome
+        && let Some(signal) = Signal::new(signal)
+    {
+        process::die_by(signal);
+    }
+    outcome.code(Dress::Own)
+}
+
+/// Why a tool was not begun.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(
+        "could not open the record {to}: {error}; name a file in a directory that exists, or a descriptor"
+    )]
+    Record { to: String, error: io::Error },
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// A tool run.
+pub(super) struct Tool<'a> {
+    plan: &'a ToolPlan,
+    id: String,
+    record: Option<File>,
+    began: (SystemTime, Moment),
+    pid: Option<Pid>,
+    status: Option<ExitStatus>,
+    killed: AllKilled,
+    /// Everything that is waited for beside the signals.
+    beside: Many,
+    /// Who started us, as long as it lives.
+    parent: Option<Parent>,
+}
+
+struct Parent {
+    pid: i32,
+    /// Without it we are told by [`LOOK`].
+    pidfd: Option<OwnedFd>,
+}
+
+impl<'a> Tool<'a> {
+    fn new(plan: &'a ToolPlan) -> Result<Tool<'a>, Failure> {
+        let began = (clock::wall(), clock::now());
+        let record = plan.record.as_ref().map(open_record).transpose()?;
+        let beside = Many::new()?;
+        let parent = Parent::find();
+        if let Some(pidfd) = parent.as_ref().and_then(|parent| parent.pidfd.as_ref()) {
+            beside.add(pidfd, PARENT, Wanted::Read)?;
+        }
+        let random = std::hash::RandomState::new().build_hasher().finish();
+        let id = format!("{:x}-{}-{random:016x}", millis(began.0), process::own_pid());
+        Ok(Tool {
+            plan,
+            id,
+            record,
+            began,
+            pid: None,
+            status: None,
+            killed: AllKilled::default(),
+            beside,
+            parent,
+        })
+    }
+
+    pub(super) fn policy(&self) -> supervisor::Tool {
+        supervisor::Tool { timeout: self.plan.timeout }
+    }
+
+    /// What the tool's processes are told apart by.
+    pub(super) fn mark(&self) -> (OsString, OsString) {
+        (MARK.into(), self.id.clone().into())
+    }
+
+    pub(super) fn beside(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.beside.as_fd())
+    }
+
+    /// The main process exists: what the caller waits at the other end of is its alone. Standard error is kept
+    /// until it has become the command, in case that fails.
+    pub(super) fn started(&mut self, started: &Started) {
+        self.pid = Some(started.pid);
+        if let Err(error) = self.beside.add(started, NEWS, Wanted::Read) {
+            debug!(name: "descriptor-kept", %error, "standard error stays open to the end");
+        }
+        for number in [0, 1] {
+            replace(number);
+        }
+    }
+
+    pub(super) fn ended(&mut self, status: ExitStatus) {
+        self.status = Some(status);
+    }
+
+    /// The ladder has reached a rung with these alive.
+    pub(super) fn reached(&mut self, rung: Rung, alive: &[Alive]) {
+        self.killed.add(rung, alive.iter().map(|process| (process.stat.pid.raw(), process.name())));
+    }
+
+    fn write_record(mut self, outcome: Outcome) {
+        let Some(mut file) = self.record.take() else {
+            return;
+        };
+        let (began, ended) = (self.began, (clock::wall(), clock::now()));
+        let usage = process::usage_of_children();
+        let record = Record {
+            id: self.id,
+            name: self.plan.name.clone(),
+            argv: Argv::of(&self.plan.plan.command),
+            supervisor: process::own_pid().raw(),
+            pid: self.pid.map(Pid::raw),
+            began: millis(began.0),
+            ended: millis(ended.0),
+            began_monotonic: in_millis(began.1.0),
+            ended_monotonic: in_millis(ended.1.0),
+            duration: in_millis(ended.1.since(began.1)),
+            timeout: self.plan.timeout.map(in_millis),
+            outcome,
+            status: self
+                .status
+                .filter(|_| !matches!(outcome, Outcome::StartFailed { .. }))
+                .map(Outcome::from),
+            cpu_user: in_millis(usage.user),
+            cpu_system: in_millis(usage.system),
+            max_rss: usage.largest,
+            killed: self.killed,
+        };
+        // One write, so that no other run's line can come between.
+        if let Err(failure) = file.write_all(&record.line()) {
+            error!(name: "record-failed", error = %failure, "could not write the record of the tool");
+        }
+    }
+}
+
+impl Parent {
+    /// Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
+    fn find() -> Option<Parent> {
+        let pid = process::parent();
+        let opened = process::open_pidfd(Pid::new(pid)?);
+        let pidfd = match opened {
+            Ok(pidfd) => Some(pidfd),
+            Err(error) => {
+                debug!(name: "parent-unwatched", %error, "the parent is watched by its threads");
+                let _ = process::set_parent_death_signal(LOOK);
+                None
+            }
+        };
+        Some(Parent { pid, pidfd })
+    }
+
+    /// Whether we have another one by now. What a pidfd says is of the process that had the number when it was
+    /// opened, and that may have been another one already.
+    fn is_gone(&self) -> bool {
+        process::parent() != self.pid
+    }
+}
+
+impl Runtime<'_> {
+    /// Takes in what has happened beside the signals.
+    pub(super) fn hear_of_tool(&mut self) -> Result<(), Outcome> {
+        while let Some(Ok(Some(key))) = self.tool.as_ref().map(|tool| tool.beside.ready()) {
+            match key {
+                PARENT => {
+                    // It has ended, and we may not have been given to another one yet.
+                    let parent = self.tool.as_mut().and_then(|tool| tool.parent.take());
+                    if let (Some(tool), Some(pidfd)) = (&self.tool, parent.and_then(|parent| parent.pidfd)) {
+                        tool.beside.remove(&pidfd);
+                    }
+                    self.tell(Event::Cancel(Canceller::ParentDied))?;
+                }
+                _ => self.hear_news(),
+            }
+        }
+        // It may have gone before it was looked at for the first time.
+        let parent = self.tool.as_ref().and_then(|tool| tool.parent.as_ref());
+        if parent.is_some_and(Parent::is_gone) {
+            if let Some(tool) = &mut self.tool {
+                tool.parent = None;
+            }
+            self.tell(Event::Cancel(Canceller::ParentDied))?;
+        }
+        Ok(())
+    }
+
+    /// The main process has become the command, or has failed to.
+    fn hear_news(&mut self) {
+        let (Some(tool), Some(main)) = (&mut self.tool, &mut self.main) else {
+            return;
+        };
+        tool.beside.remove(main);
+        if main.failure().is_none() && !tool.plan.verbose {
+            replace(2);
+        }
+    }
+
+    /// Whether this signal only says that the parent may have died, which is looked at in every turn.
+    pub(super) fn is_a_hint(&self, signal: Info) -> bool {
+        let unwatched = |tool: &Tool<'_>| tool.parent.as_ref().is_some_and(|parent| parent.pidfd.is_none());
+        signal.signal == LOOK && self.tool.as_ref().is_some_and(unwatched)
+    }
+}
+
+fn replace(number: i32) {
+    if let Err(error) = let_go::replace_standard(number) {
+        debug!(name: "descriptor-kept", number, %error, "could not let go of a standard descriptor");
+    }
+}
+
+fn open_record(to: &RecordTo) -> Result<File, Failure> {
+    match to {
+        RecordTo::File(path) => {
+            // A pipe without a reader is refused, and not waited for. Arguments can hold secrets.
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+            options.open(path).map_err(|error| Failure::Record { to: path.display().to_string(), error })
+        }
+        RecordTo::Descriptor(number) => descriptors::take(*number)
+            .map(File::from)
+            .map_err(|error| Failure::Record { to: format!("descriptor {number}"), error }),
+    }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    in_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

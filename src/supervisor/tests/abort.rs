@@ -1,0 +1,164 @@
+//! A tool's life: its deadline, who else can end it, and what is said of its end.
+
+use super::super::abort::Tool;
+use super::*;
+use crate::ids::{Canceller, Rung};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn tool() -> Policy {
+    Policy {
+        grace: STRAGGLERS,
+        stop_signals: [Signal::TERM, Signal::INT, Signal::HUP].into_iter().collect(),
+        tool: Some(Tool { timeout: Some(LIMIT) }),
+        sweep: None,
+        can_hold: false,
+        init: false,
+        ..policy()
+    }
+}
+
+fn running(policy: Policy) -> Story {
+    let mut story = Story::begin(policy);
+    assert_eq!(story.tell(Event::Begin), [Action::Start]);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    story
+}
+
+/// The main process ends with this status, and nothing is left of the tree.
+fn end(story: &mut Story, status: ExitStatus) -> Outcome {
+    story.tell(Event::Died { pid: pid(MAIN), status });
+    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
+    match story.tell(Event::Rest(Rest::Gone)).pop() {
+        Some(Action::Exit(outcome)) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+const WELL: ExitStatus = ExitStatus::Exited(0);
+
+#[test]
+fn a_tool_that_ends_in_time_is_what_it_says() {
+    assert_eq!(end(&mut running(tool()), WELL), Outcome::Exited { code: 0 });
+    let crash = ExitStatus::Signaled { signal: 11, core: true };
+    assert_eq!(end(&mut running(tool()), crash), Outcome::Signaled { signal: 11, core: true });
+}
+
+#[test]
+fn at_its_deadline_the_whole_tree_gets_term_a_window_and_kill() {
+    let mut story = running(tool());
+    assert_eq!(story.wait(), (LIMIT, vec![Action::SendToRest(Signal::TERM)]));
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(end(&mut story, WELL), Outcome::TimedOut { rung: Rung::Kill });
+}
+
+#[test]
+fn what_exits_well_after_its_deadline_has_timed_out() {
+    let mut story = running(tool());
+    story.wait();
+    assert_eq!(end(&mut story, WELL), Outcome::TimedOut { rung: Rung::Grace });
+}
+
+#[test]
+fn those_whom_the_leader_leaves_in_the_window_get_no_second_one() {
+    let mut story = running(tool());
+    story.wait();
+    story.pass(STRAGGLERS / 2);
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Rest(Rest::Children)), []);
+    assert_eq!(story.wait(), (STRAGGLERS / 2, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [Action::Exit(Outcome::TimedOut { rung: Rung::Kill })]);
+}
+
+#[test]
+fn every_way_to_cancel_ends_the_whole_tree_and_the_first_cause_counts() {
+    for (event, by) in [
+        (sent(Signal::TERM), Canceller::Signal(15)),
+        (from_terminal(Signal::INT), Canceller::Signal(2)),
+        (sent(Signal::HUP), Canceller::Signal(1)),
+        (Event::Cancel(Canceller::ParentDied), Canceller::ParentDied),
+        (Event::Cancel(Canceller::Request), Canceller::Request),
+    ] {
+        let mut story = running(tool());
+        assert_eq!(story.tell(event), [Action::SendToRest(Signal::TERM)], "{event:?}");
+        assert_eq!(story.tell(Event::Cancel(Canceller::Request)), [], "once is enough");
+        assert_eq!(end(&mut story, WELL), Outcome::Cancelled { by, rung: Rung::Grace });
+    }
+}
+
+#[test]
+fn a_repeated_signal_hurries_but_not_where_the_parent_died() {
+    let mut story = running(tool());
+    story.tell(sent(Signal::TERM));
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::KILL)]);
+    let mut story = running(tool());
+    story.wait();
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SendToRest(Signal::KILL)]);
+    assert_eq!(end(&mut story, WELL), Outcome::TimedOut { rung: Rung::Kill });
+    // As PID 1 stops it, everybody gets TERM at the very moment at which the parent dies.
+    let mut story = running(tool());
+    story.tell(Event::Cancel(Canceller::ParentDied));
+    assert_eq!(story.tell(sent(Signal::TERM)), []);
+    story.tell(died(MAIN));
+    story.tell(Event::Rest(Rest::Children));
+    assert_eq!(story.tell(sent(Signal::TERM)), []);
+    assert_eq!(story.wait().1, [Action::SendToRest(Signal::KILL)]);
+}
+
+#[test]
+fn what_a_tool_leaves_behind_is_ended_and_changes_nothing_of_its_outcome() {
+    let mut story = running(tool());
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Rest(Rest::Children)), [Action::SendToRest(Signal::TERM)]);
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [ENDED]);
+}
+
+#[test]
+fn who_waits_for_all_waits_within_the_deadline() {
+    let mut story = running(Policy { wait_all: true, ..tool() });
+    story.pass(LIMIT / 2);
+    story.tell(died(MAIN));
+    assert_eq!(story.tell(Event::Rest(Rest::Children)), []);
+    assert_eq!(story.wait(), (LIMIT / 2, vec![Action::SendToRest(Signal::TERM)]));
+    let over = story.tell(Event::Rest(Rest::Gone));
+    assert_eq!(over, [Action::Exit(Outcome::TimedOut { rung: Rung::Grace })]);
+    let mut story = running(Policy { wait_all: true, ..tool() });
+    story.tell(died(MAIN));
+    story.tell(Event::Rest(Rest::Children));
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::TERM)]);
+    let by = Canceller::Signal(15);
+    let over = story.tell(Event::Rest(Rest::Gone));
+    assert_eq!(over, [Action::Exit(Outcome::Cancelled { by, rung: Rung::Grace })]);
+}
+
+#[test]
+fn what_is_cancelled_before_it_could_be_started_is_not_started() {
+    let mut story = Story::begin(tool());
+    story.tell(Event::Begin);
+    story.tell(Event::StartFailed { stage: Stage::Fork, errno: Errno(11) });
+    let over = story.tell(Event::Cancel(Canceller::ParentDied));
+    let cancelled = Outcome::Cancelled { by: Canceller::ParentDied, rung: Rung::Grace };
+    assert_eq!(over, [Action::Exit(cancelled)]);
+    // And one that is being started at this moment is ended as soon as it exists.
+    let mut story = Story::begin(tool());
+    story.tell(Event::Begin);
+    assert_eq!(story.tell(Event::Cancel(Canceller::ParentDied)), []);
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [Action::SendToRest(Signal::TERM)]);
+}
+
+#[test]
+fn a_command_that_does_not_exist_was_not_started_whatever_came_after() {
+    let mut story = running(tool());
+    story.tell(Event::StartFailed { stage: Stage::Exec, errno: Errno(2) });
+    story.tell(sent(Signal::TERM));
+    let failed = Outcome::StartFailed { stage: Stage::Exec, errno: Errno(2) };
+    assert_eq!(end(&mut story, ExitStatus::Exited(127)), failed);
+}
+
+#[test]
+fn a_gateway_has_no_deadline_and_is_cancelled_by_nobody() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(Event::Cancel(Canceller::Request)), []);
+    assert_eq!(story.supervisor.next_deadline(), None);
+}

@@ -1,0 +1,178 @@
+//! The census of the tree, locks that are held too long, and logs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sexton::config::watching::{HeldLocks, Limits, Log, Watching};
+use sexton::control::protocol::{Fact, Kind};
+
+use crate::common::process::look;
+use crate::fake::Watched;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A process of the tree below the test, which stands for sexton. It ends with the test.
+struct Below(Child);
+
+impl Below {
+    fn start(program: &str, arguments: &[&str]) -> Below {
+        let mut command = Command::new(program);
+        Below(command.args(arguments).stdin(Stdio::piped()).process_group(0).spawn().unwrap())
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        let _ = crate::common::process::send(-self.pid(), 9);
+        let _ = self.0.wait();
+    }
+}
+
+const GROWS: &str = "
+import time
+kept = []
+while True:
+    kept.append(bytearray(b'x' * (1 << 20)))
+    time.sleep(0.1)
+";
+
+#[test]
+fn memory_that_grows_is_told_and_too_much_of_it_is_a_condition() {
+    let limits = Limits { every: ms(100), memory: Some(40 << 20), zombies: None };
+    let mut watched = Watched::start(Watching { limits, ..Watching::default() });
+    let child = Below::start("python3", &["-c", GROWS]);
+    // 10 MiB a second, which other work on this machine may slow down.
+    let census = watched.wait_for("growth", |fact| match fact {
+        Fact::Census(census) if census.growth > 100 << 20 => Some(*census),
+        _ => None,
+    });
+    assert!(census.processes >= 1 && census.rss > 1 << 20, "{census:?}");
+    assert!(census.pss.is_some_and(|pss| pss > 0 && pss <= census.rss), "{census:?}");
+    let condition = watched.condition(Kind::Memory, true);
+    assert!(condition.detail.contains(", 40 are the limit; +"), "{}", condition.detail);
+    drop(child);
+    assert_eq!(watched.condition(Kind::Memory, false).subject, "tree");
+}
+
+const NEGLECTS: &str = "
+import os, sys
+for _ in range(20):
+    if os.fork() == 0:
+        os._exit(0)
+sys.stdin.read(1)
+for _ in range(20):
+    os.wait()
+sys.stdin.read()
+";
+
+#[test]
+fn zombies_of_a_living_parent_are_counted_and_the_parent_is_named() {
+    let limits = Limits { every: ms(100), memory: None, zombies: Some(20) };
+    let mut watched = Watched::start(Watching { limits, ..Watching::default() });
+    let mut parent = Below::start("python3", &["-c", NEGLECTS]);
+    let condition = watched.condition(Kind::Zombies, true);
+    let pid = parent.pid();
+    assert_eq!(condition.subject, pid.to_string());
+    assert_eq!(condition.detail, format!("python3, pid {pid}, has 20 zombies that it does not reap"));
+    parent.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    assert_eq!(watched.condition(Kind::Zombies, false).subject, pid.to_string());
+    let zombies = watched.said.iter().any(|request| {
+        matches!(request, sexton::control::protocol::Request::Fact(Fact::Census(census)) if census.zombies >= 20)
+    });
+    assert!(zombies, "the census has them too");
+}
+
+/// A session lock of OpenClaw's, held by this process since an hour.
+fn session_lock(root: &Path, max_hold_ms: u64) -> File {
+    let dir = root.join("agents/main/sessions");
+    fs::create_dir_all(&dir).unwrap();
+    let mut file = File::create(dir.join("one.jsonl.lock")).unwrap();
+    let (us, hour_ago) = (std::process::id().cast_signed(), Duration::from_secs(3600));
+    let created = humantime::format_rfc3339_millis(std::time::SystemTime::now() - hour_ago);
+    let start = look(us).unwrap().start;
+    let text = format!(
+        "{{\n  \"pid\": {us},\n  \"createdAt\": \"{created}\",\n  \"maxHoldMs\": {max_hold_ms},\n  \"starttime\": {start}\n}}\n"
+    );
+    file.write_all(text.as_bytes()).unwrap();
+    file.set_modified(std::time::SystemTime::now() - hour_ago).unwrap();
+    file
+}
+
+#[test]
+fn a_lock_that_its_living_owner_holds_past_its_limit_is_a_condition() {
+    let mut watched = Watched::silent();
+    let (late, fine) = (watched.path("late"), watched.path("fine"));
+    let held = [session_lock(&late, 1_020_000), session_lock(&fine, 7_200_000)];
+    let roots = vec![late.clone(), fine, watched.path("missing")];
+    let locks = Some(HeldLocks { roots, report_after: None, every: ms(100) });
+    watched.brief(Watching { locks, ..Watching::default() }, None);
+    let condition = watched.condition(Kind::LockHeld, true);
+    let path = late.join("agents/main/sessions/one.jsonl.lock");
+    assert_eq!(condition.subject, path.display().to_string());
+    let pid = std::process::id();
+    assert!(condition.detail.starts_with(&format!("pid {pid} (")), "{}", condition.detail);
+    assert!(condition.detail.ends_with(" for 1h, and its limit is 17m"), "{}", condition.detail);
+    drop(held);
+    fs::remove_file(path).unwrap();
+    watched.condition(Kind::LockHeld, false);
+    let begun = watched.said.iter().filter(|said| format!("{said:?}").contains("holds: true")).count();
+    assert_eq!(begun, 1, "only the one that is late: {:#?}", watched.said);
+}
+
+fn append(path: &Path, lines: &[&str]) {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    lines.iter().for_each(|line| writeln!(file, "{line}").unwrap());
+}
+
+#[test]
+fn a_pattern_that_comes_too_often_is_a_condition_also_over_a_rotation() {
+    let mut watched = Watched::silent();
+    let (log, files) = (watched.path("openclaw.log"), watched.path("*.log").display().to_string());
+    append(&log, &["{\"msg\":\"SessionWriteLockTimeoutError: old\"}"; 10]);
+    let rule = |name: &str, pattern: &str| Log {
+        name: name.into(),
+        files: vec![files.clone()],
+        pattern: pattern.into(),
+        count: 4,
+        within: Duration::from_secs(2),
+    };
+    let logs = vec![rule("write-lock", "SessionWriteLockTimeoutError"), rule("broken", "(")];
+    watched.brief(Watching { logs, ..Watching::default() }, None);
+    let condition = watched.condition(Kind::Log, true);
+    assert_eq!(condition.subject, "broken");
+    assert_eq!(condition.detail, "this rule is not followed: '(' is no pattern: error: unclosed group");
+    // What was there is old; these are three, before a rotation and after it.
+    watched.serve_until("the log is followed", {
+        let pid = watched.child.id();
+        move || holds_open(pid, "openclaw.log")
+    });
+    append(&log, &["{\"msg\":\"SessionWriteLockTimeoutError: one\"}", "{\"msg\":\"nothing\"}"]);
+    append(&log, &["{\"msg\":\"SessionWriteLockTimeoutError: two\"}"]);
+    fs::rename(&log, watched.path("openclaw.log.1")).unwrap();
+    append(&log, &["{\"msg\":\"SessionWriteLockTimeoutError: three\"}"]);
+    let said = watched.hear_for(ms(700));
+    assert!(!format!("{said:?}").contains("write-lock"), "three are not four: {said:?}");
+    append(&log, &["{\"msg\":\"SessionWriteLockTimeoutError: four\"}"]);
+    let condition = watched.condition(Kind::Log, true);
+    assert_eq!(condition.subject, "write-lock");
+    assert_eq!(
+        condition.detail,
+        "at least 4 lines within 2s, the last of them: {\"msg\":\"SessionWriteLockTimeoutError: four\"}"
+    );
+    assert_eq!(watched.condition(Kind::Log, false).subject, "write-lock");
+}
+
+fn holds_open(pid: u32, name: &str) -> bool {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    links.filter_map(|link| fs::read_link(link.path()).ok()).any(|path| path.ends_with(name))
+}
