@@ -19,7 +19,6 @@ fn main() -> ExitCode {
             report::log::install(level, format);
             ExitCode::from(runtime::look_after_locks(&plan))
         }
-        Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Tool { tool, level, format }) => {
             report::log::install(level, format);
             ExitCode::from(runtime::run_tool(&tool))
@@ -28,6 +27,7 @@ fn main() -> ExitCode {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             ExitCode::from(runtime::become_command(&command))
         }
+        Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
             let _ = std::io::stderr().write_all(text.as_bytes());
             ExitCode::from(code)

@@ -309,7 +309,7 @@ fn a_tool_is_shown_told_to_end_and_remembered() {
     drop(other);
     wait_until("the broken connection is seen", || status(&socket)["tools"] == json!([]));
     let now = status(&socket);
-    assert_eq!(now["ended"][0]["outcome"], json!("lost"));
+    assert_eq!(now["ended"][0]["outcome"], json!({ "lost": {} }));
     assert_eq!((&now["ended"][1]["id"], &now["ended"][1]["anything"]), (&json!("t1"), &json!([1])));
     assert_eq!(now["counters"]["tools"], 2);
     // Facts are not everybody's to tell.

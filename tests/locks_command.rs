@@ -161,7 +161,7 @@ fn an_operators_rule_in_a_configuration_file_counts_everywhere() {
         let (code, _, log) = sexton(words);
         assert_eq!(code, 125, "{log}");
         assert!(
-            log.contains("sexton.toml, line 2") && log.contains("`rots`") && log.lines().count() == 1,
+            log.contains("sexton.toml, line 2") && log.contains("locks.rots") && log.lines().count() == 1,
             "{log}"
         );
     }

@@ -1,16 +1,18 @@
 //! The options, as clap sees them.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
+use clap::error::Error;
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use super::words;
-use crate::config::file::File;
-use crate::config::{Control, Locks, Plan, Problem};
+use crate::config::file::{File, Reaction};
+use crate::config::watching::{HeldLocks, Watching};
+use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
 use crate::locks::{Action, Family, Root, roots};
 use crate::os::privileges;
@@ -46,6 +48,10 @@ pub(super) struct Args {
     /// The command; options behind it are its own
     #[arg(trailing_var_arg = true, hide = true)]
     pub(super) command: Vec<OsString>,
+
+    /// The options that were given, on the command line or in the environment
+    #[arg(skip)]
+    given: Vec<String>,
 
     /// Window of the main process after a stop signal
     #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -104,8 +110,18 @@ pub(super) struct Args {
     sweep_deadline: Duration,
 
     /// Read more settings from this file
+    // Empty, as a variable often is that stands for nothing, it means no file.
     #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(super) config: Option<PathBuf>,
+
+    /// Begin with what suits this gateway: openclaw
+    #[arg(long, value_name = "NAME", env = "SEXTON_PRESET", hide_env = true)]
+    pub(super) preset: Option<String>,
+
+    /// Run the command's tools through sexton-sh
+    #[arg(long, env = "SEXTON_TOOL_SHELL", hide_env = true, value_parser = FalseyValueParser::new(), hide = true)]
+    tool_shell: bool,
 
     /// Of a lock left behind: remove, or hand-over
     #[arg(long, value_name = "A", hide_possible_values = true)]
@@ -198,8 +214,26 @@ impl From<LogFormat> for Format {
 }
 
 impl Args {
-    /// Flags count from warnings up, as tini's do; then sexton's variable, then tini's.
-    pub(super) fn level(&self) -> LevelFilter {
+    /// The words as clap understands them, and which of the options they or the environment give.
+    pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
+        let matches = Args::command().try_get_matches_from(words)?;
+        let mut args =
+            Args::from_arg_matches(&matches).map_err(|error| error.format(&mut Args::command()))?;
+        let given = |id: &&clap::Id| {
+            let source = matches.value_source(id.as_str());
+            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+        };
+        args.given = matches.ids().filter(given).map(|id| id.as_str().to_owned()).collect();
+        Ok(args)
+    }
+
+    /// The option's value if it was given, else the file's, else the option's default.
+    fn pick<T>(&self, option: &str, value: T, file: Option<T>) -> T {
+        if self.given.iter().any(|given| given == option) { value } else { file.unwrap_or(value) }
+    }
+
+    /// Flags count from warnings up, as tini's do; then sexton's variable, then tini's, then the file.
+    pub(super) fn level(&self, file: &File) -> LevelFilter {
         let steps = |steps: u8| match steps {
             0 => LevelFilter::ERROR,
             1 => LevelFilter::WARN,
@@ -211,11 +245,87 @@ impl Args {
             return steps(self.verbose.saturating_add(1));
         }
         let of_tini = || std::env::var("TINI_VERBOSITY").ok()?.trim().parse().ok().map(steps);
-        self.log.or_else(of_tini).unwrap_or(LevelFilter::WARN)
+        self.log.or_else(of_tini).or(file.log).unwrap_or(LevelFilter::WARN)
     }
 
-    /// What all of it means, with what stands in the configuration file.
+    /// How log lines look.
+    pub(super) fn log_format(&self, file: &File) -> LogFormat {
+        let of_file = file.log_json.map(|json| if json { LogFormat::Json } else { LogFormat::Text });
+        self.pick("log_format", self.log_format, of_file)
+    }
+
+    /// What all of it means, with what stands in the configuration file: the command line wins over the
+    /// environment, and both win over the file.
     pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
+        let command = Plan::command_of(self.wanted(&file).to_vec())?;
+        Ok(self.settings(file, command))
+    }
+
+    /// The same, for who only wants to see it: without a command too.
+    pub(super) fn plan_to_show(self, file: File) -> Result<Plan, Problem> {
+        if self.wanted(&file).is_empty() { Ok(self.settings(file, Vec::new())) } else { self.plan(file) }
+    }
+
+    /// The command line's command, else the file's.
+    fn wanted<'a>(&'a self, file: &'a File) -> &'a [OsString] {
+        if self.command.is_empty() { &file.command } else { &self.command }
+    }
+
+    fn settings(self, file: File, command: Vec<CString>) -> Plan {
+        let locks = self.locks(&file);
+        let of_tini = std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some().then_some(true);
+        let group = self.pick("group", self.group, of_tini.or(file.group));
+        let stop_signals = self.pick("stop_signal", self.stop_signal.clone(), file.stop_signals);
+        let wait_all = self.pick("wait", self.wait == Whom::All, file.wait_all);
+        let mut tools = file.tools;
+        tools.shell = self.pick("tool_shell", self.tool_shell, file.tool_shell);
+        tools.record = tools.record.map(|path| here().join(path));
+        let mut units = file.units;
+        for unit in &mut units {
+            unit.directory = unit.directory.take().map(|path| here().join(path));
+        }
+        let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
+        let locks = locks.map(|(locks, _)| locks);
+        let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
+        Plan {
+            command,
+            dress: Dress::Own,
+            warning: None,
+            session: false,
+            group,
+            grace: self.pick("grace", self.grace, file.grace),
+            stragglers: self.pick("stragglers", self.stragglers, file.stragglers),
+            rewrite: self.pick("rewrite", self.rewrite.clone(), file.rewrite),
+            delay: self.pick("delay", self.delay.clone(), file.delay),
+            stop_signals: (!stop_signals.is_empty()).then(|| stop_signals.into_iter().collect()),
+            stop_sequence: self.pick("stop_sequence", self.stop_sequence.clone(), file.stop_sequence),
+            wait_all,
+            remap: self.pick("remap", self.remap.clone(), file.remap),
+            parent_death: self.parent_death.or(file.parent_death),
+            warn_reaped: self.pick("warn_reaped", self.warn_reaped, file.warn_reaped),
+            locks,
+            env: file.env,
+            directory: None,
+            user: None,
+            prefix: None,
+            restart: file.restart,
+            replace_on: file.replace_on,
+            units,
+            tools,
+            control: match self.control.or(file.control).unwrap_or_default() {
+                Control::At(path) => Control::At(here().join(path)),
+                other => other,
+            },
+            watching,
+            origin: file.origin,
+        }
+    }
+
+    /// What is done about locks, and what follows when one is held too long.
+    fn locks(&self, file: &File) -> Option<(Locks, Option<Reaction>)> {
+        let command = self.wanted(file);
+        let file = &file.locks;
+        let enabled = !self.pick("no_locks", self.no_locks, file.enabled.map(|enabled| !enabled));
         let action = self.lock_action.map(|action| match action {
             LockAction::Remove => Action::Remove,
             LockAction::HandOver => Action::HandOver,
@@ -223,31 +333,41 @@ impl Args {
         let named = !self.lock_root.is_empty() || !file.roots.is_empty();
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
-            deadline: self.sweep_deadline,
-            family: Family::with(file.kinds),
+            deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
+            family: Family::with(file.kinds.clone()),
             action: action.or(file.action).unwrap_or_default(),
-            start_window: self.start_window,
+            start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),
-            look_later: named || is_openclaw(&self.command),
+            look_later: named || is_openclaw(command),
         };
-        Ok(Plan {
-            command: Plan::command_of(self.command)?,
-            rewrite: self.rewrite,
-            delay: self.delay,
-            stop_signals: (!self.stop_signal.is_empty()).then(|| self.stop_signal.into_iter().collect()),
-            stop_sequence: self.stop_sequence,
-            wait_all: self.wait == Whom::All,
-            group: self.group || std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some(),
-            grace: self.grace,
-            stragglers: self.stragglers,
-            remap: self.remap,
-            parent_death: self.parent_death,
-            warn_reaped: self.warn_reaped,
-            locks: (!self.no_locks).then_some(locks),
-            control: self.control.unwrap_or_default(),
-            ..Plan::bare(Dress::Own)
-        })
+        enabled.then_some((locks, file.held_too_long))
     }
+}
+
+/// How often locks held too long are looked for: their limits are minutes.
+const HELD_LOCKS: Duration = Duration::from_secs(10);
+
+/// What sexton-watch looks at, with the locks that only the plan knows.
+fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Option<Watching> {
+    if watching == Watching::default() && !asked {
+        return None;
+    }
+    for log in &mut watching.logs {
+        for pattern in &mut log.files {
+            *pattern = here().join(&*pattern).to_string_lossy().into_owned();
+        }
+    }
+    watching.locks = locks.map(|locks| HeldLocks {
+        roots: locks.roots.iter().flat_map(Root::candidates).collect(),
+        report_after: locks.report_after,
+        every: HELD_LOCKS,
+    });
+    Some(watching)
+}
+
+/// The directory that relative names start from: sexton leaves it.
+fn here() -> PathBuf {
+    std::env::current_dir().unwrap_or_default()
 }
 
 /// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
@@ -266,7 +386,7 @@ pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root>
 
 /// A directory that is gone has nothing below it, and what is said of it then names the root as it was given.
 fn absolute(roots: Vec<Root>) -> Vec<Root> {
-    let here = std::env::current_dir().unwrap_or_default();
+    let here = here();
     roots.into_iter().map(|root| root.below(&here)).collect()
 }
 

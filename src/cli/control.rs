@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use super::{Request, Usage, parse};
+use super::{Request, Usage, parse, subcommand};
 use crate::control::errand::{Errand, What};
 use crate::control::protocol;
 use crate::ids::Signal;
@@ -83,9 +83,7 @@ const WORDS: [&str; 7] = ["status", "ps", "stop", "restart", "signal", "cancel",
 /// The request, if one was typed: its word is the first that is not an option, with no `--` before it. `words`
 /// is the whole command line, `command` its end as far as it was taken for a command.
 pub(super) fn read(words: &[OsString], command: &[OsString]) -> Option<Result<Request, Usage>> {
-    let place = words.len().checked_sub(command.len())?;
-    let dashes = place.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| word == "--");
-    let word = words.get(place).filter(|_| !dashes)?;
+    let (word, _) = subcommand::typed(words, command)?;
     WORDS.iter().any(|known| word == known).then(|| {
         // A socket that was named before the word is as good as behind it.
         let words: Vec<OsString> =

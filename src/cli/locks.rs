@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-use super::args::lock_roots;
+use super::args::{Args, lock_roots};
+use super::{Request, Usage, parse, sources, subcommand};
 use crate::config::file::File;
 use crate::config::{ByHand, Locks, Task};
 use crate::locks::listing::Word;
@@ -99,15 +100,6 @@ impl From<Only> for Word {
     }
 }
 
-/// The words behind `locks`, if that is what was typed: the first word that is not an option, with no `--`
-/// before it. `words` is the whole command line, `command` its end as far as it was taken for a command.
-pub(super) fn words_of<'a>(words: &'a [OsString], command: &[OsString]) -> Option<&'a [OsString]> {
-    let place = words.len().checked_sub(command.len())?;
-    let dashes = place.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| word == "--");
-    let (first, rest) = words.get(place..)?.split_first()?;
-    (first == "locks" && !dashes).then_some(rest)
-}
-
 impl LocksArgs {
     /// What all of it means.
     pub(super) fn plan(self, file: File) -> ByHand {
@@ -118,14 +110,26 @@ impl LocksArgs {
             (None, None) => Task::List(self.verdict.into_iter().map(Word::from).collect()),
         };
         let locks = Locks {
-            roots: lock_roots(&self.root, &file.roots),
+            roots: lock_roots(&self.root, &file.locks.roots),
             deadline: self.sweep_deadline,
-            family: Family::with(file.kinds),
+            family: Family::with(file.locks.kinds),
             action: Action::Remove,
             start_window: Duration::ZERO,
-            report_after: self.lock_report_after.or(file.report_after),
+            report_after: self.lock_report_after.or(file.locks.report_after),
             look_later: false,
         };
         ByHand { locks, task, json: self.json }
     }
+}
+
+/// What the words behind `locks` mean.
+pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> {
+    let locks = match parse::<LocksArgs>(&subcommand::named("locks", rest))? {
+        Ok(locks) => locks,
+        Err(text) => return Ok(Request::Print(text)),
+    };
+    args.verbose = args.verbose.saturating_add(locks.verbose);
+    let file = sources::file(&args, locks.config.as_deref())?;
+    let (level, format) = (args.level(&file), args.log_format(&file).into());
+    Ok(Request::Locks { level, plan: locks.plan(file), format })
 }

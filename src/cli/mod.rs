@@ -4,27 +4,27 @@
 //! anything else.
 
 mod args;
+mod check;
 mod control;
 mod faces;
 mod locks;
 mod shell;
+mod sources;
+mod subcommand;
 mod tool;
-mod words;
 
 use std::ffi::{CString, OsString};
-use std::path::Path;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::file::{File, Refused};
+use crate::config::file::Refused;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
-use locks::LocksArgs;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -47,8 +47,6 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
-    /// Ask a sexton that runs.
-    Control(Errand),
     /// Run one tool.
     Tool {
         /// The tool.
@@ -60,6 +58,8 @@ pub enum Request {
     },
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
+    /// Ask a sexton that runs.
+    Control(Errand),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
@@ -110,37 +110,29 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
     if let Some(rest) = tool::words_of(&words) {
         return tool::read(rest);
     }
-    let mut args = match parse::<Args>(&words)? {
+    let args = match understood(Args::read(&words), &words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
     if let Some(asked) = control::read(&words, &args.command) {
         return asked;
     }
-    let format = args.log_format.into();
-    if let Some(rest) = locks::words_of(&words, &args.command) {
-        let words: Vec<OsString> = [OsString::from("sexton locks")].iter().chain(rest).cloned().collect();
-        let locks = match parse::<LocksArgs>(&words)? {
-            Ok(locks) => locks,
-            Err(text) => return Ok(Request::Print(text)),
-        };
-        args.verbose = args.verbose.saturating_add(locks.verbose);
-        let file = file(locks.config.as_deref().or(args.config.as_deref()))?;
-        return Ok(Request::Locks { level: args.level(), plan: locks.plan(file), format });
+    if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
+        return (subcommand.read)(args, rest);
     }
-    let level = args.level();
-    let file = file(args.config.as_deref())?;
+    let file = sources::file(&args, None)?;
+    let (level, format) = (args.level(&file), args.log_format(&file).into());
     Ok(Request::Run { plan: Box::new(args.plan(file)?), level, format })
-}
-
-/// What stands in the configuration file, if there is to be one; without a name there is none.
-fn file(path: Option<&Path>) -> Result<File, Refused> {
-    path.filter(|path| !path.as_os_str().is_empty()).map_or_else(|| Ok(File::default()), File::read)
 }
 
 /// The words as `T` understands them, or the text that they ask for.
 fn parse<T: Parser>(words: &[OsString]) -> Result<Result<T, String>, Usage> {
-    match T::try_parse_from(words) {
+    understood(T::try_parse_from(words), words)
+}
+
+/// What came of parsing these words: what they mean, or the text that they ask for.
+fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<Result<T, String>, Usage> {
+    match parsed {
         Ok(args) => Ok(Ok(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Err(error.to_string()))

@@ -4,9 +4,12 @@
 
 pub mod file;
 mod plan;
+mod preset;
+pub mod spelled;
 mod tool;
 pub mod unit;
 pub mod watching;
+pub(crate) mod words;
 
-pub use plan::{ByHand, Control, Locks, Plan, Problem, Task};
+pub use plan::{ByHand, Control, Locks, Origin, Plan, Problem, Task};
 pub use tool::{RecordTo, ToolPlan};

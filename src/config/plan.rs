@@ -68,6 +68,17 @@ pub struct Plan {
     pub control: Control,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<Watching>,
+    /// The configuration file that was read, and the preset.
+    pub origin: Origin,
+}
+
+/// Where a plan comes from, besides the command line and the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// The preset.
+    pub preset: Option<String>,
 }
 
 /// Where the control socket is.
@@ -155,7 +166,9 @@ pub enum Task {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// Nothing to run.
-    #[error("no command was given; write it behind the options: sexton -- COMMAND [ARG...]")]
+    #[error(
+        "no command was given; write it behind the options, sexton -- COMMAND [ARG...], or into the configuration file"
+    )]
     NoCommand,
     /// A NUL byte cannot be passed to execve(2).
     #[error("argument {0} of the command contains a NUL byte; no program can be given such an argument")]
@@ -193,6 +206,7 @@ impl Plan {
             tools: Tools::default(),
             control: Control::Off,
             watching: None,
+            origin: Origin::default(),
         }
     }
 
@@ -207,6 +221,15 @@ impl Plan {
             .map(|(index, word)| CString::new(word.into_vec()).map_err(|_| Problem::NulByte(index)));
         let command: Vec<CString> = command.collect::<Result<_, _>>()?;
         if command.first().is_none_or(|name| name.is_empty()) { Err(Problem::NoCommand) } else { Ok(command) }
+    }
+
+    /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
+    /// this subject. Of logs, each has its own answer, and its name is the subject.
+    #[must_use]
+    pub fn replaces(&self, kind: Kind, subject: &str) -> bool {
+        let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
+        self.replace_on.contains(&kind)
+            && (kind != Kind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
     /// The exit code to give for the main process's own.

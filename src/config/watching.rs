@@ -29,6 +29,15 @@ pub struct Watching {
     pub listen: Option<SocketAddr>,
 }
 
+impl Watching {
+    /// Nothing to look at, with the values that nobody needs to choose: two hundred latencies are enough for a
+    /// 99th percentile, and forget an hour ago.
+    #[must_use]
+    pub fn usual() -> Watching {
+        Watching { window: 200, ..Watching::default() }
+    }
+}
+
 /// One way of asking.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
@@ -96,6 +105,9 @@ pub struct Log {
     pub count: u32,
     /// The window.
     pub within: Duration,
+    /// Whether the gateway is then stopped and started again; the decision is not sexton-watch's.
+    #[serde(default)]
+    pub restart: bool,
 }
 
 /// How locks held too long are looked for.

@@ -194,6 +194,12 @@ impl Registration {
         }
     }
 
+    /// sexton's pid as it is here; 0 if it lives in a pid namespace that we cannot see.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0.pid()
+    }
+
     /// By whom the tool was cancelled, if it was. Never waits. Can be read as soon as there is something; at
     /// the end of the connection it is [`gone`](Cancel::Gone), and need not be asked again.
     pub fn cancelled(&mut self) -> Cancel {

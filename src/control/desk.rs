@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{Answer, Census, Fact, Health, Kind, Request, Status, ToolRecord, ToolRun};
+use super::protocol::{
+    Answer, Census, Condition, Fact, Health, Incident, Kind, Request, Status, ToolRecord, ToolRun,
+};
 use crate::ids::Outcome;
 
 /// A connection.
@@ -53,8 +55,17 @@ pub enum Heard {
     },
     /// Somebody else has to answer: sexton, or whoever knows how it is.
     Ask(Request),
-    /// A fact, which nobody answers: whether conditions of these kinds last has been said anew.
-    Noted(Vec<(Kind, bool)>),
+    /// A fact, which nobody answers.
+    Noted(Noted),
+}
+
+/// What a fact has changed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Noted {
+    /// Whether conditions of these kinds last has been said anew.
+    pub kinds: Vec<(Kind, bool)>,
+    /// What has begun or ended.
+    pub incident: Option<Incident>,
 }
 
 /// What is known.
@@ -157,7 +168,7 @@ impl Desk {
         }
     }
 
-    fn fact(&mut self, fact: Fact, wall: u64) -> Vec<(Kind, bool)> {
+    fn fact(&mut self, fact: Fact, wall: u64) -> Noted {
         let kinds = match fact {
             Fact::Hello { .. } => {
                 self.health = None;
@@ -172,31 +183,38 @@ impl Desk {
                 self.census = Some(census);
                 Vec::new()
             }
-            Fact::Condition(condition) => {
-                let kind = condition.kind;
-                if self.incidents.note(condition, wall) { vec![kind] } else { Vec::new() }
-            }
+            Fact::Condition(condition) => return self.condition(condition, wall),
         };
-        kinds.into_iter().map(|kind| (kind, self.incidents.lasts(kind))).collect()
+        let kinds = kinds.into_iter().map(|kind| (kind, self.incidents.lasts(kind))).collect();
+        Noted { kinds, incident: None }
     }
 
-    /// The book in which sexton writes what it finds wrong itself.
-    pub fn incidents(&mut self) -> &mut Incidents {
-        &mut self.incidents
+    /// Takes in that something is wrong, or is so no more, whoever has seen it.
+    pub fn condition(&mut self, condition: Condition, wall: u64) -> Noted {
+        let kind = condition.kind;
+        let incident = self.incidents.note(condition, wall);
+        let kinds = incident.iter().map(|_| (kind, self.incidents.lasts(kind))).collect();
+        Noted { kinds, incident }
     }
 
-    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost.
-    pub fn lost(&mut self, key: Key, wall: u64) {
-        if let Some(run) = self.tools.remove(&key) {
-            self.ended(ToolRecord {
-                duration: wall.saturating_sub(run.began),
-                id: run.id,
-                name: run.name,
-                ended: wall,
-                outcome: json!(Outcome::Lost),
-                more: [("pid".to_owned(), run.pid.into())].into(),
-            });
-        }
+    /// What is wrong, and what was lately.
+    #[must_use]
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.incidents.list()
+    }
+
+    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost: `true`.
+    pub fn lost(&mut self, key: Key, wall: u64) -> bool {
+        let Some(run) = self.tools.remove(&key) else { return false };
+        self.ended(ToolRecord {
+            duration: wall.saturating_sub(run.began),
+            id: run.id,
+            name: run.name,
+            ended: wall,
+            outcome: json!(Outcome::Lost {}),
+            more: [("pid".to_owned(), run.pid.into())].into(),
+        });
+        true
     }
 
     /// Adds what is known here to what is said of sexton.
@@ -267,7 +285,7 @@ mod tests {
         say(&mut desk, speaker(1), &run("t1", "exec"));
         desk.lost(1, 200);
         let ended = &status(&desk).ended;
-        assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!("lost")));
+        assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!({ "lost": {} })));
         assert_eq!(ended[0].more["pid"], 5);
     }
 
@@ -295,7 +313,7 @@ mod tests {
     fn facts_come_from_the_watch_alone_and_the_last_one_counts() {
         let mut desk = Desk::default();
         let condition = |kind, holds| {
-            Request::Fact(Fact::Condition(super::super::protocol::Condition {
+            Request::Fact(Fact::Condition(Condition {
                 kind,
                 subject: "x".to_owned(),
                 holds,
@@ -304,14 +322,19 @@ mod tests {
         };
         let slow = condition(Kind::Slow, true);
         assert!(refused(&say(&mut desk, speaker(1), &slow)).contains("sexton-watch alone"));
-        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(vec![(Kind::Slow, true)]));
-        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(vec![]), "it goes on");
+        match say(&mut desk, WATCH, &slow) {
+            Heard::Noted(Noted { kinds, incident: Some(incident) }) => {
+                assert_eq!((kinds, incident.began), (vec![(Kind::Slow, true)], 100));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(Noted::default()), "it goes on");
         let health = Health { reason: "late".into(), ..Health::default() };
         say(&mut desk, WATCH, &Request::Fact(Fact::Health(health.clone())));
         assert_eq!(status(&desk).health, Some(health));
         let hello = Fact::Hello { version: "1".into(), listens: None };
         let heard = say(&mut desk, WATCH, &Request::Fact(hello));
-        assert_eq!(heard, Heard::Noted(vec![(Kind::Slow, false)]));
+        assert_eq!(heard, Heard::Noted(Noted { kinds: vec![(Kind::Slow, false)], incident: None }));
         assert_eq!(status(&desk).health, None);
     }
 

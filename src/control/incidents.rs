@@ -17,12 +17,12 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Takes a condition in at `wall`, in milliseconds since the epoch. `true` if it begins or ends with this,
-    /// and not merely goes on.
+    /// Takes a condition in at `wall`, in milliseconds since the epoch. The incident, if it begins or ends with
+    /// this, and does not merely go on.
     ///
     /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
     /// last is not remembered.
-    pub fn note(&mut self, mut condition: Condition, wall: u64) -> bool {
+    pub fn note(&mut self, mut condition: Condition, wall: u64) -> Option<Incident> {
         clip(&mut condition.subject, SUBJECT);
         clip(&mut condition.detail, DETAIL);
         let Condition { kind, subject, holds, detail } = condition;
@@ -33,7 +33,7 @@ impl Incidents {
             Some(incident) => {
                 incident.detail = detail;
                 incident.ended = (!holds).then_some(wall);
-                !holds
+                incident.ended.is_some().then(|| incident.clone())
             }
             None if holds => {
                 if self.all.len() >= REMEMBERED {
@@ -42,12 +42,13 @@ impl Incidents {
                         self.all.remove(at);
                     }
                 }
+                let incident = Incident { kind, subject, detail, began: wall, ended: None };
                 if self.all.len() < REMEMBERED {
-                    self.all.push(Incident { kind, subject, detail, began: wall, ended: None });
+                    self.all.push(incident.clone());
                 }
-                true
+                Some(incident)
             }
-            None => false,
+            None => None,
         }
     }
 
@@ -107,14 +108,14 @@ mod tests {
     #[test]
     fn a_condition_is_one_incident_however_often_it_is_said() {
         let mut book = Incidents::default();
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 1));
-        assert!(!book.note(condition(Kind::LockHeld, "a", true), 2));
-        assert!(book.note(condition(Kind::LockHeld, "b", true), 3));
-        assert!(book.note(condition(Kind::Slow, "a", true), 4));
+        assert!(book.note(condition(Kind::LockHeld, "a", true), 1).is_some());
+        assert!(book.note(condition(Kind::LockHeld, "a", true), 2).is_none());
+        assert!(book.note(condition(Kind::LockHeld, "b", true), 3).is_some());
+        assert!(book.note(condition(Kind::Slow, "a", true), 4).is_some());
         assert!(book.lasts(Kind::LockHeld));
-        assert!(book.note(condition(Kind::LockHeld, "a", false), 5));
-        assert!(!book.note(condition(Kind::LockHeld, "a", false), 6), "it has ended");
-        assert!(!book.note(condition(Kind::Failing, "", false), 6), "it never began");
+        assert!(book.note(condition(Kind::LockHeld, "a", false), 5).is_some());
+        assert!(book.note(condition(Kind::LockHeld, "a", false), 6).is_none(), "it has ended");
+        assert!(book.note(condition(Kind::Failing, "", false), 6).is_none(), "it never began");
         let list: Vec<(Kind, String, u64, Option<u64>)> =
             book.list().into_iter().map(|one| (one.kind, one.subject, one.began, one.ended)).collect();
         assert_eq!(
@@ -126,7 +127,7 @@ mod tests {
             ]
         );
         // What comes back is another incident.
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 7));
+        assert!(book.note(condition(Kind::LockHeld, "a", true), 7).is_some());
         assert_eq!(book.list().len(), 4);
     }
 
@@ -145,9 +146,9 @@ mod tests {
     fn the_book_is_bounded_and_forgets_what_ended_first() {
         let mut book = Incidents::default();
         for at in 0..64 {
-            assert!(book.note(condition(Kind::LockHeld, &at.to_string(), true), at));
+            assert!(book.note(condition(Kind::LockHeld, &at.to_string(), true), at).is_some());
         }
-        assert!(book.note(condition(Kind::Slow, "none has ended", true), 64));
+        assert!(book.note(condition(Kind::Slow, "none has ended", true), 64).is_some());
         assert!(!book.lasts(Kind::Slow));
         book.note(condition(Kind::LockHeld, "7", false), 65);
         book.note(condition(Kind::LockHeld, "3", false), 66);
@@ -165,6 +166,6 @@ mod tests {
         let subject = &book.list()[0].subject;
         assert!(subject.len() <= 256 && subject.ends_with("ü…"), "{subject}");
         // It is the same one when it ends.
-        assert!(book.note(condition(Kind::LockHeld, &"ü".repeat(200), false), 1));
+        assert!(book.note(condition(Kind::LockHeld, &"ü".repeat(200), false), 1).is_some());
     }
 }

@@ -279,7 +279,7 @@ PID  GROUP  STATE  AGE    MEMORY  OF            NAME
     #[test]
     fn outcomes_and_sizes_read_as_words() {
         assert_eq!(outcome(&json!({ "exited": { "code": 3 } })), "exited with 3");
-        assert_eq!(outcome(&json!(Outcome::Lost)), Outcome::Lost.to_string());
+        assert_eq!(outcome(&json!(Outcome::Lost {})), Outcome::Lost {}.to_string());
         assert_eq!(outcome(&json!({ "dissolved": [1] })), "{\"dissolved\":[1]}");
         assert_eq!([size(0), size(9 << 20), size(3 << 34)], ["0K", "9216K", "48G"]);
     }

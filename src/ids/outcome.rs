@@ -56,7 +56,7 @@ pub enum Outcome {
         unit: usize,
     },
     /// The process that supervised it died first, so that nobody saw its end.
-    Lost,
+    Lost {},
 }
 
 /// Who cancelled a run.
@@ -106,7 +106,19 @@ impl Outcome {
             }
             Outcome::StartFailed { stage, errno } => exit_code::of_failed_start(dress, stage, errno),
             Outcome::GaveUp { .. } | Outcome::UnitEnded { .. } => GAVE_UP,
-            Outcome::Lost => SEXTON_FAILED,
+            Outcome::Lost {} => SEXTON_FAILED,
+        }
+    }
+}
+
+impl TryFrom<Outcome> for ExitStatus {
+    type Error = &'static str;
+
+    fn try_from(outcome: Outcome) -> Result<ExitStatus, &'static str> {
+        match outcome {
+            Outcome::Exited { code } => Ok(ExitStatus::Exited(code)),
+            Outcome::Signaled { signal, core } => Ok(ExitStatus::Signaled { signal, core }),
+            _ => Err("no exit status"),
         }
     }
 }
@@ -128,29 +140,29 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Exited { code } => write!(f, "exited with {code}"),
             Outcome::Signaled { signal: number, core } => {
-                write!(f, "was ended by {}{}", signal(*number), if *core { ", with a core" } else { "" })
+                write!(f, "ended by {}{}", signal(*number), if *core { ", core dumped" } else { "" })
             }
             Outcome::TimedOut { rung } => write!(f, "timed out{}", rung.words()),
             Outcome::Cancelled { by: Canceller::Signal(number), rung } => {
-                write!(f, "was cancelled by {}{}", signal(*number), rung.words())
+                write!(f, "cancelled by {}{}", signal(*number), rung.words())
             }
             Outcome::Cancelled { by: Canceller::ParentDied, rung } => {
-                write!(f, "was cancelled because its parent died{}", rung.words())
+                write!(f, "cancelled because its parent died{}", rung.words())
             }
             Outcome::Cancelled { by: Canceller::Request, rung } => {
-                write!(f, "was cancelled on request{}", rung.words())
+                write!(f, "cancelled on request{}", rung.words())
             }
             Outcome::StartFailed { stage, errno } => {
-                write!(f, "was not started: could not {}: {errno}", stage.words())
+                write!(f, "not started: could not {}: {errno}", stage.words())
             }
             Outcome::GaveUp { code: Some(code) } => {
-                write!(f, "was started again too often, and exited with {code}")
+                write!(f, "started again too often, and exited with {code}")
             }
             Outcome::GaveUp { code: None } => {
-                f.write_str("was started again too often, and could not be started")
+                f.write_str("started again too often, and could not be started")
             }
             Outcome::UnitEnded { .. } => f.write_str("ended because a unit did that it needs"),
-            Outcome::Lost => f.write_str("was lost: its supervisor died"),
+            Outcome::Lost {} => f.write_str("lost: its supervisor died"),
         }
     }
 }
@@ -175,7 +187,7 @@ mod tests {
             Outcome::Signaled { signal: 11, core: true },
             r#"{"signaled":{"signal":11,"core":true}}"#,
             139,
-            "was ended by SIGSEGV, with a core",
+            "ended by SIGSEGV, core dumped",
         ),
         (Outcome::TimedOut { rung: Rung::Grace }, r#"{"timed_out":{"rung":"grace"}}"#, 124, "timed out"),
         (
@@ -194,31 +206,31 @@ mod tests {
             Outcome::Cancelled { by: Canceller::Signal(2), rung: Rung::Grace },
             r#"{"cancelled":{"by":{"signal":2},"rung":"grace"}}"#,
             130,
-            "was cancelled by SIGINT",
+            "cancelled by SIGINT",
         ),
         (
             Outcome::Cancelled { by: Canceller::ParentDied, rung: Rung::Kill },
             r#"{"cancelled":{"by":"parent-died","rung":"kill"}}"#,
             137,
-            "was cancelled because its parent died and was killed",
+            "cancelled because its parent died and was killed",
         ),
         (
             Outcome::Cancelled { by: Canceller::Request, rung: Rung::Stragglers },
             r#"{"cancelled":{"by":"request","rung":"stragglers"}}"#,
             143,
-            "was cancelled on request",
+            "cancelled on request",
         ),
         (
             Outcome::StartFailed { stage: Stage::Exec, errno: Errno(2) },
             r#"{"start_failed":{"stage":"exec","errno":2}}"#,
             127,
-            "was not started: could not execute it: No such file or directory (os error 2)",
+            "not started: could not execute it: No such file or directory (os error 2)",
         ),
         (
             Outcome::GaveUp { code: Some(1) },
             r#"{"gave_up":{"code":1}}"#,
             69,
-            "was started again too often, and exited with 1",
+            "started again too often, and exited with 1",
         ),
         (
             Outcome::UnitEnded { unit: 2 },
@@ -226,7 +238,7 @@ mod tests {
             69,
             "ended because a unit did that it needs",
         ),
-        (Outcome::Lost, r#""lost""#, 125, "was lost: its supervisor died"),
+        (Outcome::Lost {}, r#"{"lost":{}}"#, 125, "lost: its supervisor died"),
     ];
 
     /// What a record looks like is a promise to whoever reads it, and so is the code.

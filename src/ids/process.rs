@@ -53,8 +53,9 @@ impl fmt::Display for Errno {
     }
 }
 
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How a process ended. It is written as the outcome that it makes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "super::Outcome", try_from = "super::Outcome")]
 pub enum ExitStatus {
     /// It called exit with this code (0 to 255).
     Exited(u8),

@@ -43,6 +43,18 @@ impl Root {
         Root::Given(tidy(path))
     }
 
+    /// Every directory that it may turn out to be, as far as that can be known without a look.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        match self {
+            Root::Given(path) => vec![path.clone()],
+            Root::Discovered(paths) => paths.clone(),
+            Root::Temporary { base, uid } | Root::TemporaryOfOwner { base, uid, .. } => {
+                vec![temporary(base, *uid)]
+            }
+        }
+    }
+
     /// The same below `directory`, if the name is a relative one: sexton leaves its working directory.
     #[must_use]
     pub fn below(mut self, directory: &Path) -> Root {

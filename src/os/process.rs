@@ -103,7 +103,6 @@ pub fn die_by(signal: Signal) {
     let _ = super::signals::set_default(signal);
     // It is pending until the mask lets it through.
     if super::signals::send(own_pid(), signal).is_ok() {
-        super::early::unblock();
         super::signals::unblock(signal);
     }
 }

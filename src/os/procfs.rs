@@ -35,6 +35,13 @@ impl Stat {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
+    /// Whether it is dead or about to be: its descriptors are closed some time before it is a zombie
+    /// (`PF_EXITING`).
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_dead() || self.flags & 0x0000_0004 != 0
+    }
+
     /// Whether it is a thread of the kernel itself, which takes no signals (`PF_KTHREAD`).
     #[must_use]
     pub fn is_kernel_thread(&self) -> bool {

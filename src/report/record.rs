@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use serde::Serialize;
 
-use crate::ids::{Outcome, Rung};
+use crate::ids::{ExitStatus, Outcome, Rung};
 
 /// How much of a command line is kept.
 const ARGV_LIMIT: usize = 8 * 1024;
@@ -43,7 +43,7 @@ pub struct Record {
     pub outcome: Outcome,
     /// How the command itself ended, whatever was made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Outcome>,
+    pub status: Option<ExitStatus>,
     /// Processor time of all its processes in their own code.
     pub cpu_user: u64,
     /// Processor time of all its processes in the kernel.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::relay::{Inlets, Relay};
+use super::tool_shell;
 use super::{Runtime, Terminal, Tool};
 use crate::config::unit::User;
 use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
@@ -35,6 +36,8 @@ impl Runtime<'_> {
             Action::CountRest => {
                 return Ok(Some(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers()))));
             }
+            Action::FindOrphans => self.find_orphans(),
+            Action::SendToOrphans { tool, signal } => return Ok(self.send_to_orphans(tool, signal)),
             Action::Reap(pid) => self.reap(pid),
             Action::GiveTerminal(pid) => give_terminal(pid),
             Action::Suspend => {
@@ -71,6 +74,7 @@ impl Runtime<'_> {
         let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
         let mut env = self.plan.env.clone();
         env.extend(self.tool.as_ref().map(Tool::mark));
+        env.extend(tool_shell::variables(self.plan));
         let request = spawn::Request {
             command: &self.plan.command,
             dress: self.plan.dress,

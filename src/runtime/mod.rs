@@ -6,12 +6,14 @@
 mod by_hand;
 mod carry_out;
 mod control;
+mod orphans;
 mod reach;
 mod relay;
 mod snapshot;
 mod standstill;
 mod sweeper;
 mod tool;
+mod tool_shell;
 mod units;
 
 use std::convert::Infallible;
@@ -25,6 +27,7 @@ use crate::config::{Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
 use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
+use crate::locks::Shown;
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
@@ -34,7 +37,7 @@ use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, On, Origin, Policy, Received, Supervisor, Terminal as Foreground,
+    Action, Event, Forwarding, On, Origin, Policy, Received, Snapshot, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use reach::Reach;
@@ -79,6 +82,8 @@ struct Runtime<'a> {
     sweeper: Sweeper<'a>,
     /// The control socket, and sexton-watch's.
     server: Option<Server>,
+    /// What sexton-watch was told last of the gateway.
+    watch_knows: Option<Snapshot>,
     counters: Counters,
     began: Began,
     units: Units,
@@ -89,6 +94,8 @@ struct Runtime<'a> {
     began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
     tool: Option<Tool<'a>>,
+    /// What is known of lost tools.
+    orphans: orphans::Orphans,
     /// How the terminal was, if it was ours at the start.
     modes: Option<Modes>,
     /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
@@ -118,6 +125,10 @@ impl<'a> Runtime<'a> {
         if let Some(text) = plan.warning {
             warn!(name: "not-subreaper", "{text}");
         }
+        if let Some(path) = &plan.origin.file {
+            let path = Shown(path);
+            info!(name: "configuration", path = %path, "settings come from {path}");
+        }
         if plan.session
             && let Err(error) = terminal::give_up()
         {
@@ -133,6 +144,7 @@ impl<'a> Runtime<'a> {
             wait_all: plan.wait_all,
             session: plan.session,
             tool: tool.as_ref().map(Tool::policy),
+            end_orphans: plan.tools.end_orphans.then_some(plan.tools.grace),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
@@ -152,6 +164,7 @@ impl<'a> Runtime<'a> {
             reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server: control::open(&plan.control),
+            watch_knows: None,
             counters: Counters::default(),
             began: Began::now(),
             units: Units::default(),
@@ -159,6 +172,7 @@ impl<'a> Runtime<'a> {
             main: None,
             began_in: None,
             tool,
+            orphans: orphans::Orphans::default(),
             modes: modes_of_ours(),
             halt: None,
             restless: None,
@@ -219,8 +233,9 @@ impl<'a> Runtime<'a> {
         let left_over = self.more_dead || self.more_signals;
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
         let mut signals = std::mem::take(&mut self.signals);
-        let server = self.server.as_ref().map(|server| server.waits_for().as_fd());
-        let beside = server.or_else(|| self.tool.as_ref().and_then(Tool::beside));
+        // A tool has no server, and a server is above no tool.
+        let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let beside = self.tool.as_ref().map(Tool::beside).or_else(server);
         let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
@@ -301,6 +316,7 @@ impl<'a> Runtime<'a> {
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
+            self.found_orphans(dead.pid)?;
             return match self.sweeper.ended(dead.pid) {
                 Some(event) => self.tell(event),
                 None => Ok(()),

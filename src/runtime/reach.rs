@@ -93,6 +93,11 @@ impl Reach {
         }
     }
 
+    /// Whether this one is not meant.
+    pub(super) fn spares(&self, pid: Pid) -> bool {
+        self.units.contains(&pid)
+    }
+
     pub(super) fn is_init(&self) -> bool {
         matches!(self.way, Way::KillAll)
     }

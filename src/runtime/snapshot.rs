@@ -60,7 +60,7 @@ impl Runtime<'_> {
         status
     }
 
-    fn unit(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
+    pub(super) fn unit(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
         UnitStatus {
             name: name.to_owned(),
             state: snapshot.state,

@@ -11,16 +11,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::Runtime;
 use super::reach::Alive;
 use crate::config::{RecordTo, ToolPlan};
+use crate::control::client::{Cancel, Registration};
+use crate::control::protocol::{ToolRecord, ToolRun};
 use crate::ids::{Canceller, Dress, ExitStatus, Moment, Outcome, Pid, Rung, Signal, exit_code};
 use crate::os::poll::{Many, Wanted};
 use crate::os::signals::Info;
 use crate::os::spawn::Started;
-use crate::os::{clock, descriptors, let_go, process};
+use crate::os::{clock, descriptors, let_go, process, procfs};
 use crate::report::record::{AllKilled, Argv, Record};
 use crate::supervisor::{self, Event};
 
@@ -34,6 +36,11 @@ const LOOK: Signal = Signal::RTMAX;
 /// What can be heard of beside the signals.
 const PARENT: u64 = 0;
 const NEWS: u64 = 1;
+const CONTROL: u64 = 2;
+
+/// How long a sexton above us may take to register the run. It answers within a millisecond, unless it stands
+/// still; then the run is not shown, and that is all.
+const REGISTERING: Duration = Duration::from_millis(100);
 
 /// Runs the tool to the end of its tree, writes its record, and gives the exit code.
 #[must_use]
@@ -48,7 +55,7 @@ pub fn run(plan: &ToolPlan) -> u8 {
     };
     let (outcome, tool) = runtime.run();
     if let Some(tool) = tool {
-        tool.write_record(outcome);
+        tool.tell(outcome);
     }
     if plan.shell
         && let Outcome::Signaled { signal, .. } = outcome
@@ -83,6 +90,8 @@ pub(super) struct Tool<'a> {
     beside: Many,
     /// Who started us, as long as it lives.
     parent: Option<Parent>,
+    /// The sexton above us, if it knows of the run.
+    registration: Option<Registration>,
 }
 
 struct Parent {
@@ -112,6 +121,7 @@ impl<'a> Tool<'a> {
             killed: AllKilled::default(),
             beside,
             parent,
+            registration: None,
         })
     }
 
@@ -124,8 +134,8 @@ impl<'a> Tool<'a> {
         (MARK.into(), self.id.clone().into())
     }
 
-    pub(super) fn beside(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.beside.as_fd())
+    pub(super) fn beside(&self) -> BorrowedFd<'_> {
+        self.beside.as_fd()
     }
 
     /// The main process exists: what the caller waits at the other end of is its alone. Standard error is kept
@@ -138,6 +148,24 @@ impl<'a> Tool<'a> {
         for number in [0, 1] {
             replace(number);
         }
+        self.registration = Registration::begin(&self.as_run(), clock::now().after(REGISTERING));
+        if let Some(registration) = &self.registration
+            && let Err(error) = self.beside.add(registration, CONTROL, Wanted::Read)
+        {
+            debug!(name: "not-cancelled", %error, "the run cannot be cancelled over the control socket");
+        }
+    }
+
+    fn as_run(&self) -> ToolRun {
+        ToolRun {
+            id: self.id.clone(),
+            name: self.plan.name.clone(),
+            argv: Argv::of(&self.plan.plan.command).argv,
+            supervisor: process::own_pid().raw(),
+            pid: self.pid.map_or(0, Pid::raw),
+            began: millis(self.began.0),
+            timeout: self.plan.timeout.map(in_millis),
+        }
     }
 
     pub(super) fn ended(&mut self, status: ExitStatus) {
@@ -149,13 +177,28 @@ impl<'a> Tool<'a> {
         self.killed.add(rung, alive.iter().map(|process| (process.stat.pid.raw(), process.name())));
     }
 
-    fn write_record(mut self, outcome: Outcome) {
-        let Some(mut file) = self.record.take() else {
+    /// Tells whoever wants to know how it ended.
+    fn tell(mut self, outcome: Outcome) {
+        if self.record.is_none() && self.registration.is_none() {
             return;
-        };
+        }
+        let (file, registration) = (self.record.take(), self.registration.take());
+        let record = self.into_record(outcome);
+        // One write, so that no other run's line can come between.
+        if let Some(Err(failure)) = file.map(|mut file| file.write_all(&record.line())) {
+            error!(name: "record-failed", error = %failure, "could not write the record of the tool");
+        }
+        let told = serde_json::to_value(&record).and_then(serde_json::from_value::<ToolRecord>);
+        if let (Some(registration), Ok(record)) = (registration, told) {
+            registration.end(&record);
+        }
+    }
+
+    fn into_record(self, outcome: Outcome) -> Record {
         let (began, ended) = (self.began, (clock::wall(), clock::now()));
         let usage = process::usage_of_children();
-        let record = Record {
+        let started = !matches!(outcome, Outcome::StartFailed { .. });
+        Record {
             id: self.id,
             name: self.plan.name.clone(),
             argv: Argv::of(&self.plan.plan.command),
@@ -168,18 +211,11 @@ impl<'a> Tool<'a> {
             duration: in_millis(ended.1.since(began.1)),
             timeout: self.plan.timeout.map(in_millis),
             outcome,
-            status: self
-                .status
-                .filter(|_| !matches!(outcome, Outcome::StartFailed { .. }))
-                .map(Outcome::from),
+            status: self.status.filter(|_| started),
             cpu_user: in_millis(usage.user),
             cpu_system: in_millis(usage.system),
             max_rss: usage.largest,
             killed: self.killed,
-        };
-        // One write, so that no other run's line can come between.
-        if let Err(failure) = file.write_all(&record.line()) {
-            error!(name: "record-failed", error = %failure, "could not write the record of the tool");
         }
     }
 }
@@ -212,26 +248,43 @@ impl Runtime<'_> {
     pub(super) fn hear_of_tool(&mut self) -> Result<(), Outcome> {
         while let Some(Ok(Some(key))) = self.tool.as_ref().map(|tool| tool.beside.ready()) {
             match key {
-                PARENT => {
-                    // It has ended, and we may not have been given to another one yet.
-                    let parent = self.tool.as_mut().and_then(|tool| tool.parent.take());
-                    if let (Some(tool), Some(pidfd)) = (&self.tool, parent.and_then(|parent| parent.pidfd)) {
-                        tool.beside.remove(&pidfd);
-                    }
-                    self.tell(Event::Cancel(Canceller::ParentDied))?;
-                }
+                PARENT => self.parent_died()?,
+                CONTROL => self.hear_of_control()?,
                 _ => self.hear_news(),
             }
         }
         // It may have gone before it was looked at for the first time.
         let parent = self.tool.as_ref().and_then(|tool| tool.parent.as_ref());
-        if parent.is_some_and(Parent::is_gone) {
-            if let Some(tool) = &mut self.tool {
-                tool.parent = None;
-            }
-            self.tell(Event::Cancel(Canceller::ParentDied))?;
+        if parent.is_some_and(Parent::is_gone) { self.parent_died() } else { Ok(()) }
+    }
+
+    fn parent_died(&mut self) -> Result<(), Outcome> {
+        if let Some(tool) = &mut self.tool
+            && let Some(pidfd) = tool.parent.take().and_then(|parent| parent.pidfd)
+        {
+            tool.beside.remove(&pidfd);
         }
-        Ok(())
+        self.tell(Event::Cancel(Canceller::ParentDied))
+    }
+
+    fn hear_of_control(&mut self) -> Result<(), Outcome> {
+        let Some(tool) = &mut self.tool else { return Ok(()) };
+        let Some(registration) = &mut tool.registration else { return Ok(()) };
+        match registration.cancelled() {
+            Cancel::No => Ok(()),
+            Cancel::Cancelled(by) => {
+                info!(name: "cancelled", by, "asked to end over the control socket");
+                self.tell(Event::Cancel(Canceller::Request))
+            }
+            Cancel::Gone => {
+                let sexton = Pid::new(registration.pid());
+                tool.beside.remove(registration);
+                tool.registration = None;
+                // It may only have closed the connection.
+                let dead = |pid| procfs::stat(pid).is_ok_and(|stat| stat.is_none_or(|stat| stat.is_ending()));
+                if sexton.is_some_and(dead) { self.tell(Event::Abandoned) } else { Ok(()) }
+            }
+        }
     }
 
     /// The main process has become the command, or has failed to.

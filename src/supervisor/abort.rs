@@ -96,6 +96,14 @@ impl Supervisor {
         }
     }
 
+    /// Its parent is about to die, or dead, with everything else.
+    pub(super) fn abandoned(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.cancel(now, Canceller::ParentDied, out);
+        if matches!(self.ladder, Ladder::Stragglers { .. }) && self.policy.tool.is_some() {
+            self.kill(now, out);
+        }
+    }
+
     fn end_early(&mut self, now: Moment, cause: Cause, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Running { .. } if self.ladder == Ladder::Idle => self.end_tree(now, cause, out),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::UnitId;
+use super::{ToolKey, UnitId};
 use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
@@ -42,6 +42,17 @@ pub enum Action {
     SendToRest(Signal),
     /// Say what is left; answered by [`Rest`](super::Event::Rest).
     CountRest,
+    /// Look for processes of lost tools among those that came to us; answered by
+    /// [`Orphaned`](super::Event::Orphaned), once for each tool.
+    FindOrphans,
+    /// Send a signal to what a lost tool left with us, and to all below that; answered by
+    /// [`OrphansGone`](super::Event::OrphansGone) if there is nobody.
+    SendToOrphans {
+        /// The tool.
+        tool: ToolKey,
+        /// The signal.
+        signal: Signal,
+    },
     /// Reap this zombie.
     Reap(Pid),
     /// Put the main process's group into the foreground of the terminal, if sexton's group is there.

@@ -1,6 +1,6 @@
 //! Everything that can happen.
 
-use super::UnitId;
+use super::{ToolKey, UnitId};
 use crate::ids::{Canceller, Errno, ExitStatus, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
@@ -69,14 +69,28 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// A tool is to end, and not by a signal.
+    Cancel(Canceller),
+    /// A process of this tool came to us, because the tool's supervisor died.
+    Orphaned {
+        /// The tool.
+        tool: ToolKey,
+    },
+    /// Nobody is left of what this tool left with us.
+    OrphansGone {
+        /// The tool.
+        tool: ToolKey,
+    },
+    /// A tool's supervisor was lost, so that what it looked after may come to us.
+    ToolLost,
+    /// The sexton above a tool is dead, so that nobody is left to whom a window would be of use.
+    Abandoned,
     /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
     Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.
     SweepGone,
     /// The answer to [`StandStill`](super::Action::StandStill).
     Stood(Stood),
-    /// A tool is to end, and not by a signal.
-    Cancel(Canceller),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }

@@ -33,6 +33,7 @@ mod event;
 mod forwarding;
 mod keeper;
 mod ladder;
+mod orphans;
 mod policy;
 mod replacement;
 mod restart;
@@ -49,6 +50,7 @@ pub use abort::Tool;
 pub use action::{Action, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
+pub use orphans::ToolKey;
 pub use policy::Policy;
 pub use restart::{On, Restart};
 pub use snapshot::Snapshot;
@@ -59,6 +61,7 @@ use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
+use orphans::Orphans;
 use replacement::Purpose;
 use restart::History;
 use snapshot::Shown;
@@ -144,6 +147,8 @@ pub struct Supervisor {
     start_failed: Option<(Stage, Errno)>,
     /// The tool's deadline, and why it was ended before its own end.
     abort: Abort,
+    /// What lost tools left with us.
+    orphans: Orphans,
     keeper: Keeper,
     /// What the sweep before the start found.
     found_first: Tally,
@@ -179,6 +184,7 @@ impl Supervisor {
             gave_terminal: false,
             start_failed: None,
             abort: Abort::default(),
+            orphans: Orphans::default(),
             keeper: Keeper::default(),
             found_first: Tally::default(),
             shown: Shown::default(),
@@ -194,7 +200,7 @@ impl Supervisor {
     /// When [`Event::Tick`] is wanted, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        earlier(self.units.deadline(), self.phase_deadline())
+        earlier(earlier(self.units.deadline(), self.orphans.deadline()), self.phase_deadline())
     }
 
     fn phase_deadline(&self) -> Option<Moment> {
@@ -244,13 +250,20 @@ impl Supervisor {
                 self.restart_unit(now, unit, out);
             }
             Event::Drained if matches!(self.phase, Phase::Clearing { .. }) => out.push(Action::CountRest),
-            Event::Drained => self.keep(now, out),
+            Event::Drained => {
+                self.keep(now, out);
+                self.orphans_tick(now, out);
+            }
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::Cancel(by) => self.cancel(now, by, out),
+            Event::Orphaned { tool } => self.orphaned(now, tool, out),
+            Event::OrphansGone { tool } => self.orphans_gone(tool),
+            Event::ToolLost => self.expect_orphans(now),
+            Event::Abandoned => self.abandoned(now, out),
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
-            Event::Cancel(by) => self.cancel(now, by, out),
             Event::Tick => self.tick(now, out),
         }
         self.show(now);
@@ -333,6 +346,7 @@ impl Supervisor {
         }
         if self.phase != (Phase::Running { pid }) {
             self.keeper.wanted |= self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
+            self.expect_orphans(now);
             out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
             return;
         }
@@ -419,6 +433,7 @@ impl Supervisor {
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.units_tick(now, out);
         self.deadline_passed(now, out);
+        self.orphans_tick(now, out);
         match self.phase {
             Phase::FirstSweep { until } if now >= until => {
                 self.give_sweep_up(out);

@@ -27,6 +27,8 @@ pub struct Policy {
     pub session: bool,
     /// What is asked of the main process if it is a tool.
     pub tool: Option<Tool>,
+    /// Whether what a lost tool leaves with us is ended, and its window after TERM.
+    pub end_orphans: Option<Duration>,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.

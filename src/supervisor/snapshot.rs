@@ -1,8 +1,8 @@
 //! How things are, for whoever asks.
 
 use super::ladder::Ladder;
-use super::{Outcome, Phase, Supervisor};
-use crate::ids::{Moment, Pid, UnitState};
+use super::{Phase, Supervisor};
+use crate::ids::{Moment, Outcome, Pid, UnitState};
 
 /// How the main process, or a unit, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -87,7 +87,7 @@ impl Supervisor {
         out.push(Action::SendToRest(Signal::TERM));
     }
 
-    fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
+    pub(super) fn kill(&mut self, now: Moment, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);
         self.reach(Rung::Kill, out);
@@ -144,7 +144,7 @@ impl Supervisor {
             let group = self.policy.group;
             out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
         }
-        out.push(Action::ReportAlive(Rung::Grace));
+        self.reach(Rung::Grace, out);
     }
 
     pub(super) fn hurry(&mut self, now: Moment, signal: Signal, out: &mut Vec<Action>) {

@@ -21,6 +21,7 @@ fn policy() -> Policy {
         wait_all: false,
         session: false,
         tool: None,
+        end_orphans: None,
         sweep: Some(SWEEP),
         hand_over: None,
         look_later: false,
@@ -333,6 +334,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 mod abort;
 mod keeper;
 mod lives;
+mod orphans;
 mod units;
 mod walk;
 

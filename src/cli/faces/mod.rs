@@ -19,11 +19,10 @@ mod tini;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
 use super::args::{Args, LogFormat};
-use super::{Request, Usage, file, one_line};
+use super::{Request, Usage, one_line, sources};
 use crate::config::Plan;
 use crate::ids::{Dress, SignalSet};
 use crate::report::log::Format;
@@ -83,19 +82,20 @@ impl Face {
 
     fn plan(&self, command: &[OsString]) -> Result<(Plan, Option<LevelFilter>, Format), Usage> {
         let words = ["sexton", "--"].map(OsString::from).into_iter().chain(command.iter().cloned());
-        let args =
-            Args::try_parse_from(words).map_err(|error| Usage::Word { what: one_line(&error, &[]) })?;
-        let format = match args.log_format {
+        let words: Vec<OsString> = words.collect();
+        let args = Args::read(&words).map_err(|error| Usage::Word { what: one_line(&error, &[]) })?;
+        let file = sources::file(&args, None)?;
+        let format = match args.log_format(&file) {
             LogFormat::Text => Format::As(self.dress),
             LogFormat::Json => Format::Json,
         };
-        let level = args.log;
-        let file = file(args.config.as_deref())?;
+        let level = args.log.or(file.log);
+        let bounded = file.grace.is_some() || file.stop_signals.is_some() || file.stop_sequence.is_some();
         let mut plan = args.plan(file)?;
         plan.dress = self.dress;
         plan.group = false;
-        let bounded = ["SEXTON_GRACE", "SEXTON_STOP_SIGNAL", "SEXTON_STOP_SEQUENCE"];
-        if !bounded.iter().any(|name| std::env::var_os(name).is_some()) {
+        let variables = ["SEXTON_GRACE", "SEXTON_STOP_SIGNAL", "SEXTON_STOP_SEQUENCE"];
+        if !bounded && !variables.iter().any(|name| std::env::var_os(name).is_some()) {
             plan.stop_signals = Some(SignalSet::default());
         }
         Ok((plan, level, format))

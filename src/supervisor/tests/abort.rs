@@ -106,6 +106,21 @@ fn a_repeated_signal_hurries_but_not_where_the_parent_died() {
 }
 
 #[test]
+fn without_the_sexton_above_it_a_tool_has_no_window() {
+    let mut story = running(tool());
+    let both = [Action::SendToRest(Signal::TERM), Action::SendToRest(Signal::KILL)];
+    assert_eq!(story.tell(Event::Abandoned), both);
+    let by = Canceller::ParentDied;
+    assert_eq!(end(&mut story, WELL), Outcome::Cancelled { by, rung: Rung::Kill });
+    let mut story = running(tool());
+    story.wait();
+    assert_eq!(story.tell(Event::Abandoned), both[1..]);
+    assert_eq!(end(&mut story, WELL), Outcome::TimedOut { rung: Rung::Kill });
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(Event::Abandoned), [], "a gateway asks nobody");
+}
+
+#[test]
 fn what_a_tool_leaves_behind_is_ended_and_changes_nothing_of_its_outcome() {
     let mut story = running(tool());
     story.tell(died(MAIN));

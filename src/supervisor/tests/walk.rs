@@ -333,6 +333,7 @@ impl World {
                 panic!("there is no terminal in this world")
             }
             Action::ReportAlive(_) | Action::Note(_) => {}
+            Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
         }
     }
 

@@ -1,24 +1,24 @@
-//! The values of options that have parts.
+//! Values that have parts, as the command line and the configuration file write them.
 
 use std::time::Duration;
 
 use crate::ids::Signal;
 
 /// `S:R`: what is sent in a signal's place; 0 for nothing.
-pub(super) fn rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
+pub(crate) fn rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
     let (from, to) = text.split_once(':').ok_or("write it as S:R, such as TERM:QUIT or HUP:0")?;
     let to = if to == "0" { None } else { Some(signal(to)?) };
     Ok((signal(from)?, to))
 }
 
 /// `SIG=D`: how long a signal is held.
-pub(super) fn delay(text: &str) -> Result<(Signal, Duration), String> {
+pub(crate) fn delay(text: &str) -> Result<(Signal, Duration), String> {
     let (held, time) = text.split_once('=').ok_or("write it as SIG=D, such as TERM=10s")?;
     Ok((signal(held)?, duration(time)?))
 }
 
 /// `SIG:D`, one step of a stop. A step without a window is followed by the next one at once.
-pub(super) fn step(text: &str) -> Result<(Signal, Duration), String> {
+pub(crate) fn step(text: &str) -> Result<(Signal, Duration), String> {
     match text.split_once(':') {
         Some((sent, window)) => Ok((signal(sent)?, duration(window)?)),
         None => Ok((signal(text)?, Duration::ZERO)),

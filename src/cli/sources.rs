@@ -1,0 +1,55 @@
+//! Which configuration file is read.
+//!
+//! The one that is named, or none if the name is empty; else /etc/sexton/sexton.toml, if there is one. Only when neither the command line nor
+//! that file says what to run, it is `sexton.toml` in the directory where sexton was called: `sexton` alone in a
+//! project's folder runs the project, and no file that lies about can change what a given command means.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::args::Args;
+use crate::config::file::{Around, File, Refused};
+use crate::os::privileges;
+
+/// What the operator of a machine or the maker of an image has to say.
+const SYSTEM: &str = "/etc/sexton/sexton.toml";
+/// What a project has to say.
+const PROJECT: &str = "sexton.toml";
+
+/// What stands in the configuration file and in the preset. `named` is a file that wins over the one in `args`.
+pub(super) fn file(args: &Args, named: Option<&Path>) -> Result<File, Refused> {
+    let around = Around {
+        preset: args.preset.as_deref().filter(|name| !name.is_empty()),
+        command: &args.command,
+        variable: &|name| std::env::var_os(name),
+    };
+    if let Some(path) = named.or(args.config.as_deref()) {
+        return File::read(Some(path).filter(|path| !path.as_os_str().is_empty()), &around);
+    }
+    let system = Path::new(SYSTEM);
+    let file = File::read(Some(system).filter(|path| path.exists()), &around)?;
+    if args.command.is_empty()
+        && file.command.is_empty()
+        && let Some(path) = project()?
+    {
+        return File::read(Some(&path), &around);
+    }
+    Ok(file)
+}
+
+/// The project's file, if there is one. One that somebody else put there decides nothing.
+fn project() -> Result<Option<PathBuf>, Refused> {
+    let Ok(meta) = fs::metadata(PROJECT) else { return Ok(None) };
+    let us = privileges::effective_uid();
+    if meta.uid() != us && meta.uid() != 0 {
+        return Err(Refused::Unreadable {
+            path: PROJECT.to_owned(),
+            error: format!(
+                "it belongs to uid {}, and not to you; to trust it, name it: --config {PROJECT}",
+                meta.uid()
+            ),
+        });
+    }
+    Ok(Some(PathBuf::from(PROJECT)))
+}

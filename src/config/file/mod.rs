@@ -1,0 +1,360 @@
+//! The configuration file: TOML, read whole, and refused whole if anything in it is not understood.
+//!
+//! It says what stands in the file, and in the preset that the file or the operator names. The command line and
+//! the environment, which win over both, are not its business. `packaging/config/sexton.toml` shows every key.
+//!
+//! ```text
+//! text -> table -> (over the preset's table) -> Raw, as serde has it -> File, checked
+//! ```
+
+mod argv;
+mod locks;
+mod order;
+mod refused;
+mod restart;
+mod tools;
+mod units;
+mod users;
+mod values;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use tracing::level_filters::LevelFilter;
+
+use super::plan::{Control, Origin};
+use super::preset;
+use super::unit::{Tools, Unit};
+use super::watching::Watching;
+use crate::ids::{Kind, Signal};
+use crate::locks::Shown;
+use crate::supervisor::Restart;
+use argv::{Argv, RawEnv, environment};
+pub use locks::Locks;
+pub use refused::Refused;
+use refused::{Below, Flaw, in_our_words, line_and_column};
+use restart::RawRestart;
+pub use values::Reaction;
+use values::{Delay, Rewrite, Step, Text};
+
+/// The largest file that is read, in bytes. One that was named by mistake need not be read to its end.
+const LARGEST: u64 = 1 << 20;
+
+/// What a configuration file says. What it leaves out is not there, or has its default where nothing but a file
+/// can say it.
+#[derive(Debug, Clone, Default)]
+pub struct File {
+    /// The file that was read, and its preset.
+    pub origin: Origin,
+    /// The command, for a command line without one.
+    pub command: Vec<OsString>,
+    /// As `--grace`.
+    pub grace: Option<Duration>,
+    /// As `--stragglers`.
+    pub stragglers: Option<Duration>,
+    /// As `--group`.
+    pub group: Option<bool>,
+    /// As `--rewrite`.
+    pub rewrite: Option<Vec<(Signal, Option<Signal>)>>,
+    /// As `--delay`.
+    pub delay: Option<Vec<(Signal, Duration)>>,
+    /// As `--stop-signal`.
+    pub stop_signals: Option<Vec<Signal>>,
+    /// As `--stop-sequence`.
+    pub stop_sequence: Option<Vec<(Signal, Duration)>>,
+    /// As `--wait all`.
+    pub wait_all: Option<bool>,
+    /// As `--remap-exit`.
+    pub remap: Option<Vec<u8>>,
+    /// As `--parent-death`.
+    pub parent_death: Option<Signal>,
+    /// As `--warn-reaped`.
+    pub warn_reaped: Option<bool>,
+    /// As `--log`.
+    pub log: Option<LevelFilter>,
+    /// As `--log-format json`.
+    pub log_json: Option<bool>,
+    /// As `--control`.
+    pub control: Option<Control>,
+    /// What is done about locks.
+    pub locks: Locks,
+    /// What is set in the command's environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// What follows the command's end.
+    pub restart: Restart,
+    /// The units in their order of start.
+    pub units: Vec<Unit>,
+    /// As `--tool-shell`.
+    pub tool_shell: Option<bool>,
+    /// How tools are run.
+    pub tools: Tools,
+    /// What sexton-watch looks at, apart from locks.
+    pub watching: Watching,
+    /// The conditions that replace the command.
+    pub replace_on: Vec<Kind>,
+}
+
+/// sexton's configuration file.
+#[derive(Deserialize, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "sexton.toml"))]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    /// A set of values to begin with: `openclaw`. The file's own values win over it.
+    preset: Option<String>,
+    /// The command and its arguments, for a command line without one.
+    command: Option<Argv>,
+    /// Window of the main process after a stop signal.
+    grace: Option<Text<Duration>>,
+    /// Window of what is left after it, after TERM; then KILL.
+    stragglers: Option<Text<Duration>>,
+    /// Whether signals go to the command's whole process group.
+    group: Option<bool>,
+    /// Signals that are sent in the place of others: `S:R`; `S:0` drops S.
+    rewrite: Option<Vec<Text<Rewrite>>>,
+    /// How long a signal is held before it is passed on: `SIG=D`.
+    delay: Option<Vec<Text<Delay>>>,
+    /// The signals that ask for a stop.
+    stop_signals: Option<Vec<Text<Signal>>>,
+    /// Steps for the main process in the place of `grace`: signals and their windows.
+    stop_sequence: Option<Vec<Text<Step>>>,
+    /// `all` waits for what the command leaves behind; `main` ends it.
+    wait: Option<Whom>,
+    /// Exit codes that become 0.
+    remap_exit: Option<Vec<u8>>,
+    /// The signal that sexton itself gets when its parent dies.
+    parent_death: Option<Text<Signal>>,
+    /// Whether there is a warning for each adopted process that was reaped.
+    warn_reaped: Option<bool>,
+    /// The least level to log.
+    log: Option<Level>,
+    /// How log lines look.
+    log_format: Option<LogFormat>,
+    /// The path of the control socket, or `off`. Without it: /run/sexton/control.sock, else one below
+    /// `XDG_RUNTIME_DIR`, else none.
+    control: Option<String>,
+    /// What is set in the command's environment.
+    env: RawEnv,
+    locks: locks::RawLocks,
+    restart: RawRestart,
+    /// Long-lived processes beside the gateway, by name.
+    units: BTreeMap<String, units::RawUnit>,
+    tools: tools::RawTools,
+    health: watch::RawHealth,
+    limits: Option<watch::RawLimits>,
+    /// Logs that are followed, by name.
+    logs: BTreeMap<String, watch::RawLog>,
+    alerts: Option<watch::RawAlerts>,
+    watch: watch::RawWatch,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum Whom {
+    Main,
+    All,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> LevelFilter {
+        match level {
+            Level::Off => LevelFilter::OFF,
+            Level::Error => LevelFilter::ERROR,
+            Level::Warn => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// What is known of a run besides the file.
+pub struct Around<'a> {
+    /// The preset that the operator asked for; it wins over the file's.
+    pub preset: Option<&'a str>,
+    /// The command on the command line.
+    pub command: &'a [OsString],
+    /// The environment.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl File {
+    /// Reads the file at `path`, if there is to be one, over its preset.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read(path: Option<&Path>, around: &Around<'_>) -> Result<File, Refused> {
+        let shown = path.map(|path| Shown(path).to_string()).unwrap_or_default();
+        let text = path.map(text_of).transpose();
+        let text =
+            text.map_err(|error| Refused::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
+        let content = |(at, what): (usize, String)| {
+            let (line, column) = line_and_column(&text, at);
+            Refused::Content { path: shown.clone(), line, column, what }
+        };
+        let mut file = File::parse(&text, around, &content)?;
+        file.origin.file = path.map(Path::to_owned);
+        Ok(file)
+    }
+
+    /// The text over its preset. What is wrong is told by its place in the text.
+    fn parse(
+        text: &str,
+        around: &Around<'_>,
+        wrong: &dyn Fn((usize, String)) -> Refused,
+    ) -> Result<File, Refused> {
+        let root =
+            DeTable::parse(text).map_err(|error| wrong(in_our_words(text, &error, None)))?.into_inner();
+        let raw =
+            |table: DeTable<'_>| Raw::deserialize(toml::de::Deserializer::from(Spanned::new(0..0, table)));
+        let mut file = raw(root.clone()).map_err(|error| wrong(in_our_words(text, &error, Some(&root))))?;
+        if let Some(name) = around.preset.map(str::to_owned).or_else(|| file.preset.clone()) {
+            let own: Vec<OsString> = file.command.iter().flat_map(Argv::plain).map(OsString::from).collect();
+            let command = if around.command.is_empty() { &own } else { around.command };
+            let text = preset::text(&name, command, around.variable).ok_or_else(|| {
+                let unknown = Refused::Preset { name: name.clone(), known: preset::NAMES };
+                let what = format!("'{name}' is not known; there is: {}", preset::NAMES);
+                around.preset.map_or_else(|| wrong(Flaw::new(what).below("preset").place(&root)), |_| unknown)
+            })?;
+            let text = text.as_ref();
+            let base = DeTable::parse(text).map_err(|error| wrong(in_our_words(text, &error, None)))?;
+            let mut base = base.into_inner();
+            leave_what_is_set(&mut base, around.variable);
+            overlay(&mut base, root.clone());
+            file = raw(base).map_err(|error| wrong(in_our_words(text, &error, Some(&root))))?;
+            file.preset = Some(name);
+        }
+        file.check().map_err(|flaw| wrong(flaw.place(&root)))
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !meta.is_file() {
+        return Err("it is not an ordinary file".to_owned());
+    }
+    if meta.len() > LARGEST {
+        return Err("it is larger than 1 MiB".to_owned());
+    }
+    fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// A preset's variable gives way to one that the operator has set: it is a default, and no order.
+fn leave_what_is_set(preset: &mut DeTable<'_>, variable: &dyn Fn(&str) -> Option<OsString>) {
+    if let Some(DeValue::Table(env)) = preset.get_mut("env").map(Spanned::get_mut) {
+        let names: Vec<_> = env.keys().filter(|name| variable(name.get_ref()).is_some()).cloned().collect();
+        for name in &names {
+            env.remove(name);
+        }
+    }
+}
+
+/// Lays the values of `over` over those of `base`, table by table; a list is replaced whole.
+fn overlay<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
+    for (name, value) in over {
+        match (base.get_mut(&name).map(Spanned::get_mut), value) {
+            (Some(DeValue::Table(below)), value) if value.get_ref().is_table() => {
+                if let DeValue::Table(table) = value.into_inner() {
+                    overlay(below, table);
+                }
+            }
+            (_, value) => {
+                base.insert(name, value);
+            }
+        }
+    }
+}
+
+impl Raw {
+    fn check(self) -> Result<File, Flaw> {
+        let command = self.command.map(Argv::words).transpose().below("command")?.unwrap_or_default();
+        let mut replace_on = Vec::new();
+        let (health, start_period, replaces) = self.health.check().below("health")?;
+        replace_on.extend(replaces.then_some(Kind::Failing));
+        let counted = self.limits.is_some();
+        let (mut limits, every, kinds) = self.limits.unwrap_or_default().check().below("limits")?;
+        replace_on.extend(kinds);
+        let logs = watch::logs(self.logs).below("logs")?;
+        replace_on.extend(logs.iter().any(|log| log.restart).then_some(Kind::Log));
+        let locks = self.locks.check().below("locks")?;
+        replace_on.extend((locks.held_too_long == Some(Reaction::Restart)).then_some(Kind::LockHeld));
+        let alerts = self.alerts.map(watch::RawAlerts::check).transpose().below("alerts")?;
+        let listen = self.watch.check().below("watch")?;
+        let anything =
+            counted || !health.is_empty() || !logs.is_empty() || alerts.is_some() || listen.is_some();
+        let mut watching = Watching::default();
+        if anything || locks.held_too_long.is_some() {
+            limits.every = every.unwrap_or(watch::CENSUS);
+            watching = Watching { health, start_period, limits, logs, alerts, listen, ..Watching::usual() };
+        }
+        let (tool_shell, tools) = self.tools.check().below("tools")?;
+        Ok(File {
+            origin: Origin { file: None, preset: self.preset },
+            command: command.into_iter().map(OsString::from).collect(),
+            grace: self.grace.map(|time| time.0),
+            stragglers: self.stragglers.map(|time| time.0),
+            group: self.group,
+            rewrite: self
+                .rewrite
+                .map(|list| list.into_iter().map(|Text(Rewrite(from, to))| (from, to)).collect()),
+            delay: self
+                .delay
+                .map(|list| list.into_iter().map(|Text(Delay(held, time))| (held, time)).collect()),
+            stop_signals: self.stop_signals.map(|list| list.into_iter().map(|signal| signal.0).collect()),
+            stop_sequence: self
+                .stop_sequence
+                .map(|list| list.into_iter().map(|Text(Step(signal, time))| (signal, time)).collect()),
+            wait_all: self.wait.map(|whom| whom == Whom::All),
+            remap: self.remap_exit,
+            parent_death: self.parent_death.map(|signal| signal.0),
+            warn_reaped: self.warn_reaped,
+            log: self.log.map(LevelFilter::from),
+            log_json: self.log_format.map(|format| format == LogFormat::Json),
+            control: self
+                .control
+                .map(|text| Control::named(&text))
+                .transpose()
+                .map_err(Flaw::new)
+                .below("control")?,
+            locks,
+            env: environment(self.env).below("env")?,
+            restart: self.restart.check().below("restart")?,
+            units: units::check(self.units).below("units")?,
+            tool_shell,
+            tools,
+            watching,
+            replace_on,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

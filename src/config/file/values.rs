@@ -1,0 +1,286 @@
+//! Values that are written as a string and mean something else: times, signals, sizes.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::config::words;
+use crate::ids::Signal;
+
+/// Something that is written as a string.
+pub trait Written: Sized {
+    /// What the string has to be, to stand behind "has to be".
+    const WHAT: &'static str;
+    /// A string that is one.
+    #[cfg(test)]
+    const EXAMPLE: &'static str;
+
+    /// # Errors
+    /// What is wrong with the text, in words that name it.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+/// A `T` out of its string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text<T>(pub T);
+
+impl<'de, T: Written> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<T>, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+
+        impl<T: Written> Visitor<'_> for Reader<T> {
+            type Value = Text<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::WHAT)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<T>, E> {
+                T::parse(text).map(Text).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Reader(PhantomData))
+    }
+}
+
+/// A time.
+impl Written for Duration {
+    const WHAT: &'static str = "a duration such as \"500ms\", \"30s\" or \"2m\"";
+    #[cfg(test)]
+    const EXAMPLE: &'static str = "30s";
+
+    fn parse(text: &str) -> Result<Duration, String> {
+        humantime::parse_duration(text.trim()).map_err(|_| format!("'{text}' is not {}", Duration::WHAT))
+    }
+}
+
+/// A signal's name or number.
+impl Written for Signal {
+    const WHAT: &'static str = "a signal's name such as \"TERM\", or its number as a string";
+    #[cfg(test)]
+    const EXAMPLE: &'static str = "TERM";
+
+    fn parse(text: &str) -> Result<Signal, String> {
+        text.trim().parse().map_err(|error: crate::ids::ParseSignalError| error.to_string())
+    }
+}
+
+/// One step of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step(pub Signal, pub Duration);
+
+impl Written for Step {
+    const WHAT: &'static str = "a step such as \"TERM:20s\", or \"KILL\" at the end";
+    #[cfg(test)]
+    const EXAMPLE: &'static str = "TERM:20s";
+
+    fn parse(text: &str) -> Result<Step, String> {
+        words::step(text).map(|(signal, window)| Step(signal, window))
+    }
+}
+
+/// What is sent in a signal's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewrite(pub Signal, pub Option<Signal>);
+
+impl Written for Rewrite {
+    const WHAT: &'static str = "\"S:R\", such as \"TERM:QUIT\", or \"HUP:0\" to drop it";
+    #[cfg(test)]
+    const EXAMPLE: &'static str = "HUP:TERM";
+
+    fn parse(text: &str) -> Result<Rewrite, String> {
+        words::rewrite(text).map(|(from, to)| Rewrite(from, to))
+    }
+}
+
+/// How long a signal is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delay(pub Signal, pub Duration);
+
+impl Written for Delay {
+    const WHAT: &'static str = "\"SIG=D\", such as \"TERM=10s\"";
+    #[cfg(test)]
+    const EXAMPLE: &'static str = "TERM=10s";
+
+    fn parse(text: &str) -> Result<Delay, String> {
+        words::delay(text).map(|(signal, window)| Delay(signal, window))
+    }
+}
+
+/// A number of bytes, written as a number, or as a string with a unit.
+///
+/// The units are powers of 1024 whether they are written `M` or `MiB`, as in systemd's `MemoryMax=` and
+/// docker's `--memory`, from which such numbers are copied. The libraries that read sizes take `M` as a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+const SIZE: &str = "a size such as \"1500M\" or \"2G\", or a number of bytes";
+
+impl Size {
+    fn parse(text: &str) -> Option<Size> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(digits)?;
+        let power = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" | "ki" => 1,
+            "m" | "mb" | "mib" | "mi" => 2,
+            "g" | "gb" | "gib" | "gi" => 3,
+            "t" | "tb" | "tib" | "ti" => 4,
+            _ => return None,
+        };
+        number
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1024_u64.checked_pow(power)?)
+            .filter(|size| i64::try_from(*size).is_ok())
+            .map(Size)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(SIZE)
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Size, E> {
+                u64::try_from(number).map(Size).map_err(|_| E::custom(format!("{number} is not {SIZE}")))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
+                Size::parse(text).ok_or_else(|| E::custom(format!("'{text}' is not {SIZE}")))
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// Strings, of which one alone needs no brackets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OneOrMore(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMore, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, or a list of strings")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
+                let mut all = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    all.push(text);
+                }
+                Ok(OneOrMore(all))
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// What follows a condition that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Reaction {
+    /// It is reported.
+    #[default]
+    Report,
+    /// It is reported, and the command is stopped by its ladder and started again.
+    Restart,
+}
+
+#[cfg(test)]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::*;
+
+    impl<T: Written> JsonSchema for Text<T> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::EXAMPLE.into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": "string", "examples": [T::EXAMPLE] })
+        }
+    }
+
+    impl JsonSchema for Size {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "Size".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": ["string", "integer"], "minimum": 0, "examples": ["1500M"] })
+        }
+    }
+
+    impl JsonSchema for OneOrMore {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "OneOrMore".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({ "type": ["string", "array"], "items": { "type": "string" } })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, bytes) in
+            [("0", 0), ("1500M", 1500 << 20), ("2 GiB", 2 << 30), ("7k", 7 << 10), ("1T", 1 << 40), ("9b", 9)]
+        {
+            assert_eq!(Size::parse(text), Some(Size(bytes)), "{text}");
+        }
+        for text in ["", "M", "-1", "1.5G", "1X", "18446744073709551616", "99999999999T", "1 0M"] {
+            assert_eq!(Size::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_example_is_one() {
+        assert!(Duration::parse(Duration::EXAMPLE).is_ok() && <Signal as Written>::parse("TERM").is_ok());
+        assert!(Step::parse(Step::EXAMPLE).is_ok());
+        assert!(Rewrite::parse(Rewrite::EXAMPLE).is_ok() && Delay::parse(Delay::EXAMPLE).is_ok());
+    }
+}

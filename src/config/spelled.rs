@@ -1,0 +1,372 @@
+//! A plan spelled out: as a configuration file that makes the same plan, or as JSON with the same keys.
+//!
+//! What has no value is left out. What no file can say, where a thing was found say, is a comment at the top, and
+//! `found` in JSON.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tracing::level_filters::LevelFilter;
+
+use super::unit::Unit;
+use super::watching::{Ask, Watching};
+use super::{Control, Plan};
+use crate::ids::{Kind, Signal};
+use crate::locks::format::Format;
+use crate::locks::kind::Form;
+use crate::locks::{Action, Root};
+use crate::supervisor::{On, Restart};
+
+/// What is said of log lines, which are not the plan's business.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// The least level.
+    pub level: LevelFilter,
+    /// They are JSON.
+    pub json: bool,
+}
+
+/// As JSON, in one object.
+#[must_use]
+pub fn json(plan: &Plan, log: &Log) -> String {
+    let mut whole = settings(plan, log);
+    if let Some(object) = whole.as_object_mut() {
+        let found: Map<String, Value> =
+            found(plan).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        object.insert("found".to_owned(), Value::Object(found));
+    }
+    format!("{whole:#}\n")
+}
+
+/// As a configuration file.
+#[must_use]
+pub fn text(plan: &Plan, log: &Log) -> String {
+    let mut text = String::new();
+    for (key, value) in found(plan) {
+        let _ = writeln!(text, "# {}: {}", key.replace('_', " "), words(&value));
+    }
+    if let Value::Object(table) = settings(plan, log) {
+        write_table(&mut text, &mut Vec::new(), &table);
+    }
+    text
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.escape_debug().to_string(),
+        Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// What no file says.
+fn found(plan: &Plan) -> Vec<(&'static str, Value)> {
+    let mut found = Vec::new();
+    if let Some(file) = &plan.origin.file {
+        found.push(("configuration_file", json!(file.to_string_lossy())));
+    }
+    if let Some(preset) = &plan.origin.preset {
+        found.push(("preset", json!(preset)));
+    }
+    if let Some(locks) = plan.locks.as_ref().filter(|locks| !all_given(&locks.roots)) {
+        let roots = locks.roots.iter().map(ToString::to_string).collect::<Vec<_>>();
+        found.push(("lock_roots_where_openclaw_would_look", json!(roots)));
+    }
+    if !plan.units.is_empty() {
+        let names = |after: bool| {
+            plan.units.iter().filter(move |unit| unit.after_gateway == after).map(|unit| &*unit.name)
+        };
+        let order: Vec<&str> = names(false).chain(["gateway"]).chain(names(true)).collect();
+        found.push(("order_of_start", json!(order)));
+    }
+    found
+}
+
+fn all_given(roots: &[Root]) -> bool {
+    roots.iter().all(|root| matches!(root, Root::Given(_)))
+}
+
+fn time(time: Duration) -> Value {
+    json!(humantime::format_duration(time).to_string())
+}
+
+fn settings(plan: &Plan, log: &Log) -> Value {
+    let pairs = |list: &[(Signal, Duration)], sign: &str| -> Vec<String> {
+        list.iter()
+            .map(|(signal, time)| format!("{signal}{sign}{}", humantime::format_duration(*time)))
+            .collect()
+    };
+    let rewrite: Vec<String> = plan
+        .rewrite
+        .iter()
+        .map(|(from, to)| to.map_or(format!("{from}:0"), |to| format!("{from}:{to}")))
+        .collect();
+    let stops = plan.stop_signals.map(|set| {
+        Signal::all()
+            .filter(|signal| set.contains(*signal))
+            .map(|signal| signal.to_string())
+            .collect::<Vec<_>>()
+    });
+    let units: Map<String, Value> = plan
+        .units
+        .iter()
+        .enumerate()
+        .map(|(index, unit)| {
+            (unit.name.clone(), spelled_unit(unit, index.checked_sub(1).and_then(|one| plan.units.get(one))))
+        })
+        .collect();
+    let mut whole = json!({
+        "command": strings(&plan.command),
+        "grace": time(plan.grace),
+        "stragglers": time(plan.stragglers),
+        "group": plan.group,
+        "rewrite": rewrite,
+        "delay": pairs(&plan.delay, "="),
+        "stop_signals": stops,
+        "stop_sequence": pairs(&plan.stop_sequence, ":"),
+        "wait": if plan.wait_all { "all" } else { "main" },
+        "remap_exit": plan.remap,
+        "parent_death": plan.parent_death.map(|signal| signal.to_string()),
+        "warn_reaped": plan.warn_reaped,
+        "log": log.level.to_string(),
+        "log_format": if log.json { "json" } else { "text" },
+        "control": match &plan.control {
+            Control::Usual => None,
+            Control::Off => Some("off".into()),
+            Control::At(path) => Some(path.to_string_lossy()),
+        },
+        "env": environment(&plan.env),
+        "restart": restart(&plan.restart),
+        "units": units,
+        "tools": {
+            "shell": plan.tools.shell,
+            "timeout": plan.tools.timeout.map(time),
+            "grace": time(plan.tools.grace),
+            "orphans": if plan.tools.end_orphans { "end" } else { "report" },
+            "record": plan.tools.record.as_ref().map(|path| path.to_string_lossy()),
+        },
+        "locks": locks(plan),
+    });
+    if let (Some(whole), Some(watching)) = (whole.as_object_mut(), &plan.watching) {
+        watched(whole, watching, &|kind| reaction(plan.replace_on.contains(&kind)));
+    }
+    prune(&mut whole);
+    whole
+}
+
+fn strings<T: AsRef<std::ffi::CStr>>(words: &[T]) -> Vec<String> {
+    words.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect()
+}
+
+fn environment(env: &[(std::ffi::OsString, std::ffi::OsString)]) -> Value {
+    let pair = |(name, value): &(std::ffi::OsString, std::ffi::OsString)| {
+        (name.to_string_lossy().into_owned(), json!(value.to_string_lossy()))
+    };
+    Value::Object(env.iter().map(pair).collect())
+}
+
+fn restart(restart: &Restart) -> Value {
+    json!({
+        "on": match restart.on {
+            On::Never => "never",
+            On::Failure => "on-failure",
+            On::Always => "always",
+        },
+        "forbid": restart.forbid,
+        "means": restart.means,
+        "delay": time(restart.delay),
+        "longest": time(restart.longest),
+        "ceiling": restart.ceiling,
+        "within": time(restart.within),
+    })
+}
+
+fn reaction(replaces: bool) -> &'static str {
+    if replaces { "restart" } else { "report" }
+}
+
+fn spelled_unit(unit: &Unit, previous: Option<&Unit>) -> Value {
+    // Each stands behind the one before it, so that the order is the same for whoever reads this.
+    let mut after: Vec<&str> = previous.iter().map(|unit| &*unit.name).collect();
+    if unit.after_gateway && previous.is_none_or(|unit| !unit.after_gateway) {
+        after.push("gateway");
+    }
+    json!({
+        "command": strings(&unit.command),
+        "after": after,
+        "restart": restart(&unit.restart),
+        "env": environment(&unit.env),
+        "cwd": unit.directory.as_ref().map(|path| path.to_string_lossy()),
+        "user": unit.user.map(|user| format!("{}:{}", user.uid, user.gid)),
+        "required": unit.required,
+        "output": if unit.prefix { "prefix" } else { "inherit" },
+        "grace": time(unit.grace),
+        "stragglers": time(unit.stragglers),
+    })
+}
+
+fn locks(plan: &Plan) -> Value {
+    let Some(locks) = &plan.locks else { return json!({ "enabled": false }) };
+    let watched = plan.watching.as_ref().is_some_and(|watching| watching.locks.is_some());
+    let rules: Vec<Value> = locks
+        .family
+        .own()
+        .map(|(pattern, kind)| {
+            let keys = if let Format::Json(keys) = &kind.format { Some(keys) } else { None };
+            json!({
+                "name": kind.name,
+                "path": pattern.to_string(),
+                "format": match (&kind.format, kind.form) {
+                    (_, Form::Symlink(_)) => "symlink",
+                    (Format::Json(_), _) => "json",
+                    _ => "pid",
+                },
+                "pid": keys.map(|keys| &keys.pid),
+                "started": keys.map(|keys| &keys.started),
+                "host": keys.map(|keys| &keys.host),
+                "boot": keys.map(|keys| &keys.boot),
+                "keeps_open": kind.keeps_open,
+            })
+        })
+        .collect();
+    json!({
+        "enabled": true,
+        "roots": all_given(&locks.roots).then(|| locks.roots.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "action": match locks.action {
+            Action::Remove | Action::Spare => "remove",
+            Action::HandOver => "hand-over",
+        },
+        "sweep_deadline": time(locks.deadline),
+        "start_window": time(locks.start_window),
+        "report_after": locks.report_after.map(time),
+        "held_too_long": watched.then(|| reaction(plan.replace_on.contains(&Kind::LockHeld))),
+        "rule": rules,
+    })
+}
+
+fn watched(whole: &mut Map<String, Value>, watching: &Watching, action: &dyn Fn(Kind) -> &'static str) {
+    let limits = &watching.limits;
+    let replaced = if limits.memory.is_some() { Kind::Memory } else { Kind::Zombies };
+    whole.insert(
+        "limits".to_owned(),
+        json!({
+            "memory": limits.memory,
+            "zombies": limits.zombies,
+            "every": time(limits.every),
+            "action": action(replaced),
+        }),
+    );
+    let logs = watching.logs.iter().map(|log| {
+        let spelled = json!({
+            "files": log.files,
+            "pattern": log.pattern,
+            "count": log.count,
+            "within": time(log.within),
+            "action": reaction(log.restart),
+        });
+        (log.name.clone(), spelled)
+    });
+    whole.insert("logs".to_owned(), Value::Object(logs.collect()));
+    if let Some(alerts) = &watching.alerts {
+        let spelled = json!({ "command": alerts.command, "timeout": time(alerts.timeout) });
+        whole.insert("alerts".to_owned(), spelled);
+    }
+    whole.insert("watch".to_owned(), json!({ "listen": watching.listen.map(|at| at.to_string()) }));
+    let Some(probe) = watching.health.first() else { return };
+    let asked = |wanted: &dyn Fn(&Ask) -> Option<Value>| -> Vec<Value> {
+        watching.health.iter().filter_map(|probe| wanted(&probe.ask)).collect()
+    };
+    let (status, fields) = match &probe.ask {
+        Ask::Http { status, fields, .. } => (Some(*status), fields.as_slice()),
+        _ => (None, [].as_slice()),
+    };
+    let fields: Map<String, Value> = fields.iter().cloned().collect();
+    let health = json!({
+        "url": asked(&|ask| if let Ask::Http { url, .. } = ask { Some(json!(url)) } else { None }),
+        "tcp": asked(&|ask| if let Ask::Tcp { address } = ask { Some(json!(address)) } else { None }),
+        "command": asked(&|ask| if let Ask::Command { argv } = ask { Some(json!(argv)) } else { None }).pop(),
+        "status": status,
+        "fields": fields,
+        "every": time(probe.every),
+        "timeout": time(probe.timeout),
+        "latency": time(probe.latency),
+        "misses": probe.misses,
+        "start_period": time(watching.start_period),
+        "action": action(Kind::Failing),
+    });
+    whole.insert("health".to_owned(), health);
+}
+
+/// Takes out what has no value.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(table) => {
+            table.values_mut().for_each(prune);
+            table.retain(|_, value| match value {
+                Value::Null => false,
+                Value::Array(list) => !list.is_empty(),
+                Value::Object(table) => !table.is_empty(),
+                _ => true,
+            });
+        }
+        Value::Array(list) => list.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+/// A table's own values, then the tables below it.
+fn write_table(text: &mut String, path: &mut Vec<String>, table: &Map<String, Value>) {
+    for (key, value) in table.iter().filter(|(_, value)| !is_table(value)) {
+        let _ = writeln!(text, "{} = {}", bare(key), inline(value));
+    }
+    for (key, value) in table.iter().filter(|(_, value)| is_table(value)) {
+        path.push(bare(key));
+        let name = path.join(".");
+        match value {
+            Value::Object(below) => {
+                // One that only leads to others needs no header of its own.
+                if below.values().any(|value| !is_table(value)) {
+                    let _ = writeln!(text, "\n[{name}]");
+                }
+                write_table(text, path, below);
+            }
+            Value::Array(list) => {
+                for below in list.iter().filter_map(Value::as_object) {
+                    let _ = writeln!(text, "\n[[{name}]]");
+                    write_table(text, path, below);
+                }
+            }
+            _ => {}
+        }
+        path.pop();
+    }
+}
+
+/// Whether it stands below a header.
+fn is_table(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => true,
+        Value::Array(list) => list.iter().any(Value::is_object),
+        _ => false,
+    }
+}
+
+fn bare(key: &str) -> String {
+    let plain =
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if plain { key.to_owned() } else { string(key) }
+}
+
+/// JSON's strings are TOML's, but for one character that TOML wants escaped.
+fn string(text: &str) -> String {
+    json!(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+fn inline(value: &Value) -> String {
+    match value {
+        Value::String(text) => string(text),
+        Value::Array(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}

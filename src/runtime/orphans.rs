@@ -1,0 +1,174 @@
+//! Finding the processes of lost tools, and reaching them.
+//!
+//! Whose a process is stands in its environment, which is its own memory: reading it can take as long as the
+//! process likes. So it is read by a helper, and what it has found comes back through a pipe.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use tracing::{debug, warn};
+
+use super::Runtime;
+use super::tool::MARK;
+use crate::ids::{Outcome, Pid, Signal, StartTime};
+use crate::os::procfs::{self, Stat};
+use crate::os::{children, messages, signals, spawn, tree};
+use crate::supervisor::{Event, ToolKey};
+
+/// How many processes one look asks about.
+const ASKED: usize = 512;
+/// What a helper says of them at most, in bytes: more than a pipe holds would make it wait for us.
+const ANSWER: usize = 60 * 1024;
+
+/// What is known of lost tools.
+#[derive(Default)]
+pub(super) struct Orphans {
+    /// The helper that looks, and where its answer comes.
+    helper: Option<(Pid, OwnedFd)>,
+    /// Those of ours whose tool is known.
+    members: BTreeMap<Pid, (StartTime, ToolKey)>,
+    /// The ids of the tools, each at the place of its key.
+    tools: Vec<String>,
+}
+
+impl Orphans {
+    fn key(&mut self, id: &str) -> ToolKey {
+        let place = self.tools.iter().position(|known| known == id).unwrap_or_else(|| {
+            self.tools.push(id.to_owned());
+            self.tools.len() - 1
+        });
+        ToolKey::try_from(place).unwrap_or(ToolKey::MAX)
+    }
+
+    fn id(&self, tool: ToolKey) -> &str {
+        usize::try_from(tool).ok().and_then(|place| self.tools.get(place)).map_or("?", String::as_str)
+    }
+}
+
+impl Runtime<'_> {
+    /// Sends a helper to look whose those are that came to us and are nobody's yet.
+    pub(super) fn find_orphans(&mut self) {
+        if let Some((helper, _)) = self.orphans.helper.take() {
+            // It takes too long over somebody who will not be read.
+            let _ = signals::send(helper, Signal::KILL);
+        }
+        let mut unknown = self.children_of_nobody();
+        self.orphans.members.retain(|pid, _| unknown.iter().any(|stat| stat.pid == *pid));
+        let known =
+            |stat: &Stat| self.orphans.members.get(&stat.pid).is_some_and(|(start, _)| *start == stat.start);
+        unknown.retain(|stat| !known(stat));
+        unknown.truncate(ASKED);
+        if unknown.is_empty() {
+            return;
+        }
+        let begun = messages::pipe().and_then(|(ours, theirs)| {
+            let helper = spawn::fork_helper(|| {
+                let said = File::from(theirs).write_all(&answer(&unknown));
+                u8::from(said.is_err())
+            })?;
+            Ok((helper, ours))
+        });
+        match begun {
+            Ok((helper, answer)) => {
+                self.sweeper.count_as_ours(helper);
+                self.orphans.helper = Some((helper, answer));
+            }
+            Err(error) => warn!(name: "orphans-unknown", %error, "could not look whose orphans are"),
+        }
+    }
+
+    /// Everybody alive who is our child and was not started by us.
+    fn children_of_nobody(&self) -> Vec<Stat> {
+        let ours = |pid: &Pid| {
+            self.main_pid() == Some(*pid) || self.sweeper.helpers().contains(pid) || self.reach.spares(*pid)
+        };
+        let children = children::list().unwrap_or_default().into_iter().filter(|pid| !ours(pid));
+        children.filter_map(|pid| procfs::stat(pid).ok().flatten()).filter(|stat| !stat.is_dead()).collect()
+    }
+
+    /// A helper of ours has ended. If it is the one that looked, this is what it found.
+    pub(super) fn found_orphans(&mut self, helper: Pid) -> Result<(), Outcome> {
+        let Some((_, answer)) = self.orphans.helper.take_if(|(pid, _)| *pid == helper) else {
+            return Ok(());
+        };
+        let mut text = Vec::new();
+        // The pipe never blocks, and nobody writes to it any more.
+        let _ = File::from(answer).read_to_end(&mut text);
+        let mut tools = Vec::new();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let mut words = line.splitn(3, ' ');
+            let pid = words.next().and_then(|word| Pid::new(word.parse().ok()?));
+            let start = words.next().and_then(|word| word.parse().ok()).map(StartTime);
+            let (Some(pid), Some(start), Some(id)) = (pid, start, words.next()) else { continue };
+            let tool = self.orphans.key(id);
+            self.orphans.members.insert(pid, (start, tool));
+            warn!(name: "orphan", pid = pid.raw(), tool = id, "a process whose tool's supervisor died came to us");
+            if !tools.contains(&tool) {
+                tools.push(tool);
+            }
+        }
+        for tool in tools {
+            self.tell(Event::Orphaned { tool })?;
+        }
+        Ok(())
+    }
+
+    /// Sends this signal to everybody of a lost tool and to all below them, and CONT behind any but KILL.
+    pub(super) fn send_to_orphans(&mut self, tool: ToolKey, signal: Signal) -> Option<Event> {
+        let mut all = self.children_of_nobody();
+        all.retain(|stat| self.orphans.members.get(&stat.pid) == Some(&(stat.start, tool)));
+        if all.is_empty() {
+            return Some(Event::OrphansGone { tool });
+        }
+        let below: Vec<Stat> =
+            all.iter().flat_map(|stat| tree::below(stat.pid).unwrap_or_default()).collect();
+        for stat in all.iter().chain(below.iter().filter(|stat| !stat.is_dead())) {
+            let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
+            debug!(name: "orphan-signalled", pid, %name, tool = self.orphans.id(tool), %signal, "is ended with its tool");
+            // One that has ended meanwhile is what we want.
+            let _ = signals::send(stat.pid, signal);
+            if signal != Signal::KILL {
+                let _ = signals::send(stat.pid, Signal::CONT);
+            }
+        }
+        None
+    }
+}
+
+/// What the helper says: pid, start time and tool of each whose tool it can tell. One without a mark that shares
+/// its group or session with a marked one is the same tool's. A mark that we carry ourselves is of a tool that
+/// we are in, and says nothing.
+fn answer(unknown: &[Stat]) -> Vec<u8> {
+    let ours = std::env::var_os(MARK);
+    let marked = |stat: &Stat| mark(stat.pid).filter(|mark| Some(mark) != ours.as_ref());
+    let marks: Vec<(&Stat, Option<OsString>)> = unknown.iter().map(|stat| (stat, marked(stat))).collect();
+    let akin = |stat: &Stat| {
+        let same = |other: &&(&Stat, Option<OsString>)| {
+            other.1.is_some() && (other.0.group == stat.group || other.0.session == stat.session)
+        };
+        marks.iter().find(same).and_then(|(_, mark)| mark.clone())
+    };
+    let mut text = Vec::new();
+    for (stat, mark) in &marks {
+        let Some(mark) = mark.clone().or_else(|| akin(stat)) else { continue };
+        let line = format!("{} {} {}\n", stat.pid, stat.start.0, mark.to_string_lossy());
+        if text.len() + line.len() <= ANSWER {
+            text.extend(line.into_bytes());
+        }
+    }
+    text
+}
+
+/// The tool's id in the environment of this process. A mark that is none of ours is nobody's.
+fn mark(pid: Pid) -> Option<OsString> {
+    let text = procfs::environment(pid);
+    let value = text
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
+    let plain = value.len() <= 64 && value.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    (plain && !value.is_empty()).then(|| std::ffi::OsStr::from_bytes(value).to_owned())
+}

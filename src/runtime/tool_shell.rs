@@ -1,0 +1,76 @@
+//! The gateway's `SHELL`: sexton-sh, so that each tool that it runs is managed.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::config::Plan;
+
+/// The name that makes sexton a shell.
+const NAME: &str = "sexton-sh";
+/// A tool that is ended together with its gateway has this much less time than KILL takes to come, so that its
+/// record is written.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// What is set in the gateway's environment. Nothing, after a warning, if there is no sexton-sh.
+pub(super) fn variables(plan: &Plan) -> Vec<(OsString, OsString)> {
+    let tools = &plan.tools;
+    if !tools.shell {
+        return Vec::new();
+    }
+    let Some(path) = find() else {
+        warn!(name: "no-tool-shell",
+              "the command's tools are not managed: there is no {NAME} beside sexton or in PATH; \
+               make a link: ln -s sexton /usr/bin/{NAME}");
+        return Vec::new();
+    };
+    let mut set = vec![(OsString::from("SHELL"), path.into_os_string())];
+    set.extend(real_shell(std::env::var_os("SHELL")).map(|shell| ("SEXTON_SHELL".into(), shell)));
+    let time = |time: Duration| OsString::from(humantime::format_duration(time).to_string());
+    let grace = tools.grace.min(plan.stragglers.saturating_sub(MARGIN));
+    set.push(("SEXTON_TOOL_GRACE".into(), time(grace)));
+    set.extend(tools.timeout.map(|timeout| ("SEXTON_TOOL_TIMEOUT".into(), time(timeout))));
+    set.extend(tools.record.as_ref().map(|record| ("SEXTON_TOOL_RECORD".into(), record.into())));
+    set
+}
+
+/// sexton by that name: beside the program, else in `PATH`.
+fn find() -> Option<PathBuf> {
+    let ourselves = std::fs::canonicalize("/proc/self/exe").ok()?;
+    let beside = ourselves.parent().map(|directory| directory.join(NAME));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path: Vec<PathBuf> = std::env::split_paths(&path).map(|directory| directory.join(NAME)).collect();
+    beside.into_iter().chain(in_path).find(|path| path.is_file())
+}
+
+/// What `SEXTON_SHELL` is to be for a gateway whose `SHELL` was this: what it would have used itself. Without one
+/// a gateway takes sh. One that no tool can be run with is left out, and so is our own, of a sexton above us,
+/// which has set the variable already.
+fn real_shell(shell: Option<OsString>) -> Option<OsString> {
+    let Some(shell) = shell.filter(|shell| !shell.is_empty()) else { return Some("sh".into()) };
+    match Path::new(&shell).file_name().and_then(OsStr::to_str) {
+        Some("fish" | "false" | "nologin" | NAME) => None,
+        _ => Some(shell),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_shell_is_what_the_gateway_would_have_used() {
+        for (shell, real) in [
+            (None, Some("sh")),
+            (Some(""), Some("sh")),
+            (Some("/bin/bash"), Some("/bin/bash")),
+            (Some("/usr/bin/fish"), None),
+            (Some("/usr/sbin/nologin"), None),
+            (Some("/opt/sexton-sh"), None),
+        ] {
+            assert_eq!(real_shell(shell.map(OsString::from)), real.map(OsString::from), "{shell:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What tools leave behind with us when their supervisor was killed.
+//!
+//! A tool's supervisor ends its whole tree. Only when it is killed itself, as a gateway does that gives up a
+//! turn, its processes come to us. They are told apart by the tool that they are of, and each tool has a ladder
+//! of its own: TERM, the tool's grace, KILL until nothing is left.
+//!
+//! Nobody tells us that a process has come. But when a supervisor dies, its main process dies with it and with
+//! us as its parent: so every death of somebody we did not start is a reason to look, now and once more when
+//! its brothers had the time to come.
+
+use std::time::Duration;
+
+use super::ladder::{Due, Ladder};
+use super::{Action, Phase, Supervisor, earlier};
+use crate::ids::{Moment, Signal};
+
+/// A tool of which a process came to us, as a number that whoever looks has given it.
+pub type ToolKey = u32;
+
+/// When it is looked once more.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The tools of which somebody is left, and when it is to be looked for more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Orphans {
+    ladders: Vec<(ToolKey, Ladder)>,
+    look: Option<Moment>,
+    /// Whether there is to be another look after that.
+    twice: bool,
+}
+
+impl Orphans {
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let ladders = self.ladders.iter().filter_map(|(_, ladder)| ladder.deadline());
+        earlier(self.look, ladders.min())
+    }
+}
+
+impl Supervisor {
+    /// Somebody may have come.
+    pub(super) fn expect_orphans(&mut self, now: Moment) {
+        if self.policy.end_orphans.is_some() && matches!(self.phase, Phase::Running { .. }) {
+            self.orphans.look = Some(now);
+            self.orphans.twice = true;
+        }
+    }
+
+    /// One of this tool has come.
+    pub(super) fn orphaned(&mut self, now: Moment, tool: ToolKey, out: &mut Vec<Action>) {
+        let Some(grace) = self.policy.end_orphans else { return };
+        if matches!(self.phase, Phase::Running { .. })
+            && !self.orphans.ladders.iter().any(|(known, _)| *known == tool)
+        {
+            self.orphans.ladders.push((tool, Ladder::Stragglers { until: now.after(grace) }));
+            out.push(Action::SendToOrphans { tool, signal: Signal::TERM });
+        }
+    }
+
+    /// Nobody is left of this tool.
+    pub(super) fn orphans_gone(&mut self, tool: ToolKey) {
+        self.orphans.ladders.retain(|(known, _)| *known != tool);
+    }
+
+    pub(super) fn orphans_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            // What is left is ended with everything else.
+            self.orphans = Orphans::default();
+            return;
+        }
+        if self.orphans.look.is_some_and(|due| now >= due) {
+            self.orphans.look = self.orphans.twice.then(|| now.after(AGAIN));
+            self.orphans.twice = false;
+            out.push(Action::FindOrphans);
+        }
+        self.orphans.ladders.retain_mut(|(tool, ladder)| {
+            let kill = Action::SendToOrphans { tool: *tool, signal: Signal::KILL };
+            match ladder.due(now) {
+                Due::Nothing => return true,
+                Due::GiveUp => return false,
+                Due::KillAgain(next) => *ladder = next,
+                Due::Stragglers | Due::Kill => *ladder = Ladder::kill(now),
+            }
+            out.push(kill);
+            true
+        });
+    }
+}

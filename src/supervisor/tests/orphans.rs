@@ -1,0 +1,57 @@
+//! What lost tools leave behind.
+
+use super::*;
+
+const TOOL_GRACE: Duration = Duration::from_secs(3);
+
+fn story() -> Story {
+    Story::running(Policy { end_orphans: Some(TOOL_GRACE), sweep: None, ..policy() })
+}
+
+fn to(tool: u32, signal: Signal) -> Action {
+    Action::SendToOrphans { tool, signal }
+}
+
+#[test]
+fn a_strangers_death_makes_us_look_at_once_and_once_more() {
+    let mut story = story();
+    assert_eq!(story.tell(died(99)), [Action::Reap(pid(99))]);
+    assert_eq!(story.tell(Event::Drained), [Action::FindOrphans]);
+    assert_eq!(story.wait().1, [Action::FindOrphans]);
+    assert_eq!(story.supervisor.next_deadline(), None, "nobody polls");
+}
+
+#[test]
+fn nobody_looks_where_orphans_are_only_shown() {
+    let mut story = Story::running(Policy { sweep: None, ..policy() });
+    story.tell(died(99));
+    assert_eq!(story.tell(Event::Drained), []);
+    assert_eq!(story.tell(Event::Orphaned { tool: 1 }), []);
+    assert_eq!(story.supervisor.next_deadline(), None);
+}
+
+#[test]
+fn each_tool_has_a_ladder_of_its_own() {
+    let mut story = story();
+    assert_eq!(story.tell(Event::Orphaned { tool: 1 }), [to(1, Signal::TERM)]);
+    assert_eq!(story.tell(Event::Orphaned { tool: 1 }), [], "its window is not begun again");
+    story.pass(TOOL_GRACE / 2);
+    assert_eq!(story.tell(Event::Orphaned { tool: 2 }), [to(2, Signal::TERM)]);
+    assert_eq!(story.wait(), (TOOL_GRACE / 2, vec![to(1, Signal::KILL)]));
+    assert_eq!(story.wait().1, [to(1, Signal::KILL)], "again and again");
+    story.tell(Event::OrphansGone { tool: 1 });
+    assert_eq!(story.wait().1, [to(2, Signal::KILL)]);
+    story.tell(Event::OrphansGone { tool: 2 });
+    assert_eq!(story.supervisor.next_deadline(), None);
+}
+
+#[test]
+fn a_stop_ends_them_with_everything_else() {
+    let mut story = story();
+    story.tell(Event::Orphaned { tool: 1 });
+    story.tell(died(MAIN));
+    story.tell(Event::Rest(Rest::Children));
+    assert_eq!(story.tell(Event::Orphaned { tool: 2 }), []);
+    assert_eq!(story.wait(), (TOOL_GRACE, vec![]), "an old window ends in nothing");
+    assert_eq!(story.wait(), (STRAGGLERS - TOOL_GRACE, vec![Action::SendToRest(Signal::KILL)]));
+}
