@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{
-    Answer, Census, Condition, Fact, Health, Incident, Kind, Request, Status, ToolRecord, ToolRun,
-};
+use super::protocol::{Answer, Census, Fact, Health, Incident, Request, Status, ToolRecord, ToolRun};
 use crate::ids::Outcome;
 
 /// A connection.
@@ -55,17 +53,10 @@ pub enum Heard {
     },
     /// Somebody else has to answer: sexton, or whoever knows how it is.
     Ask(Request),
-    /// A fact, which nobody answers.
-    Noted(Noted),
-}
-
-/// What a fact has changed.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Noted {
-    /// Whether conditions of these kinds last has been said anew.
-    pub kinds: Vec<(Kind, bool)>,
-    /// What has begun or ended.
-    pub incident: Option<Incident>,
+    /// A fact, which nobody answers: the incident that began or ended with it, if one did.
+    Noted(Option<Incident>),
+    /// A sexton-watch begins: what an earlier one had said and was so until now.
+    Greeted(Vec<Incident>),
 }
 
 /// What is known.
@@ -99,7 +90,7 @@ impl Desk {
                 Heard::Answer(Answer::Done("noted".to_owned()))
             }
             Request::Cancel { tool } => self.cancel(speaker, &tool),
-            Request::Fact(fact) if speaker.trusted => Heard::Noted(self.fact(fact, wall)),
+            Request::Fact(fact) if speaker.trusted => self.fact(fact, wall),
             Request::Fact(_) => Heard::Answer(Answer::Refused(
                 "facts are taken from sexton-watch alone, over the socket that it was given".to_owned(),
             )),
@@ -168,39 +159,29 @@ impl Desk {
         }
     }
 
-    fn fact(&mut self, fact: Fact, wall: u64) -> Noted {
-        let kinds = match fact {
+    fn fact(&mut self, fact: Fact, wall: u64) -> Heard {
+        let incident = match fact {
             Fact::Hello { .. } => {
                 self.health = None;
-                self.incidents.forget_watch(wall)
+                return Heard::Greeted(self.incidents.forget_watch(wall));
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
                 self.health = Some(health);
-                Vec::new()
+                None
             }
             Fact::Census(census) => {
                 self.census = Some(census);
-                Vec::new()
+                None
             }
-            Fact::Condition(condition) => return self.condition(condition, wall),
+            Fact::Condition(condition) => self.incidents.note(condition, wall),
         };
-        let kinds = kinds.into_iter().map(|kind| (kind, self.incidents.lasts(kind))).collect();
-        Noted { kinds, incident: None }
+        Heard::Noted(incident)
     }
 
-    /// Takes in that something is wrong, or is so no more, whoever has seen it.
-    pub fn condition(&mut self, condition: Condition, wall: u64) -> Noted {
-        let kind = condition.kind;
-        let incident = self.incidents.note(condition, wall);
-        let kinds = incident.iter().map(|_| (kind, self.incidents.lasts(kind))).collect();
-        Noted { kinds, incident }
-    }
-
-    /// What is wrong, and what was lately.
-    #[must_use]
-    pub fn incidents(&self) -> Vec<Incident> {
-        self.incidents.list()
+    /// The book in which sexton writes what it finds wrong itself.
+    pub fn incidents(&mut self) -> &mut Incidents {
+        &mut self.incidents
     }
 
     /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost: `true`.
@@ -230,6 +211,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::protocol::Kind;
     use super::*;
 
     const WATCH: Speaker = Speaker { key: 9, pid: 9, trusted: true };
@@ -313,7 +295,7 @@ mod tests {
     fn facts_come_from_the_watch_alone_and_the_last_one_counts() {
         let mut desk = Desk::default();
         let condition = |kind, holds| {
-            Request::Fact(Fact::Condition(Condition {
+            Request::Fact(Fact::Condition(super::super::protocol::Condition {
                 kind,
                 subject: "x".to_owned(),
                 holds,
@@ -323,18 +305,19 @@ mod tests {
         let slow = condition(Kind::Slow, true);
         assert!(refused(&say(&mut desk, speaker(1), &slow)).contains("sexton-watch alone"));
         match say(&mut desk, WATCH, &slow) {
-            Heard::Noted(Noted { kinds, incident: Some(incident) }) => {
-                assert_eq!((kinds, incident.began), (vec![(Kind::Slow, true)], 100));
-            }
+            Heard::Noted(Some(incident)) => assert_eq!((incident.kind, incident.began), (Kind::Slow, 100)),
             other => panic!("{other:?}"),
         }
-        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(Noted::default()), "it goes on");
+        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(None), "it goes on");
         let health = Health { reason: "late".into(), ..Health::default() };
         say(&mut desk, WATCH, &Request::Fact(Fact::Health(health.clone())));
         assert_eq!(status(&desk).health, Some(health));
         let hello = Fact::Hello { version: "1".into(), listens: None };
         let heard = say(&mut desk, WATCH, &Request::Fact(hello));
-        assert_eq!(heard, Heard::Noted(Noted { kinds: vec![(Kind::Slow, false)], incident: None }));
+        match heard {
+            Heard::Greeted(lasted) => assert_eq!((lasted.len(), lasted[0].kind), (1, Kind::Slow)),
+            other => panic!("{other:?}"),
+        }
         assert_eq!(status(&desk).health, None);
     }
 

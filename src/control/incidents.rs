@@ -33,7 +33,7 @@ impl Incidents {
             Some(incident) => {
                 incident.detail = detail;
                 incident.ended = (!holds).then_some(wall);
-                incident.ended.is_some().then(|| incident.clone())
+                (!holds).then(|| incident.clone())
             }
             None if holds => {
                 if self.all.len() >= REMEMBERED {
@@ -52,26 +52,18 @@ impl Incidents {
         }
     }
 
-    /// Ends what sexton-watch said: nobody knows any more whether it is still so. The kinds that were ended.
-    pub fn forget_watch(&mut self, wall: u64) -> Vec<Kind> {
-        let mut kinds = Vec::new();
+    /// Ends what sexton-watch said: nobody knows any more whether it is still so. What lasted until then.
+    pub fn forget_watch(&mut self, wall: u64) -> Vec<Incident> {
+        let mut lasted = Vec::new();
         for incident in &mut self.all {
             // These are sexton's own.
             let ours = matches!(incident.kind, Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded);
             if incident.ended.is_none() && !ours {
+                lasted.push(incident.clone());
                 incident.ended = Some(wall);
-                kinds.push(incident.kind);
             }
         }
-        kinds.sort_unstable();
-        kinds.dedup();
-        kinds
-    }
-
-    /// Whether any condition of this kind lasts.
-    #[must_use]
-    pub fn lasts(&self, kind: Kind) -> bool {
-        self.all.iter().any(|incident| incident.kind == kind && incident.ended.is_none())
+        lasted
     }
 
     /// Those that last, then those that have ended; of each the latest first.
@@ -101,6 +93,10 @@ pub(super) fn clip(text: &mut String, limit: usize) {
 mod tests {
     use super::*;
 
+    fn lasts(book: &Incidents, kind: Kind) -> bool {
+        book.list().iter().any(|one| one.kind == kind && one.ended.is_none())
+    }
+
     fn condition(kind: Kind, subject: &str, holds: bool) -> Condition {
         Condition { kind, subject: subject.to_owned(), holds, detail: format!("{holds}") }
     }
@@ -112,7 +108,6 @@ mod tests {
         assert!(book.note(condition(Kind::LockHeld, "a", true), 2).is_none());
         assert!(book.note(condition(Kind::LockHeld, "b", true), 3).is_some());
         assert!(book.note(condition(Kind::Slow, "a", true), 4).is_some());
-        assert!(book.lasts(Kind::LockHeld));
         assert!(book.note(condition(Kind::LockHeld, "a", false), 5).is_some());
         assert!(book.note(condition(Kind::LockHeld, "a", false), 6).is_none(), "it has ended");
         assert!(book.note(condition(Kind::Failing, "", false), 6).is_none(), "it never began");
@@ -137,8 +132,9 @@ mod tests {
         for (kind, at) in [(Kind::Slow, 1), (Kind::LockHeld, 2), (Kind::LockHeld, 3), (Kind::Ceiling, 4)] {
             book.note(condition(kind, &at.to_string(), true), at);
         }
-        assert_eq!(book.forget_watch(9), [Kind::Slow, Kind::LockHeld]);
-        assert!(book.lasts(Kind::Ceiling) && !book.lasts(Kind::LockHeld) && !book.lasts(Kind::Slow));
+        let lasted: Vec<Kind> = book.forget_watch(9).into_iter().map(|one| one.kind).collect();
+        assert_eq!(lasted, [Kind::Slow, Kind::LockHeld, Kind::LockHeld]);
+        assert!(lasts(&book, Kind::Ceiling) && !lasts(&book, Kind::LockHeld) && !lasts(&book, Kind::Slow));
         assert_eq!(book.forget_watch(9), []);
     }
 
@@ -149,11 +145,11 @@ mod tests {
             assert!(book.note(condition(Kind::LockHeld, &at.to_string(), true), at).is_some());
         }
         assert!(book.note(condition(Kind::Slow, "none has ended", true), 64).is_some());
-        assert!(!book.lasts(Kind::Slow));
+        assert!(!lasts(&book, Kind::Slow));
         book.note(condition(Kind::LockHeld, "7", false), 65);
         book.note(condition(Kind::LockHeld, "3", false), 66);
         book.note(condition(Kind::Slow, "", true), 67);
-        assert!(book.lasts(Kind::Slow));
+        assert!(lasts(&book, Kind::Slow));
         let subjects: Vec<String> = book.list().into_iter().map(|one| one.subject).collect();
         assert_eq!(subjects.len(), 64);
         assert!(!subjects.contains(&"7".to_owned()) && subjects.contains(&"3".to_owned()));

@@ -15,10 +15,10 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::connection::{Client, Come, Role};
-use super::desk::{Desk, Heard, Key, Noted, Speaker};
+use super::desk::{Desk, Heard, Key, Speaker};
 use super::lines::LONGEST;
 use super::place::Claimed;
-use super::protocol::{Answer, Condition, Incident, Kind, Request, Status, ToWatch};
+use super::protocol::{Answer, Condition, Incident, Request, Status, ToWatch};
 use crate::ids::Moment;
 use crate::os::poll::{Many, Wanted};
 use crate::os::unix_socket::{self, Peer};
@@ -38,8 +38,10 @@ const LISTENER: Key = 0;
 pub enum Asked {
     /// To answer this request over this connection.
     Request(Key, Request),
-    /// To hear whether conditions of these kinds last.
-    Noted(Vec<(Kind, bool)>),
+    /// To hear of an incident that began or ended.
+    Noted(Incident),
+    /// To tell sexton-watch what it is to do, and what has lasted until it came.
+    Greeted(Vec<Incident>),
     /// To hear that a tool's supervisor was lost.
     Lost,
 }
@@ -175,6 +177,7 @@ impl Server {
     /// Hangs up. `true` if it was a tool whose end nobody has told.
     fn drop_client(&mut self, key: Key) -> bool {
         let Some(client) = self.clients.remove(&key) else { return false };
+        self.watch = self.watch.filter(|watch| *watch != key);
         self.many.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
         self.desk.lost(key, clock::wall_millis())
@@ -216,7 +219,8 @@ impl Server {
                 }
                 return Some(Asked::Request(key, request));
             }
-            Heard::Noted(noted) => return self.tell_of(noted).map(Asked::Noted),
+            Heard::Noted(incident) => return incident.map(Asked::Noted),
+            Heard::Greeted(lasted) => return Some(Asked::Greeted(lasted)),
         }
         None
     }
@@ -311,39 +315,17 @@ impl Server {
         self.desk.fill(status);
     }
 
-    /// Takes in what sexton itself finds wrong, or finds so no more. Whether conditions of its kind last now, if
-    /// that is news.
-    pub fn condition(&mut self, condition: Condition) -> Option<Vec<(Kind, bool)>> {
-        let noted = self.desk.condition(condition, clock::wall_millis());
-        self.tell_of(noted)
+    /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
+    pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
+        self.desk.incidents().note(condition, wall)
     }
 
-    fn tell_of(&mut self, noted: Noted) -> Option<Vec<(Kind, bool)>> {
-        if let Some(incident) = noted.incident {
-            self.tell_watch(&ToWatch::Incident(incident));
-        }
-        Some(noted.kinds).filter(|kinds| !kinds.is_empty())
-    }
-
-    /// What is wrong, and what was lately.
-    #[must_use]
-    pub fn incidents(&self) -> Vec<Incident> {
-        self.desk.incidents()
-    }
-
-    /// Whether a sexton-watch is there to be told anything.
-    #[must_use]
-    pub fn has_watch(&self) -> bool {
-        self.watch.is_some_and(|key| self.clients.contains_key(&key))
-    }
-
-    /// Tells sexton-watch, as one packet. One that it does not take, because it has not taken many before, is
-    /// not told.
-    pub fn tell_watch(&mut self, news: &ToWatch) {
-        let Some(client) = self.watch.and_then(|key| self.clients.get(&key)) else { return };
-        let packet = serde_json::to_vec(news).unwrap_or_default();
-        if let Err(error) = unix_socket::send(client.socket.as_fd(), &packet) {
-            debug!(name: "watch-not-told", %error, "sexton-watch did not take a packet");
+    /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
+    pub fn tell_watch(&mut self, told: &ToWatch) {
+        let Some(watch) = self.watch.and_then(|key| self.clients.get(&key)) else { return };
+        let Ok(packet) = serde_json::to_vec(told) else { return };
+        if let Err(error) = unix_socket::send(watch.socket.as_fd(), &packet) {
+            debug!(name: "watch-deaf", %error, "sexton-watch did not take what it was told");
         }
     }
 }

@@ -24,6 +24,18 @@ pub struct Inherited {
     pub(super) closed: [bool; 3],
 }
 
+impl Inherited {
+    /// The same for a command behind a helper of ours: SIGIO, which [`unblock`] leaves blocked in whoever started
+    /// the helper, is not the command's business.
+    #[must_use]
+    pub fn for_a_command(&self) -> Inherited {
+        let mut mask = self.mask;
+        // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+        unsafe { libc::sigdelset(&raw mut mask, libc::SIGIO) };
+        Inherited { mask, ..*self }
+    }
+}
+
 /// Blocks every signal, once, and remembers what was there before. Meant to be run before main, by
 /// [`block_signals_before_main`](crate::block_signals_before_main); a later call returns what the first one
 /// found.

@@ -5,7 +5,7 @@ use tracing::{info, warn};
 use super::Runtime;
 use crate::config::Control;
 use crate::control::place::{self, Problem, VARIABLE};
-use crate::control::protocol::{Answer, Request, ToWatch};
+use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
 use crate::ids::{Moment, Outcome, Signal, UnitState};
 use crate::os::{clock, process, signals};
@@ -55,7 +55,6 @@ impl Runtime<'_> {
 
     /// Does one small thing for those who are connected, if there is something to do.
     pub(super) fn hear(&mut self, ready: bool) -> Result<(), Outcome> {
-        self.tell_watch_of_gateway();
         let Some(server) = &mut self.server else { return Ok(()) };
         let asked = if ready { server.turn() } else { None };
         let wants_news = server.next_deadline().is_some_and(|due| {
@@ -71,10 +70,9 @@ impl Runtime<'_> {
         match asked {
             None => Ok(()),
             Some(Asked::Lost) => self.tell(Event::ToolLost),
-            Some(Asked::Noted(kinds)) => {
-                for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
-                    self.tell(Event::Condition { kind })?;
-                }
+            Some(Asked::Noted(incident)) => self.incident(incident),
+            Some(Asked::Greeted(lasted)) => {
+                self.brief_watch(lasted);
                 Ok(())
             }
             Some(Asked::Request(key, request)) => {
@@ -84,22 +82,6 @@ impl Runtime<'_> {
                 }
                 Ok(())
             }
-        }
-    }
-
-    /// sexton-watch asks the gateway whether it is well only while it runs.
-    fn tell_watch_of_gateway(&mut self) {
-        if !self.server.as_ref().is_some_and(Server::has_watch) {
-            return;
-        }
-        let gateway = self.supervisor.gateway();
-        if self.watch_knows == Some(gateway) {
-            return;
-        }
-        self.watch_knows = Some(gateway);
-        let news = ToWatch::Gateway(self.unit(GATEWAY, &gateway));
-        if let Some(server) = &mut self.server {
-            server.tell_watch(&news);
         }
     }
 
@@ -182,7 +164,7 @@ impl Runtime<'_> {
         let Some(name) = name.filter(|name| *name != GATEWAY) else {
             return Ok(None);
         };
-        let place = self.plan.units.iter().position(|unit| unit.name == name);
+        let place = self.units.list.iter().position(|unit| unit.name == name);
         let why = || Answer::Refused(format!("there is no unit '{name}'; status shows those that there are"));
         place.map(Some).ok_or_else(why)
     }

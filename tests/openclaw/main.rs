@@ -15,11 +15,14 @@
 )]
 
 mod cage;
+#[path = "../watch/fake.rs"]
+mod fake;
 mod http;
 mod life;
 mod locks;
 mod rival;
 mod wait;
+mod watched;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,11 @@
 //! A fake PID 1: it starts the real `sexton-watch` with a socket, tells it what to watch, and hears what it says.
 #![allow(unsafe_code, reason = "a descriptor is handed on to the child, and to it alone")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    dead_code,
+    reason = "tests panic, and each test program uses a part of it"
+)]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
@@ -17,8 +23,6 @@ use sexton::control::protocol::{
 };
 use tempfile::TempDir;
 
-use crate::common::PATIENCE;
-
 /// A running sexton-watch, and the other end of its socket.
 pub struct Watched {
     pub child: Child,
@@ -31,6 +35,8 @@ pub struct Watched {
     pub status: Option<Status>,
     /// How often it has asked.
     pub asked: u32,
+    /// How long it is waited for what it must say.
+    pub patience: Duration,
     looked_at: usize,
 }
 
@@ -67,7 +73,16 @@ impl Watched {
         unsafe { command.pre_exec(keep) };
         let child = command.spawn().unwrap();
         let socket = Some(ours);
-        Watched { child, dir, socket, said: vec![], status: None, asked: 0, looked_at: 0 }
+        Watched {
+            child,
+            dir,
+            socket,
+            said: vec![],
+            status: None,
+            asked: 0,
+            patience: Duration::from_secs(30),
+            looked_at: 0,
+        }
     }
 
     /// Starts it for a gateway that has just been started.
@@ -126,7 +141,7 @@ impl Watched {
     /// The first fact from here on of which `wanted` makes something. What lies before it counts as heard.
     #[track_caller]
     pub fn wait_for<T>(&mut self, what: &str, mut wanted: impl FnMut(&Fact) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             while let Some(request) = self.said.get(self.looked_at) {
                 self.looked_at += 1;
@@ -175,7 +190,7 @@ impl Watched {
     /// Serves it until `condition` holds.
     #[track_caller]
     pub fn serve_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while !condition() {
             assert!(Instant::now() < end, "waited in vain for {what}: {}", self.stderr());
             self.hear(Instant::now() + Duration::from_millis(5));

@@ -179,6 +179,22 @@ fn a_command_is_asked_by_its_code() {
     assert_eq!(watched.condition(Kind::Failing, true).detail, "script: the command ended with 4: not today");
 }
 
+#[test]
+fn a_command_is_started_as_from_a_shell() {
+    let script = "grep SigBlk /proc/self/status; echo \"${SEXTON_WATCH_FD-none}\"; ps -o pgid= -p $$ | tr -d ' '; echo $$";
+    let mut watched = Watched::silent();
+    let file = watched.path("said").display().to_string();
+    let probe = command(&format!("{{ {script}; }} > '{file}.part'; mv '{file}.part' '{file}'"));
+    watched.brief(watching(vec![probe]), Some(running(7)));
+    watched.health(HealthState::Healthy);
+    let said = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    let ours = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    assert!(ours.lines().any(|line| line == lines[0]), "no signal is blocked that was not: {said}");
+    assert_eq!(lines[1], "none");
+    assert_eq!(lines[2], lines[3], "a process group of its own: {said}");
+}
+
 /// The processes that a script with this mark has started. The mark is unlike any other's.
 fn mark(name: &str) -> (String, String) {
     let mark = format!("SEXTON_TEST_MARK={name}-{}", std::process::id());

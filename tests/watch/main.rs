@@ -15,8 +15,10 @@
 mod alerts;
 #[path = "../common/mod.rs"]
 mod common;
+mod faces;
 mod fake;
 mod health;
 mod link;
+mod packaging;
 mod stand_in;
 mod tree;

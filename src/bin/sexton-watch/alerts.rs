@@ -85,6 +85,11 @@ impl Alarm {
         }
     }
 
+    /// When what lasts began, in milliseconds since the epoch.
+    pub fn began(&self, kind: Kind, subject: &str) -> Option<u64> {
+        self.inner.borrow().open.get(&(kind, subject.to_owned())).copied()
+    }
+
     /// What became of them so far.
     pub fn counts(&self) -> Counts {
         self.inner.borrow().counts

@@ -59,7 +59,8 @@ impl Guard {
         if process::set_parent_death_signal(Signal::TERM).is_err() || process::parent() != self.parent {
             return failed;
         }
-        let started = spawn::spawn(&spawn::Request::plain(&self.command, early::inherited()));
+        let inherited = early::inherited().for_a_command();
+        let started = spawn::spawn(&spawn::Request::plain(&self.command, &inherited));
         let Ok(started) = started else { return failed };
         let code = attend(&inlet, started.pid, until);
         bury(&inlet);

@@ -13,7 +13,7 @@ use sexton::os::{clock, process};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::background;
-use crate::knowledge::{Known, Shared, now_ms};
+use crate::knowledge::{Known, Shared};
 
 /// How long a look may take before that is worth a line.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -23,8 +23,6 @@ const SHOWN: usize = 200;
 /// What the last look gave.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
-    /// When, in milliseconds since the epoch.
-    pub at: u64,
     /// The first locks of all that were found.
     pub entries: Vec<Entry>,
     /// How many there were.
@@ -98,7 +96,7 @@ fn judge(known: &Known, listings: Vec<Listing>) {
     // What is wrong is what somebody wants to see.
     entries.sort_by_key(|entry| (!entry.held_too_long, entry.lies.path.clone()));
     entries.truncate(SHOWN);
-    known.state.borrow_mut().locks = Some(Look { at: now_ms(), entries, number, too_long });
+    known.state.borrow_mut().locks = Some(Look { entries, number, too_long });
 }
 
 /// The path as everybody may see it.

@@ -1,18 +1,22 @@
 //! Everything that is known, in one place: the tasks write it, the faces read it, and what PID 1 is to know goes
 //! out from here.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use sexton::config::watching::Watching;
-use sexton::control::protocol::{Briefing, Condition, EventLoop, Fact, Health, Kind, UnitState, UnitStatus};
+use sexton::control::protocol::{
+    Briefing, Condition, EventLoop, Fact, Health, Incident, Kind, Status, UnitState, UnitStatus,
+};
 use sexton::ids::{HealthState, Moment};
 use sexton::os::clock;
 use tokio::sync::watch;
 
 use crate::alerts::Alarm;
+use crate::exposition::Histogram;
 use crate::health::{Answer, Gateway, Machine, Outcome};
 use crate::held::Look;
 use crate::link::Outbox;
@@ -32,6 +36,10 @@ pub struct Known {
     pub alarm: Alarm,
     /// Where the gateway stands.
     pub gateway: watch::Sender<Gateway>,
+    /// How everything was when sexton said so last.
+    status: watch::Sender<Option<(Moment, Rc<Status>)>>,
+    /// When it was asked last.
+    asked: Cell<Moment>,
 }
 
 /// What changes.
@@ -46,7 +54,7 @@ pub struct State {
     pub health: Health,
     machine: Machine,
     /// One for each probe.
-    pub windows: Vec<Window>,
+    pub courses: Vec<Course>,
     event_loop: Option<EventLoop>,
     told: Moment,
     /// What the last count came to.
@@ -57,6 +65,31 @@ pub struct State {
     pub log_matches: Vec<u64>,
 }
 
+/// What the answers to one probe came to.
+pub struct Course {
+    window: Window,
+    /// All latencies since the beginning.
+    pub histogram: Histogram,
+    /// How many were none, or wrong ones.
+    pub bad: u64,
+    /// The last ones, oldest first.
+    pub recent: VecDeque<Point>,
+}
+
+/// One answer, for the curve.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// When it was asked.
+    pub asked: Moment,
+    /// How long it took.
+    pub latency: Duration,
+    /// Whether it was a good one in time.
+    pub good: bool,
+}
+
+/// How many points a curve has at most.
+const POINTS: usize = 240;
+
 /// How often PID 1 hears of a health that has not changed.
 const SUMMARY: Duration = Duration::from_secs(10);
 /// What lasts is bounded: a gateway with ten thousand held locks needs no ten thousand incidents.
@@ -66,6 +99,13 @@ pub const SUBJECT: usize = 256;
 /// The longest detail, in bytes.
 const DETAIL: usize = 1024;
 
+/// How old an answer of sexton's may be, how long it is waited for, and how often it is asked at most.
+const FRESH: Duration = Duration::from_secs(1);
+
+fn over(status: &Status) -> impl Iterator<Item = Incident> {
+    status.incidents.iter().filter(|incident| incident.ended.is_some()).cloned()
+}
+
 /// The wall clock, in milliseconds since the epoch.
 pub fn now_ms() -> u64 {
     let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -74,12 +114,12 @@ pub fn now_ms() -> u64 {
 
 impl Known {
     /// What is known at the beginning.
-    pub fn new(briefing: Briefing, outbox: Rc<Outbox>) -> Shared {
+    pub fn new(briefing: Briefing, outbox: Rc<Outbox>, listens: Option<SocketAddr>) -> Shared {
         let Briefing { settings, gateway, incidents, .. } = briefing;
         let alarm = Alarm::new(settings.alerts.is_some(), &incidents);
         let state = State {
             machine: Machine::new(&settings.health, settings.start_period),
-            windows: settings.health.iter().map(|_| Window::new(settings.window)).collect(),
+            courses: settings.health.iter().map(|_| Course::new(settings.window)).collect(),
             log_matches: vec![0; settings.logs.len()],
             settings,
             unit: None,
@@ -90,9 +130,18 @@ impl Known {
             tallied: None,
             locks: None,
         };
-        let known =
-            Known { state: RefCell::new(state), outbox, alarm, gateway: watch::Sender::new(Gateway::Absent) };
-        known.outbox.hello(Fact::Hello { version: env!("CARGO_PKG_VERSION").to_owned(), listens: None });
+        let known = Known {
+            state: RefCell::new(state),
+            outbox,
+            alarm,
+            gateway: watch::Sender::new(Gateway::Absent),
+            status: watch::Sender::new(None),
+            asked: Cell::new(Moment(Duration::ZERO)),
+        };
+        known.outbox.hello(Fact::Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listens: listens.map(|address| address.to_string()),
+        });
         if let Some(unit) = gateway {
             known.gateway_is(unit);
         }
@@ -120,7 +169,7 @@ impl Known {
         };
         state.machine.gateway(gateway);
         if matches!(gateway, Gateway::Runs(_)) {
-            state.windows.iter_mut().for_each(Window::clear);
+            state.courses.iter_mut().for_each(|course| course.window.clear());
             state.event_loop = None;
         }
         self.update_health(&mut state);
@@ -133,12 +182,9 @@ impl Known {
         let mut state = self.state.borrow_mut();
         state.machine.answered(index, answer);
         state.event_loop = event_loop.or(state.event_loop);
-        // What is refused at once is no answer, and would make the latencies look good.
-        let timeout = state.settings.health.get(index).map(|probe| probe.timeout);
-        let answered =
-            !matches!(answer.outcome, Outcome::Bad(_)) || timeout.is_some_and(|most| answer.latency >= most);
-        if let Some(window) = state.windows.get_mut(index).filter(|_| answered) {
-            window.push(answer.latency);
+        let probe = state.settings.health.get(index).map(|probe| (probe.timeout, probe.latency));
+        if let (Some(course), Some((timeout, latency))) = (state.courses.get_mut(index), probe) {
+            course.take(answer, timeout, latency);
         }
         state.health.at = now_ms();
         self.update_health(&mut state);
@@ -148,7 +194,11 @@ impl Known {
     fn update_health(&self, state: &mut State) {
         let (now_is, reason) = state.machine.state();
         let changed = now_is != state.health.state;
-        let figures = state.windows.iter().filter_map(Window::figures).reduce(|one, other| one.worst(other));
+        let figures = state
+            .courses
+            .iter()
+            .filter_map(|course| course.window.figures())
+            .reduce(|one, other| one.worst(other));
         let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
         let since = if changed { now_ms() } else { state.health.since };
         state.health = Health {
@@ -199,10 +249,100 @@ impl Known {
         self.outbox.condition(condition);
     }
 
+    /// sexton has said how everything is.
+    pub fn status_is(&self, status: Status) {
+        self.status.send_replace(Some((clock::now(), Rc::new(status))));
+    }
+
+    /// How everything is, as sexton has said within the last second, or says within the next one. However many
+    /// want to know, sexton is asked once.
+    pub async fn status(&self) -> Option<Rc<Status>> {
+        let mut heard = self.status.subscribe();
+        let fresh = |heard: &Option<(Moment, Rc<Status>)>| {
+            let (then, status) = heard.as_ref()?;
+            (clock::now().since(*then) < FRESH).then(|| Rc::clone(status))
+        };
+        if let Some(status) = fresh(&heard.borrow_and_update()) {
+            return Some(status);
+        }
+        let now = clock::now();
+        if now.since(self.asked.get()) >= FRESH {
+            self.asked.set(now);
+            self.outbox.ask();
+        }
+        let _ = tokio::time::timeout(FRESH, heard.changed()).await;
+        fresh(&heard.borrow())
+    }
+
+    /// What sexton has said, with what we know later and better.
+    pub fn with_what_we_know(&self, status: &Status) -> Status {
+        let state = self.state.borrow();
+        let census = state.tallied.as_ref().map(|tallied| tallied.census);
+        Status {
+            health: Some(state.health.clone()),
+            census: census.or(status.census),
+            incidents: self.incidents(&state, Some(status)).into_iter().chain(over(status)).collect(),
+            ..status.clone()
+        }
+    }
+
+    /// What lasts: what sexton knows, and what we know and it has not heard yet.
+    pub fn incidents(&self, state: &State, status: Option<&Status>) -> Vec<Incident> {
+        let theirs = status.into_iter().flat_map(|status| &status.incidents);
+        let mut all: Vec<Incident> = theirs.filter(|incident| incident.ended.is_none()).cloned().collect();
+        for condition in state.conditions.values() {
+            let same = |incident: &Incident| {
+                (incident.kind, &incident.subject) == (condition.kind, &condition.subject)
+            };
+            if !all.iter().any(same) {
+                let (kind, subject) = (condition.kind, condition.subject.clone());
+                let began = self.alarm.began(kind, &subject).unwrap_or_else(now_ms);
+                all.push(Incident { kind, subject, detail: condition.detail.clone(), began, ended: None });
+            }
+        }
+        all
+    }
+
     /// The subjects of a kind that last.
     pub fn lasting(&self, kind: Kind) -> Vec<String> {
         let state = self.state.borrow();
         state.conditions.keys().filter(|key| key.0 == kind).map(|key| key.1.clone()).collect()
+    }
+}
+
+impl State {
+    /// Whether the gateway does its work, be it slowly. Where nobody asks it, that is whether it runs.
+    pub fn ready(&self) -> bool {
+        match self.health.state {
+            HealthState::Healthy | HealthState::Slow => true,
+            HealthState::Unknown => {
+                let runs = self.unit.as_ref().is_some_and(|unit| unit.state == UnitState::Running);
+                runs && self.settings.health.is_empty()
+            }
+            HealthState::Starting | HealthState::Failing | HealthState::Draining => false,
+        }
+    }
+}
+
+impl Course {
+    fn new(window: usize) -> Course {
+        let (window, recent) = (Window::new(window), VecDeque::new());
+        Course { window, histogram: Histogram::default(), bad: 0, recent }
+    }
+
+    fn take(&mut self, answer: &Answer, timeout: Duration, limit: Duration) {
+        let bad = matches!(answer.outcome, Outcome::Bad(_));
+        self.bad += u64::from(bad);
+        // What is refused at once is no answer, and would make the latencies look good.
+        if !bad || answer.latency >= timeout {
+            self.window.push(answer.latency);
+            self.histogram.add(answer.latency.as_secs_f64());
+        }
+        if self.recent.len() >= POINTS {
+            self.recent.pop_front();
+        }
+        let good = !bad && answer.latency <= limit;
+        self.recent.push_back(Point { asked: answer.asked, latency: answer.latency, good });
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use crate::health::Gateway;
 use crate::knowledge::{Known, Shared};
 use crate::link::{Link, Outbox, Packet};
-use crate::{alerts, census, held, logs, probe};
+use crate::{alerts, census, held, logs, probe, serve};
 
 /// Threads for what may hang. They are made when they are needed.
 const THREADS: usize = 16;
@@ -73,7 +73,8 @@ fn hear(known: &Shared, packet: ToWatch) {
     match packet {
         ToWatch::Gateway(unit) => known.gateway_is(unit),
         ToWatch::Incident(incident) => known.alarm.told(incident),
-        ToWatch::Settings(_) | ToWatch::Status(_) => {}
+        ToWatch::Status(status) => known.status_is(*status),
+        ToWatch::Settings(_) => {}
     }
 }
 
@@ -83,7 +84,12 @@ fn begin(briefing: Briefing, outbox: Rc<Outbox>, tasks: &mut JoinSet<()>) -> Sha
         warn!(name: "version", "sexton is version {}, and this is {}", briefing.version, env!("CARGO_PKG_VERSION"));
     }
     let settings = briefing.settings.clone();
-    let known = Known::new(briefing, outbox);
+    let listener = settings.listen.map(|address| (address, serve::bind(address)));
+    let listens = listener.as_ref().and_then(|(_, listener)| listener.as_ref().ok()?.local_addr().ok());
+    let known = Known::new(briefing, outbox, listens);
+    if let Some((address, listener)) = listener {
+        tasks.spawn_local(serve::serve_for_ever(Rc::clone(&known), address, listener));
+    }
     if let Some(alerts) = settings.alerts {
         tasks.spawn_local(alerts::tell_for_ever(Rc::clone(&known), alerts));
     }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use super::super::place;
+use super::super::protocol::Kind;
 use super::*;
 use crate::os::{messages, poll};
 
@@ -155,7 +156,6 @@ fn sexton_watch_tells_facts_and_is_told_of_incidents() {
     let mut server = Server::new(None).unwrap();
     let (ours, theirs) = messages::pair().unwrap();
     server.trust(ours).unwrap();
-    assert!(server.has_watch());
     let mut house = House { server, path: Default::default(), _directory: tempfile::tempdir().unwrap() };
     let condition =
         r#"{"op":"fact","fact":"condition","kind":"slow","subject":"","holds":true,"detail":"d"}"#;
@@ -164,28 +164,28 @@ fn sexton_watch_tells_facts_and_is_told_of_incidents() {
     packet(&theirs, "garbage");
     packet(&theirs, r#"{"op":"status"}"#);
     let asked = house.settle();
-    assert_eq!(asked[0], Asked::Noted(vec![(Kind::Slow, true)]));
-    assert!(matches!(asked[1..], [Asked::Request(_, Request::Status)]), "{asked:?}");
-    let said = told(&theirs);
     assert!(
-        matches!(&said[..], [ToWatch::Incident(one), ToWatch::Status(_)] if one.ended.is_none()),
-        "{said:?}"
+        matches!(&asked[..], [Asked::Noted(one), Asked::Request(_, Request::Status)] if one.kind == Kind::Slow),
+        "{asked:?}"
     );
+    let said = told(&theirs);
+    assert!(matches!(&said[..], [ToWatch::Status(_)]), "{said:?}");
 
     // What sexton itself finds is told as well.
     let ceiling = |holds| Condition { kind: Kind::Ceiling, subject: "".into(), holds, detail: "".into() };
-    assert_eq!(house.server.condition(ceiling(true)), Some(vec![(Kind::Ceiling, true)]));
-    assert_eq!(house.server.condition(ceiling(true)), None);
-    assert_eq!(told(&theirs).len(), 1);
-    assert_eq!(house.server.incidents().len(), 2);
+    let incident = house.server.note(ceiling(true), 1).unwrap();
+    assert_eq!(house.server.note(ceiling(true), 2), None, "it goes on");
+    house.server.tell_watch(&ToWatch::Incident(incident.clone()));
+    assert_eq!(told(&theirs), [ToWatch::Incident(incident)]);
 
     // Another one takes its place; nobody else waits for its end.
     let (ours, other) = messages::pair().unwrap();
     house.server.trust(ours).unwrap();
     packet(&other, r#"{"op":"fact","fact":"hello","version":"2"}"#);
-    assert_eq!(house.settle(), [Asked::Noted(vec![(Kind::Slow, false)])]);
+    let greeted = house.settle();
+    assert!(matches!(&greeted[..], [Asked::Greeted(lasted)] if lasted.len() == 1), "{greeted:?}");
     assert_eq!(house.server.next_deadline(), None);
     drop(other);
     house.settle();
-    assert!(!house.server.has_watch());
+    assert!(house.server.watch.is_none() && house.server.clients.is_empty());
 }

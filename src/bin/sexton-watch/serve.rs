@@ -1,0 +1,158 @@
+//! The HTTP listener: `/livez`, `/readyz`, `/status`, `/metrics`, and a page for people.
+//!
+//! It answers GET and HEAD, and reads no body. Connections are bounded in number and in time.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::exposition::Format;
+use crate::knowledge::Shared;
+use crate::{metrics, page};
+
+/// The most connections at one time.
+const CONNECTIONS: usize = 64;
+/// How long a client may take for a request, and be idle between two.
+const PATIENCE: Duration = Duration::from_secs(75);
+/// How long any connection may last.
+const LIFE: Duration = Duration::from_secs(600);
+/// How long to wait before an address is tried again that somebody else has.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Scripts, pictures and styles from elsewhere are not for this page.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Takes the address if it is free at this moment.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+    // What an earlier sexton-watch has left in the kernel does not matter.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(128)
+}
+
+/// Serves for ever. `listener` is what [`bind`] gave.
+pub async fn serve_for_ever(known: Shared, address: SocketAddr, listener: std::io::Result<TcpListener>) {
+    let mut bound = listener;
+    let mut said = false;
+    let listener = loop {
+        match bound {
+            Ok(listener) => break listener,
+            Err(error) if !said => {
+                said = true;
+                warn!(name: "listen-failed", %address, %error,
+                    "cannot listen on {address}: {error}; it is tried again, or name another with [watch] listen");
+            }
+            Err(_) => {}
+        }
+        sleep(AGAIN).await;
+        bound = bind(address);
+    };
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // No descriptors left, say. To ask again at once would not make any.
+                debug!(name: "accept-failed", %error, "a connection could not be taken: {error}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let known = Rc::clone(&known);
+        connections.spawn_local(async move {
+            let service = service_fn(|request| answer(&known, request));
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
+            // A client that breaks off has its reasons.
+            let _ = timeout(LIFE, server.serve_connection(TokioIo::new(stream), service)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused =
+            reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are answered\n".to_owned());
+        refused.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        return Ok(refused);
+    }
+    Ok(match request.uri().path() {
+        "/livez" => reply(StatusCode::OK, TEXT, "sexton-watch lives\n".to_owned()),
+        "/readyz" => ready(known),
+        "/status" => match known.status().await {
+            Some(status) => {
+                let status = known.with_what_we_know(&status);
+                reply(StatusCode::OK, JSON, serde_json::to_string(&status).unwrap_or_default() + "\n")
+            }
+            None => reply(
+                StatusCode::SERVICE_UNAVAILABLE,
+                JSON,
+                "{\"error\":\"sexton has not answered\"}\n".to_owned(),
+            ),
+        },
+        "/metrics" => {
+            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::accepted(accept.unwrap_or_default());
+            let status = known.status().await;
+            reply(StatusCode::OK, format.content_type(), metrics::page(known, status.as_deref(), format))
+        }
+        "/" => {
+            let status = known.status().await;
+            let status = status.map(|status| known.with_what_we_know(&status));
+            reply(StatusCode::OK, "text/html; charset=utf-8", page::page(known, status.as_ref()))
+        }
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /, /livez, /readyz, /status and /metrics\n".to_owned(),
+        ),
+    })
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// 200 as long as the gateway answers well, if too late perhaps: to send nobody to the only gateway there is makes
+/// it no faster.
+fn ready(known: &Shared) -> Response<Full<Bytes>> {
+    let state = known.state.borrow();
+    let status = if state.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let health = &state.health;
+    let json = json!({"ready": state.ready(), "state": health.state, "since": health.since, "reason": health.reason});
+    reply(status, JSON, format!("{json}\n"))
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let response = Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, kind)
+        .header(CACHE_CONTROL, "no-store")
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(CONTENT_SECURITY_POLICY, POLICY)
+        .body(Full::new(Bytes::from(body)));
+    // Nothing of this can be refused: the names and the values are those above.
+    response.unwrap_or_default()
+}
