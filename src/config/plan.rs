@@ -247,6 +247,24 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::watching::Log;
+
+    #[test]
+    fn of_logs_each_says_for_itself_whether_the_command_is_replaced() {
+        let log = |name: &str, restart| Log {
+            name: name.to_owned(),
+            files: Vec::new(),
+            pattern: String::new(),
+            count: 1,
+            within: Duration::ZERO,
+            restart,
+        };
+        let watching = Watching { logs: vec![log("a", true), log("b", false)], ..Watching::default() };
+        let replace_on = vec![Kind::Memory, Kind::Log];
+        let plan = Plan { replace_on, watching: Some(watching), ..Plan::bare(Dress::Own) };
+        assert!(plan.replaces(Kind::Log, "a") && plan.replaces(Kind::Memory, "anything"));
+        assert!(!plan.replaces(Kind::Log, "b") && !plan.replaces(Kind::Failing, "a"));
+    }
 
     #[test]
     fn a_command_has_a_name() {

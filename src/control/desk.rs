@@ -66,6 +66,7 @@ pub struct Desk {
     ended: VecDeque<ToolRecord>,
     tools_ended: u64,
     health: Option<Health>,
+    watch_listens: Option<String>,
     census: Option<Census>,
     incidents: Incidents,
 }
@@ -162,8 +163,12 @@ impl Desk {
     fn fact(&mut self, fact: Fact, wall: u64) -> Heard {
         let incident = match fact {
             Fact::Hello { .. } => {
-                self.health = None;
+                (self.health, self.watch_listens) = (None, None);
                 return Heard::Greeted(self.incidents.forget_watch(wall));
+            }
+            Fact::Listens { address } => {
+                self.watch_listens = Some(address);
+                None
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
@@ -204,6 +209,7 @@ impl Desk {
         status.ended = self.ended.iter().cloned().collect();
         status.health = self.health.clone();
         status.census = self.census;
+        status.watch = self.watch_listens.clone();
         status.incidents = self.incidents.list();
         status.counters.tools = self.tools_ended;
     }
@@ -211,8 +217,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::Kind;
     use super::*;
+    use crate::ids::Kind;
 
     const WATCH: Speaker = Speaker { key: 9, pid: 9, trusted: true };
 
@@ -304,20 +310,15 @@ mod tests {
         };
         let slow = condition(Kind::Slow, true);
         assert!(refused(&say(&mut desk, speaker(1), &slow)).contains("sexton-watch alone"));
-        match say(&mut desk, WATCH, &slow) {
-            Heard::Noted(Some(incident)) => assert_eq!((incident.kind, incident.began), (Kind::Slow, 100)),
-            other => panic!("{other:?}"),
-        }
+        let Heard::Noted(Some(began)) = say(&mut desk, WATCH, &slow) else { panic!("it begins") };
+        assert_eq!((began.kind, began.ended), (Kind::Slow, None));
         assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(None), "it goes on");
         let health = Health { reason: "late".into(), ..Health::default() };
         say(&mut desk, WATCH, &Request::Fact(Fact::Health(health.clone())));
         assert_eq!(status(&desk).health, Some(health));
-        let hello = Fact::Hello { version: "1".into(), listens: None };
+        let hello = Fact::Hello { version: "1".into() };
         let heard = say(&mut desk, WATCH, &Request::Fact(hello));
-        match heard {
-            Heard::Greeted(lasted) => assert_eq!((lasted.len(), lasted[0].kind), (1, Kind::Slow)),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(heard, Heard::Greeted(vec![began]));
         assert_eq!(status(&desk).health, None);
     }
 

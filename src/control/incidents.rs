@@ -93,24 +93,30 @@ pub(super) fn clip(text: &mut String, limit: usize) {
 mod tests {
     use super::*;
 
-    fn lasts(book: &Incidents, kind: Kind) -> bool {
-        book.list().iter().any(|one| one.kind == kind && one.ended.is_none())
-    }
-
     fn condition(kind: Kind, subject: &str, holds: bool) -> Condition {
         Condition { kind, subject: subject.to_owned(), holds, detail: format!("{holds}") }
+    }
+
+    /// Whether an incident begins or ends with it.
+    fn noted(book: &mut Incidents, condition: Condition, wall: u64) -> bool {
+        book.note(condition, wall).is_some()
+    }
+
+    fn lasts(book: &Incidents, kind: Kind) -> bool {
+        book.list().iter().any(|incident| incident.kind == kind && incident.ended.is_none())
     }
 
     #[test]
     fn a_condition_is_one_incident_however_often_it_is_said() {
         let mut book = Incidents::default();
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 1).is_some());
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 2).is_none());
-        assert!(book.note(condition(Kind::LockHeld, "b", true), 3).is_some());
-        assert!(book.note(condition(Kind::Slow, "a", true), 4).is_some());
-        assert!(book.note(condition(Kind::LockHeld, "a", false), 5).is_some());
-        assert!(book.note(condition(Kind::LockHeld, "a", false), 6).is_none(), "it has ended");
-        assert!(book.note(condition(Kind::Failing, "", false), 6).is_none(), "it never began");
+        assert!(noted(&mut book, condition(Kind::LockHeld, "a", true), 1));
+        assert!(!noted(&mut book, condition(Kind::LockHeld, "a", true), 2));
+        assert!(noted(&mut book, condition(Kind::LockHeld, "b", true), 3));
+        assert!(noted(&mut book, condition(Kind::Slow, "a", true), 4));
+        assert!(lasts(&book, Kind::LockHeld));
+        assert!(noted(&mut book, condition(Kind::LockHeld, "a", false), 5));
+        assert!(!noted(&mut book, condition(Kind::LockHeld, "a", false), 6), "it has ended");
+        assert!(!noted(&mut book, condition(Kind::Failing, "", false), 6), "it never began");
         let list: Vec<(Kind, String, u64, Option<u64>)> =
             book.list().into_iter().map(|one| (one.kind, one.subject, one.began, one.ended)).collect();
         assert_eq!(
@@ -122,7 +128,7 @@ mod tests {
             ]
         );
         // What comes back is another incident.
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 7).is_some());
+        assert!(noted(&mut book, condition(Kind::LockHeld, "a", true), 7));
         assert_eq!(book.list().len(), 4);
     }
 
@@ -142,9 +148,9 @@ mod tests {
     fn the_book_is_bounded_and_forgets_what_ended_first() {
         let mut book = Incidents::default();
         for at in 0..64 {
-            assert!(book.note(condition(Kind::LockHeld, &at.to_string(), true), at).is_some());
+            assert!(noted(&mut book, condition(Kind::LockHeld, &at.to_string(), true), at));
         }
-        assert!(book.note(condition(Kind::Slow, "none has ended", true), 64).is_some());
+        assert!(noted(&mut book, condition(Kind::Slow, "none has ended", true), 64));
         assert!(!lasts(&book, Kind::Slow));
         book.note(condition(Kind::LockHeld, "7", false), 65);
         book.note(condition(Kind::LockHeld, "3", false), 66);
@@ -162,6 +168,6 @@ mod tests {
         let subject = &book.list()[0].subject;
         assert!(subject.len() <= 256 && subject.ends_with("ü…"), "{subject}");
         // It is the same one when it ends.
-        assert!(book.note(condition(Kind::LockHeld, &"ü".repeat(200), false), 1).is_some());
+        assert!(noted(&mut book, condition(Kind::LockHeld, &"ü".repeat(200), false), 1));
     }
 }

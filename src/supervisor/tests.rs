@@ -261,7 +261,8 @@ fn a_stop_signal_hurries_the_end_of_the_leftovers_too() {
 #[test]
 fn one_key_that_arrives_twice_is_one_request() {
     let mut story = Story::running(policy());
-    assert_eq!(story.tell(from_terminal(Signal::INT)), [send(Signal::INT)]);
+    let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::INT, value: None };
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [to_group], "a key is for the whole job");
     story.pass(Duration::from_millis(3));
     assert_eq!(story.tell(sent(Signal::INT)), [], "npm passes on what we got as well");
     story.pass(Duration::from_millis(200));

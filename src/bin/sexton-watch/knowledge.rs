@@ -138,10 +138,7 @@ impl Known {
             status: watch::Sender::new(None),
             asked: Cell::new(Moment(Duration::ZERO)),
         };
-        known.outbox.hello(Fact::Hello {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            listens: listens.map(|address| address.to_string()),
-        });
+        known.outbox.begin_anew(listens.map(|address| address.to_string()));
         if let Some(unit) = gateway {
             known.gateway_is(unit);
         }

@@ -186,7 +186,7 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ("[health]\nurl = 'http:///x'", (2, 1), "health.url[1]: 'http:///x' has no host"),
     ("[health]\ntcp = 'localhost'", (2, 1), "health.tcp[1]: 'localhost' has to be HOST:PORT"),
     ("[health]\nlatency = '4s'", (2, 1), "health.latency: it is longer than 'timeout'"),
-    ("[health]\nfields = { a = [] }", (2, 12), "health.fields.a: it has to be a string"),
+    ("[health]\nfields = { a = [] }", (2, 16), "health.fields.a is a list, and has to be a string, a number"),
     (
         "[health]\naction = 'restart'",
         (2, 1),
