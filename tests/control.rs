@@ -166,7 +166,7 @@ fn a_signal_a_restart_and_a_stop_can_be_asked_for() {
     });
     let now = status(&socket);
     assert_eq!((&now["gateway"]["restarts"], &now["counters"]["restarts"]), (&json!(1), &json!(1)));
-    assert_eq!(now["gateway"]["last"], "was ended by SIGKILL");
+    assert_eq!(now["gateway"]["last"], "ended by SIGKILL");
 
     assert_eq!(run(&socket, ["stop"]).status.code(), Some(0));
     assert_eq!(status(&socket)["gateway"]["state"], "stopping");
