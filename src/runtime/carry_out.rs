@@ -27,6 +27,7 @@ impl Runtime<'_> {
                     return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }
+            Action::Proceed { still } => self.sweeper.proceed(still),
             Action::AbandonSweep => self.sweeper.abandon(),
             Action::StandStill => return Ok(Some(self.stand_still())),
             Action::GoOn { stood } => self.go_on(stood),

@@ -159,7 +159,8 @@ impl<'a> Runtime<'a> {
             wait_all: plan.wait_all,
             session: plan.session,
             tool: tool.as_ref().map(Tool::policy),
-            end_orphans: plan.tools.end_orphans.then_some(plan.tools.grace),
+            // A tool ends its own tree as a whole, and soon enough.
+            end_orphans: (plan.tools.end_orphans && tool.is_none()).then_some(plan.tools.grace),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
@@ -180,8 +181,8 @@ impl<'a> Runtime<'a> {
             reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server,
-            link,
             watch,
+            link,
             counters: Counters::default(),
             began: Began::now(),
             units: Units::new(units),
@@ -310,6 +311,9 @@ impl<'a> Runtime<'a> {
                 let terminal = carry_out::foreground(pid);
                 debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
                 self.tell(Event::Stopped { signal, terminal })?;
+            }
+            Ok(Some(Change::Stopped { pid, .. })) if self.sweeper.sweeps(pid) => {
+                self.tell(Event::SweepReady)?
             }
             // A stopped orphan is nobody's concern before the end, and then it gets CONT.
             Ok(Some(Change::Stopped { .. })) => {}

@@ -10,6 +10,11 @@ use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 pub enum Action {
     /// Judge and remove locks; answered by [`SweepDone`](super::Event::SweepDone).
     Sweep(Occasion),
+    /// Let the sweep go on that has said that it waits ([`SweepReady`](super::Event::SweepReady)).
+    Proceed {
+        /// Everybody stands still, so that it may remove what it has watched.
+        still: bool,
+    },
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
     /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
@@ -78,23 +83,26 @@ pub enum Action {
 pub enum Occasion {
     /// Before the main process is started: a quiet moment.
     Startup,
-    /// The main process runs: nothing may be removed, only counted.
-    Look {
+    /// The main process runs: what is orphaned is watched, and removed when everybody stands still.
+    Beside {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
-    },
-    /// Everybody stands still.
-    Still {
-        /// Locks that were handed over are left for the gateway to find.
-        spare: bool,
+        /// How long nobody must have opened a lock that is removed.
+        settle: Duration,
+        /// The main process does not run any more: it is units that could take a lock over.
+        gone: Option<Gone>,
     },
     /// After the last process of the tree has died, a quiet moment.
-    TreeGone {
-        /// The main process's zombie, if it is unreaped.
-        corpse: Option<Pid>,
-        /// The main process ended well, so that there is nothing for its successor to recover.
-        clean: bool,
-    },
+    TreeGone(Gone),
+}
+
+/// The main process after its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gone {
+    /// Its zombie, if it is unreaped.
+    pub corpse: Option<Pid>,
+    /// It ended well, so that there is nothing for its successor to recover.
+    pub clean: bool,
 }
 
 /// A decision worth a log line.

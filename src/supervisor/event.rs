@@ -84,6 +84,9 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// The sweep waits for [`Proceed`](super::Action::Proceed): everybody has to stand still for what comes next,
+    /// or need not any more.
+    SweepReady,
     /// A tool is to end, and not by a signal.
     Cancel(Canceller),
     /// A process of this tool came to us, because the tool's supervisor died.

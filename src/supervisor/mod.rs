@@ -48,7 +48,7 @@ mod units;
 use std::time::Duration;
 
 pub use abort::Tool;
-pub use action::{Action, Note, Occasion};
+pub use action::{Action, Gone, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
 pub use notify::{Message, Notice, Notify, Ready, Situation};
@@ -65,7 +65,7 @@ use keeper::Keeper;
 use ladder::{Ladder, earlier};
 use notify::Herald;
 use orphans::Orphans;
-use replacement::Purpose;
+use replacement::{Purpose, gone};
 use restart::History;
 use snapshot::Shown;
 use stop::LastStop;
@@ -265,6 +265,7 @@ impl Supervisor {
             }
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::SweepReady => self.sweep_ready(now, out),
             Event::Cancel(by) => self.cancel(now, by, out),
             Event::Orphaned { tool } => self.orphaned(now, tool, out),
             Event::OrphansGone { tool } => self.orphans_gone(tool),
@@ -406,11 +407,12 @@ impl Supervisor {
         let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
         if window.is_some() && self.units_live(false) {
             self.phase = Phase::Settling { corpse };
+            self.stopped = None;
             self.keeper.wanted = true;
             self.keep(now, out);
         } else if let Some(window) = window {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
-            out.push(Action::Sweep(tree_gone(corpse)));
+            out.push(Action::Sweep(Occasion::TreeGone(gone(corpse))));
         } else {
             self.finish(now, corpse, out);
         }
@@ -491,11 +493,4 @@ impl Supervisor {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
     }
-}
-
-/// Why locks are swept when nothing is left of the main process.
-fn tree_gone(corpse: Option<Corpse>) -> Occasion {
-    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
-    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
-    Occasion::TreeGone { corpse, clean }
 }

@@ -99,7 +99,7 @@ fn send(signal: Signal) -> Action {
 }
 
 const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
-const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN), clean: true });
+const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone(Gone { corpse: Pid::new(MAIN), clean: true }));
 const SWEPT: Event = Event::SweepDone(Tally { waiting: 0, handed_over: 0, missing: false });
 
 #[test]
