@@ -89,7 +89,7 @@ fn a_file_is_laid_over_its_preset_value_by_value() {
         (Some(secs(30)), &[78][..], On::Never)
     );
     assert_eq!(plain.env, [("OPENCLAW_NO_RESPAWN".into(), "1".into())]);
-    assert!(plain.tools.shell && plain.tools.timeout.is_none() && !plain.tools.end_orphans);
+    assert!(plain.tools.shell && plain.tools.timeout.is_none() && plain.tools.end_orphans);
     assert_eq!((plain.watching.start_period, plain.watching.health.len()), (secs(180), 2));
     assert!(plain.replace_on.is_empty() && plain.watching.listen.is_none() && plain.control.is_none());
     assert_eq!(plain.origin.preset.as_deref(), Some("openclaw"));
