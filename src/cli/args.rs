@@ -315,6 +315,7 @@ impl Args {
                 other => other,
             },
             watching,
+            ready: file.ready,
             origin: file.origin,
             ..Plan::bare(Dress::Own)
         }

@@ -12,7 +12,7 @@ use super::watching::Watching;
 use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
-use crate::supervisor::Restart;
+use crate::supervisor::{Ready, Restart};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -70,6 +70,8 @@ pub struct Plan {
     pub tools: Tools,
     /// Where the control socket is.
     pub control: Control,
+    /// When the command counts as ready for the service manager above.
+    pub ready: Ready,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<Watching>,
     /// The configuration file that was read, and the preset.
@@ -210,6 +212,7 @@ impl Plan {
             units: Vec::new(),
             tools: Tools::default(),
             control: Control::Off,
+            ready: Ready::default(),
             watching: None,
             origin: Origin::default(),
         }

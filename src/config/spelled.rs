@@ -16,7 +16,7 @@ use crate::ids::{Kind, Signal};
 use crate::locks::format::Format;
 use crate::locks::kind::Form;
 use crate::locks::{Action, Root};
-use crate::supervisor::{On, Restart};
+use crate::supervisor::{On, Ready, Restart};
 
 /// What is said of log lines, which are not the plan's business.
 #[derive(Debug, Clone, Copy)]
@@ -149,6 +149,13 @@ fn settings(plan: &Plan, log: &Log) -> Value {
             "record": plan.tools.record.as_ref().map(|path| path.to_string_lossy()),
         },
         "locks": locks(plan),
+        "systemd": {
+            "ready": match plan.ready {
+                Ready::Started => "started",
+                Ready::Healthy => "healthy",
+                Ready::Notified => "notified",
+            },
+        },
     });
     if let (Some(whole), Some(watching)) = (whole.as_object_mut(), &plan.watching) {
         watched(whole, watching, &|kind| reaction(plan.replace_on.contains(&kind)));

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{Answer, Census, Fact, Health, Incident, Request, Status, ToolRecord, ToolRun};
+use super::protocol::{
+    Answer, Census, Fact, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun,
+};
+use crate::ids::Outcome;
 
 /// A connection.
 pub type Key = u64;
@@ -54,6 +57,8 @@ pub enum Heard {
     Ask(Request),
     /// A fact, which nobody answers: the incident that began or ended with it, if one did.
     Noted(Option<Incident>),
+    /// How the gateway is, and how many milliseconds its last answer took.
+    Health(HealthState, Option<f64>),
     /// A sexton-watch begins: what an earlier one had said and was so until now.
     Greeted(Vec<Incident>),
 }
@@ -171,8 +176,9 @@ impl Desk {
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
+                let told = Heard::Health(health.state, health.last_ms);
                 self.health = Some(health);
-                None
+                return told;
             }
             Fact::Census(census) => {
                 self.census = Some(census);
@@ -197,7 +203,7 @@ impl Desk {
             id: run.id,
             name: run.name,
             ended: wall,
-            outcome: json!({ "lost": {} }),
+            outcome: json!(Outcome::Lost {}),
             more: [
                 ("argv".to_owned(), run.argv.into()),
                 ("supervisor".to_owned(), run.supervisor.into()),

@@ -1,6 +1,7 @@
 //! What a signal that reached sexton means, and who has the terminal.
 
 use super::ladder::Ladder;
+use super::notify::Herald;
 use super::replacement::Purpose;
 use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
 use crate::ids::{Canceller, Moment, Pid, Signal};
@@ -81,6 +82,9 @@ impl Supervisor {
     /// The signal's time has come.
     pub(super) fn deliver(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
+        if signal == Signal::HUP {
+            self.tell_herald(Herald::asked_to_reload);
+        }
         if self.policy.stop_signals.contains(signal) {
             self.stop(now, pid, received, out);
         } else if signal == Signal::CONT && self.keeper.holds_still() {

@@ -31,6 +31,7 @@ fn policy() -> Policy {
         seed: 1,
         replace_on: Vec::new(),
         units: Vec::new(),
+        notify: None,
     }
 }
 
@@ -98,7 +99,7 @@ fn send(signal: Signal) -> Action {
 }
 
 const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
-const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN), clean: true });
+const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone(Gone { corpse: Pid::new(MAIN), clean: true }));
 const SWEPT: Event = Event::SweepDone(Tally { waiting: 0, handed_over: 0, missing: false });
 
 #[test]
@@ -335,6 +336,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 mod abort;
 mod keeper;
 mod lives;
+mod notify;
 mod orphans;
 mod units;
 mod walk;

@@ -64,6 +64,7 @@ fn look(root: &Path, report_after: Option<Duration>, first: bool) -> Listing {
     }
     let us = process::own_pid();
     let scene = Scene {
+        alive: true,
         quiet: false,
         patient: true,
         first,

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sexton::config::watching::Watching;
 use sexton::control::protocol::{
-    Briefing, Condition, EventLoop, Fact, Health, Incident, Kind, Status, UnitState, UnitStatus,
+    Briefing, Condition, EventLoop, Health, Incident, Kind, Status, UnitState, UnitStatus,
 };
 use sexton::ids::{HealthState, Moment};
 use sexton::os::clock;

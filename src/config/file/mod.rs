@@ -13,6 +13,7 @@ mod order;
 mod reader;
 mod refused;
 mod restart;
+mod systemd;
 mod tools;
 mod units;
 mod users;
@@ -36,7 +37,7 @@ use super::unit::{Tools, Unit};
 use super::watching::Watching;
 use crate::ids::{Kind, Signal};
 use crate::locks::Shown;
-use crate::supervisor::Restart;
+use crate::supervisor::{Ready, Restart};
 use argv::{Argv, RawEnv, environment};
 pub use locks::Locks;
 use reader::Reader;
@@ -101,6 +102,8 @@ pub struct File {
     pub watching: Watching,
     /// The conditions that replace the command.
     pub replace_on: Vec<Kind>,
+    /// When the command counts as ready.
+    pub ready: Ready,
 }
 
 /// sexton's configuration file.
@@ -155,6 +158,7 @@ struct Raw {
     logs: BTreeMap<String, watch::RawLog>,
     alerts: Option<watch::RawAlerts>,
     watch: watch::RawWatch,
+    systemd: systemd::RawSystemd,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -300,6 +304,7 @@ impl Raw {
         let mut replace_on = Vec::new();
         let (health, start_period, replaces) = self.health.check().below("health")?;
         replace_on.extend(replaces.then_some(Kind::Failing));
+        let ready = self.systemd.check(!health.is_empty()).below("systemd")?;
         let counted = self.limits.is_some();
         let (mut limits, every, kinds) = self.limits.unwrap_or_default().check().below("limits")?;
         replace_on.extend(kinds);
@@ -353,6 +358,7 @@ impl Raw {
             tools,
             watching,
             replace_on,
+            ready,
         })
     }
 }

@@ -40,6 +40,9 @@ struct World {
     /// When the stop signals came, and how many of its stop sequence the main process got.
     stops: Vec<Moment>,
     steps: usize,
+    /// The sweep under way looks while the main process runs, or waits for a word.
+    beside: bool,
+    waits: bool,
 }
 
 const ORPHAN: i32 = 9;
@@ -52,6 +55,7 @@ enum Step {
     StartFailed,
     SweepEnds,
     SweepFindsSomething,
+    SweepWaits,
     AllStandStill,
     OneRuns,
     CannotStop,
@@ -68,12 +72,13 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
     Step::SweepEnds,
     Step::SweepFindsSomething,
+    Step::SweepWaits,
     Step::AllStandStill,
     Step::OneRuns,
     Step::CannotStop,
@@ -110,6 +115,8 @@ impl World {
             dying: false,
             stops: Vec::new(),
             steps: 0,
+            beside: false,
+            waits: false,
         }
     }
 
@@ -144,7 +151,7 @@ impl World {
             }
         };
         format!(
-            "{phase}{ladder}{keeper}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}",
+            "{phase}{ladder}{keeper}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}{:?}",
             s.keeper.wanted,
             s.pending.len().min(2),
             s.delayed.deadline().is_some(),
@@ -162,6 +169,7 @@ impl World {
             self.dying,
             self.asked,
             s.stopped.is_some(),
+            (self.beside, self.waits),
         )
     }
 
@@ -173,10 +181,11 @@ impl World {
             Step::StartFailed if starting => {
                 vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(11) }]
             }
-            Step::SweepEnds if self.sweeping => vec![SWEPT],
-            Step::SweepFindsSomething if self.sweeping => {
+            Step::SweepEnds if self.sweeping && !self.asked => vec![SWEPT],
+            Step::SweepFindsSomething if self.sweeping && !self.asked => {
                 vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
             }
+            Step::SweepWaits if self.beside && !self.waits && !self.asked => vec![Event::SweepReady],
             Step::AllStandStill if self.asked => vec![Event::Stood(Stood::Still)],
             Step::OneRuns if self.asked => vec![Event::Stood(Stood::NotYet)],
             Step::CannotStop if self.asked => vec![Event::Stood(Stood::Cannot)],
@@ -233,8 +242,9 @@ impl World {
             Step::MainDies => self.main = Life::Zombie,
             Step::OrphanAppears => self.orphan = Life::Alive,
             Step::OrphanDies => self.orphan = Life::Zombie,
+            Step::SweepWaits => (self.waits, self.removing) = (true, false),
             Step::SweepEnds | Step::SweepFindsSomething => {
-                (self.sweeping, self.removing) = (false, false);
+                (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
             }
             Step::AllStandStill => (self.asked, self.stands_still) = (false, true),
@@ -292,13 +302,9 @@ impl World {
             Action::Sweep(occasion) => {
                 assert!(!self.sweeping, "one sweep at a time");
                 match occasion {
-                    Occasion::Look { .. } => {}
-                    Occasion::Still { .. } => {
-                        assert!(self.stands_still, "locks are removed while everybody stands still");
-                        self.removing = true;
-                    }
+                    Occasion::Beside { .. } => self.beside = true,
                     Occasion::Startup => assert_eq!(self.main, Life::Unborn),
-                    Occasion::TreeGone { corpse, .. } => {
+                    Occasion::TreeGone(Gone { corpse, .. }) => {
                         assert!(!unreaped(self.orphan), "locks are swept at quiet moments only");
                         assert_eq!(corpse, Some(pid(MAIN)));
                         assert_eq!(self.main, Life::Zombie, "locks are judged before their owner is reaped");
@@ -310,7 +316,7 @@ impl World {
             Action::AbandonSweep => {
                 assert!(self.sweeping);
                 self.dying = self.removing;
-                (self.sweeping, self.removing) = (false, false);
+                (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
             }
             Action::Start => {
@@ -327,6 +333,11 @@ impl World {
                 assert!(unreaped(self.main));
                 assert!(!self.removing && !self.asked);
                 (self.asked_to_stop, self.asked) = (true, true);
+            }
+            Action::Proceed { still } => {
+                assert!(self.waits, "only who waits is woken");
+                assert_eq!(still, self.stands_still, "locks are removed while everybody stands still");
+                (self.waits, self.removing) = (false, still);
             }
             Action::GoOn { .. } => {
                 assert!(!self.removing, "nobody wakes them while locks are removed");
@@ -367,7 +378,7 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
-            Action::ReportAlive(_) | Action::Note(_) => {}
+            Action::ReportAlive(_) | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
         }
     }
