@@ -17,6 +17,7 @@ pub mod attribution;
 pub mod client;
 pub mod desk;
 pub mod errand;
+pub mod health;
 pub mod incidents;
 pub mod lines;
 pub mod place;

@@ -31,6 +31,7 @@ pub fn status() -> Status {
         rss: 73 << 20,
         name: name.into(),
         of: of.map(str::to_owned),
+        orphan: false,
     };
     let incident = |kind, ended| Incident {
         kind,

@@ -40,6 +40,8 @@ pub struct Known {
     status: watch::Sender<Option<(Moment, Rc<Status>)>>,
     /// When it was asked last.
     asked: Cell<Moment>,
+    /// Whoever looks at the processes has this.
+    pub looking: tokio::sync::Mutex<()>,
 }
 
 /// What changes.
@@ -137,6 +139,7 @@ impl Known {
             gateway: watch::Sender::new(Gateway::Absent),
             status: watch::Sender::new(None),
             asked: Cell::new(Moment(Duration::ZERO)),
+            looking: tokio::sync::Mutex::new(()),
         };
         known.outbox.hello(Fact::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -18,6 +18,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use sexton::control::processes;
+use sexton::control::protocol::Status;
+use sexton::os::process;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,7 +29,7 @@ use tracing::{debug, warn};
 
 use crate::exposition::Format;
 use crate::knowledge::Shared;
-use crate::{metrics, page};
+use crate::{background, metrics, page};
 
 /// The most connections at one time.
 const CONNECTIONS: usize = 64;
@@ -36,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(75);
 const LIFE: Duration = Duration::from_secs(600);
 /// How long to wait before an address is tried again that somebody else has.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long a look at the processes may take before that is worth a line.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// Scripts, pictures and styles from elsewhere are not for this page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -104,7 +109,7 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
         "/readyz" => ready(known),
         "/status" => match known.status().await {
             Some(status) => {
-                let status = known.with_what_we_know(&status);
+                let status = whole(known, &status).await;
                 reply(StatusCode::OK, JSON, serde_json::to_string(&status).unwrap_or_default() + "\n")
             }
             None => reply(
@@ -120,8 +125,10 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
             reply(StatusCode::OK, format.content_type(), metrics::page(known, status.as_deref(), format))
         }
         "/" => {
-            let status = known.status().await;
-            let status = status.map(|status| known.with_what_we_know(&status));
+            let status = match known.status().await {
+                Some(status) => Some(whole(known, &status).await),
+                None => None,
+            };
             reply(StatusCode::OK, "text/html; charset=utf-8", page::page(known, status.as_ref()))
         }
         _ => reply(
@@ -130,6 +137,19 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
             "there are /, /livez, /readyz, /status and /metrics\n".to_owned(),
         ),
     })
+}
+
+/// The status with what we know better than sexton, and with the processes, for which it does not look itself.
+async fn whole(known: &Shared, status: &Status) -> Status {
+    let status = known.with_what_we_know(status);
+    // A look into /proc can hang with a process; one that does is enough.
+    let _one = known.looking.lock().await;
+    let mut looked_at = status.clone();
+    let look = move || {
+        processes::add(&mut looked_at, process::parent());
+        looked_at
+    };
+    background::run("the list of processes", DEADLINE, look).await.unwrap_or(status)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
