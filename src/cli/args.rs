@@ -304,6 +304,7 @@ impl Args {
             parent_death: self.parent_death.or(file.parent_death),
             warn_reaped: self.pick("warn_reaped", self.warn_reaped, file.warn_reaped),
             locks,
+            passed: Vec::new(),
             env: file.env,
             directory: None,
             user: None,

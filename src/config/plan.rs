@@ -1,8 +1,10 @@
 //! The plan: everything that sexton was told, checked.
 
 use std::ffi::{CString, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::unit::{Tools, Unit, User};
@@ -48,6 +50,8 @@ pub struct Plan {
     pub warn_reaped: bool,
     /// What is done about locks; `None` if nothing.
     pub locks: Option<Locks>,
+    /// Descriptors that the command gets besides those that sexton was started with, from number 3 on.
+    pub passed: Vec<Rc<OwnedFd>>,
     /// What is set in the command's environment besides sexton's own.
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory; sexton's own if there is none.
@@ -196,6 +200,7 @@ impl Plan {
             parent_death: None,
             warn_reaped: false,
             locks: None,
+            passed: Vec::new(),
             env: Vec::new(),
             directory: None,
             user: None,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{Answer, Census, Fact, Health, Kind, Request, Status, ToolRecord, ToolRun};
+use super::protocol::{Answer, Census, Fact, Health, Incident, Request, Status, ToolRecord, ToolRun};
 
 /// A connection.
 pub type Key = u64;
@@ -52,8 +52,10 @@ pub enum Heard {
     },
     /// Somebody else has to answer: sexton, or whoever knows how it is.
     Ask(Request),
-    /// A fact, which nobody answers: whether conditions of these kinds last has been said anew.
-    Noted(Vec<(Kind, bool)>),
+    /// A fact, which nobody answers: the incident that began or ended with it, if one did.
+    Noted(Option<Incident>),
+    /// A sexton-watch begins: what an earlier one had said and was so until now.
+    Greeted(Vec<Incident>),
 }
 
 /// What is known.
@@ -63,6 +65,7 @@ pub struct Desk {
     ended: VecDeque<ToolRecord>,
     tools_ended: u64,
     health: Option<Health>,
+    watch_listens: Option<String>,
     census: Option<Census>,
     incidents: Incidents,
 }
@@ -87,7 +90,7 @@ impl Desk {
                 Heard::Answer(Answer::Done("noted".to_owned()))
             }
             Request::Cancel { tool } => self.cancel(speaker, &tool),
-            Request::Fact(fact) if speaker.trusted => Heard::Noted(self.fact(fact, wall)),
+            Request::Fact(fact) if speaker.trusted => self.fact(fact, wall),
             Request::Fact(_) => Heard::Answer(Answer::Refused(
                 "facts are taken from sexton-watch alone, over the socket that it was given".to_owned(),
             )),
@@ -156,27 +159,28 @@ impl Desk {
         }
     }
 
-    fn fact(&mut self, fact: Fact, wall: u64) -> Vec<(Kind, bool)> {
-        let kinds = match fact {
+    fn fact(&mut self, fact: Fact, wall: u64) -> Heard {
+        let incident = match fact {
             Fact::Hello { .. } => {
-                self.health = None;
-                self.incidents.forget_watch(wall)
+                (self.health, self.watch_listens) = (None, None);
+                return Heard::Greeted(self.incidents.forget_watch(wall));
+            }
+            Fact::Listens { address } => {
+                self.watch_listens = Some(address);
+                None
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
                 self.health = Some(health);
-                Vec::new()
+                None
             }
             Fact::Census(census) => {
                 self.census = Some(census);
-                Vec::new()
+                None
             }
-            Fact::Condition(condition) => {
-                let kind = condition.kind;
-                if self.incidents.note(condition, wall) { vec![kind] } else { Vec::new() }
-            }
+            Fact::Condition(condition) => self.incidents.note(condition, wall),
         };
-        kinds.into_iter().map(|kind| (kind, self.incidents.lasts(kind))).collect()
+        Heard::Noted(incident)
     }
 
     /// The book in which sexton writes what it finds wrong itself.
@@ -204,6 +208,7 @@ impl Desk {
         status.ended = self.ended.iter().cloned().collect();
         status.health = self.health.clone();
         status.census = self.census;
+        status.watch = self.watch_listens.clone();
         status.incidents = self.incidents.list();
         status.counters.tools = self.tools_ended;
     }
@@ -212,6 +217,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Kind;
 
     const WATCH: Speaker = Speaker { key: 9, pid: 9, trusted: true };
 
@@ -303,14 +309,15 @@ mod tests {
         };
         let slow = condition(Kind::Slow, true);
         assert!(refused(&say(&mut desk, speaker(1), &slow)).contains("sexton-watch alone"));
-        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(vec![(Kind::Slow, true)]));
-        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(vec![]), "it goes on");
+        let Heard::Noted(Some(began)) = say(&mut desk, WATCH, &slow) else { panic!("it begins") };
+        assert_eq!((began.kind, began.ended), (Kind::Slow, None));
+        assert_eq!(say(&mut desk, WATCH, &slow), Heard::Noted(None), "it goes on");
         let health = Health { reason: "late".into(), ..Health::default() };
         say(&mut desk, WATCH, &Request::Fact(Fact::Health(health.clone())));
         assert_eq!(status(&desk).health, Some(health));
-        let hello = Fact::Hello { version: "1".into(), listens: None };
+        let hello = Fact::Hello { version: "1".into() };
         let heard = say(&mut desk, WATCH, &Request::Fact(hello));
-        assert_eq!(heard, Heard::Noted(vec![(Kind::Slow, false)]));
+        assert_eq!(heard, Heard::Greeted(vec![began]));
         assert_eq!(status(&desk).health, None);
     }
 

@@ -17,12 +17,12 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Takes a condition in at `wall`, in milliseconds since the epoch. `true` if it begins or ends with this,
-    /// and not merely goes on.
+    /// Takes a condition in at `wall`, in milliseconds since the epoch. The incident, if it begins or ends with
+    /// this, and does not merely go on.
     ///
     /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
     /// last is not remembered.
-    pub fn note(&mut self, mut condition: Condition, wall: u64) -> bool {
+    pub fn note(&mut self, mut condition: Condition, wall: u64) -> Option<Incident> {
         clip(&mut condition.subject, SUBJECT);
         clip(&mut condition.detail, DETAIL);
         let Condition { kind, subject, holds, detail } = condition;
@@ -33,7 +33,7 @@ impl Incidents {
             Some(incident) => {
                 incident.detail = detail;
                 incident.ended = (!holds).then_some(wall);
-                !holds
+                (!holds).then(|| incident.clone())
             }
             None if holds => {
                 if self.all.len() >= REMEMBERED {
@@ -42,35 +42,28 @@ impl Incidents {
                         self.all.remove(at);
                     }
                 }
+                let incident = Incident { kind, subject, detail, began: wall, ended: None };
                 if self.all.len() < REMEMBERED {
-                    self.all.push(Incident { kind, subject, detail, began: wall, ended: None });
+                    self.all.push(incident.clone());
                 }
-                true
+                Some(incident)
             }
-            None => false,
+            None => None,
         }
     }
 
-    /// Ends what sexton-watch said: nobody knows any more whether it is still so. The kinds that were ended.
-    pub fn forget_watch(&mut self, wall: u64) -> Vec<Kind> {
-        let mut kinds = Vec::new();
+    /// Ends what sexton-watch said: nobody knows any more whether it is still so. What lasted until then.
+    pub fn forget_watch(&mut self, wall: u64) -> Vec<Incident> {
+        let mut lasted = Vec::new();
         for incident in &mut self.all {
             // These are sexton's own.
             let ours = matches!(incident.kind, Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded);
             if incident.ended.is_none() && !ours {
+                lasted.push(incident.clone());
                 incident.ended = Some(wall);
-                kinds.push(incident.kind);
             }
         }
-        kinds.sort_unstable();
-        kinds.dedup();
-        kinds
-    }
-
-    /// Whether any condition of this kind lasts.
-    #[must_use]
-    pub fn lasts(&self, kind: Kind) -> bool {
-        self.all.iter().any(|incident| incident.kind == kind && incident.ended.is_none())
+        lasted
     }
 
     /// Those that last, then those that have ended; of each the latest first.
@@ -104,17 +97,26 @@ mod tests {
         Condition { kind, subject: subject.to_owned(), holds, detail: format!("{holds}") }
     }
 
+    /// Whether an incident begins or ends with it.
+    fn noted(book: &mut Incidents, condition: Condition, wall: u64) -> bool {
+        book.note(condition, wall).is_some()
+    }
+
+    fn lasts(book: &Incidents, kind: Kind) -> bool {
+        book.list().iter().any(|incident| incident.kind == kind && incident.ended.is_none())
+    }
+
     #[test]
     fn a_condition_is_one_incident_however_often_it_is_said() {
         let mut book = Incidents::default();
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 1));
-        assert!(!book.note(condition(Kind::LockHeld, "a", true), 2));
-        assert!(book.note(condition(Kind::LockHeld, "b", true), 3));
-        assert!(book.note(condition(Kind::Slow, "a", true), 4));
-        assert!(book.lasts(Kind::LockHeld));
-        assert!(book.note(condition(Kind::LockHeld, "a", false), 5));
-        assert!(!book.note(condition(Kind::LockHeld, "a", false), 6), "it has ended");
-        assert!(!book.note(condition(Kind::Failing, "", false), 6), "it never began");
+        assert!(noted(&mut book, condition(Kind::LockHeld, "a", true), 1));
+        assert!(!noted(&mut book, condition(Kind::LockHeld, "a", true), 2));
+        assert!(noted(&mut book, condition(Kind::LockHeld, "b", true), 3));
+        assert!(noted(&mut book, condition(Kind::Slow, "a", true), 4));
+        assert!(lasts(&book, Kind::LockHeld));
+        assert!(noted(&mut book, condition(Kind::LockHeld, "a", false), 5));
+        assert!(!noted(&mut book, condition(Kind::LockHeld, "a", false), 6), "it has ended");
+        assert!(!noted(&mut book, condition(Kind::Failing, "", false), 6), "it never began");
         let list: Vec<(Kind, String, u64, Option<u64>)> =
             book.list().into_iter().map(|one| (one.kind, one.subject, one.began, one.ended)).collect();
         assert_eq!(
@@ -126,7 +128,7 @@ mod tests {
             ]
         );
         // What comes back is another incident.
-        assert!(book.note(condition(Kind::LockHeld, "a", true), 7));
+        assert!(noted(&mut book, condition(Kind::LockHeld, "a", true), 7));
         assert_eq!(book.list().len(), 4);
     }
 
@@ -136,8 +138,9 @@ mod tests {
         for (kind, at) in [(Kind::Slow, 1), (Kind::LockHeld, 2), (Kind::LockHeld, 3), (Kind::Ceiling, 4)] {
             book.note(condition(kind, &at.to_string(), true), at);
         }
-        assert_eq!(book.forget_watch(9), [Kind::Slow, Kind::LockHeld]);
-        assert!(book.lasts(Kind::Ceiling) && !book.lasts(Kind::LockHeld) && !book.lasts(Kind::Slow));
+        let lasted: Vec<Kind> = book.forget_watch(9).into_iter().map(|one| one.kind).collect();
+        assert_eq!(lasted, [Kind::Slow, Kind::LockHeld, Kind::LockHeld]);
+        assert!(lasts(&book, Kind::Ceiling) && !lasts(&book, Kind::LockHeld) && !lasts(&book, Kind::Slow));
         assert_eq!(book.forget_watch(9), []);
     }
 
@@ -145,14 +148,14 @@ mod tests {
     fn the_book_is_bounded_and_forgets_what_ended_first() {
         let mut book = Incidents::default();
         for at in 0..64 {
-            assert!(book.note(condition(Kind::LockHeld, &at.to_string(), true), at));
+            assert!(noted(&mut book, condition(Kind::LockHeld, &at.to_string(), true), at));
         }
-        assert!(book.note(condition(Kind::Slow, "none has ended", true), 64));
-        assert!(!book.lasts(Kind::Slow));
+        assert!(noted(&mut book, condition(Kind::Slow, "none has ended", true), 64));
+        assert!(!lasts(&book, Kind::Slow));
         book.note(condition(Kind::LockHeld, "7", false), 65);
         book.note(condition(Kind::LockHeld, "3", false), 66);
         book.note(condition(Kind::Slow, "", true), 67);
-        assert!(book.lasts(Kind::Slow));
+        assert!(lasts(&book, Kind::Slow));
         let subjects: Vec<String> = book.list().into_iter().map(|one| one.subject).collect();
         assert_eq!(subjects.len(), 64);
         assert!(!subjects.contains(&"7".to_owned()) && subjects.contains(&"3".to_owned()));
@@ -165,6 +168,6 @@ mod tests {
         let subject = &book.list()[0].subject;
         assert!(subject.len() <= 256 && subject.ends_with("ü…"), "{subject}");
         // It is the same one when it ends.
-        assert!(book.note(condition(Kind::LockHeld, &"ü".repeat(200), false), 1));
+        assert!(noted(&mut book, condition(Kind::LockHeld, &"ü".repeat(200), false), 1));
     }
 }

@@ -75,6 +75,9 @@ pub struct Status {
     pub since: u64,
     /// How the whole tree is reached: `kill-all`, `cgroup` or `tree`.
     pub reach: String,
+    /// Where sexton-watch's HTTP listener is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
     /// The gateway: the main process.
     pub gateway: UnitStatus,
     /// The declared units, in their order of start.
@@ -161,13 +164,16 @@ pub struct ToolRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "kebab-case")]
 pub enum Fact {
-    /// A sexton-watch begins; what an earlier one said of conditions that last is void unless it says it again.
+    /// A sexton-watch begins, and wants to be told what to do; what an earlier one said of conditions that last
+    /// is void unless it says it again.
     Hello {
         /// Its version.
         version: String,
-        /// Where its HTTP listener is reached, if it has one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        listens: Option<String>,
+    },
+    /// Its HTTP listener is there.
+    Listens {
+        /// Host and port.
+        address: String,
     },
     /// The gateway's health has changed, or the summary of it is due.
     Health(Health),

@@ -18,7 +18,7 @@ use super::desk::{Desk, Heard, Key, Speaker};
 use super::incidents::Incidents;
 use super::lines::{LONGEST, Lines};
 use super::place::Claimed;
-use super::protocol::{Answer, Kind, Request, Status};
+use super::protocol::{Answer, Condition, Incident, Request, Status, ToWatch};
 use crate::ids::Moment;
 use crate::os::poll::{Many, Wanted};
 use crate::os::unix_socket::{self, Peer};
@@ -40,8 +40,10 @@ const LISTENER: Key = 0;
 pub enum Asked {
     /// To answer this request over this connection.
     Request(Key, Request),
-    /// To hear whether conditions of these kinds last.
-    Noted(Vec<(Kind, bool)>),
+    /// To hear of an incident that began or ended.
+    Noted(Incident),
+    /// To tell sexton-watch what it is to do, and what has lasted until it came.
+    Greeted(Vec<Incident>),
     /// To hear that a tool's supervisor was lost.
     Lost,
 }
@@ -272,15 +274,35 @@ impl Server {
                 }
                 return Some(Asked::Request(key, request));
             }
-            Heard::Noted(kinds) if kinds.is_empty() => {}
-            Heard::Noted(kinds) => return Some(Asked::Noted(kinds)),
+            Heard::Noted(incident) => return incident.map(Asked::Noted),
+            Heard::Greeted(lasted) => return Some(Asked::Greeted(lasted)),
         }
         None
+    }
+
+    /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
+    pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
+        self.desk.incidents().note(condition, wall)
+    }
+
+    /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
+    pub fn tell_watch(&mut self, told: &ToWatch) {
+        let Some(watch) = self.clients.values().find(|client| client.role == Role::Watch) else { return };
+        let Ok(packet) = serde_json::to_vec(told) else { return };
+        if let Err(error) = unix_socket::send(watch.socket.as_fd(), &packet) {
+            debug!(name: "watch-deaf", %error, "sexton-watch did not take what it was told");
+        }
     }
 
     /// Answers over a connection, if it is still there.
     pub fn answer(&mut self, key: Key, answer: &Answer) {
         let Some(client) = self.clients.get_mut(&key) else { return };
+        if client.role == Role::Watch {
+            if let Answer::Status(status) = answer {
+                self.tell_watch(&ToWatch::Status(status.clone()));
+            }
+            return;
+        }
         let mut reply = client.reply.get(client.taken..).unwrap_or_default().to_vec();
         let line = line(answer);
         reply.extend(&line);

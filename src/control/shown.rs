@@ -21,6 +21,9 @@ pub fn status(status: &Status, wall: u64) -> String {
         ago(status.since),
         plain(&status.reach)
     );
+    if let Some(address) = &status.watch {
+        let _ = writeln!(text, "page and metrics: http://{}/", plain(address));
+    }
     units(&mut text, status, &ago);
     tools(&mut text, status, &ago);
     if let Some(health) = &status.health {

@@ -54,6 +54,9 @@ impl Runtime<'_> {
             Action::Note(note) => {
                 self.count(note);
                 self.note(note);
+                if let Note::UnitEnded { unit, status, asked: false } = note {
+                    self.unit_is_missed(unit, status)?;
+                }
             }
             Action::Exit(outcome) => return Err(outcome),
         }
@@ -71,7 +74,9 @@ impl Runtime<'_> {
 
     fn start(&mut self) -> Event {
         let inlets = self.relay_output();
-        let descriptors = inlets.as_ref().map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
+        let relayed = inlets.iter().flat_map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
+        let passed = self.plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
+        let descriptors: Vec<_> = relayed.chain(passed).collect();
         let mut env = self.plan.env.clone();
         env.extend(self.tool.as_ref().map(Tool::mark));
         env.extend(tool_shell::variables(self.plan));
@@ -85,7 +90,7 @@ impl Runtime<'_> {
             env: &env,
             directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
             user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
-            descriptors: descriptors.as_ref().map_or(&[], |both| both.as_slice()),
+            descriptors: &descriptors,
         };
         match spawn::spawn(&request) {
             Ok(started) => {
@@ -202,7 +207,7 @@ impl Runtime<'_> {
             }
             Note::UnitStartFailed(unit, errno) => self.note_unit_start_failed(unit, errno),
             Note::UnitStopping(unit) => self.note_unit_stopping(unit),
-            Note::UnitEnded(unit, status) => self.note_unit_ended(unit, status),
+            Note::UnitEnded { unit, status, asked } => self.note_unit_ended(unit, status, asked),
             Note::RequiredUnitEnded(unit) => self.note_required(unit),
             Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }

@@ -70,10 +70,9 @@ impl Runtime<'_> {
         match asked {
             None => Ok(()),
             Some(Asked::Lost) => self.tell(Event::ToolLost),
-            Some(Asked::Noted(kinds)) => {
-                for (kind, _) in kinds.into_iter().filter(|(_, lasts)| *lasts) {
-                    self.tell(Event::Condition { kind })?;
-                }
+            Some(Asked::Noted(incident)) => self.incident(incident),
+            Some(Asked::Greeted(lasted)) => {
+                self.brief_watch(lasted);
                 Ok(())
             }
             Some(Asked::Request(key, request)) => {
@@ -165,7 +164,7 @@ impl Runtime<'_> {
         let Some(name) = name.filter(|name| *name != GATEWAY) else {
             return Ok(None);
         };
-        let place = self.plan.units.iter().position(|unit| unit.name == name);
+        let place = self.units.list.iter().position(|unit| unit.name == name);
         let why = || Answer::Refused(format!("there is no unit '{name}'; status shows those that there are"));
         place.map(Some).ok_or_else(why)
     }

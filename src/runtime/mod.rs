@@ -7,6 +7,7 @@ mod by_hand;
 mod carry_out;
 mod control;
 mod orphans;
+mod programs;
 mod reach;
 mod relay;
 mod snapshot;
@@ -15,6 +16,7 @@ mod sweeper;
 mod tool;
 mod tool_shell;
 mod units;
+mod watch;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -23,6 +25,7 @@ use std::path::PathBuf;
 
 use tracing::{debug, error, info, warn};
 
+use crate::config::unit::Unit;
 use crate::config::{Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
@@ -47,6 +50,7 @@ use sweeper::Sweeper;
 use tool::Tool;
 pub use tool::run as run_tool;
 use units::Units;
+use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
@@ -85,6 +89,8 @@ struct Runtime<'a> {
     counters: Counters,
     began: Began,
     units: Units,
+    /// sexton-watch, if something is watched.
+    watch: Option<Watch>,
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
@@ -132,6 +138,9 @@ impl<'a> Runtime<'a> {
         {
             debug!(name: "terminal", %error, "there is no terminal to hand over");
         }
+        let mut server = control::open(&plan.control);
+        let (looks, watch) = watch::prepare(plan, &mut server).unzip();
+        let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
         let policy = Policy {
             grace: plan.grace,
             stragglers: plan.stragglers,
@@ -151,7 +160,7 @@ impl<'a> Runtime<'a> {
             restart: plan.restart.clone(),
             seed: seed(),
             replace_on: plan.replace_on.clone(),
-            units: units::rules(plan),
+            units: units::rules(&units),
         };
         Ok(Runtime {
             plan,
@@ -161,10 +170,11 @@ impl<'a> Runtime<'a> {
             // A cgroup for each of many short runs costs more than it gives.
             reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
-            server: control::open(&plan.control),
+            server,
+            watch,
             counters: Counters::default(),
             began: Began::now(),
-            units: Units::default(),
+            units: Units::new(units),
             relay: None,
             main: None,
             began_in: None,
@@ -346,6 +356,7 @@ impl<'a> Runtime<'a> {
             }
         }
         self.actions = actions;
+        self.tell_watch_of_gateway();
         Ok(())
     }
 

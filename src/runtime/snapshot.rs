@@ -39,7 +39,7 @@ impl Runtime<'_> {
     /// Everything but the processes, which whoever asks can see in /proc.
     pub(super) fn status(&self) -> Status {
         let gateway = self.supervisor.gateway();
-        let units = self.plan.units.iter().zip(self.supervisor.units());
+        let units = self.units.list.iter().zip(self.supervisor.units());
         let mut counters = self.counters;
         counters.restarts = gateway.restarts;
         counters.locks_removed = self.sweeper.removed();
@@ -49,8 +49,8 @@ impl Runtime<'_> {
             pid: process::own_pid().raw(),
             since: self.began.wall,
             reach: self.reach.name().to_owned(),
-            units: units.map(|(unit, snapshot)| self.unit(&unit.name, &snapshot)).collect(),
-            gateway: self.unit(super::control::GATEWAY, &gateway),
+            units: units.map(|(unit, snapshot)| self.unit_status(&unit.name, &snapshot)).collect(),
+            gateway: self.unit_status(super::control::GATEWAY, &gateway),
             counters,
             ..Status::default()
         };
@@ -60,7 +60,7 @@ impl Runtime<'_> {
         status
     }
 
-    fn unit(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
+    pub(super) fn unit_status(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {
         UnitStatus {
             name: name.to_owned(),
             state: snapshot.state,

@@ -1,11 +1,12 @@
 //! The gateway's `SHELL`: sexton-sh, so that each tool that it runs is managed.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::warn;
 
+use super::programs;
 use crate::config::Plan;
 
 /// The name that makes sexton a shell.
@@ -20,7 +21,7 @@ pub(super) fn variables(plan: &Plan) -> Vec<(OsString, OsString)> {
     if !tools.shell {
         return Vec::new();
     }
-    let Some(path) = find() else {
+    let Some(path) = programs::find(NAME) else {
         warn!(name: "no-tool-shell",
               "the command's tools are not managed: there is no {NAME} beside sexton or in PATH; \
                make a link: ln -s sexton /usr/bin/{NAME}");
@@ -34,15 +35,6 @@ pub(super) fn variables(plan: &Plan) -> Vec<(OsString, OsString)> {
     set.extend(tools.timeout.map(|timeout| ("SEXTON_TOOL_TIMEOUT".into(), time(timeout))));
     set.extend(tools.record.as_ref().map(|record| ("SEXTON_TOOL_RECORD".into(), record.into())));
     set
-}
-
-/// sexton by that name: beside the program, else in `PATH`.
-fn find() -> Option<PathBuf> {
-    let ourselves = std::fs::canonicalize("/proc/self/exe").ok()?;
-    let beside = ourselves.parent().map(|directory| directory.join(NAME));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path: Vec<PathBuf> = std::env::split_paths(&path).map(|directory| directory.join(NAME)).collect();
-    beside.into_iter().chain(in_path).find(|path| path.is_file())
 }
 
 /// What `SEXTON_SHELL` is to be for a gateway whose `SHELL` was this: what it would have used itself. Without one

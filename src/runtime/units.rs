@@ -1,11 +1,16 @@
 //! The supervisors of units: copies of sexton that look after one neighbour of the gateway each.
 
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
 use tracing::{error, info, warn};
 
 use super::Runtime;
+use super::watch::{self, Watch};
 use crate::config::Plan;
 use crate::config::unit::Unit;
-use crate::ids::{Dress, Errno, ExitStatus, Pid, Signal};
+use crate::ids::{Dress, Errno, ExitStatus, Kind, Outcome, Pid, Signal};
+use crate::locks::Root;
 use crate::os::session;
 use crate::report::log;
 use crate::supervisor::{Event, UnitId, UnitRule};
@@ -14,30 +19,36 @@ use crate::supervisor::{Event, UnitId, UnitRule};
 const KILLING: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// The units that run.
-#[derive(Default)]
 pub(super) struct Units {
+    /// All of them, sexton-watch included, in their order of start.
+    pub(super) list: Vec<Unit>,
     /// Each unit's supervisor, while it lives.
     supervisors: Vec<(UnitId, Pid)>,
 }
 
 impl Units {
+    /// Units that have not been started.
+    pub(super) fn new(list: Vec<Unit>) -> Units {
+        Units { list, supervisors: Vec::new() }
+    }
+
     fn of(&self, pid: Pid) -> Option<UnitId> {
         self.supervisors.iter().find(|(_, supervisor)| *supervisor == pid).map(|(unit, _)| *unit)
     }
 }
 
-/// What the supervisor needs to know of the plan's units.
-pub(super) fn rules(plan: &Plan) -> Vec<UnitRule> {
+/// What the supervisor needs to know of them.
+pub(super) fn rules(units: &[Unit]) -> Vec<UnitRule> {
     let rule = |unit: &Unit| UnitRule {
         after_gateway: unit.after_gateway,
         required: unit.required,
         window: unit.grace.saturating_add(unit.stragglers).saturating_add(KILLING),
     };
-    plan.units.iter().map(rule).collect()
+    units.iter().map(rule).collect()
 }
 
-/// The plan by which a unit's supervisor lives.
-fn plan_of(unit: &Unit) -> Plan {
+/// The plan by which a unit's supervisor lives. Names before lines take this much room.
+fn plan_of(unit: &Unit, width: usize) -> Plan {
     Plan {
         command: unit.command.clone(),
         grace: unit.grace,
@@ -48,20 +59,32 @@ fn plan_of(unit: &Unit) -> Plan {
         env: unit.env.clone(),
         directory: unit.directory.clone(),
         user: unit.user,
-        prefix: unit.prefix.then(|| unit.name.clone()),
+        prefix: unit.prefix.then(|| format!("{:<width$}", unit.name)),
         ..Plan::bare(Dress::Own)
     }
 }
 
 impl Runtime<'_> {
     pub(super) fn start_unit(&mut self, id: UnitId) -> Event {
-        let Some(unit) = self.plan.units.get(id) else {
+        let Some(unit) = self.units.list.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
-        let mut plan = plan_of(unit);
+        let names = self.units.list.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
+        let mut plan = plan_of(unit, names.max().unwrap_or(0));
         plan.directory = plan.directory.or_else(|| self.began_in.clone());
         let name = unit.name.as_str();
-        match session::fork_supervisor(&[], || log::speak_for_unit(name), || super::run(&plan)) {
+        let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
+        plan.passed = watch.map(Watch::passed).unwrap_or_default();
+        let keep: Vec<BorrowedFd<'_>> = plan.passed.iter().map(|passed| passed.as_fd()).collect();
+        let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots).flat_map(Root::candidates);
+        let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
+        let work = || {
+            if watch.is_some() {
+                watch::step_down(&roots);
+            }
+            super::run(&plan)
+        };
+        match session::fork_supervisor(&keep, || log::speak_for_unit(name), work) {
             Ok(pid) => {
                 info!(name: "unit-started", unit = name, pid = pid.raw(), "a unit's supervisor was started");
                 self.units.supervisors.push((id, pid));
@@ -79,8 +102,16 @@ impl Runtime<'_> {
         }
     }
 
+    /// Nobody asked it to end, and it is not there any more.
+    pub(super) fn unit_is_missed(&mut self, id: UnitId, status: ExitStatus) -> Result<(), Outcome> {
+        let name = self.unit_name(id).to_owned();
+        let kind = if name == watch::NAME { Kind::WatchLost } else { Kind::UnitEnded };
+        let detail = format!("{name} has ended with {} and is not started again", status.code());
+        self.found(kind, &name, true, &detail)
+    }
+
     fn unit_name(&self, id: UnitId) -> &str {
-        self.plan.units.get(id).map_or("?", |unit| unit.name.as_str())
+        self.units.list.get(id).map_or("?", |unit| unit.name.as_str())
     }
 }
 
@@ -95,9 +126,9 @@ impl Runtime<'_> {
         info!(name: "unit-stopping", unit = self.unit_name(id), "a unit was asked to stop");
     }
 
-    pub(super) fn note_unit_ended(&self, id: UnitId, status: ExitStatus) {
+    pub(super) fn note_unit_ended(&self, id: UnitId, status: ExitStatus, asked: bool) {
         let (unit, code) = (self.unit_name(id), status.code());
-        if status == ExitStatus::Exited(0) {
+        if asked || status == ExitStatus::Exited(0) {
             info!(name: "unit-ended", unit, code, "a unit has ended");
         } else {
             warn!(name: "unit-ended", unit, code, "a unit has ended, and not well");

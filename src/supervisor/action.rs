@@ -138,7 +138,14 @@ pub enum Note {
     /// A unit was asked to stop.
     UnitStopping(UnitId),
     /// A unit has ended and is not started again by its own policy.
-    UnitEnded(UnitId, ExitStatus),
+    UnitEnded {
+        /// Which one.
+        unit: UnitId,
+        /// How its supervisor ended, which is how it did.
+        status: ExitStatus,
+        /// It was asked to.
+        asked: bool,
+    },
     /// The end of a required unit is the end of everything.
     RequiredUnitEnded(UnitId),
     /// A unit's supervisor did not stop it within all its windows, and is killed.

@@ -196,7 +196,10 @@ impl Supervisor {
         let Some(end) = self.units.died(pid) else {
             return false;
         };
-        out.extend([Action::Reap(pid), Action::Note(Note::UnitEnded(end.unit, status))]);
+        out.extend([
+            Action::Reap(pid),
+            Action::Note(Note::UnitEnded { unit: end.unit, status, asked: end.expected }),
+        ]);
         self.unit_ended(now, end, out);
         true
     }

@@ -105,7 +105,7 @@ pub fn everything(stand_in: &StandIn, watched: &Watched) -> Watching {
 /// Where it listens.
 pub fn listens(watched: &mut Watched) -> SocketAddr {
     watched.wait_for("the address", |fact| match fact {
-        Fact::Hello { listens, .. } => Some(listens.clone().unwrap().parse().unwrap()),
+        Fact::Listens { address } => Some(address.parse().unwrap()),
         _ => None,
     })
 }

@@ -144,8 +144,8 @@ fn a_pattern_that_comes_too_often_is_a_condition_also_over_a_rotation() {
         files: vec![files.clone()],
         pattern: pattern.into(),
         count: 4,
-        within: Duration::from_secs(2),
         restart: false,
+        within: Duration::from_secs(2),
     };
     let logs = vec![rule("write-lock", "SessionWriteLockTimeoutError"), rule("broken", "(")];
     watched.brief(Watching { logs, ..Watching::default() }, None);

@@ -141,10 +141,7 @@ impl Known {
             asked: Cell::new(Moment(Duration::ZERO)),
             looking: tokio::sync::Mutex::new(()),
         };
-        known.outbox.hello(Fact::Hello {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            listens: listens.map(|address| address.to_string()),
-        });
+        known.outbox.begin_anew(listens.map(|address| address.to_string()));
         if let Some(unit) = gateway {
             known.gateway_is(unit);
         }

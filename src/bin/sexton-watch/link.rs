@@ -119,7 +119,8 @@ pub struct Outbox {
 
 #[derive(Default)]
 struct Waiting {
-    hello: Option<Fact>,
+    hello: bool,
+    listens: Option<String>,
     health: Option<Health>,
     order: VecDeque<(Kind, String)>,
     conditions: BTreeMap<(Kind, String), Condition>,
@@ -128,9 +129,15 @@ struct Waiting {
 }
 
 impl Outbox {
-    /// Says that a new life begins, which makes everything void that is not yet said.
-    pub fn hello(&self, fact: Fact) {
-        *self.waiting.borrow_mut() = Waiting { hello: Some(fact), ..Waiting::default() };
+    /// Says that we are there, and want to know what to do.
+    pub fn hello(&self) {
+        self.waiting.borrow_mut().hello = true;
+        self.news.notify_one();
+    }
+
+    /// What is to be watched was said anew: what is not yet said is void. Where we listen is said first.
+    pub fn begin_anew(&self, listens: Option<String>) {
+        *self.waiting.borrow_mut() = Waiting { listens, ..Waiting::default() };
         self.news.notify_one();
     }
 
@@ -164,13 +171,12 @@ impl Outbox {
 
     fn next(&self) -> Option<Request> {
         let mut waiting = self.waiting.borrow_mut();
-        let fact = match (waiting.hello.take(), waiting.health.take()) {
-            (Some(hello), health) => {
-                waiting.health = health;
-                Some(hello)
-            }
-            (None, Some(health)) => Some(Fact::Health(health)),
-            (None, None) => None,
+        let fact = if std::mem::take(&mut waiting.hello) {
+            Some(Fact::Hello { version: env!("CARGO_PKG_VERSION").to_owned() })
+        } else if let Some(address) = waiting.listens.take() {
+            Some(Fact::Listens { address })
+        } else {
+            waiting.health.take().map(Fact::Health)
         };
         if let Some(fact) = fact {
             return Some(Request::Fact(fact));
@@ -224,12 +230,12 @@ mod tests {
     fn a_new_life_voids_what_was_not_yet_said() {
         let outbox = Outbox::default();
         outbox.condition(condition("a", true));
-        outbox.hello(Fact::Hello { version: "1".into(), listens: None });
+        outbox.begin_anew(Some("[::1]:9".into()));
         outbox.health(Health::default());
         let said: Vec<Request> = std::iter::from_fn(|| outbox.next()).collect();
         assert!(matches!(
             said.as_slice(),
-            [Request::Fact(Fact::Hello { .. }), Request::Fact(Fact::Health(_))]
+            [Request::Fact(Fact::Listens { .. }), Request::Fact(Fact::Health(_))]
         ));
     }
 }

@@ -41,6 +41,7 @@ async fn until_the_end() -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
     let outbox = Rc::new(Outbox::default());
+    outbox.hello();
     tokio::select! {
         () = listen(&link, &outbox) => {}
         () = link.deliver(&outbox) => {}

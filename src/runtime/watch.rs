@@ -1,0 +1,176 @@
+//! sexton-watch: the unit that looks, what it is told, and what it tells.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::{Runtime, programs};
+use crate::config::Plan;
+use crate::config::unit::Unit;
+use crate::control::protocol::{Briefing, Condition, Incident, Kind, ToWatch};
+use crate::control::server::Server;
+use crate::ids::{Errno, Outcome, UnitState};
+use crate::os::{clock, messages, privileges};
+use crate::supervisor::{Event, On, Restart};
+
+/// The unit's name, and the program's.
+pub(super) const NAME: &str = "sexton-watch";
+/// The variable that tells it which descriptor leads to us, and that descriptor.
+const VARIABLE: &str = "SEXTON_WATCH_FD";
+const NUMBER: &str = "3";
+/// Nobody in particular: the user of processes that own nothing.
+const NOBODY: u32 = 65534;
+
+/// What sexton-watch is reached by.
+pub(super) struct Watch {
+    /// Its end of the socket, for whoever is started next.
+    theirs: Rc<OwnedFd>,
+    /// What it was told last of the gateway.
+    told: Option<(UnitState, Option<i32>)>,
+}
+
+/// The unit that looks, and what it is reached by, if something is to be looked at.
+pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit, Watch)> {
+    plan.watching.as_ref()?;
+    match connect(server) {
+        Ok(theirs) => Some((unit(), Watch { theirs: Rc::new(theirs), told: None })),
+        Err(error) => {
+            warn!(name: "no-watch", %error, "nothing is watched: there is no socket to sexton-watch");
+            None
+        }
+    }
+}
+
+fn connect(server: &mut Option<Server>) -> Result<OwnedFd, Errno> {
+    let passing = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let (ours, theirs) = messages::pair()?;
+    let server = match server {
+        Some(server) => server,
+        None => server.insert(Server::new(None).map_err(passing)?),
+    };
+    server.trust(ours).map_err(passing)?;
+    Ok(theirs)
+}
+
+fn unit() -> Unit {
+    let program = programs::find(NAME).unwrap_or_else(|| PathBuf::from(NAME)).into_os_string();
+    Unit {
+        name: NAME.to_owned(),
+        command: Plan::command_of(vec![program]).unwrap_or_else(|_| vec![CString::from(c"sexton-watch")]),
+        after_gateway: false,
+        restart: Restart {
+            on: On::Always,
+            // It has no arguments, and nothing that it cannot do will be mended by trying.
+            forbid: vec![126, 127],
+            ceiling: u32::MAX,
+            within: Duration::from_secs(60),
+            ..Restart::default()
+        },
+        env: vec![(VARIABLE.into(), NUMBER.into())],
+        directory: Some(PathBuf::from("/")),
+        user: None,
+        required: false,
+        prefix: false,
+        grace: Duration::from_secs(2),
+        stragglers: Duration::from_secs(1),
+    }
+}
+
+/// Runs in the unit's supervisor: whoever looks needs no privileges but those of who owns what is looked at.
+pub(super) fn step_down(roots: &[PathBuf]) {
+    if privileges::effective_uid() != 0 {
+        return;
+    }
+    // A root that hangs makes this process wait, and nobody else.
+    let owner = roots.iter().find_map(|root| std::fs::metadata(root).ok());
+    let (uid, gid) = owner.map_or((NOBODY, NOBODY), |owner| (owner.uid(), owner.gid()));
+    if let Err(error) = privileges::become_user(uid, gid) {
+        warn!(name: "watch-privileges", %error, "sexton-watch could not give up its privileges");
+    }
+}
+
+impl Watch {
+    /// The descriptors of the unit.
+    pub(super) fn passed(&self) -> Vec<Rc<OwnedFd>> {
+        vec![Rc::clone(&self.theirs)]
+    }
+}
+
+impl Runtime<'_> {
+    /// A sexton-watch begins and is told what to do.
+    pub(super) fn brief_watch(&mut self, lasted: Vec<Incident>) {
+        let Some(settings) = self.plan.watching.clone() else { return };
+        let status = self.status();
+        let running = !matches!(status.gateway.state, UnitState::Pending | UnitState::Ended);
+        let briefing = Briefing {
+            settings,
+            gateway: running.then_some(status.gateway),
+            incidents: lasted,
+            version: status.version,
+        };
+        if let Some(server) = &mut self.server {
+            server.tell_watch(&ToWatch::Settings(Box::new(briefing)));
+        }
+        info!(name: "watch", "sexton-watch looks");
+    }
+
+    /// The gateway may be in another state than sexton-watch knows of.
+    pub(super) fn tell_watch_of_gateway(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let gateway = self.supervisor.gateway();
+        let now = (gateway.state, gateway.pid.map(crate::ids::Pid::raw));
+        if watch.told == Some(now) {
+            return;
+        }
+        watch.told = Some(now);
+        let status = self.unit_status(super::control::GATEWAY, &gateway);
+        if let Some(server) = &mut self.server {
+            server.tell_watch(&ToWatch::Gateway(status));
+        }
+    }
+
+    /// Something is wrong, or is so no longer: it is said, told to sexton-watch, and acted on.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn incident(&mut self, incident: Incident) -> Result<(), Outcome> {
+        let Incident { kind, subject, detail, ended, .. } = &incident;
+        let kind = *kind;
+        let word = kind.word();
+        match ended {
+            None => warn!(name: "incident", kind = word, subject = subject.as_str(), "{detail}"),
+            Some(_) => info!(name: "incident-over", kind = word, subject = subject.as_str(), "{detail}"),
+        }
+        if let Some(server) = &mut self.server {
+            server.tell_watch(&ToWatch::Incident(incident.clone()));
+        }
+        if ended.is_none() && self.plan.replaces(kind, subject) {
+            self.tell(Event::Condition { kind })?;
+        }
+        Ok(())
+    }
+
+    /// sexton itself has found something.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn found(
+        &mut self,
+        kind: Kind,
+        subject: &str,
+        holds: bool,
+        detail: &str,
+    ) -> Result<(), Outcome> {
+        let condition = Condition { kind, subject: subject.to_owned(), holds, detail: detail.to_owned() };
+        let noted = self.server.as_mut().and_then(|server| server.note(condition, clock::wall_millis()));
+        match noted {
+            Some(incident) => self.incident(incident),
+            None => Ok(()),
+        }
+    }
+}
