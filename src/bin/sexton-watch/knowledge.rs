@@ -9,9 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sexton::config::watching::Watching;
 use sexton::control::protocol::{
-    Briefing, Condition, EventLoop, Fact, Health, Incident, Kind, Status, UnitState, UnitStatus,
+    Briefing, Condition, EventLoop, Health, Incident, Kind, Status, UnitState, UnitStatus,
 };
-use sexton::ids::{HealthState, Moment};
+use sexton::ids::{HealthState, Moment, Pid};
 use sexton::os::clock;
 use tokio::sync::watch;
 
@@ -30,6 +30,8 @@ pub type Shared = Rc<Known>;
 pub struct Known {
     /// What changes.
     pub state: RefCell<State>,
+    /// sexton itself; `None` if it lives where we cannot see it, and then there is no tree to look at.
+    pub sexton: Option<Pid>,
     /// What PID 1 is to know.
     pub outbox: Rc<Outbox>,
     /// Who is to be told of incidents.
@@ -116,7 +118,12 @@ pub fn now_ms() -> u64 {
 
 impl Known {
     /// What is known at the beginning.
-    pub fn new(briefing: Briefing, outbox: Rc<Outbox>, listens: Option<SocketAddr>) -> Shared {
+    pub fn new(
+        briefing: Briefing,
+        sexton: Option<Pid>,
+        outbox: Rc<Outbox>,
+        listens: Option<SocketAddr>,
+    ) -> Shared {
         let Briefing { settings, gateway, incidents, .. } = briefing;
         let alarm = Alarm::new(settings.alerts.is_some(), &incidents);
         let state = State {
@@ -134,6 +141,7 @@ impl Known {
         };
         let known = Known {
             state: RefCell::new(state),
+            sexton,
             outbox,
             alarm,
             gateway: watch::Sender::new(Gateway::Absent),

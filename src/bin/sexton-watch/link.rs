@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use sexton::control::protocol::{Census, Condition, Fact, Health, Kind, Request, ToWatch};
-use sexton::ids::Errno;
-use sexton::os::{messages, poll};
+use sexton::ids::{Errno, Pid};
+use sexton::os::{messages, poll, unix_socket};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
@@ -47,6 +47,11 @@ impl Link {
         let descriptor = number.parse().map_err(|error: std::num::ParseIntError| wrong(&error))?;
         let socket = messages::inherited(descriptor).map_err(|error| wrong(&error))?;
         UnixDatagram::from_std(socket.into()).map(Link).map_err(|error| wrong(&error))
+    }
+
+    /// sexton's pid: that of whoever made the socket. Our parent may be one of its helpers.
+    pub fn sexton(&self) -> Option<Pid> {
+        Pid::new(unix_socket::peer(self.0.as_fd()).ok()?.pid)
     }
 
     /// Waits for the next packet; `None` when sexton is gone.

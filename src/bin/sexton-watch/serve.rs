@@ -20,7 +20,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use sexton::control::processes;
 use sexton::control::protocol::Status;
-use sexton::os::process;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -144,9 +143,10 @@ async fn whole(known: &Shared, status: &Status) -> Status {
     let status = known.with_what_we_know(status);
     // A look into /proc can hang with a process; one that does is enough.
     let _one = known.looking.lock().await;
+    let Some(sexton) = known.sexton else { return status };
     let mut looked_at = status.clone();
     let look = move || {
-        processes::add(&mut looked_at, process::parent());
+        processes::add(&mut looked_at, sexton.raw());
         looked_at
     };
     background::run("the list of processes", DEADLINE, look).await.unwrap_or(status)
