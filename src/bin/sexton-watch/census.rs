@@ -54,7 +54,8 @@ fn judge(known: &Known, tally: &Tally, tallied: &Tallied) {
     let neglect: BTreeMap<String, String> = neglect
         .map(|(pid, neglect)| {
             let (zombies, name) = (neglect.zombies, &neglect.name);
-            (pid.to_string(), format!("{name}, pid {pid}, has {zombies} zombies that it does not reap"))
+            let number = if zombies == 1 { "a zombie".to_owned() } else { format!("{zombies} zombies") };
+            (pid.to_string(), format!("{name}, pid {pid}, has {number} that it does not reap"))
         })
         .collect();
     for over in known.lasting(Kind::Zombies).iter().filter(|subject| !neglect.contains_key(*subject)) {

@@ -51,7 +51,8 @@ pub async fn look_for_ever(known: Shared, what: HeldLocks) {
 
 fn look(root: &Path, sexton: Pid, report_after: Option<Duration>, first: bool) -> Listing {
     let path: PathBuf = root.to_owned();
-    let root = Root::given(root);
+    // That one does not exist is sexton's to say, who knows which of them were named.
+    let root = Root::Discovered(vec![path.clone()]);
     if changes_user(&root) {
         // To become its owner would be for good, and for every other root.
         if first {

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -118,12 +117,7 @@ pub fn now_ms() -> u64 {
 
 impl Known {
     /// What is known at the beginning.
-    pub fn new(
-        briefing: Briefing,
-        sexton: Option<Pid>,
-        outbox: Rc<Outbox>,
-        listens: Option<SocketAddr>,
-    ) -> Shared {
+    pub fn new(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>) -> Shared {
         let Briefing { settings, gateway, incidents, .. } = briefing;
         let alarm = Alarm::new(settings.alerts.is_some(), &incidents);
         let state = State {
@@ -149,7 +143,7 @@ impl Known {
             asked: Cell::new(Moment(Duration::ZERO)),
             looking: tokio::sync::Mutex::new(()),
         };
-        known.outbox.begin_anew(listens.map(|address| address.to_string()));
+        known.outbox.begin_anew();
         if let Some(unit) = gateway {
             known.gateway_is(unit);
         }

@@ -140,9 +140,14 @@ impl Outbox {
         self.news.notify_one();
     }
 
-    /// What is to be watched was said anew: what is not yet said is void. Where we listen is said first.
-    pub fn begin_anew(&self, listens: Option<String>) {
-        *self.waiting.borrow_mut() = Waiting { listens, ..Waiting::default() };
+    /// What is to be watched was said anew: what is not yet said is void.
+    pub fn begin_anew(&self) {
+        *self.waiting.borrow_mut() = Waiting::default();
+    }
+
+    /// Tells where we listen.
+    pub fn listens(&self, address: String) {
+        self.waiting.borrow_mut().listens = Some(address);
         self.news.notify_one();
     }
 
@@ -235,7 +240,8 @@ mod tests {
     fn a_new_life_voids_what_was_not_yet_said() {
         let outbox = Outbox::default();
         outbox.condition(condition("a", true));
-        outbox.begin_anew(Some("[::1]:9".into()));
+        outbox.begin_anew();
+        outbox.listens("[::1]:9".into());
         outbox.health(Health::default());
         let said: Vec<Request> = std::iter::from_fn(|| outbox.next()).collect();
         assert!(matches!(

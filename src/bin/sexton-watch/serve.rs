@@ -44,7 +44,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Takes the address if it is free at this moment.
-pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
     // What an earlier sexton-watch has left in the kernel does not matter.
@@ -53,12 +53,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(128)
 }
 
-/// Serves for ever. `listener` is what [`bind`] gave.
-pub async fn serve_for_ever(known: Shared, address: SocketAddr, listener: std::io::Result<TcpListener>) {
-    let mut bound = listener;
+/// Serves for ever.
+pub async fn serve_for_ever(known: Shared, address: SocketAddr) {
     let mut said = false;
     let listener = loop {
-        match bound {
+        match bind(address) {
             Ok(listener) => break listener,
             Err(error) if !said => {
                 said = true;
@@ -68,8 +67,8 @@ pub async fn serve_for_ever(known: Shared, address: SocketAddr, listener: std::i
             Err(_) => {}
         }
         sleep(AGAIN).await;
-        bound = bind(address);
     };
+    known.outbox.listens(listener.local_addr().unwrap_or(address).to_string());
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

@@ -86,11 +86,9 @@ fn begin(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>, tasks: &mu
         warn!(name: "version", "sexton is version {}, and this is {}", briefing.version, env!("CARGO_PKG_VERSION"));
     }
     let settings = briefing.settings.clone();
-    let listener = settings.listen.map(|address| (address, serve::bind(address)));
-    let listens = listener.as_ref().and_then(|(_, listener)| listener.as_ref().ok()?.local_addr().ok());
-    let known = Known::new(briefing, sexton, outbox, listens);
-    if let Some((address, listener)) = listener {
-        tasks.spawn_local(serve::serve_for_ever(Rc::clone(&known), address, listener));
+    let known = Known::new(briefing, sexton, outbox);
+    if let Some(address) = settings.listen {
+        tasks.spawn_local(serve::serve_for_ever(Rc::clone(&known), address));
     }
     if let Some(alerts) = settings.alerts {
         tasks.spawn_local(alerts::tell_for_ever(Rc::clone(&known), alerts));
