@@ -1,19 +1,23 @@
-//! A gateway that takes over stale locks by read, judge, remove and create, against sexton's removal of them.
+//! Gateways that take over stale locks by read, judge, remove and create, against sexton's removal of them.
 //!
-//! `lock_race MODE ROUNDS` where MODE is
+//! `lock_race MODE ROUNDS [LOCKS]` where MODE is
 //!
 //! - `quiet`: they take turns, as before the start and after the end of a gateway;
-//! - `still`: the gateway runs and is stopped for each sweep, as when an orphan has died;
-//! - `loose`: sexton's removal without any of that;
-//! - `plain`: read, judge, unlink, and nothing else: what everybody writes first.
+//! - `still`: the gateway runs, and everybody is stopped for each sweep;
+//! - `beside`: the same with seven rivals elsewhere in its tree, who take their time between the judgement on a
+//!   stale lock and its removal; only what nobody has opened for a while is removed, as when an orphan has died;
+//! - `hasty`: the same without that while;
+//! - `plain`: read, judge, unlink, and nothing else: what everybody writes first;
+//! - `all`: `quiet`, `still`, a hundredth as many rounds of `beside`, which removes many locks in each, and `plain`.
 //!
-//! A round is one sweep. It prints how many locks were removed and by whom, how many live ones were lost and how
-//! often a second owner could have got in, and ends with 0 if both are none. The last two modes are the
-//! controls: they are expected to lose some.
+//! LOCKS is how many there are where there are rivals: 64, if nothing is said. A round is one sweep. It prints how many locks were removed and by whom, how many live ones were lost and how
+//! often there was a second owner, and ends with 0 if both are none. `hasty` and `plain` are the controls: they are
+//! expected to lose some. `all` ends with 0 if the control has lost some and nobody else has.
 
 #![allow(clippy::disallowed_methods, reason = "an example starts its own processes and reads the clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken harness says so")]
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
@@ -22,17 +26,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid as NixPid;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{SigSet, Signal};
 use sexton::ids::Pid;
-use sexton::locks::{Action, Family, Report, Request, Root, Scene, sweep};
+use sexton::locks::{Action, Beside, Family, Report, Request, Root, Scene, sweep};
+use sexton::os::halt::{Halt, Look};
+use sexton::os::procfs::Stat;
+use sexton::os::tree;
 
 /// The owner of every stale lock. It never lived here.
 const DEAD: i32 = 4_194_303;
-const LOCK: &str = "one.jsonl.lock";
+/// How long nobody must have opened a lock that is removed `beside`: much longer than a rival takes.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How many rivals there are, and how many locks, if nothing is said.
+const RIVALS: u32 = 7;
+const LOCKS: u64 = 64;
+
+fn lock(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number}.jsonl.lock"))
+}
 
 #[derive(Debug, Default)]
 struct Score {
@@ -55,6 +69,11 @@ impl Jitter {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % below
+    }
+
+    /// Sleeps for less than this many microseconds.
+    fn sleep(&mut self, microseconds: u64) {
+        std::thread::sleep(Duration::from_micros(self.next(microseconds)));
     }
 
     /// Up to this many turns of an idle loop, some nanoseconds each.
@@ -80,36 +99,52 @@ fn plant(path: &Path) {
     drop(create(path, DEAD.unsigned_abs()));
 }
 
-/// Takes the lock over as the gateway does, and holds it for a moment.
-fn take(path: &Path, jitter: &mut Jitter, score: &mut Score) {
+/// Takes the lock over as the gateway does, and holds it for a moment. The takers have a guard among
+/// themselves, so that a lock can only ever be lost to sexton.
+fn take(path: &Path, slow: bool, jitter: &mut Jitter, score: &mut Score) {
     let held = loop {
         if let Some(file) = create(path, std::process::id()) {
             break file;
         }
+        assert!(path.parent().is_some_and(Path::exists), "whoever started us is gone");
+        let guard = File::create(path.with_extension("guard")).unwrap();
+        let guard = Flock::lock(guard, FlockArg::LockExclusive).unwrap();
         // Judged by its content alone.
         if fs::read_to_string(path).is_ok_and(|text| text.contains(&DEAD.to_string())) {
-            jitter.pause(400);
+            if slow {
+                jitter.sleep(4000)
+            } else {
+                jitter.pause(400)
+            }
             score.reclaimed += u64::from(fs::remove_file(path).is_ok());
         }
+        drop(guard);
     };
     score.taken += 1;
-    jitter.pause(400);
-    let ours = held.metadata().unwrap().ino();
-    if fs::metadata(path).is_ok_and(|meta| meta.ino() == ours) {
-        let second = OpenOptions::new().write(true).create_new(true).open(path);
-        score.doubled += u64::from(second.is_ok());
-        score.lost += u64::from(second.is_ok());
+    if slow {
+        jitter.sleep(2000)
     } else {
+        jitter.pause(400)
+    }
+    let ours = held.metadata().unwrap().ino();
+    let is_ours = || fs::metadata(path).is_ok_and(|meta| meta.ino() == ours);
+    let second = OpenOptions::new().write(true).create_new(true).open(path);
+    if second.is_ok() || !is_ours() {
+        // Either we have just become the second owner ourselves, or another taker has.
         score.lost += 1;
-        score.doubled += u64::from(OpenOptions::new().write(true).create_new(true).open(path).is_ok());
+        score.doubled += u64::from(path.exists());
     }
     drop(held);
-    let _ = fs::remove_file(path);
+    if second.is_ok() || is_ours() {
+        let _ = fs::remove_file(path);
+    }
 }
 
-/// The gateway: on and on until its input ends, or a step for every line of it.
-fn gateway(directory: &Path, in_turns: bool) {
-    let path = directory.join(LOCK);
+/// The gateway: on and on until its input ends, or a step for every line of it. With `rivals`, others below it
+/// do the same.
+fn gateway(directory: &Path, mode: &str, rivals: u32, locks: u64) {
+    let (in_turns, crowd) = (mode == "quiet", mode == "rival" || rivals > 0);
+    let path = lock(directory, 0);
     let (mut score, mut jitter) = (Score::default(), Jitter(u64::from(std::process::id()) | 1));
     if in_turns {
         let mut kept: Option<File> = None;
@@ -131,6 +166,13 @@ fn gateway(directory: &Path, in_turns: bool) {
             println!("{}", if kept.is_some() { "held" } else { "stale" });
         }
     } else {
+        let rivals: Vec<Child> = (0..rivals)
+            .map(|_| {
+                let mut rival = Command::new("setsid");
+                rival.arg(std::env::current_exe().unwrap()).args(["gateway", directory.to_str().unwrap()]);
+                rival.args(["rival", "0", &locks.to_string()]).stdin(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
         let over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&over);
         std::thread::spawn(move || {
@@ -138,25 +180,37 @@ fn gateway(directory: &Path, in_turns: bool) {
             told.store(true, Ordering::Relaxed);
         });
         while !over.load(Ordering::Relaxed) {
-            plant(&path);
-            // Some orphans' locks lie there for long, and some are taken over at once.
-            let turns = if jitter.next(2) == 0 { 2000 } else { 60_000 };
-            jitter.pause(turns);
-            take(&path, &mut jitter, &mut score);
+            if crowd {
+                for _ in 0..3 {
+                    plant(&lock(directory, jitter.next(locks)));
+                }
+                jitter.sleep(10_000);
+                take(&lock(directory, jitter.next(locks)), true, &mut jitter, &mut score);
+            } else {
+                plant(&path);
+                // Some orphans' locks lie there for long, and some are taken over at once.
+                let turns = if jitter.next(2) == 0 { 2000 } else { 60_000 };
+                jitter.pause(turns);
+                take(&path, false, &mut jitter, &mut score);
+            }
         }
+        // Each ends with its input, and has a line of its own to say.
+        rivals.into_iter().for_each(|mut rival| drop(rival.wait()));
     }
     println!("{} {} {} {}", score.taken, score.reclaimed, score.lost, score.doubled);
 }
 
+/// One sweep at a quiet moment, or with `beside` while the others live.
 fn sweep_once(
     root: &Root,
     family: &Family,
-    quiet: bool,
+    beside: Option<Beside<'_>>,
     registration: Option<&std::os::fd::OwnedFd>,
 ) -> Report {
     let us = Pid::new(std::process::id().cast_signed()).unwrap();
     let scene = Scene {
-        quiet,
+        quiet: beside.is_none(),
+        alive: beside.is_some(),
         patient: false,
         first: false,
         sexton: us,
@@ -165,10 +219,16 @@ fn sweep_once(
         corpses: &[],
         now: std::time::SystemTime::now(),
     };
-    let registration = registration.map(AsFd::as_fd);
-    let reported = &[];
-    let request =
-        Request { root, family, scene, registration, action: Action::Remove, report_after: None, reported };
+    let request = Request {
+        root,
+        family,
+        scene,
+        registration: registration.map(AsFd::as_fd),
+        action: Action::Remove,
+        report_after: None,
+        reported: &[],
+        beside,
+    };
     sweep(&request)
 }
 
@@ -178,32 +238,73 @@ fn plain(path: &Path) -> u32 {
     u32::from(stale && fs::remove_file(path).is_ok())
 }
 
-/// Stops the gateway, sweeps at that moment, lets it go on.
-fn still(child: &Child, sweep: impl FnOnce() -> Report) -> Report {
-    let pid = NixPid::from_raw(child.id().cast_signed());
-    kill(pid, Signal::SIGSTOP).unwrap();
-    waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED).unwrap();
+/// Everybody below us who lives.
+fn living() -> Vec<Stat> {
+    let mut living = tree::below_us().unwrap();
+    living.retain(|stat| !stat.is_dead());
+    tree::top_down(living)
+}
+
+/// Stops everybody below us, as sexton does.
+fn halt() -> Halt {
+    let mut halt = Halt::new(None);
+    let quiet = (0..100_000).any(|_| halt.look(&living()) == Look::Still);
+    assert!(quiet, "somebody does not stop");
+    halt
+}
+
+/// Sweeps while everybody stands still.
+fn still(sweep: impl FnOnce() -> Report) -> Report {
+    let halt = halt();
     let report = sweep();
-    kill(pid, Signal::SIGCONT).unwrap();
+    halt.go_on(&living());
     report
+}
+
+/// Sweeps while everybody runs, and has them stand still for the removal of what nobody has opened for a while.
+fn beside(settle: Duration, sweep: impl FnOnce(Beside<'_>) -> Report) -> Report {
+    let halted = Cell::new(None);
+    let stand_still = || {
+        halted.set(Some(halt()));
+        true
+    };
+    let go_on = || halted.take().into_iter().for_each(|halt: Halt| halt.go_on(&living()));
+    sweep(Beside { settle, stand_still: &stand_still, go_on: &go_on })
 }
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     let word = |place: usize| words.get(place).map(String::as_str).unwrap_or_default();
     if word(1) == "gateway" {
-        gateway(Path::new(word(2)), word(3) == "quiet");
+        gateway(Path::new(word(2)), word(3), word(4).parse().unwrap(), word(5).parse().unwrap());
         return ExitCode::SUCCESS;
     }
-    let (mode, rounds) = (word(1), word(2).parse::<u64>().expect("lock_race MODE ROUNDS"));
+    let rounds = word(2).parse::<u64>().expect("lock_race MODE ROUNDS [LOCKS]");
+    let locks = word(3).parse().unwrap_or(LOCKS);
     // It comes when the gateway opens a lock that is being looked at.
     SigSet::from(Signal::SIGIO).thread_block().unwrap();
+    let sound = match word(1) {
+        // A control that has lost nothing yet is given more time.
+        "all" => {
+            let kept = race("quiet", rounds, locks)
+                & race("still", rounds, locks)
+                & race("beside", rounds.div_ceil(100), locks);
+            kept && (0..20).any(|_| !race("plain", rounds.max(100_000), locks))
+        }
+        mode => race(mode, rounds, locks),
+    };
+    ExitCode::from(u8::from(!sound))
+}
+
+/// Whether no live lock was lost.
+fn race(mode: &str, rounds: u64, locks: u64) -> bool {
     let home = tempfile::tempdir().unwrap();
     let directory: PathBuf = home.path().to_owned();
-    let (path, root, family) = (directory.join(LOCK), Root::given(&directory), Family::openclaw());
-    let registration = sweep_once(&root, &family, true, None).registration;
+    let (path, root, family) = (lock(&directory, 0), Root::given(&directory), Family::openclaw());
+    let registration = sweep_once(&root, &family, None, None).registration;
+    let rivals = if matches!(mode, "beside" | "hasty") { RIVALS } else { 0 };
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["gateway", directory.to_str().unwrap(), mode])
+        .args(["gateway", directory.to_str().unwrap(), mode, &rivals.to_string(), &locks.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -216,19 +317,20 @@ fn main() -> ExitCode {
     for _ in 0..rounds {
         // The gateway gets anywhere in what it does before the next round.
         jitter.pause(if mode == "quiet" { 1 } else { 4000 });
-        let sweep = |quiet| sweep_once(&root, &family, quiet, registration.as_ref());
+        let sweep = |beside: Option<Beside<'_>>| sweep_once(&root, &family, beside, registration.as_ref());
         removed += u64::from(match mode {
             "quiet" => {
                 input.write_all(b"\n").unwrap();
                 line.clear();
                 output.read_line(&mut line).unwrap();
-                let report = sweep(true);
+                let report = sweep(None);
                 let expected = if line == "held\n" { (0, 1) } else { (1, 0) };
                 wrong += u64::from((report.removed, report.held) != expected);
                 report.removed
             }
-            "still" => still(&child, || sweep(true)).removed,
-            "loose" => sweep(true).removed,
+            "still" => still(|| sweep(None)).removed,
+            "beside" => beside(SETTLE, |beside| sweep(Some(beside))).removed,
+            "hasty" => beside(Duration::ZERO, |beside| sweep(Some(beside))).removed,
             "plain" => plain(&path),
             other => panic!("{other} is no mode"),
         });
@@ -237,13 +339,17 @@ fn main() -> ExitCode {
     let mut last = String::new();
     output.read_to_string(&mut last).unwrap();
     child.wait().unwrap();
-    let numbers: Vec<u64> =
-        last.lines().last().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
-    let [taken, reclaimed, lost, doubled] = numbers.try_into().unwrap();
+    // One line from each taker; a taker in turns has said more before.
+    let numbers = |line: &str| line.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>().ok();
+    let sums = last
+        .lines()
+        .filter_map(numbers)
+        .reduce(|one, other| one.iter().zip(other).map(|(one, other)| one + other).collect());
+    let [taken, reclaimed, lost, doubled] = sums.unwrap().try_into().unwrap();
     println!(
-        "{mode}: {rounds} rounds in {:.0?}: removed {removed}; gateway took {taken}, reclaimed {reclaimed}; \
+        "{mode}: {rounds} rounds in {:.0?}: removed {removed}; gateways took {taken}, reclaimed {reclaimed}; \
          live locks lost {lost}, double owners {doubled}, wrong verdicts {wrong}",
         begun.elapsed()
     );
-    ExitCode::from(u8::from(lost + doubled + wrong > 0))
+    lost + doubled + wrong == 0
 }

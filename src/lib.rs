@@ -5,7 +5,7 @@
 //!
 //! | room | what it owns |
 //! |---|---|
-//! | [`cli`] | what the user typed |
+//! | [`cli`] | what the user typed; its `faces` are tini's, dumb-init's and catatonit's command lines |
 //! | [`config`] | one validated, fully resolved plan |
 //! | [`control`] | the control socket: its language, the side that answers and the side that asks |
 //! | [`supervisor`] | the decisions, pure: events and the time go in, actions come out |

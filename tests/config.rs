@@ -5,10 +5,12 @@
 mod common;
 
 use std::fs;
+use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{root, sexton, skip};
+use common::{PATIENCE, root, sexton, skip};
 use serde_json::{Value, json};
 
 /// A folder for one test, with nothing in the environment but what is put there.
@@ -406,11 +408,35 @@ fn a_program_with_a_subcommands_name_runs_behind_two_dashes() {
     fs::create_dir(&bin).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let folder = folder.set("PATH", &path);
-    for name in ["check", "locks"] {
+    for name in ["check", "locks", "tool"] {
         std::os::unix::fs::symlink("/bin/echo", bin.join(name)).unwrap();
         assert_eq!(folder.said(&["--", name, "it", "ran"]).1, "it ran\n");
         let (code, help, _) = folder.said(&[name, "--help"]);
         assert!(code == Some(0) && help.contains(&format!("sexton -- {name}")), "{help}");
         assert!(help.lines().all(|line| line.len() <= 80), "{help}");
     }
+}
+
+#[test]
+fn a_file_bounds_a_stop_under_tinis_name_too() {
+    let folder = Folder::new();
+    let file = folder.put("sexton.toml", "grace = '200ms'\nstragglers = '200ms'\n");
+    let tini = folder.directory.path().join("tini");
+    std::os::unix::fs::symlink(sexton(), &tini).unwrap();
+    let mut command = Command::new(tini);
+    command.args(["-s", "--", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]);
+    let mut child =
+        command.env("SEXTON_CONFIG", file).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = child.try_wait().unwrap();
+    let _ = child.kill();
+    assert_eq!(ended.and_then(|status| status.code()), Some(137), "without a bound it waits for ever");
 }

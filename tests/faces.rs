@@ -104,6 +104,7 @@ const TINI: &[Line<'_>] = &[
     (&[("POSIXLY_CORRECT", "1")], &["-s", "sh", "-c", "exit 7"], 7, "", ""),
     (&[("TINI_SUBREAPER", "")], &["true"], 0, "", ""),
     (&[("TINI_VERBOSITY", "0")], &["true"], 0, "", ""),
+    (&[("TINI_SUBREAPER", "")], &["--", ""], 127, "", "No such file or directory"),
 ];
 
 #[test]
@@ -167,6 +168,7 @@ fn dumb_inits_command_lines() {
         (&[], &["-r", "15:-1", "true"], 1, "", rewrite),
         (&[], &["-r", "34:3", "true"], 1, "", rewrite),
         (&[], &["-r", "15:0", "--rewrite=2:3", "true"], 0, "", ""),
+        (&[], &[""], 2, "", "No such file or directory"),
         (&[], &["nope"], 2, "", "[dumb-init] nope: No such file or directory"),
         (&[], &["/etc/passwd"], 2, "", "[dumb-init] /etc/passwd: Permission denied"),
         (&[], &["sh", "-c", "exit 7"], 7, "", ""),
@@ -192,6 +194,8 @@ fn catatonits_command_lines() {
         (&[], &["-g", "true"], 0, "", ""),
         (&[], &["-g", "--", "echo", "-g"], 0, "-g\n", ""),
         (&[], &["echo", "-g"], 0, "\n", ""),
+        (&[], &[""], 1, "", "No such file or directory"),
+        (&[("CATATONIT_DEBUG", "0")], &["true"], 0, "", "DEBUG (catatonit:"),
         (&[], &["nope"], 1, "", "failed to exec pid1: No such file or directory"),
         (&[], &["/etc/passwd"], 1, "", "failed to exec pid1: Permission denied"),
         (&[], &["--", "sh", "-c", "exit 7"], 7, "", ""),
@@ -209,8 +213,8 @@ fn sockets_that_were_passed_to_us_are_the_commands() {
         let said = run(Path::new("/bin/sh"), &["-c", script, program.to_str().unwrap()], &[]);
         assert_eq!(said.code, Some(0), "{}: {said:?}", program.display());
         // Those of somebody else are not.
-        let script = "test $LISTEN_PID = 4000000";
-        let said = run(Path::new("/bin/sh"), &["-c", script], &[("LISTEN_PID", "4000000")]);
+        let words = ["--", "sh", "-c", "test $LISTEN_PID = 4000000"];
+        let said = run(&program, &words, &[("LISTEN_FDS", "1"), ("LISTEN_PID", "4000000")]);
         assert_eq!(said.code, Some(0), "{}: {said:?}", program.display());
     }
 }

@@ -118,8 +118,8 @@ fn race(mode: &str, rounds: u32) -> (i32, String) {
 
 #[test]
 fn no_live_lock_is_lost_in_a_race_and_the_control_shows_that_it_could_be() {
-    for mode in ["quiet", "still"] {
-        let (code, said) = race(mode, 1500);
+    for (mode, rounds) in [("quiet", 1500), ("still", 1500), ("beside", 30)] {
+        let (code, said) = race(mode, rounds);
         assert_eq!(code, 0, "{said}");
         let removed = said.split("removed ").nth(1).and_then(|rest| rest.split(';').next());
         assert!(removed.is_some_and(|removed| removed != "0"), "nothing was at stake: {said}");

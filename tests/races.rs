@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::log::events;
 use common::process::{children, look, send};
-use common::victim::{Mode, plan};
+use common::victim::{Mode, Victim, plan};
 use common::{NEVER, PATIENCE, helper};
 
 const KILL: i32 = 9;
@@ -145,14 +145,13 @@ fn bursts(mode: Mode, gateway: &str) {
     victim.says("ready");
     let wanted = usize::try_from(number("SEXTON_RACE_BURSTS", 6)).unwrap();
     let end = Instant::now() + PATIENCE + Duration::from_secs(3) * u32::try_from(wanted).unwrap();
-    while fs::read(&bursts).unwrap_or_default().len() <= wanted {
-        assert!(Instant::now() < end, "no bursts: {}", victim.stderr());
+    // Gateway, tools and rivals all stand still for each removal; the rivals may be faster for a burst or two.
+    let removed = |victim: &Victim| events(&victim.stderr(), "lock-removed").len();
+    while fs::read(&bursts).unwrap_or_default().len() <= wanted || removed(&victim) == 0 {
+        assert!(Instant::now() < end, "no bursts, or nothing removed: {}", victim.stderr());
         thread::sleep(Duration::from_millis(20));
     }
-    // Gateway, tools and rivals all stood still for it.
-    let removed = events(&victim.stderr(), "lock-removed").len();
-    println!("{removed} locks removed beside the living, {mode:?}");
-    assert!(removed > 0, "nothing was at stake: {}", victim.stderr());
+    println!("{} locks removed beside the living, {mode:?}", removed(&victim));
     let main = victim.main().pid;
     send(main, KILL).unwrap();
     victim.ends_with(128 + KILL);

@@ -13,7 +13,7 @@
 
 mod common;
 
-use common::process::look;
+use common::process::{children, look};
 use common::pty::Shell;
 use common::wait_until;
 
@@ -38,6 +38,14 @@ fn ctrl_c_ends_the_command_and_its_code_comes_back() {
     shell.main();
     shell.keys("\x03");
     shell.sees("code=130");
+    // bash goes on after an interrupt that its own command did not get.
+    shell.line("$S -- bash -c 'echo set; while :; do sleep 1000; done'; echo code=$?");
+    shell.sees("set");
+    let main = shell.main().pid;
+    let sleeps = || children(main).iter().any(|child| child.name == "sleep");
+    wait_until("the script's command runs", sleeps);
+    shell.keys("\x03");
+    shell.sees("code=130");
 }
 
 #[test]
@@ -58,6 +66,44 @@ fn ctrl_z_stops_both_sides_and_fg_resumes_both() {
     }
     shell.keys("\x03");
     wait_until("it is gone", || look(init).is_none());
+}
+
+#[test]
+fn ctrl_z_stops_both_sides_under_dumb_inits_name_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().join("dumb-init");
+    std::os::unix::fs::symlink(common::sexton(), &name).unwrap();
+    let mut shell = Shell::of(name.to_str().unwrap());
+    // In a session of its own no key reaches the command, and it has no terminal to read from.
+    shell.line("$S -- sh -c 'trap \"echo resumed\" CONT; sleep 1000 & echo set; while :; do wait; done'");
+    shell.sees("set");
+    let (init, main) = (shell.init().pid, shell.main().pid);
+    shell.keys("\x1a");
+    wait_until("both are stopped", || stopped(init) && stopped(main));
+    shell.sees("Stopped");
+    shell.line("fg");
+    shell.sees("resumed");
+    wait_until("both go on", || !stopped(init) && !stopped(main));
+    shell.keys("\x03");
+    wait_until("it is gone", || look(init).is_none());
+}
+
+#[test]
+fn writing_from_the_background_never_stops_us() {
+    let mut shell = Shell::start();
+    // With this mode, a write from the background stops the writer by SIGTTOU; the log is written there.
+    shell.line("stty tostop; $S -vv -- sh -c 'exit 3' & wait $!; echo code=$?; stty -tostop");
+    shell.sees("the main process has ended");
+    shell.sees("code=3");
+}
+
+#[test]
+fn without_any_terminal_it_runs_all_the_same() {
+    let mut shell = Shell::start();
+    shell.line("setsid --wait $S -vv -- sh -c 'true </dev/tty && exit 1; exit 5' 2>log; echo code=$?");
+    shell.sees("code=5");
+    let log = std::fs::read_to_string(shell.path("log")).unwrap();
+    assert!(!log.contains(" WARN ") && log.contains("code=5"), "{log}");
 }
 
 #[test]
@@ -134,7 +180,7 @@ fn an_interactive_shell_has_job_control() {
     shell.sees("in1");
     shell.line("sleep 1000");
     // Until it executes its command, the job has the shell's own actions, to which Ctrl-Z is nothing.
-    let job = || common::process::children(inner).into_iter().find(|job| job.name == "sleep");
+    let job = || children(inner).into_iter().find(|job| job.name == "sleep");
     wait_until("the inner job runs", || job().is_some_and(|job| shell.foreground() == job.pid));
     shell.keys("\x1a");
     shell.sees("Stopped");

@@ -289,9 +289,6 @@ impl Args {
         let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
         Plan {
             command,
-            dress: Dress::Own,
-            warning: None,
-            session: false,
             group,
             grace: self.pick("grace", self.grace, file.grace),
             stragglers: self.pick("stragglers", self.stragglers, file.stragglers),
@@ -318,7 +315,9 @@ impl Args {
                 other => other,
             },
             watching,
+            ready: file.ready,
             origin: file.origin,
+            ..Plan::bare(Dress::Own)
         }
     }
 

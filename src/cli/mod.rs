@@ -107,6 +107,7 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
     if dress != Dress::Own {
         return Ok(faces::read(dress, &words));
     }
+    // Gateways call this one often: nothing but its own words is looked at.
     if let Some(rest) = tool::words_of(&words) {
         return tool::read(rest);
     }

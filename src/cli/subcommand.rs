@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use super::args::Args;
-use super::{Request, Usage, check, locks};
+use super::{Request, Usage, check, locks, tool};
 
 /// One of them.
 pub(super) struct Subcommand {
@@ -15,8 +15,11 @@ pub(super) struct Subcommand {
     pub(super) read: fn(Args, &[OsString]) -> Result<Request, Usage>,
 }
 
-const TABLE: &[Subcommand] =
-    &[Subcommand { name: "check", read: check::read }, Subcommand { name: "locks", read: locks::read }];
+const TABLE: &[Subcommand] = &[
+    Subcommand { name: "check", read: check::read },
+    Subcommand { name: "locks", read: locks::read },
+    Subcommand { name: "tool", read: |_, rest| tool::read(rest) },
+];
 
 /// The subcommand that was typed, and the words behind it. `words` is the whole command line, `command` its end
 /// as far as it was taken for a command.

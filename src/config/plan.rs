@@ -12,7 +12,7 @@ use super::watching::Watching;
 use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
-use crate::supervisor::Restart;
+use crate::supervisor::{Ready, Restart};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -70,6 +70,8 @@ pub struct Plan {
     pub tools: Tools,
     /// Where the control socket is.
     pub control: Control,
+    /// When the command counts as ready for the service manager above.
+    pub ready: Ready,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<Watching>,
     /// The configuration file that was read, and the preset.
@@ -210,6 +212,7 @@ impl Plan {
             units: Vec::new(),
             tools: Tools::default(),
             control: Control::Off,
+            ready: Ready::default(),
             watching: None,
             origin: Origin::default(),
         }
@@ -247,6 +250,24 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::watching::Log;
+
+    #[test]
+    fn of_logs_each_says_for_itself_whether_the_command_is_replaced() {
+        let log = |name: &str, restart| Log {
+            name: name.to_owned(),
+            files: Vec::new(),
+            pattern: String::new(),
+            count: 1,
+            within: Duration::ZERO,
+            restart,
+        };
+        let watching = Watching { logs: vec![log("a", true), log("b", false)], ..Watching::default() };
+        let replace_on = vec![Kind::Memory, Kind::Log];
+        let plan = Plan { replace_on, watching: Some(watching), ..Plan::bare(Dress::Own) };
+        assert!(plan.replaces(Kind::Log, "a") && plan.replaces(Kind::Memory, "anything"));
+        assert!(!plan.replaces(Kind::Log, "b") && !plan.replaces(Kind::Failing, "a"));
+    }
 
     #[test]
     fn a_command_has_a_name() {

@@ -16,7 +16,7 @@ use crate::ids::{Kind, Signal};
 use crate::locks::format::Format;
 use crate::locks::kind::Form;
 use crate::locks::{Action, Root};
-use crate::supervisor::{On, Restart};
+use crate::supervisor::{On, Ready, Restart};
 
 /// What is said of log lines, which are not the plan's business.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +32,8 @@ pub struct Log {
 pub fn json(plan: &Plan, log: &Log) -> String {
     let mut whole = settings(plan, log);
     if let Some(object) = whole.as_object_mut() {
-        let found: Map<String, Value> =
-            found(plan).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        object.insert("found".to_owned(), Value::Object(found));
+        let found = found(plan).into_iter().map(|(key, value)| (key.to_owned(), value));
+        object.insert("found".to_owned(), table(found));
     }
     format!("{whole:#}\n")
 }
@@ -58,6 +57,13 @@ fn words(value: &Value) -> String {
         Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
+}
+
+/// A table of these. One by one: collecting sorts first, and a sort is made anew for every type.
+fn table(pairs: impl Iterator<Item = (String, Value)>) -> Value {
+    let mut table = Map::new();
+    table.extend(pairs);
+    Value::Object(table)
 }
 
 /// What no file says.
@@ -108,14 +114,10 @@ fn settings(plan: &Plan, log: &Log) -> Value {
             .map(|signal| signal.to_string())
             .collect::<Vec<_>>()
     });
-    let units: Map<String, Value> = plan
-        .units
-        .iter()
-        .enumerate()
-        .map(|(index, unit)| {
-            (unit.name.clone(), spelled_unit(unit, index.checked_sub(1).and_then(|one| plan.units.get(one))))
-        })
-        .collect();
+    let units = plan.units.iter().enumerate().map(|(index, unit)| {
+        let previous = index.checked_sub(1).and_then(|one| plan.units.get(one));
+        (unit.name.clone(), spelled_unit(unit, previous))
+    });
     let mut whole = json!({
         "command": strings(&plan.command),
         "grace": time(plan.grace),
@@ -138,7 +140,7 @@ fn settings(plan: &Plan, log: &Log) -> Value {
         },
         "env": environment(&plan.env),
         "restart": restart(&plan.restart),
-        "units": units,
+        "units": table(units),
         "tools": {
             "shell": plan.tools.shell,
             "timeout": plan.tools.timeout.map(time),
@@ -147,6 +149,13 @@ fn settings(plan: &Plan, log: &Log) -> Value {
             "record": plan.tools.record.as_ref().map(|path| path.to_string_lossy()),
         },
         "locks": locks(plan),
+        "systemd": {
+            "ready": match plan.ready {
+                Ready::Started => "started",
+                Ready::Healthy => "healthy",
+                Ready::Notified => "notified",
+            },
+        },
     });
     if let (Some(whole), Some(watching)) = (whole.as_object_mut(), &plan.watching) {
         watched(whole, watching, &|kind| reaction(plan.replace_on.contains(&kind)));
@@ -163,7 +172,7 @@ fn environment(env: &[(std::ffi::OsString, std::ffi::OsString)]) -> Value {
     let pair = |(name, value): &(std::ffi::OsString, std::ffi::OsString)| {
         (name.to_string_lossy().into_owned(), json!(value.to_string_lossy()))
     };
-    Value::Object(env.iter().map(pair).collect())
+    table(env.iter().map(pair))
 }
 
 fn restart(restart: &Restart) -> Value {
@@ -267,7 +276,7 @@ fn watched(whole: &mut Map<String, Value>, watching: &Watching, action: &dyn Fn(
         });
         (log.name.clone(), spelled)
     });
-    whole.insert("logs".to_owned(), Value::Object(logs.collect()));
+    whole.insert("logs".to_owned(), table(logs));
     if let Some(alerts) = &watching.alerts {
         let spelled = json!({ "command": alerts.command, "timeout": time(alerts.timeout) });
         whole.insert("alerts".to_owned(), spelled);
@@ -281,7 +290,7 @@ fn watched(whole: &mut Map<String, Value>, watching: &Watching, action: &dyn Fn(
         Ask::Http { status, fields, .. } => (Some(*status), fields.as_slice()),
         _ => (None, [].as_slice()),
     };
-    let fields: Map<String, Value> = fields.iter().cloned().collect();
+    let fields = table(fields.iter().cloned());
     let health = json!({
         "url": asked(&|ask| if let Ask::Http { url, .. } = ask { Some(json!(url)) } else { None }),
         "tcp": asked(&|ask| if let Ask::Tcp { address } = ask { Some(json!(address)) } else { None }),

@@ -60,6 +60,6 @@ pub struct Tools {
 
 impl Default for Tools {
     fn default() -> Tools {
-        Tools { shell: false, timeout: None, grace: Duration::from_secs(5), end_orphans: false, record: None }
+        Tools { shell: false, timeout: None, grace: Duration::from_secs(5), end_orphans: true, record: None }
     }
 }

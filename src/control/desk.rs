@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::json;
 
 use super::incidents::{Incidents, clip};
-use super::protocol::{Answer, Census, Fact, Health, Incident, Request, Status, ToolRecord, ToolRun};
+use super::protocol::{
+    Answer, Census, Fact, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun,
+};
 
 /// A connection.
 pub type Key = u64;
@@ -54,6 +56,8 @@ pub enum Heard {
     Ask(Request),
     /// A fact, which nobody answers: the incident that began or ended with it, if one did.
     Noted(Option<Incident>),
+    /// How the gateway is, and how many milliseconds its last answer took.
+    Health(HealthState, Option<f64>),
     /// A sexton-watch begins: what an earlier one had said and was so until now.
     Greeted(Vec<Incident>),
 }
@@ -171,8 +175,9 @@ impl Desk {
             }
             Fact::Health(mut health) => {
                 clip(&mut health.reason, ARGUMENT);
+                let told = Heard::Health(health.state, health.last_ms);
                 self.health = Some(health);
-                None
+                return told;
             }
             Fact::Census(census) => {
                 self.census = Some(census);
@@ -188,18 +193,26 @@ impl Desk {
         &mut self.incidents
     }
 
-    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost: `true`.
-    pub fn lost(&mut self, key: Key, wall: u64) -> bool {
-        let Some(run) = self.tools.remove(&key) else { return false };
-        self.ended(ToolRecord {
+    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost, and
+    /// this is what is known.
+    pub fn lost(&mut self, key: Key, wall: u64) -> Option<ToolRecord> {
+        let run = self.tools.remove(&key)?;
+        let record = ToolRecord {
             duration: wall.saturating_sub(run.began),
             id: run.id,
             name: run.name,
             ended: wall,
             outcome: json!({ "lost": {} }),
-            more: [("pid".to_owned(), run.pid.into())].into(),
-        });
-        true
+            more: [
+                ("argv".to_owned(), run.argv.into()),
+                ("supervisor".to_owned(), run.supervisor.into()),
+                ("pid".to_owned(), run.pid.into()),
+                ("began".to_owned(), run.began.into()),
+            ]
+            .into(),
+        };
+        self.ended(record.clone());
+        Some(record)
     }
 
     /// Adds what is known here to what is said of sexton.

@@ -18,7 +18,7 @@ use super::desk::{Desk, Heard, Key, Speaker};
 use super::incidents::Incidents;
 use super::lines::{LONGEST, Lines};
 use super::place::Claimed;
-use super::protocol::{Answer, Condition, Incident, Request, Status, ToWatch};
+use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToWatch, ToolRecord};
 use crate::ids::Moment;
 use crate::os::poll::{Many, Wanted};
 use crate::os::unix_socket::{self, Peer};
@@ -42,10 +42,12 @@ pub enum Asked {
     Request(Key, Request),
     /// To hear of an incident that began or ended.
     Noted(Incident),
+    /// To hear how the gateway is, and how many milliseconds its last answer took.
+    Health(HealthState, Option<f64>),
     /// To tell sexton-watch what it is to do, and what has lasted until it came.
     Greeted(Vec<Incident>),
-    /// To hear that a tool's supervisor was lost.
-    Lost,
+    /// To hear that a tool's supervisor was lost, and what is known of the run.
+    Lost(Box<ToolRecord>),
 }
 
 /// The side that answers.
@@ -230,9 +232,9 @@ impl Server {
         }
     }
 
-    /// Hangs up. `true` if it was a tool whose end nobody has told.
-    fn drop_client(&mut self, key: Key) -> bool {
-        let Some(client) = self.clients.remove(&key) else { return false };
+    /// Hangs up. The record of the run, if it was a tool's whose end nobody has told.
+    fn drop_client(&mut self, key: Key) -> Option<ToolRecord> {
+        let client = self.clients.remove(&key)?;
         self.many.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
         self.desk.lost(key, clock::wall_millis())
@@ -254,7 +256,7 @@ impl Server {
                 self.answer(key, &Answer::Refused(why));
                 return None;
             }
-            Come::End => return self.drop_client(key).then_some(Asked::Lost),
+            Come::End => return self.drop_client(key).map(|record| Asked::Lost(Box::new(record))),
         };
         client.quiet = clock::now();
         let speaker = Speaker { key, pid: client.peer.pid, trusted: watch };
@@ -275,6 +277,7 @@ impl Server {
                 return Some(Asked::Request(key, request));
             }
             Heard::Noted(incident) => return incident.map(Asked::Noted),
+            Heard::Health(state, last) => return Some(Asked::Health(state, last)),
             Heard::Greeted(lasted) => return Some(Asked::Greeted(lasted)),
         }
         None

@@ -111,6 +111,7 @@ pub fn inspect(
         process: content.owner().map_or(Process::NotNamed, |owner| evidence::process(owner, scene)),
         origin: evidence::origin(&record),
         quiet: scene.quiet,
+        alive: scene.alive,
         exclusive,
     };
     if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&evidence)) {

@@ -7,6 +7,7 @@
 //!        ├─ inspect ─ evidence   looks at one lock and asks the system about it
 //!        ├─ specimen       the lock as it was: what it is made of
 //!        ├─ listing        the same without removing, for whoever wants to know
+//!        ├─ vigil          watches, beside a living gateway, that nobody wants it
 //!        └─ remove, hand_over    compare a last time and act
 //! pure: scene (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
 //! ```
@@ -31,6 +32,7 @@ mod shown;
 mod specimen;
 mod sweep;
 pub mod verdict;
+mod vigil;
 mod walk;
 
 pub use entrance::changes_user;
@@ -39,3 +41,4 @@ pub use roots::Root;
 pub use scene::Scene;
 pub use shown::Shown;
 pub use sweep::{Action, Report, Request, sweep};
+pub use vigil::Beside;

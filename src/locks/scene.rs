@@ -12,6 +12,8 @@ pub struct Scene<'a> {
     /// Nothing that sexton watches over can take or give up a lock before the sweep is over: nothing was
     /// started yet, or everything is dead or stopped.
     pub quiet: bool,
+    /// The gateway lives, whether it stands still or not.
+    pub alive: bool,
     /// It is worth waiting some milliseconds for whoever may have a lock open just to read it. Not while the one
     /// who is most likely to do so stands still for our sake.
     pub patient: bool,

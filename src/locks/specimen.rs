@@ -122,12 +122,14 @@ fn oddity(meta: &Meta, links: u64) -> Option<Oddity> {
 /// The other name of a file that has two, if it is the temporary one that its writer gives it:
 /// `<name>.<anything>.tmp`.
 fn twin(spot: &Spot<'_>, seen: &Meta) -> io::Result<Option<OsString>> {
-    for name in files::list(spot.directory)?.take(CROWD) {
+    let mut names = files::list(spot.directory)?;
+    for _ in 0..CROWD {
+        let Some(name) = names.next_name() else { break };
         let name = name?.name;
         let rest = name.as_bytes().strip_prefix(spot.name.as_bytes());
         let fits = rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".tmp"));
-        if fits && files::meta_in(spot.directory, &name).is_ok_and(|meta| meta.same_file(seen)) {
-            return Ok(Some(name));
+        if fits && files::meta_in(spot.directory, name).is_ok_and(|meta| meta.same_file(seen)) {
+            return Ok(Some(name.to_owned()));
         }
     }
     Ok(None)
@@ -169,7 +171,8 @@ fn directory(spot: &Spot<'_>, seen: &Meta, record: &OsStr) -> io::Result<Result<
     if !meta.same_file(seen) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    for name in files::list(directory.as_fd())? {
+    let mut names = files::list(directory.as_fd())?;
+    while let Some(name) = names.next_name() {
         if name?.name != record {
             return Ok(Err(Oddity::Contents));
         }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use super::entrance::{self, Shut, once};
@@ -18,6 +19,7 @@ use super::rule::Foreign;
 use super::scene::Scene;
 use super::shown::Shown;
 use super::verdict::{Doubt, Orphan, Verdict};
+use super::vigil::{Beside, Vigil};
 use super::walk::{Sight, Spot, walk};
 
 /// What becomes of an orphaned lock.
@@ -50,6 +52,8 @@ pub struct Request<'a> {
     pub report_after: Option<Duration>,
     /// The fingerprints of locks that earlier sweeps reported.
     pub reported: &'a [u64],
+    /// How locks are removed while the gateway lives; without it they wait.
+    pub beside: Option<Beside<'a>>,
 }
 
 /// What a sweep did.
@@ -103,6 +107,7 @@ pub fn sweep(request: &Request<'_>) -> Report {
         request,
         patience: if request.scene.patient { Patience::NEW } else { Patience::NONE },
         report: Report { entered: true, exclusive, ..Report::default() },
+        vigil: request.beside.as_ref().map(|_| Vigil::default()),
     };
     walk(directory, &root.path, &request.family.rules(), &mut |sight| match sight {
         Sight::Match(spot, What::Lock(kind)) => sweep.lock(&spot, kind),
@@ -114,6 +119,7 @@ pub fn sweep(request: &Request<'_>) -> Report {
         Sight::Closed(path, error) => sweep.closed(&Shown(&path), &error),
         Sight::Link(path) => sweep.link(&Shown(&path)),
     });
+    sweep.end_vigil();
     let mut report = sweep.report;
     report.registration = registration.settle();
     tracing::debug!(name: "root-swept", root = %Shown(&root.path), removed = report.removed,
@@ -148,18 +154,27 @@ struct Sweep<'a> {
     request: &'a Request<'a>,
     patience: Patience,
     report: Report,
+    vigil: Option<Vigil<'a>>,
 }
 
 /// What a line about a lock says of it.
-struct Said<'a> {
+pub(super) struct Said<'a> {
     path: Shown<'a>,
     kind: &'a str,
     pid: Option<i32>,
     age: humantime::FormattedDuration,
 }
 
-impl Sweep<'_> {
-    fn lock(&mut self, spot: &Spot<'_>, kind: &Kind) {
+impl<'a> Said<'a> {
+    pub(super) fn new(path: &'a Path, kind: &'a Kind, judged: &Judged) -> Said<'a> {
+        let pid = judged.evidence.content.owner().map(|owner| owner.pid.raw());
+        let age = humantime::format_duration(Duration::from_secs(judged.age.as_secs()));
+        Said { path: Shown(path), kind: &kind.name, pid, age }
+    }
+}
+
+impl<'a> Sweep<'a> {
+    fn lock(&mut self, spot: &Spot<'_>, kind: &'a Kind) {
         let path = Shown(&spot.path);
         match inspect(spot, kind, &self.request.scene, self.report.exclusive, &mut self.patience) {
             Finding::Vanished => {}
@@ -174,22 +189,19 @@ impl Sweep<'_> {
                 tracing::warn!(name: "lock-unclear", path = %path, kind = %kind.name, reason = %why,
                     "left a lock alone whose owner cannot be told");
             }
-            Finding::Judged(judged) => self.judged(spot, kind, &judged),
+            Finding::Judged(judged) => self.judged(spot, kind, judged),
         }
     }
 
-    fn judged(&mut self, spot: &Spot<'_>, kind: &Kind, judged: &Judged) {
-        let owner = judged.evidence.content.owner();
-        let age = humantime::format_duration(Duration::from_secs(judged.age.as_secs()));
-        let pid = owner.map(|owner| owner.pid.raw());
-        let said = Said { path: Shown(&spot.path), kind: &kind.name, pid, age };
+    fn judged(&mut self, spot: &Spot<'_>, kind: &'a Kind, judged: Box<Judged>) {
+        let said = Said::new(&spot.path, kind, &judged);
         let handed_over = kind.recovers && is_handed_over(&judged.evidence.content);
         match judged.verdict {
             Verdict::Held(why) => {
                 self.report.held += 1;
                 tracing::info!(name: "lock-held", path = %said.path, kind = said.kind, pid = said.pid,
                     age = %said.age, reason = %why, "a lock is held");
-                self.held(kind, judged, &said);
+                self.held(kind, &judged, &said);
             }
             Verdict::Orphaned(_) | Verdict::Unclear(Doubt::Busy(_))
                 if handed_over && self.request.action != Action::Remove =>
@@ -198,11 +210,15 @@ impl Sweep<'_> {
                 tracing::debug!(name: "lock-waits-for-gateway", path = %said.path, kind = said.kind,
                     "a lock that was handed over lies there for the gateway to find");
             }
-            Verdict::Orphaned(why) => self.orphaned(spot, kind, &said, &why, judged),
+            Verdict::Orphaned(why) => self.orphaned(spot, kind, &said, &why, &judged),
             Verdict::Unclear(Doubt::Busy(why)) => {
-                self.report.waiting += 1;
-                tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
-                    age = %said.age, reason = %why, "an orphaned lock waits for a quiet moment");
+                let watched = match &mut self.vigil {
+                    Some(vigil) => vigil.watch(spot, kind, why, judged),
+                    None => Err(judged),
+                };
+                if let Err(judged) = watched {
+                    self.waits(&Said::new(&spot.path, kind, &judged), &why);
+                }
             }
             Verdict::Unclear(why) => {
                 self.report.unclear += 1;
@@ -210,6 +226,35 @@ impl Sweep<'_> {
                     age = %said.age, reason = %why, "left a lock alone whose owner cannot be told");
             }
         }
+    }
+
+    /// Removes what was watched in vain for somebody who wants it, if everybody stands still for it.
+    fn end_vigil(&mut self) {
+        let (Some(vigil), Some(beside)) = (self.vigil.take(), &self.request.beside) else { return };
+        let (watched, wanted) = vigil.keep(beside.settle);
+        for lock in &wanted {
+            self.waits(&lock.said(), &lock.why);
+        }
+        if watched.is_empty() {
+            return;
+        }
+        let still = (beside.stand_still)();
+        for lock in watched {
+            if still && lock.is_untouched() {
+                self.orphaned(&lock.spot(), lock.kind, &lock.said(), &lock.why, &lock.judged);
+            } else {
+                self.waits(&lock.said(), &lock.why);
+            }
+        }
+        if still {
+            (beside.go_on)();
+        }
+    }
+
+    fn waits(&mut self, said: &Said<'_>, why: &Orphan) {
+        self.report.waiting += 1;
+        tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
+            age = %said.age, reason = %why, "an orphaned lock waits for a quiet moment");
     }
 
     /// A lock whose owner lives stays, however long; but it is said once.

@@ -73,6 +73,9 @@ pub struct Evidence {
     pub origin: Origin,
     /// Whether no process that sexton watches over can take a lock while this one is being removed.
     pub quiet: bool,
+    /// Whether the gateway lives, even if it stands still: who wears the recorded number may be the owner, which
+    /// has closed the file and is about to remove it.
+    pub alive: bool,
     /// Whether no other sexton uses this root.
     pub exclusive: bool,
 }
@@ -190,7 +193,7 @@ pub enum Doubt {
 ///
 /// In order: an open file or a living owner always means held; bytes that are no lock's always mean unclear;
 /// a file that nobody has open is nobody's, whatever process wears the recorded pid, if its kind is kept open
-/// and the filesystem is local; an owner from before this boot is dead, if only this kernel reaches the file;
+/// and the filesystem is local, and if no living gateway may be about to give it up; an owner from before this boot is dead, if only this kernel reaches the file;
 /// otherwise the owner has to be dead here *and* nobody elsewhere can own it.
 /// Whatever comes out as orphaned is so only at a quiet moment.
 #[must_use]
@@ -209,7 +212,11 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         return Verdict::Held(Holder::Lives(pid));
     }
     let fate = owner.map_or(Fate::NotNamed, |(pid, start)| fate(pid, start, evidence));
-    let not_open = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
+    // A lock is given up by closing it and removing it then. One that goes away in between would let a successor
+    // in, whose lock the old owner would remove.
+    let may_be_giving_up = evidence.alive && matches!(fate, Fate::NumberInUse(_) | Fate::Hidden(_));
+    let closed = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
+    let not_open = closed && !may_be_giving_up;
     let proof = match fate {
         _ if not_open => Some(Proof::NotOpen),
         Fate::OtherBoot(_) if evidence.local => Some(Proof::EarlierBoot),

@@ -36,16 +36,17 @@ fn every() -> Vec<Evidence> {
     for content in contents() {
         for lease in LEASES {
             for process in PROCESSES {
-                for bits in 0..64_u8 {
+                for bits in 0..128_u8 {
                     all.push(Evidence {
                         content,
                         lease,
                         local: bits & 1 != 0,
                         keeps_open: bits & 2 != 0,
                         process,
-                        origin: ORIGINS[usize::from(bits >> 4)],
+                        origin: ORIGINS[usize::from(bits >> 4 & 3)],
                         quiet: bits & 4 != 0,
                         exclusive: bits & 8 != 0,
+                        alive: bits & 64 != 0,
                     });
                 }
             }
@@ -61,6 +62,10 @@ fn expected(e: &Evidence) -> char {
     let same = matches!((recorded, e.process), (Some(a), Process::Lives(b)) if a == b);
     let free = e.lease == Lease::Granted && e.local && e.keeps_open;
     let named = e.content.owner().is_some();
+    let told_apart = !matches!(e.origin, Origin::NotRecorded | Origin::Here);
+    let wears_the_number =
+        matches!((e.process, recorded), (Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None));
+    let free = free && !(e.alive && named && wears_the_number && !told_apart);
     let earlier = named && e.origin == Origin::OtherBoot;
     let elsewhere = named && (earlier || e.origin == Origin::OtherHost);
     let dead_here = named
@@ -92,7 +97,7 @@ fn letter(verdict: &Verdict) -> char {
 #[test]
 fn every_combination_is_judged_by_the_rules() {
     let all = every();
-    assert_eq!(all.len(), CONTENTS * 4 * 8 * 64);
+    assert_eq!(all.len(), CONTENTS * 4 * 8 * 128);
     let mut counts = [0; 3];
     for evidence in &all {
         let verdict = judge(evidence);
@@ -153,11 +158,16 @@ fn the_same_pid_restart_is_told_from_a_living_owner() {
         origin: Origin::NotRecorded,
         quiet: true,
         exclusive: true,
+        alive: false,
     };
     assert!(matches!(judge(&before), Verdict::Orphaned(Orphan { proof: Proof::NotOpen, .. })));
     // The same on a filesystem that gives no leases: nothing tells the two apart.
     let blind = Evidence { lease: Lease::NoInformation(Errno(22)), ..before };
     assert_eq!(judge(&blind), Verdict::Unclear(Doubt::NumberInUse(PID)));
+    // Beside a living gateway it may be the owner, between closing the lock and removing it.
+    let beside = Evidence { alive: true, ..before };
+    assert_eq!(judge(&beside), Verdict::Unclear(Doubt::NumberInUse(PID)));
+    assert!(matches!(judge(&Evidence { process: Process::Absent, ..beside }), Verdict::Orphaned(_)));
     // Unless the number is one of sexton's own.
     let ours = Evidence { process: Process::Ours, ..blind };
     assert!(matches!(judge(&ours), Verdict::Orphaned(Orphan { proof: Proof::Exclusive, .. })));
@@ -200,7 +210,7 @@ mod property {
     proptest! {
         #[test]
         fn what_is_open_or_whose_owner_lives_is_held(
-            content in content(), lease in lease(), process in process(), origin in 0..4_usize, bits in 0..16_u8,
+            content in content(), lease in lease(), process in process(), origin in 0..4_usize, bits in 0..32_u8,
         ) {
             let evidence = Evidence {
                 content,
@@ -211,6 +221,7 @@ mod property {
                 origin: ORIGINS[origin],
                 quiet: bits & 4 != 0,
                 exclusive: bits & 8 != 0,
+                alive: bits & 16 != 0,
             };
             let start = content.owner().and_then(|owner| owner.start);
             let same = start.is_some_and(|start| process == Process::Lives(start));
@@ -236,6 +247,7 @@ fn an_owner_from_before_this_boot_is_dead_where_only_we_reach_the_file() {
         origin: Origin::OtherBoot,
         quiet: true,
         exclusive: false,
+        alive: false,
     };
     assert!(matches!(judge(&evidence), Verdict::Orphaned(Orphan { proof: Proof::EarlierBoot, .. })));
     let remote = Evidence { local: false, ..evidence };

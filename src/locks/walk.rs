@@ -69,15 +69,15 @@ impl<T: Copy> Walk<'_, T> {
             }
             return;
         }
-        let names = match files::list(directory) {
+        let mut names = match files::list(directory) {
             Ok(names) => names,
             Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
         };
-        for name in names {
+        while let Some(name) = names.next_name() {
             match name {
                 Ok(name) => {
                     let step = rules.step(place, name.name.as_bytes());
-                    self.name(directory, path, &name.name, name.kind, step);
+                    self.name(directory, path, name.name, name.kind, step);
                 }
                 // A listing that breaks off is not begun again: what was seen so far has been dealt with.
                 Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::errno;
 use crate::ids::{Errno, ExitStatus, Pid, Signal};
@@ -73,17 +73,19 @@ pub fn reap(pid: Pid) -> io::Result<()> {
     some_child(libc::P_PID, pid.raw(), libc::WEXITED).map(drop)
 }
 
-/// Waits until this child has ended, and reaps it. Only for helpers: the main loop never waits.
+/// Waits until this child has ended, which is `true` and reaps it, or was stopped. Only for helpers: the main loop
+/// never waits.
 ///
 /// # Errors
 /// What waitid(2) says.
-pub fn wait_for(pid: Pid) -> Result<(), Errno> {
+pub fn wait_for(pid: Pid) -> Result<bool, Errno> {
     let pid = nix::unistd::Pid::from_raw(pid.raw());
     loop {
-        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED) {
+        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED) {
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(errno(error)),
-            Ok(_) => return Ok(()),
+            Ok(WaitStatus::Stopped(..)) => return Ok(false),
+            Ok(_) => return Ok(true),
         }
     }
 }

@@ -3,13 +3,13 @@
 //! Every call that takes a name takes one component of a path, so that no component can be swapped for
 //! something else between two looks.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::dir::{Dir, OwningIter, Type};
+use nix::dir::{Dir, Entry, OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{
     AtFlags, FcntlArg, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2,
@@ -207,7 +207,7 @@ pub fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error.into()),
         };
         let room = limit - bytes.len();
-        bytes.extend(buffer.iter().take(read.min(room)));
+        bytes.extend_from_slice(buffer.get(..read.min(room)).unwrap_or_default());
         if read < buffer.len() {
             break;
         }
@@ -275,12 +275,16 @@ pub fn remove_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<(
 }
 
 /// The names in a directory, in no order, without `.` and `..`.
-pub struct Names(OwningIter);
+pub struct Names {
+    entries: OwningIter,
+    entry: Option<Entry>,
+}
 
 /// One name.
-pub struct Name {
+#[derive(Clone, Copy)]
+pub struct Name<'a> {
     /// The name: any bytes but `/`.
-    pub name: OsString,
+    pub name: &'a OsStr,
     /// What it is, where the listing says so, as on most filesystems.
     pub kind: Option<FileKind>,
 }
@@ -291,31 +295,33 @@ pub struct Name {
 /// What openat(2) says.
 pub fn list(directory: BorrowedFd<'_>) -> io::Result<Names> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(Names(Dir::openat(directory, ".", flags, Mode::empty())?.into_iter()))
+    Ok(Names { entries: Dir::openat(directory, ".", flags, Mode::empty())?.into_iter(), entry: None })
 }
 
-impl Iterator for Names {
-    type Item = io::Result<Name>;
-
-    fn next(&mut self) -> Option<io::Result<Name>> {
+impl Names {
+    /// The next name, which lasts until the one after it: an allocation for each would be felt in a directory of
+    /// a million.
+    pub fn next_name(&mut self) -> Option<io::Result<Name<'_>>> {
         loop {
-            let entry = match self.0.next()? {
+            let entry = match self.entries.next()? {
                 Ok(entry) => entry,
                 Err(error) => return Some(Err(error.into())),
             };
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                let kind = entry.file_type().map(|kind| match kind {
-                    Type::Directory => FileKind::Directory,
-                    Type::Symlink => FileKind::Symlink,
-                    Type::Fifo => FileKind::Fifo,
-                    Type::Socket => FileKind::Socket,
-                    Type::CharacterDevice | Type::BlockDevice => FileKind::Device,
-                    Type::File => FileKind::Regular,
-                });
-                return Some(Ok(Name { name: OsString::from_vec(name.to_vec()), kind }));
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                self.entry = Some(entry);
+                break;
             }
         }
+        let entry = self.entry.as_ref()?;
+        let kind = entry.file_type().map(|kind| match kind {
+            Type::Directory => FileKind::Directory,
+            Type::Symlink => FileKind::Symlink,
+            Type::Fifo => FileKind::Fifo,
+            Type::Socket => FileKind::Socket,
+            Type::CharacterDevice | Type::BlockDevice => FileKind::Device,
+            Type::File => FileKind::Regular,
+        });
+        Some(Ok(Name { name: OsStr::from_bytes(entry.file_name().to_bytes()), kind }))
     }
 }
 
@@ -415,8 +421,9 @@ mod tests {
         let (one, other) = (meta(file.as_fd()).unwrap(), meta_in(inner.as_fd(), "f".as_ref()).unwrap());
         assert_eq!(one, other);
         assert_eq!((one.kind, one.size, one.links), (FileKind::Regular, 4, 1));
-        let names: Vec<OsString> = list(inner.as_fd()).unwrap().map(|name| name.unwrap().name).collect();
-        assert_eq!(names, ["f"]);
+        let mut names = list(inner.as_fd()).unwrap();
+        assert_eq!(names.next_name().unwrap().unwrap().name, "f");
+        assert!(names.next_name().is_none());
         unlink(inner.as_fd(), "f".as_ref()).unwrap();
         assert_eq!(unlink(inner.as_fd(), "f".as_ref()).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -12,9 +12,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::errno;
 use crate::ids::{Errno, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
-use crate::os::{clock, messages, poll, signals, spawn};
+use crate::os::{clock, poll, signals, spawn};
 
 /// A process of this boot.
 type Id = (Pid, StartTime);
@@ -83,7 +87,7 @@ impl Halt {
         for stat in living {
             let id = (stat.pid, stat.start);
             let (still, ours) = (procfs::stands_still(stat), self.stopped.contains(&id));
-            if !still || !ours && self.found_stopped.insert(id) {
+            if !still || (!ours && self.found_stopped.insert(id)) {
                 restless = Some(stat.pid);
             }
             if !still && !ours {
@@ -93,11 +97,25 @@ impl Halt {
                 }
             }
         }
+        self.unblock(living);
         let was_calm = std::mem::replace(&mut self.calm, restless.is_none());
         match restless {
             Some(pid) => Look::NotYet(pid),
             None if was_calm => Look::Still,
             None => living.first().map_or(Look::Still, |stat| Look::NotYet(stat.pid)),
+        }
+    }
+
+    /// Whoever waits for a child of vfork(2) to execute something, in state `D`, cannot stop before it has: the
+    /// child goes on, and is stopped by the next look.
+    fn unblock(&mut self, living: &[Stat]) {
+        let waits = |pid: i32| living.iter().any(|stat| stat.pid.raw() == pid && stat.state == b'D');
+        for stat in living.iter().filter(|stat| stat.state == b'T' && waits(stat.parent)) {
+            let id = (stat.pid, stat.start);
+            if let Some(place) = self.stopped.iter().position(|stopped| *stopped == id) {
+                self.stopped.remove(place);
+                let _ = signals::send(stat.pid, Signal::CONT);
+            }
         }
     }
 
@@ -146,6 +164,8 @@ fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
 pub struct Guard {
     pid: Pid,
     pipe: OwnedFd,
+    /// So that a write to a guard that was killed is no error, which would come with SIGPIPE.
+    _theirs: OwnedFd,
 }
 
 impl Guard {
@@ -154,7 +174,7 @@ impl Guard {
     /// # Errors
     /// What pipe2(2) and fork(2) say.
     pub fn post(window: Duration) -> Result<Guard, Errno> {
-        let (theirs, ours) = messages::pipe()?;
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
         let until = clock::now().after(window);
         let (pid, pipe) = spawn::fork_survivor(ours, || {
             let mut stopped = Vec::new();
@@ -168,7 +188,7 @@ impl Guard {
             resume(stopped.iter().rev());
             0
         })?;
-        Ok(Guard { pid, pipe })
+        Ok(Guard { pid, pipe, _theirs: theirs })
     }
 
     fn tell(&self, id: Id) -> io::Result<()> {

@@ -27,6 +27,17 @@ pub enum Answer {
 /// to the owner only, and root without `CAP_LEASE` (any root in a container) asks in its name.
 #[must_use]
 pub fn probe(file: BorrowedFd<'_>, owner: u32) -> Answer {
+    let answer = take(file, owner);
+    if answer == Answer::Granted {
+        give_back(file);
+    }
+    answer
+}
+
+/// The same without giving it back: whoever opens the file from now on waits until [`give_back`], until `file`
+/// is closed, or for `/proc/sys/fs/lease-break-time` (45 s), and [`is_whole`] tells of it.
+#[must_use]
+pub fn take(file: BorrowedFd<'_>, owner: u32) -> Answer {
     let answer = ask(file);
     if answer != Answer::Refused(Errno(libc::EACCES)) {
         return answer;
@@ -38,13 +49,22 @@ pub fn probe(file: BorrowedFd<'_>, owner: u32) -> Answer {
     answer
 }
 
+/// Whether a lease that was taken is still ours, and nobody has tried to open the file since (`F_GETLEASE`).
+#[must_use]
+pub fn is_whole(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: the descriptor is open as long as it is borrowed, and this command takes nothing.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_WRLCK }
+}
+
+/// Gives a lease back.
+pub fn give_back(file: BorrowedFd<'_>) {
+    // It would end with the descriptor anyway; nothing can be done about a failure.
+    let _ = set_lease(file, libc::F_UNLCK);
+}
+
 fn ask(file: BorrowedFd<'_>) -> Answer {
     match set_lease(file, libc::F_WRLCK) {
-        Ok(()) => {
-            // The lease would end with the descriptor anyway; nothing can be done about a failure.
-            let _ = set_lease(file, libc::F_UNLCK);
-            Answer::Granted
-        }
+        Ok(()) => Answer::Granted,
         Err(error) => match error.raw_os_error().unwrap_or(0) {
             libc::EAGAIN => Answer::Busy,
             other => Answer::Refused(Errno(other)),
@@ -94,6 +114,27 @@ mod tests {
         assert_eq!(probe(reader.as_fd(), owner), Answer::Busy);
         drop(other);
         assert_eq!(probe(reader.as_fd(), owner), Answer::Granted);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test may have a second thread")]
+    fn a_lease_that_was_taken_tells_of_whoever_opens_the_file() {
+        // SAFETY: ignoring a signal runs no handler.
+        unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        std::fs::write(&path, "x").unwrap();
+        let file = File::open(&path).unwrap();
+        assert_eq!(take(file.as_fd(), nix::unistd::geteuid().as_raw()), Answer::Granted);
+        // A look at it is no open.
+        std::fs::metadata(&path).unwrap();
+        assert!(is_whole(file.as_fd()));
+        let other = std::thread::spawn(move || std::fs::read_to_string(path).unwrap());
+        while is_whole(file.as_fd()) {
+            std::thread::yield_now();
+        }
+        give_back(file.as_fd());
+        assert_eq!(other.join().unwrap(), "x");
     }
 
     #[test]

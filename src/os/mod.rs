@@ -14,6 +14,7 @@ pub mod host;
 pub mod lease;
 pub mod let_go;
 pub mod messages;
+pub mod notify;
 pub mod pipe;
 pub mod poll;
 pub mod presence;

@@ -51,6 +51,12 @@ pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
     unsafe { std::env::set_var(name, value) };
 }
 
+/// Takes a variable away from everything that we start from now on.
+pub fn remove_variable(name: &str) {
+    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+}
+
 /// What those of our descendants that were reaped have used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {

@@ -67,7 +67,8 @@ pub struct Started {
     /// The process, and its process group.
     pub pid: Pid,
     news: File,
-    failure: Option<(Stage, Errno)>,
+    /// What the news was, once it has come.
+    known: Option<Option<(Stage, Errno)>>,
 }
 
 impl Started {
@@ -76,10 +77,20 @@ impl Started {
     /// Never blocks. After the process's death the answer is final.
     pub fn failure(&mut self) -> Option<(Stage, Errno)> {
         let mut record = [0; RECORD];
-        if let Ok(length) = self.news.read(&mut record) {
-            self.failure = self.failure.or(record.get(..length).and_then(decode));
+        if self.known.is_none()
+            && let Ok(length) = self.news.read(&mut record)
+        {
+            self.known = Some(record.get(..length).and_then(decode));
         }
-        self.failure
+        self.known.flatten()
+    }
+
+    /// Whether the process has become the command. `None` as long as nothing is known.
+    ///
+    /// Never blocks.
+    pub fn executed(&mut self) -> Option<bool> {
+        self.failure();
+        self.known.map(|failure| failure.is_none())
     }
 }
 
@@ -110,10 +121,10 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
     };
     match born {
         ForkResult::Child => {
-            let report = out_of_the_way(report, request.descriptors);
-            let Err((stage, errno)) = become_command(request, placed, us);
+            let mut report = Some(out_of_the_way(report, request.descriptors));
+            let Err((stage, errno)) = become_command(request, placed, us, &mut report);
             // If the report cannot be written, the exit code still tells.
-            let _ = File::from(report).write_all(&encode(stage, errno));
+            let _ = report.map(|report| File::from(report).write_all(&encode(stage, errno)));
             exit_now(exit_code::of_failed_start(request.dress, stage, errno))
         }
         ForkResult::Parent { child } => {
@@ -124,7 +135,7 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
                 let _ = nix::unistd::setpgid(child, child);
             }
             let pid = Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?;
-            Ok(Started { pid, news: File::from(news), failure: None })
+            Ok(Started { pid, news: File::from(news), known: None })
         }
     }
 }
@@ -138,7 +149,12 @@ pub fn become_plain(command: &[CString], inherited: &Inherited) -> (Stage, Errno
 }
 
 /// Runs in the child; comes back only with a failure.
-fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<Infallible, (Stage, Errno)> {
+fn become_command(
+    request: &Request<'_>,
+    placed: bool,
+    parent: Pid,
+    report: &mut Option<OwnedFd>,
+) -> Result<Infallible, (Stage, Errno)> {
     if request.session {
         nix::unistd::setsid().map_err(|error| (Stage::Group, errno(error)))?;
         // A terminal that is somebody else's, or none, is no reason not to start.
@@ -163,12 +179,14 @@ fn become_command(request: &Request<'_>, placed: bool, parent: Pid) -> Result<In
         }
     }
     if request.command.is_empty() {
+        // This is all that it becomes.
+        *report = None;
         pause();
     }
-    address_to_us(parent);
     for (name, value) in request.env {
         set_variable(name, value).map_err(at(Stage::Environment))?;
     }
+    address_to_us(parent);
     if let Some(directory) = request.directory {
         std::env::set_current_dir(directory).map_err(at(Stage::Directory))?;
     }
@@ -208,11 +226,14 @@ fn pause() -> ! {
 }
 
 /// Sockets that were passed to sexton (sd_listen_fds(3)) are the command's. `LISTEN_PID` says whose they
-/// are, and the command takes none that are another process's.
+/// are, and the command takes none that are another process's. So does `WATCHDOG_PID` for signs of life
+/// (sd_watchdog_enabled(3)).
 fn address_to_us(parent: Pid) {
-    if std::env::var("LISTEN_PID").is_ok_and(|pid| pid == parent.to_string()) {
-        // It fails for want of memory alone, and then the command takes no sockets.
-        let _ = set_variable(OsStr::new("LISTEN_PID"), OsStr::new(&process::own_pid().to_string()));
+    for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
+        if std::env::var(variable).is_ok_and(|pid| pid == parent.to_string()) {
+            // It fails for want of memory alone, and then the command takes no sockets.
+            let _ = set_variable(OsStr::new(variable), OsStr::new(&process::own_pid().to_string()));
+        }
     }
 }
 

@@ -16,6 +16,18 @@ use crate::os::poll;
 /// What a pipe takes in one piece (`PIPE_BUF`, pipe(7)). A longer line could be torn by another writer's.
 pub const LONGEST_LINE: usize = 4096;
 
+/// Whether standard error goes to systemd's journal: `JOURNAL_STREAM` names the device and the inode of the
+/// stream that a service was started with (systemd.exec(5)), which may have been redirected since.
+#[must_use]
+pub fn is_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
+        return false;
+    };
+    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata())
+        .is_ok_and(|meta| stream == *format!("{}:{}", meta.dev(), meta.ino()))
+}
+
 /// Standard error, written to without blocking.
 pub enum Stderr {
     /// A pipe or a terminal, opened again as non-blocking.

@@ -57,6 +57,17 @@ fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
     Ok(found)
 }
 
+/// Whether `pid` is a process below us at this moment. One that is gone is not.
+#[must_use]
+pub fn is_below_us(pid: Pid) -> bool {
+    /// No tree is as deep, and two readings of a changing one can make a circle.
+    const DEEPEST: usize = 1 << 16;
+    let us = process::own_pid().raw();
+    let parent = |pid: &i32| procfs::stat(Pid::new(*pid)?).ok()?.map(|stat| stat.parent);
+    let mut above = std::iter::successors(parent(&pid.raw()), parent).take(DEEPEST);
+    above.any(|parent| parent == us)
+}
+
 /// The same processes, parents before their children, in an order that is otherwise kept.
 #[must_use]
 pub fn top_down(mut found: Vec<Stat>) -> Vec<Stat> {

@@ -12,7 +12,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use super::render::{self, Fields};
 use crate::ids::Dress;
 use crate::os::clock;
-use crate::os::stderr::{LONGEST_LINE, Stderr};
+use crate::os::stderr::{self, LONGEST_LINE, Stderr};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +28,8 @@ pub enum Format {
 
 /// Sends every event of at most this level to standard error. The first call counts.
 pub fn install(level: LevelFilter, format: Format) {
-    let log = Log { pid: std::process::id(), level, format, dropped: AtomicU64::new(0) };
+    let priorities = stderr::is_journal();
+    let log = Log { pid: std::process::id(), level, format, priorities, dropped: AtomicU64::new(0) };
     // A second call has nothing to add, and the first one's choice stands.
     let _ = tracing::subscriber::set_global_default(log);
 }
@@ -64,6 +65,8 @@ struct Log {
     pid: u32,
     level: LevelFilter,
     format: Format,
+    /// Each line begins with its priority, for the journal.
+    priorities: bool,
     /// Lines that standard error did not take.
     dropped: AtomicU64,
 }
@@ -83,7 +86,7 @@ impl Log {
                 render::json(&time, pid, level, event, fields)
             }
         };
-        let mut line = line.into_bytes();
+        let mut line = if self.priorities { render::priority(level) + &line } else { line }.into_bytes();
         if line.len() > LONGEST_LINE {
             line.truncate(LONGEST_LINE - 1);
             line.push(b'\n');

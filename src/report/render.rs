@@ -84,6 +84,17 @@ pub(super) fn as_dress(dress: Dress, pid: u32, level: Level, fields: &Fields, ev
     }
 }
 
+/// What the journal takes from the beginning of a line as its priority (sd-daemon(3)): those of syslog(3).
+pub(super) fn priority(level: Level) -> String {
+    let number = match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    };
+    format!("<{number}>")
+}
+
 /// `{"time":…,"level":"WARN","event":"lock-removed","pid":1,"message":…,"key":value}`, with a newline.
 /// sexton's own pid is `sexton`, because `pid` is the subject's.
 pub(super) fn json(time: &str, pid: u32, level: Level, event: &str, fields: Fields) -> String {

@@ -97,6 +97,7 @@ fn scene(quiet: bool) -> Scene<'static> {
     let us = process::own_pid();
     Scene {
         quiet,
+        alive: false,
         patient: true,
         first: true,
         sexton: us,
@@ -155,6 +156,7 @@ fn sweep(locks: &Locks, listings: &[Listing]) -> Done {
                 action: Action::Remove,
                 report_after: None,
                 reported: &[],
+                beside: None,
             };
             let report = locks::sweep(&request);
             Done { removed: report.removed, left: report.failed + report.waiting, because: None }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::notify::Link;
 use super::relay::{Inlets, Relay};
 use super::tool_shell;
 use super::{Runtime, Terminal, Tool};
@@ -26,6 +27,7 @@ impl Runtime<'_> {
                     return Ok(Some(Event::SweepDone(Tally::default())));
                 }
             }
+            Action::Proceed { still } => self.sweeper.proceed(still),
             Action::AbandonSweep => self.sweeper.abandon(),
             Action::StandStill => return Ok(Some(self.stand_still())),
             Action::GoOn { stood } => self.go_on(stood),
@@ -50,6 +52,7 @@ impl Runtime<'_> {
                 }
                 return Ok(Some(Event::Resumed));
             }
+            Action::Notify(message) => return Ok(self.notify(message)),
             Action::ReportAlive(rung) => self.report_alive(rung),
             Action::Note(note) => {
                 self.count(note);
@@ -78,6 +81,7 @@ impl Runtime<'_> {
         let passed = self.plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
         let descriptors: Vec<_> = relayed.chain(passed).collect();
         let mut env = self.plan.env.clone();
+        env.extend(self.link.iter().flat_map(Link::environment));
         env.extend(self.tool.as_ref().map(Tool::mark));
         env.extend(tool_shell::variables(self.plan));
         let request = spawn::Request {
@@ -95,6 +99,9 @@ impl Runtime<'_> {
         match spawn::spawn(&request) {
             Ok(started) => {
                 let pid = started.pid;
+                if let Some(link) = &mut self.link {
+                    link.wait_for_exec(&started);
+                }
                 self.let_go();
                 if let Some(tool) = &mut self.tool {
                     tool.started(&started);
@@ -136,6 +143,9 @@ impl Runtime<'_> {
         if self.main_pid() == Some(pid) {
             // Its number can be anybody's from now on.
             take_terminal(pid);
+            if let (Some(link), Some(main)) = (&mut self.link, &self.main) {
+                link.has_news(main);
+            }
             self.main = None;
         }
         self.unit_reaped(pid);
@@ -183,6 +193,10 @@ impl Runtime<'_> {
                 } else {
                     debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
                 }
+            }
+            Note::Silent(window) => {
+                let window = humantime::format_duration(window);
+                warn!(name: "silent", %window, "the gateway gave signs of life, and gives none any more");
             }
             Note::NotStill(window) => self.not_still(window),
             Note::SweepOverdue(window) => {

@@ -1,5 +1,7 @@
 //! What is asked over the control socket, and the answers that are sexton's own.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::Runtime;
@@ -69,8 +71,15 @@ impl Runtime<'_> {
         }
         match asked {
             None => Ok(()),
-            Some(Asked::Lost) => self.tell(Event::ToolLost),
+            Some(Asked::Lost(record)) => {
+                self.record_lost(&record);
+                self.tell(Event::ToolLost)
+            }
             Some(Asked::Noted(incident)) => self.incident(incident),
+            Some(Asked::Health(state, last)) => {
+                let latency = last.and_then(|last| Duration::try_from_secs_f64(last / 1000.0).ok());
+                self.tell(Event::Health { state, latency })
+            }
             Some(Asked::Greeted(lasted)) => {
                 self.brief_watch(lasted);
                 Ok(())

@@ -6,6 +6,7 @@
 mod by_hand;
 mod carry_out;
 mod control;
+mod notify;
 mod orphans;
 mod programs;
 mod reach;
@@ -43,6 +44,7 @@ use crate::supervisor::{
     Action, Event, Forwarding, On, Origin, Policy, Received, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
+use notify::Link;
 use reach::Reach;
 use relay::Relay;
 use snapshot::Began;
@@ -86,6 +88,8 @@ struct Runtime<'a> {
     sweeper: Sweeper<'a>,
     /// The control socket, and sexton-watch's.
     server: Option<Server>,
+    /// The service manager above.
+    link: Option<Link>,
     counters: Counters,
     began: Began,
     units: Units,
@@ -141,6 +145,10 @@ impl<'a> Runtime<'a> {
         let mut server = control::open(&plan.control);
         let (looks, watch) = watch::prepare(plan, &mut server).unzip();
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
+        let link = if tool.is_none() { Link::open(plan) } else { None };
+        if let (Some(link), Some(server)) = (&link, &server) {
+            link.wait_for_others(server.waits_for().as_fd());
+        }
         let policy = Policy {
             grace: plan.grace,
             stragglers: plan.stragglers,
@@ -151,7 +159,8 @@ impl<'a> Runtime<'a> {
             wait_all: plan.wait_all,
             session: plan.session,
             tool: tool.as_ref().map(Tool::policy),
-            end_orphans: plan.tools.end_orphans.then_some(plan.tools.grace),
+            // A tool ends its own tree as a whole, and soon enough.
+            end_orphans: (plan.tools.end_orphans && tool.is_none()).then_some(plan.tools.grace),
             sweep: plan.locks.as_ref().map(|locks| locks.deadline),
             hand_over: plan.locks.as_ref().and_then(Locks::start_window),
             look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
@@ -161,6 +170,7 @@ impl<'a> Runtime<'a> {
             seed: seed(),
             replace_on: plan.replace_on.clone(),
             units: units::rules(&units),
+            notify: link.as_ref().map(|link| link.policy(plan)),
         };
         Ok(Runtime {
             plan,
@@ -172,6 +182,7 @@ impl<'a> Runtime<'a> {
             sweeper: Sweeper::new(plan.locks.as_ref()),
             server,
             watch,
+            link,
             counters: Counters::default(),
             began: Began::now(),
             units: Units::new(units),
@@ -242,7 +253,8 @@ impl<'a> Runtime<'a> {
         let mut signals = std::mem::take(&mut self.signals);
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
-        let beside = self.tool.as_ref().map(Tool::beside).or_else(server);
+        let above = || self.link.as_ref().map(Link::waits_for);
+        let beside = self.tool.as_ref().map(Tool::beside).or_else(above).or_else(server);
         let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
@@ -268,7 +280,8 @@ impl<'a> Runtime<'a> {
         if due {
             self.tell(Event::Tick)?;
         }
-        self.hear(woken.beside)
+        self.hear(woken.beside)?;
+        if woken.beside { self.hear_gateway() } else { Ok(()) }
     }
 
     /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until
@@ -298,6 +311,9 @@ impl<'a> Runtime<'a> {
                 let terminal = carry_out::foreground(pid);
                 debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
                 self.tell(Event::Stopped { signal, terminal })?;
+            }
+            Ok(Some(Change::Stopped { pid, .. })) if self.sweeper.sweeps(pid) => {
+                self.tell(Event::SweepReady)?
             }
             // A stopped orphan is nobody's concern before the end, and then it gets CONT.
             Ok(Some(Change::Stopped { .. })) => {}

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::Runtime;
 use super::tool::MARK;
+use crate::control::protocol::ToolRecord;
 use crate::ids::{Outcome, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
 use crate::os::{children, messages, signals, spawn, tree};
@@ -88,6 +89,24 @@ impl Runtime<'_> {
         };
         let children = children::list().unwrap_or_default().into_iter().filter(|pid| !ours(pid));
         children.filter_map(|pid| procfs::stat(pid).ok().flatten()).filter(|stat| !stat.is_dead()).collect()
+    }
+
+    /// Writes the record that a lost supervisor could not write. A helper does so, because the file's system may
+    /// hang.
+    pub(super) fn record_lost(&mut self, record: &ToolRecord) {
+        warn!(name: "tool-lost", tool = record.id, "a tool's supervisor died before its tool");
+        let (Some(path), Ok(mut line)) = (&self.plan.tools.record, serde_json::to_vec(record)) else {
+            return;
+        };
+        line.push(b'\n');
+        let helper = spawn::fork_helper(|| {
+            let written = super::tool::open_record_file(path).and_then(|mut file| file.write_all(&line));
+            u8::from(written.is_err())
+        });
+        match helper {
+            Ok(helper) => self.sweeper.count_as_ours(helper),
+            Err(error) => warn!(name: "record-failed", %error, "could not write the record of a lost tool"),
+        }
     }
 
     /// A helper of ours has ended. If it is the one that looked, this is what it found.

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::config::Locks;
 use crate::ids::{Errno, Pid, Signal, StartTime};
-use crate::locks::{self, Action, Report, Request, Root, Scene};
+use crate::locks::{self, Action, Beside, Report, Request, Root, Scene};
 use crate::os::{children, clock, messages, process, procfs, signals, spawn};
 use crate::supervisor::{Event, Occasion, Tally};
 
@@ -79,8 +79,8 @@ impl<'a> Sweeper<'a> {
 
     fn fork(&self, locks: &Locks, occasion: Occasion) -> Result<(Pid, OwnedFd), Errno> {
         let corpse = match occasion {
-            Occasion::TreeGone { corpse, .. } => corpse,
-            Occasion::Startup | Occasion::Look { .. } | Occasion::Still { .. } => None,
+            Occasion::TreeGone(gone) | Occasion::Beside { gone: Some(gone), .. } => gone.corpse,
+            Occasion::Startup | Occasion::Beside { gone: None, .. } => None,
         };
         let corpse = corpse.and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
         let (ours, theirs) = messages::pair()?;
@@ -94,6 +94,22 @@ impl<'a> Sweeper<'a> {
             0
         })?;
         Ok((pid, ours))
+    }
+
+    /// Whether this is the child that sweeps.
+    pub(super) fn sweeps(&self, pid: Pid) -> bool {
+        self.child.as_ref().is_some_and(|(child, _)| *child == pid)
+    }
+
+    /// Wakes the child that waits for us, and tells it whether everybody stands still.
+    pub(super) fn proceed(&self, still: bool) {
+        let Some((pid, inbox)) = &self.child else { return };
+        let woken =
+            messages::send(inbox.as_fd(), &[u8::from(still)], None).map_err(|error| error.to_string());
+        let woken = woken.and_then(|()| signals::send(*pid, Signal::CONT).map_err(|error| error.to_string()));
+        if let Err(error) = woken {
+            debug!(name: "sweep-failed", error, "could not wake a sweep");
+        }
     }
 
     /// Kills what still sweeps and waits for none of it.
@@ -176,14 +192,6 @@ impl Job<'_> {
     /// Root after root. One whose owner is somebody else takes a process of its own, because a sweep ends
     /// as the root's owner and there is no way back.
     fn run(&self, registrations: &[Option<OwnedFd>]) {
-        // Whoever stands still may be let go on by a guard, if sexton itself is stopped meanwhile: not before
-        // the end of whoever relies on it.
-        if matches!(self.occasion, Occasion::Still { .. })
-            && let Err(error) = clock::end_us_after(STILL)
-        {
-            debug!(name: "sweep-failed", %error, "could not set a time for the end of a sweep");
-            return;
-        }
         for ((place, root), registration) in (0..=u8::MAX).zip(&self.locks.roots).zip(registrations) {
             let registration = registration.as_ref().map(AsFd::as_fd);
             if !locks::changes_user(root) {
@@ -195,17 +203,23 @@ impl Job<'_> {
                 0
             });
             // If it hangs, so do we, and the deadline ends us both.
-            let ended = child.and_then(children::wait_for);
-            if let Err(error) = ended {
+            if let Err(error) = child.and_then(relay) {
                 debug!(name: "sweep-failed", %root, %error, "could not sweep a lock root as its owner");
             }
         }
     }
 
     fn sweep(&self, place: u8, root: &Root, registration: Option<BorrowedFd<'_>>) {
+        let settle = match self.occasion {
+            Occasion::Beside { settle, .. } => Some(settle),
+            Occasion::Startup | Occasion::TreeGone(_) => None,
+        };
+        let (stand_still, go_on) = (|| self.stand_still(), || _ = self.wait_for_sexton());
+        let beside = settle.map(|settle| Beside { settle, stand_still: &stand_still, go_on: &go_on });
         let scene = Scene {
-            quiet: !matches!(self.occasion, Occasion::Look { .. }),
-            patient: !matches!(self.occasion, Occasion::Still { .. }),
+            quiet: settle.is_none(),
+            alive: settle.is_some(),
+            patient: true,
             first: self.occasion == Occasion::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
@@ -221,6 +235,7 @@ impl Job<'_> {
             action: self.action(),
             report_after: self.locks.report_after,
             reported: self.reported,
+            beside,
         };
         let report = locks::sweep(&request);
         let registration = report.registration.as_ref().map(AsFd::as_fd);
@@ -229,16 +244,52 @@ impl Job<'_> {
         }
     }
 
+    /// Waits for sexton, and says whether everybody stands still. Somebody else may wake us, whose word does not
+    /// count; a word that came too late is not the last one.
+    fn wait_for_sexton(&self) -> bool {
+        stop_for_sexton();
+        let words = std::iter::from_fn(|| messages::receive::<1>(self.outbox));
+        words.last().is_some_and(|(word, _, _)| word == [1])
+    }
+
+    /// Has everybody stand still.
+    fn stand_still(&self) -> bool {
+        // A guard may let them go on, if sexton itself is stopped meanwhile: not before our end.
+        self.wait_for_sexton()
+            && clock::end_us_after(STILL)
+                .inspect_err(|error| debug!(name: "sweep-failed", %error, "could not set a time"))
+                .is_ok()
+    }
+
     fn action(&self) -> Action {
         match self.occasion {
-            Occasion::Look { spare: true } | Occasion::Still { spare: true } => Action::Spare,
+            Occasion::Beside { spare: true, .. } => Action::Spare,
             // While it runs, a gateway recovers from nothing; and one that ended well has nothing to recover.
-            Occasion::Look { .. } | Occasion::Still { .. } | Occasion::TreeGone { clean: true, .. } => {
+            Occasion::Beside { gone: None, .. } => Action::Remove,
+            Occasion::Beside { gone: Some(gone), .. } | Occasion::TreeGone(gone) if gone.clean => {
                 Action::Remove
             }
-            Occasion::Startup | Occasion::TreeGone { clean: false, .. } => self.locks.action,
+            Occasion::Startup | Occasion::Beside { .. } | Occasion::TreeGone(_) => self.locks.action,
         }
     }
+}
+
+/// Says to sexton that we wait for it, in the one way that it hears at once: by being stopped.
+fn stop_for_sexton() {
+    // What happens then takes as long as it takes.
+    let stopped = clock::end_us_after(Duration::ZERO).and_then(|()| signals::stop_self());
+    if let Err(error) = stopped {
+        debug!(name: "sweep-failed", %error, "could not wait for sexton");
+    }
+}
+
+/// Waits for the end of a child that sweeps, and for sexton whenever the child does.
+fn relay(child: Pid) -> Result<(), Errno> {
+    while !children::wait_for(child)? {
+        stop_for_sexton();
+        let _ = signals::send(child, Signal::CONT);
+    }
+    Ok(())
 }
 
 fn encode(place: u8, report: &Report) -> Vec<u8> {

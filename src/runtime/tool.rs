@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, error, info};
@@ -311,13 +312,18 @@ fn replace(number: i32) {
     }
 }
 
+/// Opens the file for one more line. A pipe without a reader is refused, and not waited for. Arguments can hold
+/// secrets, so that the file is its owner's alone.
+pub(super) fn open_record_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(path)
+}
+
 fn open_record(to: &RecordTo) -> Result<File, Failure> {
     match to {
         RecordTo::File(path) => {
-            // A pipe without a reader is refused, and not waited for. Arguments can hold secrets.
-            let mut options = OpenOptions::new();
-            options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-            options.open(path).map_err(|error| Failure::Record { to: path.display().to_string(), error })
+            open_record_file(path).map_err(|error| Failure::Record { to: path.display().to_string(), error })
         }
         RecordTo::Descriptor(number) => descriptors::take(*number)
             .map(File::from)

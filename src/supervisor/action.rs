@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ToolKey, UnitId};
+use super::{Message, ToolKey, UnitId};
 use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 
 /// Something to be done, in the order given.
@@ -10,6 +10,11 @@ use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
 pub enum Action {
     /// Judge and remove locks; answered by [`SweepDone`](super::Event::SweepDone).
     Sweep(Occasion),
+    /// Let the sweep go on that has said that it waits ([`SweepReady`](super::Event::SweepReady)).
+    Proceed {
+        /// Everybody stands still, so that it may remove what it has watched.
+        still: bool,
+    },
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
     /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
@@ -63,6 +68,8 @@ pub enum Action {
     /// Stop sexton alone, by the signal that cannot be refused; answered by
     /// [`Resumed`](super::Event::Resumed).
     StopSelf,
+    /// Tell the service manager; answered by [`Unsent`](super::Event::Unsent) if it cannot be told now.
+    Notify(Message),
     /// Log who is still alive.
     ReportAlive(Rung),
     /// Log a decision.
@@ -76,23 +83,26 @@ pub enum Action {
 pub enum Occasion {
     /// Before the main process is started: a quiet moment.
     Startup,
-    /// The main process runs: nothing may be removed, only counted.
-    Look {
+    /// The main process runs: what is orphaned is watched, and removed when everybody stands still.
+    Beside {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
-    },
-    /// Everybody stands still.
-    Still {
-        /// Locks that were handed over are left for the gateway to find.
-        spare: bool,
+        /// How long nobody must have opened a lock that is removed.
+        settle: Duration,
+        /// The main process does not run any more: it is units that could take a lock over.
+        gone: Option<Gone>,
     },
     /// After the last process of the tree has died, a quiet moment.
-    TreeGone {
-        /// The main process's zombie, if it is unreaped.
-        corpse: Option<Pid>,
-        /// The main process ended well, so that there is nothing for its successor to recover.
-        clean: bool,
-    },
+    TreeGone(Gone),
+}
+
+/// The main process after its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gone {
+    /// Its zombie, if it is unreaped.
+    pub corpse: Option<Pid>,
+    /// It ended well, so that there is nothing for its successor to recover.
+    pub clean: bool,
 }
 
 /// A decision worth a log line.
@@ -150,6 +160,8 @@ pub enum Note {
     RequiredUnitEnded(UnitId),
     /// A unit's supervisor did not stop it within all its windows, and is killed.
     UnitHangs(UnitId),
+    /// The gateway gave signs of life and has given none for this long.
+    Silent(Duration),
     /// Not everybody stood still within this time.
     NotStill(Duration),
 }

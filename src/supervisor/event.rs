@@ -1,7 +1,9 @@
 //! Everything that can happen.
 
-use super::{ToolKey, UnitId};
-use crate::ids::{Canceller, Errno, ExitStatus, Kind, Pid, Signal, Stage};
+use std::time::Duration;
+
+use super::{Notice, ToolKey, UnitId};
+use crate::ids::{Canceller, Errno, ExitStatus, HealthState, Kind, Pid, Signal, Stage};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +17,8 @@ pub enum Event {
         /// Its pid, which is also its process group.
         pid: Pid,
     },
+    /// The main process has become the command. Told only where there is a service manager.
+    Executed,
     /// The main process could not be started. If it had been created, its death is told as well.
     StartFailed {
         /// The step that failed.
@@ -41,6 +45,17 @@ pub enum Event {
         /// What kind of thing.
         kind: Kind,
     },
+    /// Somebody who asked the gateway says how it is.
+    Health {
+        /// How.
+        state: HealthState,
+        /// How long its last answer took.
+        latency: Option<Duration>,
+    },
+    /// The gateway told its service manager something.
+    Notice(Notice),
+    /// The answer to [`Notify`](super::Action::Notify) if the service manager is behind.
+    Unsent,
     /// An operator wants a unit, or the main process if none is named, stopped and started again.
     RestartWanted {
         /// Which unit.
@@ -69,6 +84,9 @@ pub enum Event {
     Rest(Rest),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(Tally),
+    /// The sweep waits for [`Proceed`](super::Action::Proceed): everybody has to stand still for what comes next,
+    /// or need not any more.
+    SweepReady,
     /// A tool is to end, and not by a signal.
     Cancel(Canceller),
     /// A process of this tool came to us, because the tool's supervisor died.

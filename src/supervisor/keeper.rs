@@ -1,31 +1,36 @@
-//! Locks while the main process runs: looking at a noisy moment, and making a quiet one.
+//! Locks while the main process runs: looking, and making a quiet moment for the removal.
 //!
 //! ```text
-//!        an orphan died              something waits            all stand still
-//! Rests ----------------> Looking -----------------> Stopping -----------------> Still
-//!   ^------------------------/----------------------------/-------------------------/
-//!        nothing waits         they do not: go on, later again      removed: go on
+//!        an orphan died           something waits            all stand still
+//! Rests ----------------> Looking --------------> Stopping -----------------> Still
+//!   ^------------------------/  ^--------------------/-------------------------/
+//!        nothing waits               they do not: later again     removed: go on
 //! ```
 //!
 //! A lock can be removed safely only while nobody can take it over at that very instant: not the gateway, and
-//! not a tool or a worker beside it. So everybody below us is stopped for the removal, and goes on whatever
-//! happens: when the removal is done, when it takes longer than a second, when the main process dies, when
-//! somebody else stops it, and when the ladder reaches everybody. A signal for the main process that comes
-//! meanwhile is sent and waits in the kernel. A removal that is given up may be inside its last system call:
-//! nobody goes on before it is dead, or [`ENDING`] has passed.
+//! not a tool or a worker beside it. So everybody below us is stopped for the removal. And nobody may have
+//! stopped half-way in taking it over, between the judgement on the stale lock and its removal: so the sweep has
+//! watched each lock before, and removes none that anybody has opened within [`SETTLE`].
+//!
+//! They go on whatever happens: when the removal is done, when it takes longer than a second, when the main
+//! process dies, when somebody else stops it, and when the ladder reaches everybody. A signal for the main
+//! process that comes meanwhile is sent and waits in the kernel. A removal that is given up may be inside its
+//! last system call: nobody goes on before it is dead, or [`ENDING`] has passed.
 //!
 //! The same is done when the main process has died and is to be started again while units live on: whoever
 //! lives could take a lock over.
 
 use std::time::Duration;
 
-use super::{Action, Note, Occasion, Phase, Stood, Supervisor, Tally, earlier, tree_gone};
+use super::{Action, Note, Occasion, Phase, Stood, Supervisor, Tally, earlier, gone};
 use crate::ids::{Moment, Signal};
 
 /// The least time between two looks, and how many times the length of a look it is at least, so that a root
 /// that takes long to look through costs no more than a few hundredths of the machine.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
+/// How long nobody must have opened a lock that is removed beside the living.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long it may take until everybody stands still, and the pause between two looks at whether they do.
 const STOPPING: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_millis(1);
@@ -45,11 +50,11 @@ const LATER: [Duration; 4] =
 pub(super) enum State {
     #[default]
     Rests,
-    /// A sweep looks and removes nothing.
+    /// A sweep looks, and watches what it has found.
     Looking { since: Moment, until: Moment },
     /// Everybody is being stopped; whether they stand still is looked at again and again.
     Stopping { since: Moment, until: Moment, again: Moment },
-    /// Everybody stands still, and a sweep removes.
+    /// Everybody stands still, and the sweep removes.
     Still { since: Moment, until: Moment },
     /// Everybody stands still, and the sweep was given up; its end is waited for.
     Ending { since: Moment, until: Moment },
@@ -125,8 +130,40 @@ impl Supervisor {
         if self.keeper.wanted && now >= self.keeper.not_before {
             self.keeper.wanted = false;
             self.keeper.state = State::Looking { since: now, until: now.after(window) };
-            out.push(Action::Sweep(Occasion::Look { spare: self.keeper.spare_until.is_some() }));
+            let spare = self.keeper.spare_until.is_some();
+            let gone = match self.phase {
+                Phase::Settling { corpse } => Some(gone(corpse)),
+                _ => None,
+            };
+            out.push(Action::Sweep(Occasion::Beside { spare, settle: SETTLE, gone }));
         }
+    }
+
+    /// The sweep waits for everybody to stand still, or has done what they stood still for.
+    pub(super) fn sweep_ready(&mut self, now: Moment, out: &mut Vec<Action>) {
+        match self.keeper.state {
+            // A job that somebody has stopped is called forward as a whole, at any moment; and when the main
+            // process is dead, another sweep comes soon.
+            State::Looking { .. } if self.stopped.is_some() || !self.is_kept() => {
+                self.keeper.state = State::Rests;
+                self.try_later(now);
+                out.push(Action::AbandonSweep);
+            }
+            State::Looking { .. } => {
+                self.keeper.state =
+                    State::Stopping { since: now, until: now.after(STOPPING), again: now.after(AGAIN) };
+                out.push(Action::StandStill);
+            }
+            State::Still { since, .. } => {
+                self.let_go(since, now, out);
+                // Another root may be left.
+                let window = self.policy.sweep.unwrap_or_default();
+                self.keeper.state = State::Looking { since: now, until: now.after(window) };
+                out.push(Action::Proceed { still: false });
+            }
+            State::Rests | State::Stopping { .. } | State::Ending { .. } => {}
+        }
+        self.settle(now, out);
     }
 
     /// The main process has died and is to be started again: one pass is all that it waits for.
@@ -143,27 +180,21 @@ impl Supervisor {
         }
         match self.keeper.state {
             State::Looking { since, .. } => {
-                self.rest_until_next(since, now);
+                // To watch is no work.
+                let watched = if found.waiting > 0 { SETTLE } else { Duration::ZERO };
+                self.rest_until_next(now.since(since).saturating_sub(watched), now);
                 if !found.missing {
                     self.keeper.later = None;
                 }
-                if found.waiting == 0 {
-                    self.keeper.failures = 0;
-                } else if self.stopped.is_some() {
-                    // A job that somebody has stopped is called forward as a whole, at any moment.
-                    self.try_later(now);
-                } else {
-                    self.keeper.state =
-                        State::Stopping { since: now, until: now.after(STOPPING), again: now.after(AGAIN) };
-                    out.push(Action::StandStill);
-                }
             }
-            State::Still { since, .. } => {
-                self.rest_until_next(since, now);
-                self.keeper.failures = 0;
-                out.push(Action::GoOn { stood: now.since(since) });
-            }
-            State::Rests | State::Stopping { .. } | State::Ending { .. } => {}
+            // It has broken off.
+            State::Stopping { since, .. } | State::Still { since, .. } => self.let_go(since, now, out),
+            State::Rests | State::Ending { .. } => return,
+        }
+        if found.waiting > 0 {
+            self.try_later(now);
+        } else {
+            self.keeper.failures = 0;
         }
         self.settle(now, out);
     }
@@ -175,10 +206,7 @@ impl Supervisor {
             Stood::Still => {
                 let window = self.policy.sweep.unwrap_or_default().min(STILL);
                 self.keeper.state = State::Still { since, until: now.after(window) };
-                out.push(Action::Sweep(match self.phase {
-                    Phase::Settling { corpse } => tree_gone(corpse),
-                    _ => Occasion::Still { spare: self.keeper.spare_until.is_some() },
-                }));
+                out.push(Action::Proceed { still: true });
             }
             Stood::NotYet => {
                 self.keeper.state = State::Stopping { since, until, again: now.after(AGAIN) };
@@ -217,11 +245,15 @@ impl Supervisor {
         true
     }
 
+    fn is_kept(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. } | Phase::Settling { .. })
+    }
+
     /// A deadline may have passed.
     pub(super) fn keeper_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
         match self.keeper.state {
             State::Looking { since, until } if now >= until => {
-                self.rest_until_next(since, now);
+                self.rest_until_next(now.since(since), now);
                 out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(now.since(since)))]);
             }
             State::Stopping { since, until, .. } if now >= until => {
@@ -246,13 +278,17 @@ impl Supervisor {
     pub(super) fn release(&mut self, now: Moment, out: &mut Vec<Action>) {
         let since = match self.keeper.state {
             State::Rests | State::Looking { .. } => return,
-            State::Stopping { since, .. } | State::Ending { since, .. } => since,
-            State::Still { since, .. } => {
+            State::Ending { since, .. } => since,
+            State::Stopping { since, .. } | State::Still { since, .. } => {
                 out.push(Action::AbandonSweep);
                 since
             }
         };
-        self.rest_until_next(since, now);
+        self.let_go(since, now, out);
+    }
+
+    fn let_go(&mut self, since: Moment, now: Moment, out: &mut Vec<Action>) {
+        self.rest_until_next(now.since(since), now);
         out.push(Action::GoOn { stood: now.since(since) });
     }
 
@@ -272,9 +308,9 @@ impl Supervisor {
         self.keeper.not_before = self.keeper.not_before.max(now.after(pause));
     }
 
-    fn rest_until_next(&mut self, since: Moment, now: Moment) {
+    fn rest_until_next(&mut self, work: Duration, now: Moment) {
         self.keeper.state = State::Rests;
-        let pause = PAUSE.max(now.since(since).saturating_mul(SHARE));
+        let pause = PAUSE.max(work.saturating_mul(SHARE));
         self.keeper.not_before = self.keeper.not_before.max(now.after(pause));
     }
 }

@@ -38,6 +38,15 @@ impl Ladder {
         }
     }
 
+    /// When this rung ends at the latest.
+    pub(super) fn end(self) -> Option<Moment> {
+        match self {
+            Ladder::Idle => None,
+            Ladder::Grace { until, .. } | Ladder::Stragglers { until } => Some(until),
+            Ladder::Kill { give_up, .. } => Some(give_up),
+        }
+    }
+
     /// What the clock asks for.
     pub(super) fn due(self, now: Moment) -> Due {
         match self {

@@ -33,6 +33,7 @@ mod event;
 mod forwarding;
 mod keeper;
 mod ladder;
+mod notify;
 mod orphans;
 mod policy;
 mod replacement;
@@ -47,9 +48,10 @@ mod units;
 use std::time::Duration;
 
 pub use abort::Tool;
-pub use action::{Action, Note, Occasion};
+pub use action::{Action, Gone, Note, Occasion};
 pub use event::{Event, Origin, Received, Rest, Stood, Tally, Terminal};
 pub use forwarding::Forwarding;
+pub use notify::{Message, Notice, Notify, Ready, Situation};
 pub use orphans::ToolKey;
 pub use policy::Policy;
 pub use restart::{On, Restart};
@@ -61,6 +63,7 @@ use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
 use ladder::Ladder;
+use notify::Herald;
 use orphans::Orphans;
 use replacement::Purpose;
 use restart::History;
@@ -165,12 +168,14 @@ pub struct Supervisor {
     started_at: Moment,
     /// It would have been started again, and was too often.
     gave_up: bool,
+    herald: Option<Herald>,
 }
 
 impl Supervisor {
     /// A supervisor to which nothing has happened yet.
     #[must_use]
     pub fn new(policy: Policy) -> Supervisor {
+        let herald = policy.notify.map(Herald::new);
         Supervisor {
             units: Units::new(&policy.units),
             history: History::new(policy.seed),
@@ -194,13 +199,16 @@ impl Supervisor {
             restarts: 0,
             started_at: Moment::default(),
             gave_up: false,
+            herald,
         }
     }
 
     /// When [`Event::Tick`] is wanted, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        earlier(earlier(self.units.deadline(), self.orphans.deadline()), self.phase_deadline())
+        let herald = self.herald.as_ref().and_then(Herald::deadline);
+        let beside = earlier(herald, earlier(self.units.deadline(), self.orphans.deadline()));
+        earlier(beside, self.phase_deadline())
     }
 
     fn phase_deadline(&self) -> Option<Moment> {
@@ -228,6 +236,7 @@ impl Supervisor {
         if self.phase == Phase::Over {
             return;
         }
+        let first = out.len();
         match event {
             Event::Begin => self.begin(now, out),
             Event::Signal(received) => self.signal(now, received, out),
@@ -256,6 +265,7 @@ impl Supervisor {
             }
             Event::Rest(rest) => self.rest(now, rest, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
+            Event::SweepReady => self.sweep_ready(now, out),
             Event::Cancel(by) => self.cancel(now, by, out),
             Event::Orphaned { tool } => self.orphaned(now, tool, out),
             Event::OrphansGone { tool } => self.orphans_gone(tool),
@@ -264,9 +274,14 @@ impl Supervisor {
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
+            Event::Executed => self.tell_herald(Herald::executed),
+            Event::Health { state, latency } => self.tell_herald(|herald| herald.health(state, latency)),
+            Event::Notice(notice) => self.tell_herald(|herald| herald.notice(now, notice)),
+            Event::Unsent => self.tell_herald(|herald| herald.unsent(now)),
             Event::Tick => self.tick(now, out),
         }
         self.show(now);
+        self.announce(now, first, out);
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Action>) {
@@ -301,6 +316,7 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Running { pid };
+        self.tell_herald(Herald::begin);
         let window = self.policy.hand_over.unwrap_or_default();
         self.keeper.begin(now, self.found_first, window, self.policy.look_later);
         self.tool_started(now, out);
@@ -391,11 +407,12 @@ impl Supervisor {
         let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
         if window.is_some() && self.units_live(false) {
             self.phase = Phase::Settling { corpse };
+            self.stopped = None;
             self.keeper.wanted = true;
             self.keep(now, out);
         } else if let Some(window) = window {
             self.phase = Phase::LastSweep { corpse, until: now.after(window) };
-            out.push(Action::Sweep(tree_gone(corpse)));
+            out.push(Action::Sweep(Occasion::TreeGone(gone(corpse))));
         } else {
             self.finish(now, corpse, out);
         }
@@ -478,11 +495,11 @@ impl Supervisor {
     }
 }
 
-/// Why locks are swept when nothing is left of the main process.
-fn tree_gone(corpse: Option<Corpse>) -> Occasion {
+/// What matters to a sweep after the main process's end.
+fn gone(corpse: Option<Corpse>) -> Gone {
     let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
     let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
-    Occasion::TreeGone { corpse, clean }
+    Gone { corpse, clean }
 }
 
 fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {

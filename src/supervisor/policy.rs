@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Forwarding, Restart, Tool, UnitRule};
+use super::{Forwarding, Notify, Restart, Tool, UnitRule};
 use crate::ids::{Kind, Signal, SignalSet};
 
 /// What the operator asked for, and what was found out before the start.
@@ -47,4 +47,6 @@ pub struct Policy {
     pub replace_on: Vec<Kind>,
     /// The neighbours, in their order of start.
     pub units: Vec<UnitRule>,
+    /// What the service manager is told; nothing if there is none.
+    pub notify: Option<Notify>,
 }

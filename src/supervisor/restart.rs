@@ -118,6 +118,11 @@ impl History {
         Next::Again(self.jittered(doubled.min(policy.longest)))
     }
 
+    /// How many restarts there were within the time in which they are counted, when the last one was decided.
+    pub(super) fn recent(&self) -> usize {
+        self.recent.len()
+    }
+
     /// Between three quarters of the pause and the whole of it, so that sextons that failed together do not
     /// start together.
     fn jittered(&mut self, pause: Duration) -> Duration {

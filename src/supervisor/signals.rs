@@ -1,6 +1,7 @@
 //! What a signal that reached sexton means, and who has the terminal.
 
 use super::ladder::Ladder;
+use super::notify::Herald;
 use super::replacement::Purpose;
 use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
 use crate::ids::{Canceller, Moment, Pid, Signal};
@@ -13,7 +14,9 @@ impl Supervisor {
     pub(super) fn signal(&mut self, now: Moment, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         let stops = self.policy.stop_signals.contains(signal);
-        if self.policy.forwarding.rewritten(signal).is_none() {
+        // dumb-init stops itself for these whatever the other session is to get.
+        let suspends = self.policy.session && is_job_control(signal);
+        if self.policy.forwarding.rewritten(signal).is_none() && !suspends {
             out.push(Action::Note(Note::Refused(signal)));
             return;
         }
@@ -79,7 +82,9 @@ impl Supervisor {
     /// The signal's time has come.
     pub(super) fn deliver(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
-        let job_control = matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU);
+        if signal == Signal::HUP {
+            self.tell_herald(Herald::asked_to_reload);
+        }
         if self.policy.stop_signals.contains(signal) {
             self.stop(now, pid, received, out);
         } else if signal == Signal::CONT && self.keeper.holds_still() {
@@ -87,13 +92,10 @@ impl Supervisor {
             out.push(Action::Note(Note::Dropped(signal)));
         } else if signal == Signal::CONT && self.stopped.is_some() {
             self.resume(pid, out);
-        } else if self.policy.session && job_control {
+        } else if self.policy.session && is_job_control(signal) {
             // No key of our terminal reaches the other session, and no stop of it reaches our shell.
             self.send(pid, received, out);
             out.push(Action::StopSelf);
-        } else if signal == Signal::TSTP && received.origin == Origin::Kernel {
-            // The key means the whole job. Whether the main process obeys is told by `Stopped`.
-            out.push(Action::Send { pid, group: true, signal, value: None });
         } else {
             self.send(pid, received, out);
         }
@@ -107,7 +109,10 @@ impl Supervisor {
         let Some(signal) = self.policy.forwarding.rewritten(received.signal) else {
             return;
         };
-        out.push(Action::Send { pid, group: self.policy.group, signal, value });
+        // What the terminal makes, such as Ctrl-C, is for every process of the job, as below a shell: bash does not
+        // end at an interrupt that the command it waits for did not get.
+        let group = self.policy.group || received.origin == Origin::Kernel;
+        out.push(Action::Send { pid, group, signal, value });
         out.push(Action::Note(Note::Forwarded(signal)));
     }
 
@@ -158,4 +163,9 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// What stops a process unless it catches it.
+fn is_job_control(signal: Signal) -> bool {
+    matches!(signal, Signal::TSTP | Signal::TTIN | Signal::TTOU)
 }

@@ -31,6 +31,7 @@ fn policy() -> Policy {
         seed: 1,
         replace_on: Vec::new(),
         units: Vec::new(),
+        notify: None,
     }
 }
 
@@ -98,7 +99,7 @@ fn send(signal: Signal) -> Action {
 }
 
 const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
-const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone { corpse: Pid::new(MAIN), clean: true });
+const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone(Gone { corpse: Pid::new(MAIN), clean: true }));
 const SWEPT: Event = Event::SweepDone(Tally { waiting: 0, handed_over: 0, missing: false });
 
 #[test]
@@ -261,7 +262,8 @@ fn a_stop_signal_hurries_the_end_of_the_leftovers_too() {
 #[test]
 fn one_key_that_arrives_twice_is_one_request() {
     let mut story = Story::running(policy());
-    assert_eq!(story.tell(from_terminal(Signal::INT)), [send(Signal::INT)]);
+    let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::INT, value: None };
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [to_group], "a key is for the whole job");
     story.pass(Duration::from_millis(3));
     assert_eq!(story.tell(sent(Signal::INT)), [], "npm passes on what we got as well");
     story.pass(Duration::from_millis(200));
@@ -334,6 +336,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 mod abort;
 mod keeper;
 mod lives;
+mod notify;
 mod orphans;
 mod units;
 mod walk;

@@ -37,6 +37,17 @@ fn own(prefix: &str) -> PathBuf {
     PathBuf::from(path.trim_start_matches('/'))
 }
 
+/// Removes the cgroup that the sexton of this pid has left, once the last process in it is dead.
+pub fn remove_left_by(pid: i32) {
+    let Some(dir) = v2_mount().map(|mount| mount.join(own("0::")).join(format!("sexton-{pid}"))) else {
+        return;
+    };
+    let end = std::time::Instant::now() + super::PATIENCE;
+    while dir.exists() && fs::remove_dir(&dir).is_err() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
 impl Cgroup {
     fn below(parent: &Path) -> Option<Cgroup> {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
@@ -72,22 +73,27 @@ impl Shell {
     /// Waits until the terminal has shown `text` since the last time, and forgets everything up to it.
     #[track_caller]
     pub fn sees(&mut self, text: &str) {
-        let (keys, seen) = (&mut self.keys, &mut self.seen);
-        let mut place = None;
-        let end = std::time::Instant::now() + super::PATIENCE;
-        while place.is_none() {
+        let seen = self.sees_within(super::PATIENCE, text);
+        assert!(seen, "the terminal does not show {text:?} but {:?}", String::from_utf8_lossy(&self.seen));
+    }
+
+    /// The same for a limited time; whether it was shown.
+    pub fn sees_within(&mut self, limit: Duration, text: &str) -> bool {
+        let end = Instant::now() + limit;
+        loop {
             let mut buffer = [0; 4096];
-            if let Ok(length) = keys.read(&mut buffer) {
-                seen.extend(&buffer[..length]);
+            if let Ok(length) = self.keys.read(&mut buffer) {
+                self.seen.extend(&buffer[..length]);
             }
-            place = seen.windows(text.len()).position(|window| window == text.as_bytes());
-            let shown = String::from_utf8_lossy(seen);
-            assert!(std::time::Instant::now() < end, "the terminal does not show {text:?} but {shown:?}");
-            if place.is_none() {
-                std::thread::sleep(std::time::Duration::from_millis(2));
+            if let Some(place) = self.seen.windows(text.len()).position(|window| window == text.as_bytes()) {
+                self.seen.drain(..place + text.len());
+                return true;
             }
+            if Instant::now() > end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        seen.drain(..place.unwrap() + text.len());
     }
 
     /// The program under test, a child of the shell, whatever it is called; once it has a child itself.
@@ -158,9 +164,14 @@ impl Drop for Shell {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
             stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3)?.parse().ok()) == Some(session)
         };
-        for process in super::process::all().into_iter().filter(below) {
-            super::process::kill_if(process.pid, || below(&process));
+        let processes: Vec<Process> = super::process::all().into_iter().filter(below).collect();
+        for process in &processes {
+            super::process::kill_if(process.pid, || below(process));
         }
         let _ = self.child.wait();
+        // A sexton that is killed cannot remove its cgroup.
+        for process in &processes {
+            super::cgroup::remove_left_by(process.pid);
+        }
     }
 }

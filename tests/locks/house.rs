@@ -207,6 +207,7 @@ impl<'a> Sweep<'a> {
     pub fn at(root: Root) -> Sweep<'a> {
         let scene = Scene {
             quiet: true,
+            alive: false,
             patient: true,
             first: true,
             sexton: own_pid(),
@@ -262,6 +263,7 @@ impl<'a> Sweep<'a> {
             action: self.action,
             report_after: self.report_after,
             reported: &self.reported,
+            beside: None,
         };
         let report = tracing::subscriber::with_default(log.clone(), || sweep(&request));
         let events = std::mem::take(&mut *log.0.lock().unwrap());

@@ -128,6 +128,13 @@ impl<'world> Life<'world> {
         self.cage.inmates().iter().map(|inmate| inmate.inner).collect()
     }
 
+    /// The command lines of all that lives in there.
+    pub fn names_of_inmates(&self) -> Vec<String> {
+        let line = |inmate: Inmate| fs::read(format!("/proc/{}/cmdline", inmate.outer)).unwrap_or_default();
+        let lines = self.cage.inmates().into_iter().map(line).filter(|line| !line.is_empty());
+        lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).collect()
+    }
+
     /// What sexton and the gateway have printed.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()

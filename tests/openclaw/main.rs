@@ -21,6 +21,7 @@ mod http;
 mod life;
 mod locks;
 mod rival;
+mod tools;
 mod wait;
 mod watched;
 mod world;
@@ -94,6 +95,14 @@ fn a_lock_that_is_handed_over_lets_the_gateway_recover_the_turn() {
     let (code, _) = life.wait_for_exit(GRACE);
     assert_eq!(code, 0, "a clean stop");
     assert_no_locks_but(&[], &world, "a clean stop");
+}
+
+#[test]
+fn a_tool_of_a_turn_that_is_given_up_is_gone_and_recorded() {
+    let Some(bin) = installed_openclaw() else {
+        return;
+    };
+    tools::a_tool_ends_with_its_turn(&World::set_up(&bin));
 }
 
 /// Returns the pid that the gateway had.

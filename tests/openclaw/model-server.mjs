@@ -3,6 +3,7 @@
 //
 //   hang   never answers: the turn stays open, and its session lock stays held
 //   text   answers "pong" at once
+//   exec   asks for the exec tool to run $COMMAND, and answers "pong" to what that says
 //
 // It picks a free port itself and says so on stdout ("port N"), and it prints one line for each turn
 // ("asked MODEL"), so that a test can wait for the turn instead of guessing. It lives as long as its
@@ -34,6 +35,17 @@ function streamText(response, model) {
   response.end();
 }
 
+function streamCall(response, model) {
+  const call = { name: "exec", arguments: JSON.stringify({ command: process.env.COMMAND }) };
+  const chunk = (choice) =>
+    response.write(`data: ${JSON.stringify({ ...completion(model, choice), object: "chat.completion.chunk" })}\n\n`);
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  const toolCalls = [{ index: 0, id: "call_1", type: "function", function: call }];
+  chunk({ delta: { role: "assistant", tool_calls: toolCalls }, finish_reason: null });
+  chunk({ delta: {}, finish_reason: "tool_calls" });
+  response.end("data: [DONE]\n\n");
+}
+
 function sendText(response, model) {
   const message = { role: "assistant", content: "pong" };
   const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
@@ -43,9 +55,10 @@ function sendText(response, model) {
 
 const server = http.createServer(async (request, response) => {
   if (request.method !== "POST") return response.writeHead(404).end();
-  const { model, stream } = await readJson(request);
+  const { model, stream, messages } = await readJson(request);
   say(`asked ${model}`);
   if (model === "hang") return;
+  if (model === "exec" && messages.at(-1).role !== "tool") return streamCall(response, model);
   if (stream) streamText(response, model);
   else sendText(response, model);
 });

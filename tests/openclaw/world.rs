@@ -122,8 +122,10 @@ impl World {
                 "apiKey": "none",
                 "api": "openai-completions",
                 "timeoutSeconds": 3600,
-                "models": [model("hang"), model("text")],
+                "models": [model("hang"), model("text"), model("exec")],
             } } },
+            // The exec tool asks nobody.
+            "tools": { "exec": { "security": "full", "ask": "off", "host": "gateway" } },
             "discovery": { "mdns": { "mode": "off" } },
             "update": { "checkOnStart": false },
             // Otherwise the log goes to /tmp/openclaw, whatever TMPDIR says.
@@ -165,6 +167,7 @@ impl Drop for World {
 fn spawn_model(bin: &Path, directory: &Path) -> Child {
     Command::new(bin.join("node"))
         .arg(World::script("model-server.mjs"))
+        .env("COMMAND", directory.join("tool.sh"))
         .stdin(Stdio::piped())
         .stdout(create(&directory.join("model.log")))
         .stderr(create(&directory.join("model.err")))

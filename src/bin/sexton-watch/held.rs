@@ -68,6 +68,7 @@ fn look(root: &Path, sexton: Pid, report_after: Option<Duration>, first: bool) -
     }
     let us = process::own_pid();
     let scene = Scene {
+        alive: true,
         quiet: false,
         patient: true,
         first,

@@ -23,11 +23,13 @@ options:
   -P              pause: run no program, and end at SIGINT or SIGTERM
   -V, --version   print the version
 
-All of sexton's variables hold as well.
+Variables: CATATONIT_DEBUG (say more), and all of sexton's.
 ";
 
 pub(super) fn read(face: &Face, order: Order, words: &[OsString]) -> Request {
     let (mut group, mut pause) = (false, false);
+    let debug = std::env::var_os("CATATONIT_DEBUG").is_some();
+    let level = if debug { LevelFilter::DEBUG } else { LevelFilter::WARN };
     let found = getopt::read(&SPEC, order, words);
     for option in found.options {
         match option {
@@ -47,12 +49,12 @@ pub(super) fn read(face: &Face, order: Order, words: &[OsString]) -> Request {
         }
     }
     if pause {
-        return face.run(&[OsString::from("pause")], LevelFilter::WARN, |plan| plan.command.clear());
+        return face.run(&[OsString::from("pause")], level, |plan| plan.command.clear());
     }
     if found.rest.is_empty() {
         let pid = process::own_pid();
         let usage = usage(&face.name);
         return face.refuse(format!("ERROR (catatonit:{pid}): missing program name\n{usage}"));
     }
-    face.run(&found.rest, LevelFilter::WARN, |plan| plan.group = group)
+    face.run(&found.rest, level, |plan| plan.group = group)
 }

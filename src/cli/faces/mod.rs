@@ -24,7 +24,7 @@ use tracing::level_filters::LevelFilter;
 use super::args::{Args, LogFormat};
 use super::{Request, Usage, one_line, sources};
 use crate::config::Plan;
-use crate::ids::{Dress, SignalSet};
+use crate::ids::{Dress, Errno, SignalSet, Stage, exit_code};
 use crate::report::log::Format;
 use getopt::Order;
 
@@ -71,6 +71,12 @@ impl Face {
     /// The plan for `command` as the variables and the configuration file have it, with what the face's own
     /// options make of it.
     fn run(&self, command: &[OsString], level: LevelFilter, change: impl FnOnce(&mut Plan)) -> Request {
+        if command.first().is_some_and(|name| name.is_empty()) {
+            // What comes of an unset variable in an entry point. The others look for a file of that name.
+            let text = format!("{}: the command's name is empty: No such file or directory\n", self.name);
+            let code = exit_code::of_failed_start(self.dress, Stage::Exec, Errno(libc::ENOENT));
+            return Request::Complain { text, code };
+        }
         match self.plan(command) {
             Ok((mut plan, wanted, format)) => {
                 change(&mut plan);

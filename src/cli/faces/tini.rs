@@ -86,8 +86,9 @@ pub(super) fn read(face: &Face, order: Order, words: &[OsString]) -> Request {
         return face.refuse(usage(&face.name));
     }
     if let Some(value) = std::env::var_os("TINI_VERBOSITY") {
-        // As atoi(3) has it, what is no number is 0.
-        verbosity = value.to_string_lossy().trim().parse().unwrap_or(0);
+        // As atoi(3) has it, what is no number is 0; and one below it is no less than all.
+        let value: i64 = value.to_string_lossy().trim().parse().unwrap_or(0);
+        verbosity = u8::try_from(value).unwrap_or(u8::MAX);
     }
     let warned = !subreaper && process::own_pid() != Pid::INIT;
     face.run(&found.rest, level(verbosity), |plan| {

@@ -10,8 +10,10 @@
 mod argv;
 mod locks;
 mod order;
+mod reader;
 mod refused;
 mod restart;
+mod systemd;
 mod tools;
 mod units;
 mod users;
@@ -35,11 +37,12 @@ use super::unit::{Tools, Unit};
 use super::watching::Watching;
 use crate::ids::{Kind, Signal};
 use crate::locks::Shown;
-use crate::supervisor::Restart;
+use crate::supervisor::{Ready, Restart};
 use argv::{Argv, RawEnv, environment};
 pub use locks::Locks;
+use reader::Reader;
 pub use refused::Refused;
-use refused::{Below, Flaw, in_our_words, line_and_column};
+use refused::{Below, Flaw, in_our_words, line_and_column, not_toml};
 use restart::RawRestart;
 pub use values::Reaction;
 use values::{Delay, Rewrite, Step, Text};
@@ -99,6 +102,8 @@ pub struct File {
     pub watching: Watching,
     /// The conditions that replace the command.
     pub replace_on: Vec<Kind>,
+    /// When the command counts as ready.
+    pub ready: Ready,
 }
 
 /// sexton's configuration file.
@@ -153,6 +158,7 @@ struct Raw {
     logs: BTreeMap<String, watch::RawLog>,
     alerts: Option<watch::RawAlerts>,
     watch: watch::RawWatch,
+    systemd: systemd::RawSystemd,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -231,11 +237,11 @@ impl File {
         around: &Around<'_>,
         wrong: &dyn Fn((usize, String)) -> Refused,
     ) -> Result<File, Refused> {
-        let root =
-            DeTable::parse(text).map_err(|error| wrong(in_our_words(text, &error, None)))?.into_inner();
-        let raw =
-            |table: DeTable<'_>| Raw::deserialize(toml::de::Deserializer::from(Spanned::new(0..0, table)));
-        let mut file = raw(root.clone()).map_err(|error| wrong(in_our_words(text, &error, Some(&root))))?;
+        let root = DeTable::parse(text).map_err(|error| wrong(not_toml(text, &error)))?.into_inner();
+        let raw = |table: &DeTable<'_>| {
+            Raw::deserialize(Reader::Table(table)).map_err(|error| wrong(in_our_words(&error)))
+        };
+        let mut file = raw(&root)?;
         if let Some(name) = around.preset.map(str::to_owned).or_else(|| file.preset.clone()) {
             let own: Vec<OsString> = file.command.iter().flat_map(Argv::plain).map(OsString::from).collect();
             let command = if around.command.is_empty() { &own } else { around.command };
@@ -244,12 +250,11 @@ impl File {
                 let what = format!("'{name}' is not known; there is: {}", preset::NAMES);
                 around.preset.map_or_else(|| wrong(Flaw::new(what).below("preset").place(&root)), |_| unknown)
             })?;
-            let text = text.as_ref();
-            let base = DeTable::parse(text).map_err(|error| wrong(in_our_words(text, &error, None)))?;
+            let base = DeTable::parse(&text).map_err(|error| wrong(not_toml(&text, &error)))?;
             let mut base = base.into_inner();
             leave_what_is_set(&mut base, around.variable);
             overlay(&mut base, root.clone());
-            file = raw(base).map_err(|error| wrong(in_our_words(text, &error, Some(&root))))?;
+            file = raw(&base)?;
             file.preset = Some(name);
         }
         file.check().map_err(|flaw| wrong(flaw.place(&root)))
@@ -299,6 +304,7 @@ impl Raw {
         let mut replace_on = Vec::new();
         let (health, start_period, replaces) = self.health.check().below("health")?;
         replace_on.extend(replaces.then_some(Kind::Failing));
+        let ready = self.systemd.check(!health.is_empty()).below("systemd")?;
         let counted = self.limits.is_some();
         let (mut limits, every, kinds) = self.limits.unwrap_or_default().check().below("limits")?;
         replace_on.extend(kinds);
@@ -352,6 +358,7 @@ impl Raw {
             tools,
             watching,
             replace_on,
+            ready,
         })
     }
 }

@@ -17,10 +17,11 @@ pub(super) struct Wishes<'a> {
 /// The names in their order of start, the gateway among them. Units that are free to choose come before the
 /// gateway, and by name.
 pub(super) fn order(units: &[Wishes<'_>]) -> Result<Vec<String>, Flaw> {
-    let names: BTreeSet<&str> = units.iter().map(|unit| unit.name).chain([GATEWAY]).collect();
+    let mut names = BTreeSet::from([GATEWAY]);
+    names.extend(units.iter().map(|unit| unit.name));
     // For each, those that must have been started before it.
-    let mut waits: BTreeMap<&str, BTreeSet<&str>> =
-        names.iter().map(|name| (*name, BTreeSet::new())).collect();
+    let mut waits: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    waits.extend(names.iter().map(|name| (*name, BTreeSet::new())));
     for unit in units {
         for (key, listed) in [("after", unit.after), ("before", unit.before)] {
             for (index, other) in listed.iter().enumerate() {

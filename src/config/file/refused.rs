@@ -3,6 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::reader::Wrong;
+
 /// Why a configuration file is refused, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -81,29 +83,25 @@ impl<T> Below for Result<T, Flaw> {
 }
 
 /// What the TOML library found wrong: where, and in our words.
-pub(super) fn in_our_words(
-    text: &str,
-    error: &toml::de::Error,
-    root: Option<&DeTable<'_>>,
-) -> (usize, String) {
+pub(super) fn not_toml(text: &str, error: &toml::de::Error) -> (usize, String) {
     let span = error.span().unwrap_or_default();
     let at = span.start;
-    if let Some(key) = text.get(span).filter(|_| error.message() == "duplicate key") {
-        return (at, format!("the key '{key}' stands here a second time; take one of them out"));
-    }
-    let mut keys = root.map(|root| path_to(root, at)).unwrap_or_default();
-    if error.message().starts_with("invalid type: sequence") {
-        // A list of tables begins where the first of them does, and it is the list that is wrong.
-        keys.pop_if(|key| key.starts_with('['));
-    }
-    // The message may have a second line that shows the place, which we name in our own way.
-    (at, sentence(&keys, error.message().lines().next().unwrap_or_default()))
+    let what = match text.get(span).filter(|_| error.message() == "duplicate key") {
+        Some(key) => format!("the key '{key}' stands here a second time; take one of them out"),
+        None => error.message().lines().next().unwrap_or_default().to_owned(),
+    };
+    (at, what)
 }
 
-/// The library's sentence about the key at `keys`, with what to write instead.
-fn sentence(keys: &[String], message: &str) -> String {
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let path = dotted(&keys);
+/// What serde found wrong: where, and in our words.
+pub(super) fn in_our_words(wrong: &Wrong) -> (usize, String) {
+    let keys: Vec<&str> = wrong.keys.iter().rev().map(String::as_str).collect();
+    (wrong.at.unwrap_or(0), sentence(&keys, &wrong.message))
+}
+
+/// serde's sentence about the key at `keys`, with what to write instead.
+fn sentence(keys: &[&str], message: &str) -> String {
+    let path = dotted(keys);
     if let Some((kind, wrong, known)) = unknown(message) {
         let near = nearest(wrong, &known);
         let mend = match near {
@@ -191,41 +189,6 @@ fn locate(root: &DeTable<'_>, keys: &[&str]) -> usize {
         list = value.get_ref().as_array().map(|array| -> &[_] { array });
     }
     at
-}
-
-/// The keys that lead to the key or value at this byte offset.
-fn path_to(root: &DeTable<'_>, at: usize) -> Vec<String> {
-    let mut keys = Vec::new();
-    in_table(root, at, &mut keys);
-    keys
-}
-
-fn in_table(table: &DeTable<'_>, at: usize, keys: &mut Vec<String>) -> bool {
-    for (name, value) in table {
-        keys.push(name.get_ref().clone().into_owned());
-        // A table's header stands apart from its keys, so that each is looked into.
-        if name.span().contains(&at) || in_value(value, at, keys) {
-            return true;
-        }
-        keys.pop();
-    }
-    false
-}
-
-fn in_value(value: &Spanned<DeValue<'_>>, at: usize, keys: &mut Vec<String>) -> bool {
-    let inside = match value.get_ref() {
-        DeValue::Table(table) => in_table(table, at, keys),
-        DeValue::Array(list) => list.iter().enumerate().any(|(index, value)| {
-            keys.push(format!("[{}]", index + 1));
-            let found = in_value(value, at, keys);
-            if !found {
-                keys.pop();
-            }
-            found
-        }),
-        _ => false,
-    };
-    inside || value.span().contains(&at)
 }
 
 /// The line and the column of a byte offset, both counted from 1.

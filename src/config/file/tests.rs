@@ -89,7 +89,7 @@ fn a_file_is_laid_over_its_preset_value_by_value() {
         (Some(secs(30)), &[78][..], On::Never)
     );
     assert_eq!(plain.env, [("OPENCLAW_NO_RESPAWN".into(), "1".into())]);
-    assert!(plain.tools.shell && plain.tools.timeout.is_none() && !plain.tools.end_orphans);
+    assert!(plain.tools.shell && plain.tools.timeout.is_none() && plain.tools.end_orphans);
     assert_eq!((plain.watching.start_period, plain.watching.health.len()), (secs(180), 2));
     assert!(plain.replace_on.is_empty() && plain.watching.listen.is_none() && plain.control.is_none());
     assert_eq!(plain.origin.preset.as_deref(), Some("openclaw"));
@@ -186,7 +186,7 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ("[health]\nurl = 'http:///x'", (2, 1), "health.url[1]: 'http:///x' has no host"),
     ("[health]\ntcp = 'localhost'", (2, 1), "health.tcp[1]: 'localhost' has to be HOST:PORT"),
     ("[health]\nlatency = '4s'", (2, 1), "health.latency: it is longer than 'timeout'"),
-    ("[health]\nfields = { a = [] }", (2, 12), "health.fields.a: it has to be a string"),
+    ("[health]\nfields = { a = [] }", (2, 16), "health.fields.a is a list, and has to be a string, a number"),
     (
         "[health]\naction = 'restart'",
         (2, 1),

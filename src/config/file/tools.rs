@@ -44,7 +44,8 @@ impl RawTools {
             shell: self.shell.unwrap_or(usual.shell),
             timeout: self.timeout.map(|time| time.0),
             grace: self.grace.map_or(usual.grace, |time| time.0),
-            end_orphans: self.orphans == Some(Orphans::End),
+            // What a lost tool leaves behind would otherwise be nobody's.
+            end_orphans: self.orphans != Some(Orphans::Report),
             record: self.record,
         };
         Ok((self.shell, tools))

@@ -198,6 +198,45 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
+/// A value that a JSON field can be compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scalar(pub serde_json::Value);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Scalar, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, a number, true or false")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.into()))
+            }
+
+            fn visit_bool<E: Error>(self, truth: bool) -> Result<Scalar, E> {
+                Ok(Scalar(truth.into()))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.into()))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
+                // JSON knows neither infinity nor its like.
+                serde_json::Number::from_f64(number).map(|number| Scalar(number.into())).ok_or_else(|| {
+                    E::custom(format_args!("no JSON field can be {number}; write a finite number"))
+                })
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
 /// What follows a condition that lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::argv::Argv;
 use super::refused::{Below, Flaw};
-use super::values::{OneOrMore, Reaction, Size, Text};
+use super::values::{OneOrMore, Reaction, Scalar, Size, Text};
 use crate::config::watching::{Alerts, Ask, Limits, Log, Probe};
 use crate::ids::Kind;
 
@@ -26,7 +26,7 @@ pub(super) struct RawHealth {
     status: Option<u16>,
     /// Fields of the JSON answers and what they must be; a dotted path leads deeper.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, serde_json::Value>"))]
-    fields: BTreeMap<String, toml::Value>,
+    fields: BTreeMap<String, Scalar>,
     /// One or more HOST:PORT to connect to.
     tcp: OneOrMore,
     /// A command; 0 means well.
@@ -116,12 +116,8 @@ impl RawHealth {
         if !(100..600).contains(&status) {
             return Err(Flaw::new("a status is a number from 100 to 599").below("status"));
         }
-        let fields: Vec<(String, serde_json::Value)> = self
-            .fields
-            .into_iter()
-            .map(|(name, value)| scalar(value).map(|value| (name.clone(), value)).below(name))
-            .collect::<Result<_, _>>()
-            .below("fields")?;
+        let fields: Vec<(String, serde_json::Value)> =
+            self.fields.into_iter().map(|(name, value)| (name, value.0)).collect();
         let mut asked = Vec::new();
         for (index, url) in self.url.0.iter().enumerate() {
             address_of(url).map_err(|flaw| flaw.at(index)).below("url")?;
@@ -145,17 +141,6 @@ impl RawHealth {
         // Without one, a gateway that starts slowly would be replaced for ever.
         let start_period = self.start_period.map_or(Duration::from_secs(60), |time| time.0);
         Ok((probes, start_period, replaces))
-    }
-}
-
-/// A field is compared with a JSON string, number or truth value.
-fn scalar(value: toml::Value) -> Result<serde_json::Value, Flaw> {
-    match value {
-        toml::Value::String(text) => Ok(text.into()),
-        toml::Value::Integer(number) => Ok(number.into()),
-        toml::Value::Float(number) if number.is_finite() => Ok(number.into()),
-        toml::Value::Boolean(truth) => Ok(truth.into()),
-        _ => Err(Flaw::new("it has to be a string, a number, true or false")),
     }
 }
 

@@ -91,6 +91,10 @@ fn a_session_of_its_own_is_stopped_together_with_us() {
     story.tell(Event::Stopped { signal: Signal::STOP, terminal: Terminal::None });
     assert_eq!(story.tell(Event::Resumed), []);
     assert_eq!(story.tell(sent(Signal::CONT)), [to_group(Signal::CONT)]);
+
+    let forwarding = Forwarding { rewrite: vec![(Signal::TSTP, None)], ..Forwarding::default() };
+    let mut story = Story::running(Policy { session: true, forwarding, ..policy() });
+    assert_eq!(story.tell(sent(Signal::TSTP)), [Action::StopSelf], "even if it gets nothing");
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use super::*;
 
 const WAITING: Event = Event::SweepDone(Tally { waiting: 1, handed_over: 0, missing: false });
-const LOOK: Action = Action::Sweep(Occasion::Look { spare: false });
-const STILL_SWEEP: Action = Action::Sweep(Occasion::Still { spare: false });
+const SETTLE: Duration = Duration::from_secs(1);
+const LOOK: Action = Action::Sweep(Occasion::Beside { spare: false, settle: SETTLE, gone: None });
+const REMOVE: Action = Action::Proceed { still: true };
+const LOOK_ON: Action = Action::Proceed { still: false };
 const STOPPING: Duration = Duration::from_millis(200);
 const STOPS: Event = Event::Stopped { signal: Signal::STOP, terminal: Terminal::None };
 
@@ -44,7 +46,7 @@ fn a_dead_orphan_makes_one_look_and_nothing_more_where_nothing_waits() {
 /// The same, where something waits for a quiet moment.
 fn stopping() -> Story {
     let mut story = after_an_orphan();
-    assert_eq!(story.tell(WAITING), [Action::StandStill]);
+    assert_eq!(story.tell(Event::SweepReady), [Action::StandStill]);
     story
 }
 
@@ -53,11 +55,16 @@ fn where_something_waits_everybody_stands_still_for_the_removal() {
     let mut story = stopping();
     assert_eq!(story.tell(Event::Stood(Stood::NotYet)), []);
     assert_eq!(story.wait(), (Duration::from_millis(1), vec![Action::StandStill]));
-    assert_eq!(story.tell(ALL_STILL), [STILL_SWEEP]);
+    assert_eq!(story.tell(ALL_STILL), [REMOVE]);
     // The main process's own stop, which is told besides, is ours.
     assert_eq!(story.tell(STOPS), []);
     story.pass(Duration::from_millis(2));
-    assert_eq!(story.tell(SWEPT), [go_on(Duration::from_millis(3))]);
+    assert_eq!(story.tell(Event::SweepReady), [go_on(Duration::from_millis(3)), LOOK_ON]);
+    // There may be another root with something in it.
+    assert_eq!(story.tell(Event::SweepReady), [Action::StandStill]);
+    assert_eq!(story.tell(ALL_STILL), [REMOVE]);
+    assert_eq!(story.tell(Event::SweepReady), [go_on(Duration::ZERO), LOOK_ON]);
+    assert_eq!(story.tell(SWEPT), []);
     assert_eq!(story.supervisor.next_deadline(), None);
     // What comes next comes a second later at the earliest.
     story.tell(died(9));
@@ -79,25 +86,47 @@ fn they_go_on_when_one_does_not_stop_and_the_next_try_comes_later_each_time() {
                 break actions;
             }
         };
-        assert_eq!((waited, gone_on), (STOPPING, vec![go_on(STOPPING)]));
+        assert_eq!((waited, gone_on), (STOPPING, vec![Action::AbandonSweep, go_on(STOPPING)]));
         let (pause, actions) = story.wait();
         assert_eq!(actions, [LOOK]);
         pauses.push(pause.as_secs());
-        assert_eq!(story.tell(WAITING), [Action::StandStill]);
+        assert_eq!(story.tell(Event::SweepReady), [Action::StandStill]);
     }
     // The first ones are as long as twenty times the standstill, so that no more than a few hundredths of the
     // time are lost to it.
     assert_eq!(pauses, [4, 4, 4, 8, 16, 32, 64, 64, 64]);
     // A try that succeeds ends the matter.
     story.tell(ALL_STILL);
+    story.tell(Event::SweepReady);
     story.tell(SWEPT);
     assert_eq!(story.supervisor.next_deadline(), None);
 }
 
 #[test]
+fn what_could_not_be_removed_is_looked_at_again_later() {
+    // Somebody has opened it meanwhile, or it is none that can be watched.
+    let mut story = after_an_orphan();
+    story.pass(SETTLE);
+    assert_eq!(story.tell(WAITING), []);
+    for seconds in [1, 2, 4] {
+        assert_eq!(story.wait(), (Duration::from_secs(seconds), vec![LOOK]));
+        assert_eq!(story.tell(WAITING), []);
+    }
+    // A sweep that breaks off lets everybody go on.
+    for still in [false, true] {
+        let mut story = stopping();
+        if still {
+            story.tell(ALL_STILL);
+        }
+        let actions = story.tell(SWEPT);
+        assert_eq!(actions.last(), Some(&go_on(Duration::ZERO)));
+    }
+}
+
+#[test]
 fn where_somebody_cannot_be_stopped_nobody_stays_stopped() {
     let mut story = stopping();
-    assert_eq!(story.tell(Event::Stood(Stood::Cannot)), [go_on(Duration::ZERO)]);
+    assert_eq!(story.tell(Event::Stood(Stood::Cannot)), [Action::AbandonSweep, go_on(Duration::ZERO)]);
     assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]));
     // Nothing waits any more: somebody else has dealt with it.
     assert_eq!(story.tell(SWEPT), []);
@@ -133,7 +162,7 @@ fn signals_wait_for_it_and_cont_does_not_wake_it() {
     story.tell(ALL_STILL);
     assert_eq!(story.tell(sent(Signal::CONT)), []);
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
-    assert_eq!(story.tell(SWEPT), [go_on(Duration::ZERO)]);
+    assert_eq!(story.tell(Event::SweepReady), [go_on(Duration::ZERO), LOOK_ON]);
     // The ladder reaches everybody, and whoever is stopped would not be reached.
     let mut story = stopping();
     story.tell(ALL_STILL);
@@ -148,15 +177,14 @@ fn whom_somebody_else_has_stopped_is_left_alone() {
     story.tell(STOPS);
     story.tell(died(9));
     assert_eq!(story.tell(Event::Drained), [LOOK]);
-    assert_eq!(story.tell(WAITING), []);
+    assert_eq!(story.tell(Event::SweepReady), [Action::AbandonSweep]);
     assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]), "it is looked at again");
     // Ctrl-Z comes just before our own stop: it counts. All go on, and the key comes once more.
     for still in [false, true] {
         let mut story = stopping();
-        let mut expected = vec![go_on(Duration::ZERO)];
+        let mut expected = vec![Action::AbandonSweep, go_on(Duration::ZERO)];
         if still {
             story.tell(ALL_STILL);
-            expected.insert(0, Action::AbandonSweep);
         }
         expected.push(Action::Send { pid: pid(MAIN), group: true, signal: Signal::TSTP, value: None });
         let key = Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Main };
@@ -167,7 +195,7 @@ fn whom_somebody_else_has_stopped_is_left_alone() {
     // Who waits for the terminal asks again by itself.
     let mut story = stopping();
     let wants = Event::Stopped { signal: Signal::TTIN, terminal: Terminal::Ours };
-    assert_eq!(story.tell(wants), [go_on(Duration::ZERO)]);
+    assert_eq!(story.tell(wants), [Action::AbandonSweep, go_on(Duration::ZERO)]);
     assert_eq!(story.tell(wants).len(), 2);
 }
 
@@ -192,11 +220,15 @@ fn what_was_handed_over_is_the_gateways_for_a_while_and_removed_then() {
     story.tell(Event::SweepDone(Tally { waiting: 0, handed_over: 2, missing: false }));
     story.tell(Event::Started { pid: pid(MAIN) });
     story.tell(died(9));
-    assert_eq!(story.tell(Event::Drained), [Action::Sweep(Occasion::Look { spare: true })]);
+    assert_eq!(
+        story.tell(Event::Drained),
+        [Action::Sweep(Occasion::Beside { spare: true, settle: SETTLE, gone: None })]
+    );
     story.tell(SWEPT);
     assert_eq!(story.wait(), (window, vec![LOOK]));
-    story.tell(WAITING);
-    assert_eq!(story.tell(ALL_STILL), [STILL_SWEEP]);
+    story.tell(Event::SweepReady);
+    assert_eq!(story.tell(ALL_STILL), [REMOVE]);
+    story.tell(Event::SweepReady);
     story.tell(SWEPT);
     assert_eq!(story.supervisor.next_deadline(), None);
 }

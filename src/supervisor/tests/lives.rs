@@ -31,6 +31,10 @@ struct World {
     /// Everybody was asked to stand still, and whether they do.
     asked_still: bool,
     still: bool,
+    /// The sweep under way looks while units live; it waits for a word; it removes.
+    beside: bool,
+    waits: bool,
+    removing: bool,
     /// KILL ended the gateway, and nobody has said so yet.
     untold: bool,
     exited: bool,
@@ -41,7 +45,7 @@ struct World {
 enum Step {
     Begin,
     SweepEnds,
-    SweepFindsSomething,
+    SweepWaits,
     StandStill,
     CannotStandStill,
     Started,
@@ -63,7 +67,7 @@ enum Step {
 const STEPS: [Step; 20] = [
     Step::Begin,
     Step::SweepEnds,
-    Step::SweepFindsSomething,
+    Step::SweepWaits,
     Step::StandStill,
     Step::CannotStandStill,
     Step::Started,
@@ -101,6 +105,9 @@ impl World {
             stop_sent: false,
             asked_still: false,
             still: false,
+            beside: false,
+            waits: false,
+            removing: false,
             untold: false,
             exited: false,
             starts: 0,
@@ -123,7 +130,7 @@ impl World {
             self.main,
             self.units,
             self.sweeping || self.untold,
-            (self.asked_still, self.still),
+            (self.asked_still, self.still, self.beside, self.waits, self.removing),
             self.counting,
             self.stop_sent,
             self.starts,
@@ -136,10 +143,8 @@ impl World {
         let asked = self.units.iter().position(|unit| *unit == Life::Asked);
         let events = match step {
             Step::Begin if self.supervisor.phase == Phase::New => vec![Event::Begin],
-            Step::SweepEnds if self.sweeping => vec![SWEPT],
-            Step::SweepFindsSomething if self.sweeping => {
-                vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
-            }
+            Step::SweepEnds if self.sweeping && !self.waits && !self.removing => vec![SWEPT],
+            Step::SweepWaits if self.sweeping && self.beside && !self.waits => vec![Event::SweepReady],
             Step::StandStill if self.asked_still => vec![Event::Stood(Stood::Still)],
             Step::CannotStandStill if self.asked_still => vec![Event::Stood(Stood::Cannot)],
             Step::Started if self.main == Life::Asked => vec![Event::Started { pid: pid(MAIN) }],
@@ -194,7 +199,8 @@ impl World {
             Step::MainDies | Step::MainEndsWell => self.main = Life::Zombie,
             Step::UnitDies(unit) => self.units[unit] = Life::Zombie,
             Step::TellDeaths => self.untold = false,
-            Step::SweepEnds | Step::SweepFindsSomething => (self.sweeping, self.swept) = (false, true),
+            Step::SweepEnds => (self.sweeping, self.swept) = (false, true),
+            Step::SweepWaits => (self.waits, self.removing) = (true, false),
             Step::StandStill => (self.asked_still, self.still) = (false, true),
             Step::CannotStandStill => self.asked_still = false,
             Step::Count => self.counting = false,
@@ -216,14 +222,25 @@ impl World {
         match action {
             Action::Sweep(occasion) => {
                 assert!(!self.sweeping, "one sweep at a time");
-                let removes = !matches!(occasion, Occasion::Look { .. });
+                self.beside = matches!(occasion, Occasion::Beside { .. });
                 let alone = self.main != Life::Alive && !self.units.iter().any(|unit| unit.is_there());
-                assert!(!removes || alone || self.still, "locks are removed at quiet moments only");
+                assert!(self.beside || alone, "locks are removed at quiet moments only");
                 self.sweeping = true;
             }
+            Action::Proceed { still } => {
+                assert!(self.sweeping && self.waits, "only who waits is woken");
+                assert!(!still || self.still, "locks are removed while everybody stands still");
+                (self.waits, self.removing) = (false, still);
+            }
             Action::StandStill => self.asked_still = true,
-            Action::GoOn { .. } => (self.asked_still, self.still) = (false, false),
-            Action::AbandonSweep => (self.sweeping, self.swept) = (false, true),
+            Action::GoOn { .. } => {
+                assert!(!self.removing, "nobody goes on while locks are removed");
+                (self.asked_still, self.still) = (false, false);
+            }
+            Action::AbandonSweep => {
+                (self.sweeping, self.swept) = (false, true);
+                (self.waits, self.removing) = (false, false);
+            }
             Action::Start => {
                 assert!(!self.main.is_there(), "never beside the old one: {:?}", self.main);
                 assert!(self.swept && !self.sweeping, "never before the locks are swept");
@@ -286,6 +303,7 @@ impl World {
                 Step::Count,
                 Step::SweepEnds,
                 Step::StandStill,
+                Step::SweepWaits,
                 Step::MainEndsWell,
                 Step::UnitDies(1),
                 Step::UnitDies(0),

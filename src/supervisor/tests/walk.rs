@@ -1,5 +1,6 @@
 //! Every reachable state of a small world: one gateway, one orphan that appears and dies, one stop signal
-//! that comes again and again, sweeps that end or hang, a start that fails or not, in every order.
+//! that comes again and again, sweeps that end or hang, a start that fails or not, in every order; and the same
+//! for each of the operator's rules: held and rewritten signals, a stop in steps, those who live on.
 //!
 //! The world keeps its own books and checks the promises after each step. Time is part of the state only as
 //! "how far are the deadlines", so that the walk ends.
@@ -36,6 +37,12 @@ struct World {
     /// The sweep under way removes locks while everybody stands still, and one that was given up may still.
     removing: bool,
     dying: bool,
+    /// When the stop signals came, and how many of its stop sequence the main process got.
+    stops: Vec<Moment>,
+    steps: usize,
+    /// The sweep under way looks while the main process runs, or waits for a word.
+    beside: bool,
+    waits: bool,
 }
 
 const ORPHAN: i32 = 9;
@@ -48,6 +55,7 @@ enum Step {
     StartFailed,
     SweepEnds,
     SweepFindsSomething,
+    SweepWaits,
     AllStandStill,
     OneRuns,
     CannotStop,
@@ -64,12 +72,13 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
     Step::SweepEnds,
     Step::SweepFindsSomething,
+    Step::SweepWaits,
     Step::AllStandStill,
     Step::OneRuns,
     Step::CannotStop,
@@ -104,6 +113,10 @@ impl World {
             stands_still: false,
             removing: false,
             dying: false,
+            stops: Vec::new(),
+            steps: 0,
+            beside: false,
+            waits: false,
         }
     }
 
@@ -112,9 +125,9 @@ impl World {
         let s = &self.supervisor;
         let ladder = match s.ladder {
             Ladder::Idle => 0,
-            Ladder::Grace { .. } => 1,
-            Ladder::Stragglers { .. } => 2,
-            Ladder::Kill { .. } => 3,
+            Ladder::Stragglers { .. } => 1,
+            Ladder::Kill { .. } => 2,
+            Ladder::Grace { step, .. } => 3 + step,
         };
         let keeper = match s.keeper.state {
             State::Rests => 'r',
@@ -138,9 +151,10 @@ impl World {
             }
         };
         format!(
-            "{phase}{ladder}{keeper}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}",
+            "{phase}{ladder}{keeper}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}{:?}",
             s.keeper.wanted,
             s.pending.len().min(2),
+            s.delayed.deadline().is_some(),
             s.start_failed,
             self.main,
             self.orphan,
@@ -155,6 +169,7 @@ impl World {
             self.dying,
             self.asked,
             s.stopped.is_some(),
+            (self.beside, self.waits),
         )
     }
 
@@ -166,10 +181,11 @@ impl World {
             Step::StartFailed if starting => {
                 vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(11) }]
             }
-            Step::SweepEnds if self.sweeping => vec![SWEPT],
-            Step::SweepFindsSomething if self.sweeping => {
+            Step::SweepEnds if self.sweeping && !self.asked => vec![SWEPT],
+            Step::SweepFindsSomething if self.sweeping && !self.asked => {
                 vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
             }
+            Step::SweepWaits if self.beside && !self.waits && !self.asked => vec![Event::SweepReady],
             Step::AllStandStill if self.asked => vec![Event::Stood(Stood::Still)],
             Step::OneRuns if self.asked => vec![Event::Stood(Stood::NotYet)],
             Step::CannotStop if self.asked => vec![Event::Stood(Stood::Cannot)],
@@ -221,12 +237,14 @@ impl World {
             return false;
         };
         match step {
+            Step::StopSignal => self.stops.push(*now),
             Step::Started => self.main = Life::Alive,
             Step::MainDies => self.main = Life::Zombie,
             Step::OrphanAppears => self.orphan = Life::Alive,
             Step::OrphanDies => self.orphan = Life::Zombie,
+            Step::SweepWaits => (self.waits, self.removing) = (true, false),
             Step::SweepEnds | Step::SweepFindsSomething => {
-                (self.sweeping, self.removing) = (false, false);
+                (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
             }
             Step::AllStandStill => (self.asked, self.stands_still) = (false, true),
@@ -244,10 +262,37 @@ impl World {
             let mut actions = Vec::new();
             self.supervisor.handle(*now, event, &mut actions);
             for action in actions {
+                self.check_rules(*now, action);
                 self.check_and_do(action);
             }
         }
         true
+    }
+
+    /// What the operator ruled is kept.
+    fn check_rules(&mut self, now: Moment, action: Action) {
+        let policy = &self.supervisor.policy;
+        match action {
+            Action::Send { signal, .. } => {
+                let rules = &policy.forwarding;
+                assert_eq!(rules.rewritten(signal), Some(signal), "only what nobody wants rewritten is sent");
+                if let Some(delay) = rules.delay(signal) {
+                    let due = self.stops.first().is_some_and(|first| now.since(*first) >= delay);
+                    assert!(due || self.stops.len() > 1, "it is held, unless it comes again");
+                }
+                let step = policy.stop_sequence.iter().position(|(step, _)| *step == signal);
+                assert!(step.is_none_or(|step| step == self.steps), "one step after the other");
+                assert!(step.is_some() || signal != Signal::TERM || policy.stop_sequence.is_empty());
+                self.steps += usize::from(step.is_some());
+            }
+            Action::SendToRest(_) if policy.wait_all => {
+                assert!(!self.stops.is_empty(), "nobody is ended before a stop signal");
+            }
+            Action::SendToRest(_) if self.main == Life::Alive => {
+                assert!(self.steps >= policy.stop_sequence.len(), "the whole sequence comes first");
+            }
+            _ => {}
+        }
     }
 
     fn check_and_do(&mut self, action: Action) {
@@ -257,13 +302,9 @@ impl World {
             Action::Sweep(occasion) => {
                 assert!(!self.sweeping, "one sweep at a time");
                 match occasion {
-                    Occasion::Look { .. } => {}
-                    Occasion::Still { .. } => {
-                        assert!(self.stands_still, "locks are removed while everybody stands still");
-                        self.removing = true;
-                    }
+                    Occasion::Beside { .. } => self.beside = true,
                     Occasion::Startup => assert_eq!(self.main, Life::Unborn),
-                    Occasion::TreeGone { corpse, .. } => {
+                    Occasion::TreeGone(Gone { corpse, .. }) => {
                         assert!(!unreaped(self.orphan), "locks are swept at quiet moments only");
                         assert_eq!(corpse, Some(pid(MAIN)));
                         assert_eq!(self.main, Life::Zombie, "locks are judged before their owner is reaped");
@@ -275,7 +316,7 @@ impl World {
             Action::AbandonSweep => {
                 assert!(self.sweeping);
                 self.dying = self.removing;
-                (self.sweeping, self.removing) = (false, false);
+                (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
             }
             Action::Start => {
@@ -292,6 +333,11 @@ impl World {
                 assert!(unreaped(self.main));
                 assert!(!self.removing && !self.asked);
                 (self.asked_to_stop, self.asked) = (true, true);
+            }
+            Action::Proceed { still } => {
+                assert!(self.waits, "only who waits is woken");
+                assert_eq!(still, self.stands_still, "locks are removed while everybody stands still");
+                (self.waits, self.removing) = (false, still);
             }
             Action::GoOn { .. } => {
                 assert!(!self.removing, "nobody wakes them while locks are removed");
@@ -332,7 +378,7 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
-            Action::ReportAlive(_) | Action::Note(_) => {}
+            Action::ReportAlive(_) | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
         }
     }
@@ -366,7 +412,11 @@ impl World {
             if self.exited {
                 return true;
             }
-            if !OBEDIENT.iter().any(|step| self.step(*step, &mut now)) {
+            let moved = OBEDIENT.iter().any(|step| self.step(*step, &mut now));
+            // Those who may live on end by themselves.
+            let lives_on = self.supervisor.policy.wait_all;
+            let moved = moved || (lives_on && self.step(Step::OrphanDies, &mut now));
+            if !moved {
                 return false;
             }
         }
@@ -403,4 +453,47 @@ fn every_order_of_everything_keeps_the_promises() {
     states += walk(Policy { grace: Duration::ZERO, stragglers: Duration::ZERO, ..policy() });
     println!("{states} states");
     assert!(states > 100, "the walk reaches the whole world: {states}");
+}
+
+#[test]
+fn the_operators_rules_are_kept_in_every_order() {
+    let second = Duration::from_secs(1);
+    let rules = [
+        (
+            "delay",
+            Policy {
+                forwarding: Forwarding { delay: vec![(Signal::TERM, 60 * second)], ..Forwarding::default() },
+                ..policy()
+            },
+        ),
+        (
+            "rewrite",
+            Policy {
+                forwarding: Forwarding {
+                    rewrite: vec![(Signal::TERM, Some(Signal::QUIT)), (Signal::HUP, None)],
+                    ..Forwarding::default()
+                },
+                ..policy()
+            },
+        ),
+        (
+            "stop sequence",
+            Policy {
+                stop_sequence: vec![
+                    (Signal::QUIT, 20 * second),
+                    (Signal::INT, 5 * second),
+                    (Signal::KILL, Duration::ZERO),
+                ],
+                ..policy()
+            },
+        ),
+        ("wait all", Policy { wait_all: true, ..policy() }),
+    ];
+    let plain = walk(policy());
+    for (name, rule) in rules {
+        let states = walk(rule);
+        println!("{name}: {states} states");
+        // A rule that drops what it gets makes the world no larger.
+        assert!(states > plain || name == "rewrite", "the rule is met: {states} states, {plain} without it");
+    }
 }

@@ -1,0 +1,166 @@
+//! The datagrams of sd_notify(3): to the service manager above us, and from the gateway below.
+//!
+//! Neither side ever waits: what a full or a vanished socket does not take comes back as an error.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind,
+    getsockname, recvmsg, sendto, setsockopt, socket, sockopt,
+};
+
+/// The longest message, in bytes; what service managers take (`PIPE_BUF` in systemd's manager).
+pub const LONGEST: usize = 4096;
+/// The most descriptors that one message can carry (`SCM_MAX_FD`, include/net/scm.h). There is room for all of
+/// them, so that none is left open behind a message that was cut.
+const DESCRIPTORS: usize = 253;
+
+/// The way to a service manager.
+pub struct Outlet {
+    socket: OwnedFd,
+    address: UnixAddr,
+}
+
+impl Outlet {
+    /// The way to the socket that `NOTIFY_SOCKET` names: a path, or `@` and a name without one (unix(7)).
+    ///
+    /// # Errors
+    /// `InvalidInput` for any other name, a vsock address of a virtual machine included, and for one that is
+    /// too long; else what socket(2) says.
+    pub fn to(name: &OsStr) -> io::Result<Outlet> {
+        let address = match name.as_bytes() {
+            [b'@', rest @ ..] if !rest.is_empty() => UnixAddr::new_abstract(rest)?,
+            [b'/', ..] => UnixAddr::new(name.as_bytes())?,
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok(Outlet { socket: datagrams()?, address })
+    }
+
+    /// Sends one message. The name is looked up anew each time, as the manager may have made its socket anew.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the manager is behind; else what sendto(2) says.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        sendto(self.socket.as_raw_fd(), message, &self.address, flags)?;
+        Ok(())
+    }
+}
+
+/// Where the gateway's messages come in.
+pub struct Inbox(OwnedFd);
+
+/// One message, and who sent it, as the kernel says (`SCM_CREDENTIALS`, unix(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The text.
+    pub text: Vec<u8>,
+    /// The sender's pid in our pid namespace; 0 if it lives outside.
+    pub pid: i32,
+    /// The sender's uid.
+    pub uid: u32,
+}
+
+impl Inbox {
+    /// Opens one under a name of the kernel's choice that is no path: it needs no directory, so that a
+    /// read-only root does not matter, and goes away with us. It is seen in our network namespace alone.
+    ///
+    /// # Errors
+    /// What socket(2), setsockopt(2) and bind(2) say.
+    pub fn open() -> io::Result<Inbox> {
+        let socket = datagrams()?;
+        // Before the name: credentials come only with what was sent after this.
+        setsockopt(&socket, sockopt::PassCred, &true)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
+        Ok(Inbox(socket))
+    }
+
+    /// What `NOTIFY_SOCKET` has to be to lead here.
+    ///
+    /// # Errors
+    /// What getsockname(2) says.
+    pub fn name(&self) -> io::Result<OsString> {
+        let address: UnixAddr = getsockname(self.0.as_raw_fd())?;
+        let name = address.as_abstract().ok_or(io::ErrorKind::InvalidData)?;
+        Ok(OsString::from_vec([b"@", name].concat()))
+    }
+
+    /// Takes one message. A message that says nothing, because it was too long or its sender is unknown, has
+    /// no text. Descriptors that came with it are closed, which is what a sender who waits for it to be read
+    /// (`BARRIER=1`) wants.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; else what recvmsg(2) says.
+    pub fn take(&self) -> io::Result<Letter> {
+        let mut text = vec![0; LONGEST];
+        let mut space = nix::cmsg_space!(UnixCredentials, [i32; DESCRIPTORS]);
+        let mut parts = [IoSliceMut::new(&mut text)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+        let received = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+        let (mut length, mut pid, mut uid) = (received.bytes, 0, u32::MAX);
+        if received.flags.contains(MsgFlags::MSG_TRUNC) {
+            length = 0;
+        }
+        for control in received.cmsgs()? {
+            match control {
+                ControlMessageOwned::ScmCredentials(sender) => (pid, uid) = (sender.pid(), sender.uid()),
+                ControlMessageOwned::ScmRights(numbers) => {
+                    for number in numbers {
+                        // SAFETY: the kernel has just given us this number, and nobody else knows it.
+                        drop(unsafe { OwnedFd::from_raw_fd(number) });
+                    }
+                }
+                _ => {}
+            }
+        }
+        text.truncate(length);
+        Ok(Letter { text, pid, uid })
+    }
+}
+
+impl AsFd for Inbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn datagrams() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::process;
+
+    #[test]
+    fn what_is_sent_comes_in_with_its_sender() {
+        let inbox = Inbox::open().unwrap();
+        assert_eq!(inbox.take().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let outlet = Outlet::to(&inbox.name().unwrap()).unwrap();
+        outlet.send(b"READY=1").unwrap();
+        outlet.send(&[b'x'; LONGEST + 1]).unwrap();
+        let uid = nix::unistd::geteuid().as_raw();
+        let pid = process::own_pid().raw();
+        assert_eq!(inbox.take().unwrap(), Letter { text: b"READY=1".to_vec(), pid, uid });
+        assert_eq!(inbox.take().unwrap().text, b"", "what is too long says nothing");
+    }
+
+    #[test]
+    fn a_full_and_a_vanished_socket_are_errors_and_names_of_other_kinds_are_too() {
+        let inbox = Inbox::open().unwrap();
+        let outlet = Outlet::to(&inbox.name().unwrap()).unwrap();
+        let error = (0..100_000).find_map(|_| outlet.send(b"STATUS=x").err()).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(inbox);
+        assert_eq!(outlet.send(b"STATUS=x").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        for name in ["", "@", "relative", "vsock:2:1234"] {
+            let error = Outlet::to(OsStr::new(name)).err().map(|error| error.kind());
+            assert_eq!(error, Some(io::ErrorKind::InvalidInput), "{name:?}");
+        }
+        assert!(Outlet::to(OsStr::new(&format!("/{}", "x".repeat(200)))).is_err());
+    }
+}

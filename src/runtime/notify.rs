@@ -1,0 +1,382 @@
+//! The service manager above us, and the gateway below that takes us for one.
+//!
+//! With `NotifyAccess=main` systemd hears its main process alone, which is sexton: what the gateway has to say
+//! comes through a socket of ours, and only that of it goes on which is the gateway's to say.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::Runtime;
+use crate::config::Plan;
+use crate::ids::{Dress, HealthState, Moment, Outcome, Pid};
+use crate::os::notify::{Inbox, Letter, Outlet};
+use crate::os::poll::{Many, Wanted};
+use crate::os::spawn::Started;
+use crate::os::{clock, privileges, process, tree};
+use crate::supervisor::{Event, Message, Notice, Notify, Ready, Situation};
+
+const SOCKET: &str = "NOTIFY_SOCKET";
+const WINDOW: &str = "WATCHDOG_USEC";
+const WHOSE: &str = "WATCHDOG_PID";
+
+/// How many of the gateway's messages one turn takes at most.
+const LETTERS_A_TURN: usize = 16;
+/// The most of a gateway's own text that is passed on, in bytes.
+const LONGEST_TEXT: usize = 512;
+
+/// What is waited for.
+const EXECUTED: u64 = 0;
+const INBOX: u64 = 1;
+const OTHERS: u64 = 2;
+
+/// The way up, and the way for the gateway.
+pub(super) struct Link {
+    outlet: Outlet,
+    inbox: Option<Inbox>,
+    watchdog: Option<Duration>,
+    many: Many,
+    /// The gateway's own text.
+    text: String,
+    /// The command was created, and whether it was executed is not known yet.
+    waits_for_exec: bool,
+    /// The manager could not be told, which was said.
+    lost: bool,
+}
+
+impl Link {
+    /// The link to the service manager that started us, if one did.
+    ///
+    /// What it set in the environment is taken out: it is meant for us. Whoever wears another program's name
+    /// leaves it alone, as that program does.
+    pub(super) fn open(plan: &Plan) -> Option<Link> {
+        let name = env::var_os(SOCKET).filter(|name| !name.is_empty() && plan.dress == Dress::Own)?;
+        let opened = Outlet::to(&name).and_then(|outlet| Ok((outlet, Many::new()?)));
+        let (outlet, many) = opened
+            .map_err(|error| {
+                let name = name.display();
+                warn!(name: "notify-off", %error, "the service manager is not told anything: {SOCKET}={name}");
+            })
+            .ok()?;
+        let watchdog = watchdog();
+        for variable in [SOCKET, WINDOW, WHOSE] {
+            process::remove_variable(variable);
+        }
+        let inbox = (plan.ready == Ready::Notified).then(|| open_inbox(&many)).flatten();
+        info!(name: "notify", "a service manager is told how things are");
+        Some(Link { outlet, inbox, watchdog, many, text: String::new(), waits_for_exec: false, lost: false })
+    }
+
+    /// What the supervisor has to know of it.
+    pub(super) fn policy(&self, plan: &Plan) -> Notify {
+        Notify {
+            // A gateway that cannot be heard is ready when it runs.
+            ready: if self.inbox.is_some() || plan.ready != Ready::Notified {
+                plan.ready
+            } else {
+                Ready::Started
+            },
+            watchdog: self.watchdog,
+            start_period: plan.watching.as_ref().map(|watching| watching.start_period).unwrap_or_default(),
+        }
+    }
+
+    /// What the gateway gets in its environment to tell us.
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let Some(name) = self.inbox.as_ref().and_then(|inbox| inbox.name().ok()) else {
+            return Vec::new();
+        };
+        let mut variables = vec![(SOCKET.into(), name)];
+        if let Some(window) = self.watchdog {
+            variables.push((WINDOW.into(), window.as_micros().to_string().into()));
+            // As it is started, it becomes the gateway's.
+            variables.push((WHOSE.into(), process::own_pid().to_string().into()));
+        }
+        variables
+    }
+
+    /// What can be read when there is something to be heard, `others` included.
+    pub(super) fn waits_for(&self) -> BorrowedFd<'_> {
+        self.many.as_fd()
+    }
+
+    /// Waits for this, too.
+    pub(super) fn wait_for_others(&self, others: BorrowedFd<'_>) {
+        self.add(&others, OTHERS);
+    }
+
+    /// Waits until the process that was just started has become the command.
+    pub(super) fn wait_for_exec(&mut self, main: &Started) {
+        self.waits_for_exec = true;
+        self.add(main, EXECUTED);
+    }
+
+    /// The news has come, or never will. A helper that was forked meanwhile keeps a copy open, so that
+    /// closing ours would not be enough.
+    pub(super) fn has_news(&mut self, main: &Started) {
+        self.waits_for_exec = false;
+        self.many.remove(main);
+    }
+
+    fn add(&self, descriptor: &impl AsFd, key: u64) {
+        if let Err(error) = self.many.add(descriptor, key, Wanted::Read) {
+            warn!(name: "wait-failed", %error, "could not wait for what a service manager is to be told");
+        }
+    }
+
+    fn send(&mut self, text: &str) -> Option<Event> {
+        match self.outlet.send(text.as_bytes()) {
+            Ok(()) => {
+                self.lost = false;
+                debug!(name: "notified", text, "told the service manager");
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                debug!(name: "notify-later", "the service manager is behind");
+                Some(Event::Unsent)
+            }
+            Err(error) => {
+                if !self.lost {
+                    warn!(name: "notify-failed", %error, "could not tell the service manager");
+                }
+                self.lost = true;
+                None
+            }
+        }
+    }
+}
+
+fn open_inbox(many: &Many) -> Option<Inbox> {
+    let opened = Inbox::open().and_then(|inbox| {
+        many.add(&inbox, INBOX, Wanted::Read)?;
+        Ok(inbox)
+    });
+    opened
+        .map_err(|error| {
+            warn!(name: "notify-deaf", %error, "the gateway cannot be heard; it counts as ready when it runs");
+        })
+        .ok()
+}
+
+/// How long the manager waits for a sign of life, if it is ours to give (sd_watchdog_enabled(3)).
+fn watchdog() -> Option<Duration> {
+    let ours = env::var(WHOSE).map_or(true, |pid| pid == process::own_pid().to_string());
+    let window = env::var(WINDOW).ok()?.parse().ok()?;
+    (ours && window > 0).then(|| Duration::from_micros(window))
+}
+
+impl Runtime<'_> {
+    /// Tells the service manager.
+    pub(super) fn notify(&mut self, message: Message) -> Option<Event> {
+        let mut text = String::new();
+        for (said, line) in [
+            (message.ready, "READY=1\n"),
+            (message.reloading, "RELOADING=1\n"),
+            (message.stopping, "STOPPING=1\n"),
+            (message.watchdog, "WATCHDOG=1\n"),
+        ] {
+            if said {
+                text.push_str(line);
+            }
+        }
+        // Writing to a string cannot fail.
+        if message.reloading {
+            let _ = writeln!(text, "MONOTONIC_USEC={}", clock::now().0.as_micros());
+        }
+        if let Some(time) = message.extend {
+            let _ = writeln!(text, "EXTEND_TIMEOUT_USEC={}", time.as_micros());
+        }
+        if let Some(situation) = message.status {
+            let _ = writeln!(text, "STATUS={}", self.words(situation));
+        }
+        self.link.as_mut().and_then(|link| link.send(text.trim_end()))
+    }
+
+    /// What has come for us: that the command runs, and what the gateway says.
+    ///
+    /// # Errors
+    /// The outcome, if it is the end.
+    pub(super) fn hear_gateway(&mut self) -> Result<(), Outcome> {
+        if let (Some(link), Some(main)) = (&mut self.link, &mut self.main)
+            && link.waits_for_exec
+            && let Some(executed) = main.executed()
+        {
+            link.has_news(main);
+            if executed {
+                self.tell(Event::Executed)?;
+            }
+        }
+        for _ in 0..LETTERS_A_TURN {
+            let Some(letter) = self.next_letter() else { break };
+            if self.may_tell_us(&letter) {
+                self.read(&letter.text)?;
+            } else {
+                debug!(name: "notice-refused", pid = letter.pid, uid = letter.uid, "a stranger's message");
+            }
+        }
+        Ok(())
+    }
+
+    fn next_letter(&self) -> Option<Letter> {
+        let inbox = self.link.as_ref()?.inbox.as_ref()?;
+        inbox
+            .take()
+            .map_err(|error| {
+                if error.kind() != ErrorKind::WouldBlock {
+                    warn!(name: "notify-deaf", %error, "could not hear the gateway");
+                }
+            })
+            .ok()
+    }
+
+    /// Whether whoever wrote this is of our tree, and runs as we or the gateway do.
+    fn may_tell_us(&self, letter: &Letter) -> bool {
+        let user = self.plan.user.map(|user| user.uid);
+        let known = letter.uid == privileges::effective_uid() || Some(letter.uid) == user;
+        known
+            && Pid::new(letter.pid).is_some_and(|pid| self.main_pid() == Some(pid) || tree::is_below_us(pid))
+    }
+
+    fn read(&mut self, text: &[u8]) -> Result<(), Outcome> {
+        let (notices, own) = notices(text);
+        if let (Some(own), Some(link)) = (own, &mut self.link) {
+            link.text = own;
+        }
+        for notice in notices {
+            self.tell(Event::Notice(notice))?;
+        }
+        Ok(())
+    }
+
+    /// The situation in words, for `systemctl status`.
+    fn words(&self, situation: Situation) -> String {
+        let own = self.link.as_ref().map(|link| link.text.as_str()).unwrap_or_default();
+        let with_own = |words: String| if own.is_empty() { words } else { format!("{words}; {own}") };
+        match situation {
+            Situation::Sweeping => "sweeping locks".to_owned(),
+            Situation::UnitsUp => "starting units".to_owned(),
+            Situation::Starting { .. } => with_own("starting".to_owned()),
+            Situation::Running { health, latency, .. } => with_own(running(health, latency)),
+            Situation::Stopping { until, again } => {
+                let what = if again { "stopping to start again" } else { "stopping" };
+                format!("{what}: {}{}", self.waited_for(), left(until))
+            }
+            Situation::LivesOn => "waiting for what the command left behind".to_owned(),
+            Situation::UnitsDown { until } => format!("stopping units{}", left(until)),
+            Situation::Waiting { until, restart, ceiling } => {
+                let seconds = seconds_until(until);
+                let count = if restart > 0 { format!(" ({restart} of {ceiling})") } else { String::new() };
+                format!("restarting in {seconds} s{count}")
+            }
+        }
+    }
+
+    /// Who keeps us from the end.
+    fn waited_for(&self) -> String {
+        let mut alive = self.reach.alive(self.sweeper.helpers());
+        alive.retain(|process| Some(process.stat.pid) != self.held);
+        let main = self.main_pid();
+        let first = alive.iter().find(|process| Some(process.stat.pid) == main).or(alive.first());
+        match first {
+            None => "waiting for the last process".to_owned(),
+            Some(process) => {
+                let (pid, name) = (process.stat.pid, process.name());
+                match alive.len() {
+                    1 => format!("waiting for pid {pid} {name}"),
+                    number => format!("waiting for {number} processes, pid {pid} {name} first"),
+                }
+            }
+        }
+    }
+}
+
+fn running(health: HealthState, latency: Option<Duration>) -> String {
+    let how = match health {
+        HealthState::Unknown => return "running".to_owned(),
+        HealthState::Starting => "not well yet",
+        HealthState::Healthy => "healthy",
+        HealthState::Slow => "slow",
+        HealthState::Failing => "failing",
+        HealthState::Draining => "draining",
+    };
+    match latency {
+        Some(latency) => format!("running, {how} in {} ms", latency.as_millis()),
+        None => format!("running, {how}"),
+    }
+}
+
+fn left(until: Option<Moment>) -> String {
+    until.map(|until| format!(", {} s left", seconds_until(until))).unwrap_or_default()
+}
+
+/// Whole seconds, begun ones included.
+fn seconds_until(until: Moment) -> u64 {
+    until.since(clock::now()).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+/// What of a message is the gateway's to say, and its own text if there is a new one. `MAINPID`, descriptors to
+/// be kept and the like are not: the main process is sexton.
+fn notices(message: &[u8]) -> (Vec<Notice>, Option<String>) {
+    let (mut notices, mut own) = (Vec::new(), None);
+    for line in message.split(|byte| *byte == b'\n') {
+        let Some((name, value)) = str::from_utf8(line).ok().and_then(|line| line.split_once('=')) else {
+            continue;
+        };
+        match (name, value) {
+            ("READY", "1") => notices.push(Notice::Ready),
+            ("RELOADING", "1") => notices.push(Notice::Reloading),
+            ("WATCHDOG", "1") => notices.push(Notice::Watchdog),
+            ("EXTEND_TIMEOUT_USEC", time) => {
+                notices.extend(time.parse().ok().map(|time| Notice::Extend(Duration::from_micros(time))));
+            }
+            ("STATUS", text) => {
+                // Before the others, which may be the occasion to pass it on.
+                notices.insert(0, Notice::Status);
+                own = Some(printable(text));
+            }
+            _ => {}
+        }
+    }
+    (notices, own)
+}
+
+/// At most [`LONGEST_TEXT`] bytes of it, without control characters.
+fn printable(text: &str) -> String {
+    let mut short = String::new();
+    for character in text.chars().filter(|character| !character.is_control()) {
+        if short.len() + character.len_utf8() > LONGEST_TEXT {
+            break;
+        }
+        short.push(character);
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_says_what_is_its_to_say_and_nothing_else() {
+        let message = b"READY=1\nMAINPID=1\nFDSTORE=1\nSTATUS=at \x1b[1mwork\nWATCHDOG=1\nWATCHDOG=trigger\n\
+            EXTEND_TIMEOUT_USEC=2000000\nEXTEND_TIMEOUT_USEC=x\nRELOADING=1\nERRNO=2\nBUSERROR=x\nREADY=0\n\xff=1";
+        let (notices, own) = notices(message);
+        let two = Duration::from_secs(2);
+        let expected =
+            [Notice::Status, Notice::Ready, Notice::Watchdog, Notice::Extend(two), Notice::Reloading];
+        assert_eq!(notices, expected);
+        assert_eq!(own.as_deref(), Some("at [1mwork"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = printable(&"ä".repeat(LONGEST_TEXT));
+        assert_eq!(text.len(), LONGEST_TEXT);
+        assert_eq!(printable(&format!("x{text}")).len(), LONGEST_TEXT - 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! Corner behaviour of the whole binary: limits on processes, pipes, mounts, a main process that dies in parts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are not PID 1: they look at the clock and start processes"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Instant;
+
+use nix::libc;
+use nix::sys::stat::Mode as Permissions;
+
+use common::cgroup::Cgroup;
+use common::victim::{Mode, plan};
+use common::{NEVER, SOON, helper, wait_until};
+
+#[test]
+fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
+    let Some(group) = Cgroup::with_pids_limit(1) else { return };
+    let limit = group.pids_max();
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut victim = plan.inside(group).run(["sh", "-c", "exit 7"]);
+    wait_until("it says so", || victim.stderr().contains(" start-again: a limit on processes is reached"));
+    fs::write(limit, "max").unwrap();
+    victim.ends_with(7);
+}
+
+#[test]
+fn a_limit_on_processes_that_stays_is_a_failure_of_our_own() {
+    let Some(group) = Cgroup::with_pids_limit(1) else { return };
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut victim = plan.options(["--no-locks"]).inside(group).run(["true"]);
+    victim.ends_with(125);
+    let said = victim.stderr();
+    assert_eq!(said.matches(" start-again: ").count(), 5, "{said}");
+    assert!(
+        said.contains("could not create a process for 'true': a limit on processes is reached"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_pipe_ends_when_the_command_closes_it() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some(plan) = plan(mode) else { return };
+        let pipe = plan.path("pipe");
+        nix::unistd::mkfifo(pipe.as_str(), Permissions::S_IRWXU).unwrap();
+        let mut reader = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+        let script = "echo written >&9; exec 9>&-; exec sleep 1000";
+        let mut victim = plan.born([&format!("open=9:{pipe}")]).run(["sh", "-c", script]);
+        let mut read = String::new();
+        // While somebody has it open for writing, there is only nothing to read at the moment.
+        wait_until("the pipe ends", || match reader.read_to_string(&mut read) {
+            Ok(_) => read == "written\n",
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                false
+            }
+        });
+        victim.main();
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+#[test]
+fn the_filesystem_that_it_was_started_in_can_be_unmounted() {
+    let Some(plan) = plan(Mode::Pid1) else { return };
+    let place = plan.path("mounted");
+    fs::create_dir(&place).unwrap();
+    let enter = format!("mount -t tmpfs none '{place}' && cd '{place}' && exec \"$@\"");
+    let leave = format!("pwd; cd /; until umount '{place}' 2>/dev/null; do sleep 0.01; done; echo unmounted");
+    let mut victim = plan.through(["sh", "-c", &enter, "sh"]).run(["sh", "-c", &leave]);
+    victim.ends_with(0);
+    assert_eq!(victim.stdout(), format!("{place}\nunmounted\n"), "the command's own directory stays");
+}
+
+#[test]
+fn a_main_process_that_dies_in_parts_lives_until_the_last_of_them() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let mut victim = plan.run([helper("dies_in_parts")]);
+        victim.says("ready");
+        victim.signal(15);
+        victim.ends_with(6);
+    }
+}
+
+#[test]
+fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let mut victim = plan.options(["--grace", "200ms", "--stragglers", NEVER]).run([helper("traced")]);
+        victim.says("ready");
+        let before = Instant::now();
+        victim.signal(15);
+        // TERM ends the debugger, and then what it held.
+        victim.ends_with(143);
+        assert!(before.elapsed() < SOON);
+    }
+}

@@ -1,0 +1,101 @@
+//! `docker run -it`: the keys are typed into a shell with job control, and go through the engine's client.
+
+use crate::common::pty::Shell;
+use crate::engine::Engine;
+use crate::image::Root;
+
+/// Under which sexton is in the image.
+const NAMES: [&str; 4] = ["sexton", "tini", "dumb-init", "catatonit"];
+
+/// A shell with a terminal, whose `$R` runs a command under sexton in a container with a terminal of its own.
+fn shell() -> Option<(Engine, Shell)> {
+    let engine = Engine::start()?;
+    let root = Root::new();
+    for name in NAMES.iter().skip(1) {
+        root.link("sexton", &format!("usr/bin/{name}"));
+    }
+    engine.image("small", &root, &[r#"ENTRYPOINT ["sexton", "--"]"#]);
+    let mut shell = Shell::start();
+    shell.line(&format!("export DOCKER_HOST={}", engine.host()));
+    shell.line("R='docker run --rm --network none --interactive --tty small'; echo set$((1))");
+    shell.sees("set1");
+    Some((engine, shell))
+}
+
+#[test]
+fn keys_reach_the_command_and_its_exit_code_comes_back() {
+    let Some((_engine, mut shell)) = shell() else { return };
+    shell.line("$R sh -c 'read word; echo \"got <$word>\"; exit 7'; echo code=$?");
+    shell.line("hello");
+    shell.sees("got <hello>");
+    shell.sees("code=7");
+    shell.line("$R sh -c 'echo ready; exec sleep 1000'; echo code=$?");
+    shell.sees("ready");
+    shell.keys("\x03");
+    shell.sees("code=130");
+    for (command, code) in [("nope", 127), ("/etc/passwd", 126), ("sh -c 'kill -9 $$'", 137)] {
+        shell.line(&format!("$R {command}; echo code=$?"));
+        shell.sees(&format!("code={code}"));
+    }
+}
+
+#[test]
+fn ctrl_z_stops_nobody_where_no_shell_could_resume_them() {
+    let Some((_engine, mut shell)) = shell() else { return };
+    // Both while sexton has the terminal and when the command has it.
+    shell.line("$R sh -c 'echo ready; sleep 1; read word; echo \"got <$word>\"; read word; echo \"got <$word>\"'; echo code=$?");
+    shell.sees("ready");
+    shell.keys("\x1a");
+    shell.line("one");
+    shell.sees("got <one>");
+    shell.keys("\x1a");
+    shell.line("two");
+    shell.sees("got <two>");
+    shell.sees("code=0");
+}
+
+#[test]
+fn an_interactive_shell_in_the_container_has_job_control() {
+    let Some((_engine, mut shell)) = shell() else { return };
+    for name in NAMES {
+        interactive(&mut shell, name);
+    }
+}
+
+fn interactive(shell: &mut Shell, name: &str) {
+    shell.line(&format!(
+        "${{R/small/--entrypoint {name} small --}} bash --norc --noprofile --noediting -i; echo code=$?"
+    ));
+    shell.line("PS1='inner> '; stty -echo; echo in$((1))");
+    shell.sees("in1");
+    shell.line("bash -c 'echo ready; exec sleep 1000'");
+    shell.sees("ready");
+    shell.keys("\x1a");
+    shell.sees("Stopped");
+    shell.line("jobs; echo listed$((1))");
+    shell.sees("Stopped");
+    shell.sees("listed1");
+    shell.line("fg; echo ended=$?");
+    shell.sees("exec sleep 1000");
+    shell.keys("\x03");
+    shell.sees("inner> ");
+    shell.line("exit 9");
+    shell.sees("code=9");
+}
+
+#[test]
+fn a_new_window_size_reaches_the_command() {
+    let Some((_engine, mut shell)) = shell() else { return };
+    let script = "trap \"stty size\" WINCH; echo ready; while :; do sleep 0.1; done";
+    shell.line(&format!("$R bash -c '{script}'; echo code=$?"));
+    shell.sees("ready");
+    // The engine's client looks at the size when it begins, and only some time later at the signal.
+    let second = std::time::Duration::from_secs(1);
+    let told = (33..63).any(|rows| {
+        shell.resize(rows);
+        shell.sees_within(second, &format!("{rows} 100"))
+    });
+    assert!(told, "the command sees the new size");
+    shell.keys("\x03");
+    shell.sees("code=130");
+}

@@ -1,0 +1,447 @@
+//! What a service manager is told (sd_notify(3)), seen by one that is a socket of the test's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests are not PID 1: they look at the clock and start processes"
+)]
+
+mod common;
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use common::process::send;
+use common::victim::{Mode, Plan, Victim, plan};
+use common::{NEVER, PATIENCE, helper, wait_until};
+
+/// The manager, with what it has heard.
+struct Manager {
+    socket: UnixDatagram,
+    name: String,
+    heard: Vec<(Instant, String)>,
+}
+
+impl Manager {
+    fn at_path(plan: &Plan) -> Manager {
+        let name = plan.path("notify");
+        Manager::new(UnixDatagram::bind(&name).unwrap(), name)
+    }
+
+    fn without_path(plan: &Plan) -> Manager {
+        let name = plan.path("").replace('/', "-");
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        Manager::new(UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}"))
+    }
+
+    fn new(socket: UnixDatagram, name: String) -> Manager {
+        socket.set_nonblocking(true).unwrap();
+        Manager { socket, name, heard: Vec::new() }
+    }
+
+    fn listen(&mut self) {
+        let mut message = [0; 8192];
+        while let Ok(length) = self.socket.recv(&mut message) {
+            let text = std::str::from_utf8(&message[..length]).unwrap().to_owned();
+            self.heard.push((Instant::now(), text));
+        }
+    }
+
+    /// Every line so far that begins so, without that.
+    fn all(&mut self, beginning: &str) -> Vec<String> {
+        self.listen();
+        let lines = self.heard.iter().flat_map(|(_, message)| message.lines());
+        lines.filter_map(|line| line.strip_prefix(beginning).map(str::to_owned)).collect()
+    }
+
+    /// Waits for a line that begins so, and gives the rest of it.
+    #[track_caller]
+    fn hears(&mut self, beginning: &str) -> String {
+        let mut found = None;
+        let end = Instant::now() + PATIENCE;
+        while found.is_none() {
+            found = self.all(beginning).into_iter().next_back();
+            assert!(Instant::now() < end, "no {beginning:?} came, but {:#?}", self.heard);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        found.unwrap()
+    }
+
+    /// Forgets what it has heard.
+    fn forget(&mut self) {
+        self.listen();
+        self.heard.clear();
+    }
+}
+
+/// A run under this manager.
+fn under(manager: &Manager, plan: Plan) -> Plan {
+    plan.variable("NOTIFY_SOCKET", &manager.name)
+}
+
+#[test]
+fn an_ordinary_life_is_told_in_order() {
+    for mode in Mode::PID1_AND_NOT {
+        for place in [Manager::at_path, Manager::without_path] {
+            let Some(plan) = plan(mode) else { return };
+            let mut manager = place(&plan);
+            let mut victim = under(&manager, plan).run([&helper("prints_signals"), "15", "0"]);
+            victim.says("ready");
+            manager.hears("READY=1");
+            assert_eq!(manager.hears("STATUS=running"), "");
+            victim.signal(15);
+            victim.ends_with(0);
+            manager.hears("STOPPING=1");
+            let heard: Vec<String> =
+                manager.heard.iter().flat_map(|(_, text)| text.lines()).map(str::to_owned).collect();
+            let place = |line: &str| heard.iter().position(|found| found == line).unwrap();
+            assert!(
+                heard[0].starts_with("EXTEND_TIMEOUT_USEC=15"),
+                "the first sweep has five seconds: {heard:?}"
+            );
+            assert_eq!(heard[1], "STATUS=sweeping locks");
+            assert!(place("READY=1") < place("STATUS=running"), "{heard:?}");
+            assert!(place("STATUS=running") < place("STOPPING=1"), "{heard:?}");
+            for once in ["READY=1", "STOPPING=1"] {
+                assert_eq!(manager.all(once).len(), 1, "{once} is said once");
+            }
+            for never in ["MAINPID", "WATCHDOG", "RELOADING"] {
+                assert!(manager.all(never).is_empty(), "{heard:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_never_ready() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::at_path(&plan);
+    let mut victim = under(&manager, plan).run(["/no/such/command"]);
+    victim.ends_with(127);
+    assert_eq!(manager.all("READY=1"), [""; 0], "{:?}", manager.heard);
+}
+
+#[test]
+fn each_rung_of_a_stop_asks_for_its_time_and_says_who_is_waited_for() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some(plan) = plan(mode) else { return };
+        let mut manager = Manager::without_path(&plan);
+        let plan = under(&manager, plan).options(["--grace", "2s", "--stragglers", "1s"]);
+        let mut victim = plan.run([&helper("ignores_term")]);
+        manager.hears("STATUS=running");
+        let (main, name) = (victim.main().pid, "ignores_term");
+        manager.forget();
+        victim.signal(15);
+        manager.hears("STOPPING=1");
+        let status = manager.hears("STATUS=stopping: waiting for ");
+        victim.ends_with(137);
+        let times: Vec<u64> =
+            manager.all("EXTEND_TIMEOUT_USEC=").iter().map(|time| time.parse().unwrap()).collect();
+        for (time, window) in times.iter().zip([2, 1, 10]) {
+            let window = 1_000_000 * (10 + window);
+            assert!((window - 500_000..=window).contains(time), "{times:?}");
+        }
+        assert!(times.len() >= 3, "{times:?}");
+        assert!(status.contains(name) && status.ends_with("s left"), "{status}");
+        if mode == Mode::Tree {
+            assert!(status.contains(&format!("pid {main} ")), "{status}");
+        }
+    }
+}
+
+#[test]
+fn texts_come_at_most_once_a_second() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let plan = under(&manager, plan).options(["--grace", "3s", "--stragglers", "100ms"]);
+    let mut victim = plan.run([&helper("ignores_term")]);
+    manager.hears("STATUS=running");
+    victim.signal(15);
+    while victim.live().iter().any(|process| process.pid == victim.pid()) {
+        manager.listen();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    victim.ends_with(137);
+    let heard: Vec<Instant> =
+        manager.heard.iter().filter(|(_, text)| text.contains("STATUS=")).map(|(at, _)| *at).collect();
+    assert!(heard.len() >= 4, "{:?}", manager.heard);
+    for pair in heard.windows(2) {
+        assert!(pair[1] - pair[0] > Duration::from_millis(900), "{:?}", manager.heard);
+    }
+}
+
+#[test]
+fn signs_of_life_come_at_half_the_interval_and_not_from_a_sexton_that_hangs() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "400000");
+    let victim = plan.run(["sleep", NEVER]);
+    wait_until("ten signs came", || manager.all("WATCHDOG=1").len() >= 10);
+    let times: Vec<Instant> =
+        manager.heard.iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| *at).collect();
+    let took = *times.last().unwrap() - times[0];
+    let (least, most) = (Duration::from_millis(1700), Duration::from_millis(3600));
+    assert!(took > least && took < most, "nine intervals of 200 ms took {took:?}");
+    send(victim.pid(), 19).unwrap();
+    wait_until("sexton stands still", || common::process::look(victim.pid()).unwrap().state == 'T');
+    manager.forget();
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "who hangs gives no sign of life");
+    send(victim.pid(), 18).unwrap();
+    manager.hears("WATCHDOG=1");
+}
+
+#[test]
+fn another_process_s_watchdog_is_not_ours() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "1000").variable("WATCHDOG_PID", "1");
+    let mut victim = plan.run([&helper("prints_signals"), "15", "0"]);
+    manager.hears("STATUS=running");
+    victim.says("ready");
+    victim.signal(15);
+    victim.ends_with(0);
+    assert_eq!(manager.all("WATCHDOG=1").len(), 0);
+}
+
+#[test]
+fn without_a_manager_nothing_is_opened_and_nothing_is_changed() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let plan = plan.options(["--control", "off"]).variable("WATCHDOG_USEC", "77");
+    let mut victim = plan.run(["sh", "-c", "echo usec=$WATCHDOG_USEC; sleep 120"]);
+    victim.says("usec=77");
+    let open: Vec<String> = fs::read_dir(format!("/proc/{}/fd", victim.pid()))
+        .unwrap()
+        .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.display().to_string()))
+        .collect();
+    let suspicious = |name: &&String| name.starts_with("socket:") || name.contains("[eventpoll]");
+    assert_eq!(open.iter().find(suspicious), None, "{open:?}");
+}
+
+#[test]
+fn the_command_takes_itself_for_nobody_s_service() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let manager = Manager::without_path(&plan);
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "60000000");
+    let mut victim = plan.run(["sh", "-c", "env | grep -c -e ^NOTIFY_SOCKET -e ^WATCHDOG_; echo end"]);
+    victim.ends_with(0);
+    assert_eq!(victim.stdout(), "0\nend\n");
+}
+
+#[test]
+fn under_another_name_the_variables_are_the_command_s() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let expected = format!("{} 60000000\n", manager.name);
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "60000000").named("tini");
+    let mut victim = plan.run(["sh", "-c", "echo $NOTIFY_SOCKET $WATCHDOG_USEC"]);
+    victim.ends_with(0);
+    assert_eq!(victim.stdout(), expected);
+    manager.listen();
+    assert_eq!(manager.heard, []);
+}
+
+#[test]
+fn a_manager_that_does_not_listen_holds_nothing_up_and_hears_it_later() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::at_path(&plan);
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    let mut filled = 0;
+    while other.send_to(b"X=1", &manager.name).is_ok() {
+        filled += 1;
+        assert!(filled < 1_000_000, "a queue has an end");
+    }
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "100000");
+    let mut victim = plan.run([&helper("prints_signals"), "15", "0"]);
+    victim.says("ready");
+    victim.signal(10);
+    victim.says("10");
+    manager.hears("READY=1");
+    manager.hears("STATUS=running");
+    victim.signal(15);
+    victim.ends_with(0);
+}
+
+#[test]
+fn a_manager_that_vanishes_holds_nothing_up() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::at_path(&plan);
+    let path = manager.name.clone();
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "50000");
+    let mut victim = plan.run([&helper("prints_signals"), "15", "0"]);
+    manager.hears("READY=1");
+    drop(manager);
+    fs::remove_file(path).unwrap();
+    wait_until("it is noticed", || victim.stderr().contains("notify-failed"));
+    victim.says("ready");
+    victim.signal(15);
+    victim.ends_with(0);
+    assert_eq!(victim.stderr().matches("notify-failed").count(), 1, "it is said once: {}", victim.stderr());
+}
+
+#[test]
+fn a_name_that_is_none_is_said_once_and_does_not_matter() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut victim = plan.variable("NOTIFY_SOCKET", "nonsense").run(["true"]);
+    victim.ends_with(0);
+    assert_eq!(victim.stderr().matches("notify-off").count(), 1, "{}", victim.stderr());
+}
+
+#[test]
+fn a_reload_is_told_around_the_signal() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let mut victim = under(&manager, plan).run([&helper("prints_signals"), "15", "0"]);
+    victim.says("ready");
+    manager.hears("READY=1");
+    manager.forget();
+    victim.signal(1);
+    victim.says("1");
+    manager.hears("READY=1");
+    let first = manager.heard[0].1.clone();
+    let time = first.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap_or_else(|| panic!("{first:?}"));
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
+    let age = Duration::from(now) - Duration::from_micros(time.parse().unwrap());
+    assert!(age < PATIENCE, "{age:?}");
+}
+
+/// A gateway that speaks for itself, and the pipe through which it is told what to say.
+fn gateway(manager: &Manager, plan: Plan) -> (Victim, std::path::PathBuf) {
+    let [config, fifo] = [plan.path("sexton.toml"), plan.path("fifo")];
+    fs::write(&config, "[systemd]\nready = \"notified\"\n").unwrap();
+    nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut victim = under(manager, plan).options(["--config", &config]).run([&helper("notifies"), &fifo]);
+    victim.says("ready");
+    (victim, fifo.into())
+}
+
+#[test]
+fn a_gateway_says_itself_when_it_is_ready_and_only_what_is_its_to_say() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some(plan) = plan(mode) else { return };
+        let mut manager = Manager::without_path(&plan);
+        let (mut victim, fifo) = gateway(&manager, plan);
+        manager.hears("STATUS=starting");
+        assert_eq!(manager.all("READY=1").len(), 0, "it runs, and has not said so");
+        let say = |victim: &mut Victim, line: &str| {
+            fs::write(&fifo, format!("{line}\n")).unwrap();
+            victim.says(line);
+        };
+        say(&mut victim, "STATUS=loading models|EXTEND_TIMEOUT_USEC=7000000");
+        assert_eq!(manager.hears("EXTEND_TIMEOUT_USEC=7"), "000000");
+        manager.hears("STATUS=starting; loading models");
+        say(&mut victim, "MAINPID=1|FDSTORE=1|BUSERROR=x|READY=1|STATUS=serving");
+        manager.hears("READY=1");
+        manager.hears("STATUS=running; serving");
+        say(&mut victim, "RELOADING=1");
+        manager.hears("MONOTONIC_USEC=");
+        manager.forget();
+        say(&mut victim, "READY=1");
+        manager.hears("READY=1");
+        for never in ["MAINPID", "FDSTORE", "BUSERROR"] {
+            assert_eq!(manager.all(never).len(), 0, "{never}: {:?}", manager.heard);
+        }
+        fs::write(&fifo, "exit 3\n").unwrap();
+        victim.ends_with(3);
+    }
+}
+
+#[test]
+fn a_stranger_is_not_taken_for_the_gateway() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let (mut victim, fifo) = gateway(&manager, plan);
+    let environment = fs::read(format!("/proc/{}/environ", victim.main().pid)).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    let name = environment.split('\0').find_map(|line| line.strip_prefix("NOTIFY_SOCKET=@")).unwrap();
+    let relay = SocketAddr::from_abstract_name(name).unwrap();
+    UnixDatagram::unbound().unwrap().send_to_addr(b"READY=1\nSTATUS=forged", &relay).unwrap();
+    // What the gateway says after it comes after it.
+    fs::write(&fifo, "STATUS=mine\n").unwrap();
+    manager.hears("STATUS=starting; mine");
+    assert_eq!(manager.all("READY=1").len(), 0);
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
+
+#[test]
+fn a_gateway_that_gave_signs_of_life_owes_them() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let plan = plan.variable("WATCHDOG_USEC", "1000000");
+    let (mut victim, fifo) = gateway(&manager, plan);
+    let environment = fs::read(format!("/proc/{}/environ", victim.main().pid)).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    let whose = format!("WATCHDOG_PID={}", victim.main().pid);
+    assert!(environment.split('\0').any(|line| line == whose), "{environment}");
+    assert!(environment.split('\0').any(|line| line == "WATCHDOG_USEC=1000000"), "{environment}");
+    fs::write(&fifo, "READY=1|WATCHDOG=1\n").unwrap();
+    manager.hears("READY=1");
+    wait_until("its silence is noticed", || victim.stderr().contains("silent"));
+    manager.forget();
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "nobody vouches for it");
+    fs::write(&fifo, "WATCHDOG=1\n").unwrap();
+    manager.hears("WATCHDOG=1");
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority_and_others_do_not() {
+    for (stream, journal) in [("$(stat -L -c %d:%i /proc/self/fd/2)", true), ("1:2", false)] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let script = format!("export JOURNAL_STREAM={stream}; exec \"$@\"");
+        let plan = plan.through(["sh", "-c", &script, "sh"]).options(["-vv"]);
+        let mut victim = plan.run(["/no/such/command"]);
+        victim.ends_with(127);
+        let lines = victim.stderr();
+        assert!(lines.contains(" INFO ") && lines.contains(" ERROR "), "{lines}");
+        for line in lines.lines() {
+            let level = line.split_whitespace().nth(1).unwrap();
+            let priority = match level {
+                "ERROR" => "<3>",
+                "WARN" => "<4>",
+                "INFO" => "<6>",
+                _ => "<7>",
+            };
+            let expected = if journal { format!("{priority}sexton[") } else { "sexton[".to_owned() };
+            assert!(line.starts_with(&expected), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_falls_silent_is_started_again_and_the_manager_never_hears_of_trouble() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let [config, fifo] = [plan.path("sexton.toml"), plan.path("fifo")];
+    // Of the ways to say that a gateway that hangs is replaced, this one needs nobody who looks at it.
+    let settings = "[systemd]\nready = 'notified'\n[health]\ncommand = ['true']\naction = 'restart'\n[restart]\n\
+        delay = '1500ms'\nlongest = '1500ms'\n";
+    fs::write(&config, settings).unwrap();
+    nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "1000000");
+    let mut victim = plan.options(["--config", &config]).run([&helper("notifies"), &fifo]);
+    victim.says("ready");
+    let first = victim.main().pid;
+    fs::write(&fifo, "READY=1|WATCHDOG=1\n").unwrap();
+    manager.hears("READY=1");
+    manager.hears("STATUS=restarting in ");
+    wait_until("another one runs", || victim.main().pid != first);
+    manager.hears("STATUS=running");
+    let pings: Vec<Instant> =
+        manager.heard.iter().filter(|(_, text)| text.contains("WATCHDOG=1")).map(|(at, _)| *at).collect();
+    for pair in pings.windows(2) {
+        assert!(pair[1] - pair[0] < Duration::from_millis(950), "{:#?}", manager.heard);
+    }
+    assert_eq!(manager.all("READY=1").len(), 1);
+    assert_eq!(manager.all("STOPPING=1").len(), 0);
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
