@@ -4,7 +4,12 @@
 //! It starts SEXTON (the one beside it) with itself as the command, sends SIGUSR1 again and again, and measures
 //! the time until the command says that it came. The quiet and the hostile rounds take turns, so that what else
 //! the machine does meets both.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measurement: a failure must be loud")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a measurement: a failure must be loud"
+)]
 
 use std::env;
 use std::io::{Read as _, Write as _};

@@ -9,6 +9,7 @@ use super::incidents::{Incidents, clip};
 use super::protocol::{
     Answer, Census, Fact, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun,
 };
+use crate::ids::Outcome;
 
 /// A connection.
 pub type Key = u64;
@@ -202,7 +203,7 @@ impl Desk {
             id: run.id,
             name: run.name,
             ended: wall,
-            outcome: json!({ "lost": {} }),
+            outcome: json!(Outcome::Lost {}),
             more: [
                 ("argv".to_owned(), run.argv.into()),
                 ("supervisor".to_owned(), run.supervisor.into()),

@@ -8,13 +8,14 @@
 //! | [`protocol`] | the words |
 //! | [`place`] | where the socket is, and whose it is |
 //! | [`lines`], [`desk`], [`incidents`] | the pure half of the side that answers |
-//! | [`server`] | its connections |
+//! | [`server`], `connection` | its connections |
 //! | [`client`] | the side that asks, for tools as well |
 //! | [`processes`], [`attribution`] | the processes, which whoever asks looks up, and whose they are |
 //! | [`errand`], [`shown`] | `sexton status` and its neighbours, from the request to the exit code |
 
 pub mod attribution;
 pub mod client;
+mod connection;
 pub mod desk;
 pub mod errand;
 pub mod health;

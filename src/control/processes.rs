@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::attribution::attribute;
 use super::protocol::{Process, Status};
 use crate::ids::Pid;
-use crate::os::procfs::{self, Stat};
-use crate::os::{clock, tree};
+use crate::os::procfs::Stat;
+use crate::os::{clock, procfs, tree};
 
 /// Adds the processes to what sexton said of itself, with whose they are. `pid` is sexton's pid as it is here;
 /// `false` if that is not the one that it knows itself by, because then it lives in another pid namespace.
@@ -15,9 +15,7 @@ pub fn add(status: &mut Status, pid: i32) -> bool {
     let Some(root) = Pid::new(pid).filter(|pid| pid.raw() == status.pid) else {
         return false;
     };
-    let all = procfs::all().unwrap_or_default();
-    let below = tree::descending_from(&[root], &all);
-    let found: Vec<Stat> = all.into_iter().filter(|stat| below.contains(&stat.pid)).collect();
+    let found = tree::below(root).unwrap_or_default();
     let since_boot = u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX);
     let ticks = clock::ticks_per_second();
     let shown = |stat: &Stat| Process {

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::connection::{Client, Come, Role};
 use super::desk::{Desk, Heard, Key, Speaker};
-use super::incidents::Incidents;
-use super::lines::{LONGEST, Lines};
+use super::lines::LONGEST;
 use super::place::Claimed;
 use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToWatch, ToolRecord};
 use crate::ids::Moment;
@@ -30,8 +30,6 @@ const CLIENTS: usize = 64;
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often connections are looked through, and subscribers told of changes.
 const PULSE: Duration = Duration::from_secs(1);
-/// How much is read at once.
-const PIECE: usize = 4096;
 /// The listener's key; connections have those above.
 const LISTENER: Key = 0;
 
@@ -57,73 +55,12 @@ pub struct Server {
     clients: BTreeMap<Key, Client>,
     last_key: Key,
     desk: Desk,
+    /// sexton-watch's connection.
+    watch: Option<Key>,
     /// When connections are looked through next; never, if there are none to look through.
     pulse: Option<Moment>,
     /// The system gave no descriptor for a connection; until the next pulse none is taken.
     full: bool,
-}
-
-#[derive(PartialEq)]
-enum Role {
-    /// Asks and is answered.
-    Asks,
-    /// Is told of changes; the last that was told.
-    Subscribes(Rc<[u8]>),
-    /// A tool's, as long as it runs.
-    Tool,
-    /// sexton-watch's: packets, from somebody whom we gave the socket.
-    Watch,
-}
-
-struct Client {
-    socket: OwnedFd,
-    peer: Peer,
-    role: Role,
-    lines: Lines,
-    /// What the peer has still to take, and how far it has.
-    reply: Rc<[u8]>,
-    taken: usize,
-    /// Since when nothing that counts has happened.
-    quiet: Moment,
-    /// It is closed when the reply is taken.
-    last: bool,
-}
-
-impl Client {
-    fn new(socket: OwnedFd, peer: Peer, role: Role) -> Client {
-        let reply = Rc::from([]);
-        Client {
-            socket,
-            peer,
-            role,
-            lines: Lines::default(),
-            reply,
-            taken: 0,
-            quiet: clock::now(),
-            last: false,
-        }
-    }
-
-    fn has_reply(&self) -> bool {
-        self.taken < self.reply.len()
-    }
-
-    /// Whether it lasts however quiet it is.
-    fn lasts(&self) -> bool {
-        matches!(self.role, Role::Tool | Role::Watch)
-    }
-
-    /// Sends what it takes. `false` if it is lost.
-    fn send(&mut self) -> bool {
-        while let Some(rest) = self.reply.get(self.taken..).filter(|rest| !rest.is_empty()) {
-            match unix_socket::send(self.socket.as_fd(), rest) {
-                Ok(sent) => self.taken += sent,
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            }
-            self.quiet = clock::now();
-        }
-        !self.last
-    }
 }
 
 impl Server {
@@ -142,18 +79,25 @@ impl Server {
             clients: BTreeMap::new(),
             last_key: LISTENER,
             desk: Desk::default(),
+            watch: None,
             pulse: None,
             full: false,
         })
     }
 
-    /// Takes sexton-watch's end of a socket of packets. What comes over it is a fact.
+    /// Takes our end of a socket of packets whose other end sexton-watch has: what comes over it may be a fact,
+    /// and what goes is a [`ToWatch`]. There is one sexton-watch at a time.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
     pub fn trust(&mut self, socket: OwnedFd) -> io::Result<()> {
         let peer = unix_socket::peer(socket.as_fd())?;
-        self.add(socket, peer, Role::Watch)
+        if let Some(before) = self.watch.take() {
+            self.drop_client(before);
+        }
+        self.add(socket, peer, Role::Watch)?;
+        self.watch = Some(self.last_key);
+        Ok(())
     }
 
     /// What can be read when there is something to do.
@@ -235,6 +179,7 @@ impl Server {
     /// Hangs up. The record of the run, if it was a tool's whose end nobody has told.
     fn drop_client(&mut self, key: Key) -> Option<ToolRecord> {
         let client = self.clients.remove(&key)?;
+        self.watch = self.watch.filter(|watch| *watch != key);
         self.many.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
         self.desk.lost(key, clock::wall_millis())
@@ -247,7 +192,7 @@ impl Server {
             return None;
         }
         let watch = client.role == Role::Watch;
-        let line = match if watch { packet(client) } else { next_line(client) } {
+        let line = match client.receive() {
             Come::Nothing => return None,
             Come::Line(line) => line,
             Come::TooLong => {
@@ -283,29 +228,17 @@ impl Server {
         None
     }
 
-    /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
-    pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
-        self.desk.incidents().note(condition, wall)
-    }
-
-    /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
-    pub fn tell_watch(&mut self, told: &ToWatch) {
-        let Some(watch) = self.clients.values().find(|client| client.role == Role::Watch) else { return };
-        let Ok(packet) = serde_json::to_vec(told) else { return };
-        if let Err(error) = unix_socket::send(watch.socket.as_fd(), &packet) {
-            debug!(name: "watch-deaf", %error, "sexton-watch did not take what it was told");
-        }
-    }
-
     /// Answers over a connection, if it is still there.
     pub fn answer(&mut self, key: Key, answer: &Answer) {
-        let Some(client) = self.clients.get_mut(&key) else { return };
-        if client.role == Role::Watch {
-            if let Answer::Status(status) = answer {
-                self.tell_watch(&ToWatch::Status(status.clone()));
+        if self.watch == Some(key) {
+            match answer {
+                Answer::Status(status) => self.tell_watch(&ToWatch::Status(status.clone())),
+                Answer::Refused(why) => warn!(name: "watch-refused", "sexton-watch was refused: {why}"),
+                Answer::Done(_) | Answer::Cancelled(_) => {}
             }
             return;
         }
+        let Some(client) = self.clients.get_mut(&key) else { return };
         let mut reply = client.reply.get(client.taken..).unwrap_or_default().to_vec();
         let line = line(answer);
         reply.extend(&line);
@@ -385,9 +318,18 @@ impl Server {
         self.desk.fill(status);
     }
 
-    /// The book in which sexton writes what it finds wrong itself.
-    pub fn incidents(&mut self) -> &mut Incidents {
-        self.desk.incidents()
+    /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
+    pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
+        self.desk.incidents().note(condition, wall)
+    }
+
+    /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
+    pub fn tell_watch(&mut self, told: &ToWatch) {
+        let Some(watch) = self.watch.and_then(|key| self.clients.get(&key)) else { return };
+        let Ok(packet) = serde_json::to_vec(told) else { return };
+        if let Err(error) = unix_socket::send(watch.socket.as_fd(), &packet) {
+            debug!(name: "watch-deaf", %error, "sexton-watch did not take what it was told");
+        }
     }
 }
 
@@ -397,46 +339,5 @@ fn line(answer: &Answer) -> Vec<u8> {
     line
 }
 
-/// What has come over a connection.
-enum Come {
-    Nothing,
-    Line(Vec<u8>),
-    TooLong,
-    End,
-}
-
-/// Reads up to the end of a line and not beyond it: what follows stays with the kernel, which tells of it
-/// again.
-fn next_line(client: &mut Client) -> Come {
-    let mut piece = [0; PIECE];
-    let socket = client.socket.as_fd();
-    let bytes = match unix_socket::receive(socket, &mut piece, true) {
-        Ok(0) => return Come::End,
-        Ok(length) => piece.get(..length).unwrap_or_default(),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Come::Nothing,
-        Err(_) => return Come::End,
-    };
-    let Ok((taken, line)) = client.lines.take(bytes) else { return Come::TooLong };
-    match unix_socket::receive(socket, piece.get_mut(..taken).unwrap_or_default(), false) {
-        Ok(read) if read == taken => line.map_or(Come::Nothing, Come::Line),
-        _ => Come::End,
-    }
-}
-
-fn packet(client: &Client) -> Come {
-    // One byte more tells that a packet was cut.
-    let mut packet = vec![0; LONGEST + 1];
-    match unix_socket::receive(client.socket.as_fd(), &mut packet, false) {
-        Ok(0) => Come::End,
-        Ok(length) if length > LONGEST => {
-            warn!(name: "watch-too-long", "sexton-watch sent a packet that is too long; it is not read");
-            Come::Nothing
-        }
-        Ok(length) => {
-            packet.truncate(length);
-            Come::Line(packet)
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Come::Nothing,
-        Err(_) => Come::End,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::Deserialize as _;
+
 use super::protocol::{Process, Status};
+use crate::ids::Outcome;
 use crate::report::{table, words};
 
 /// How many tool runs that ended, and incidents, are shown.
@@ -144,26 +147,9 @@ pub fn processes(processes: &[Process]) -> String {
     table::columns(["PID", "GROUP", "STATE", "AGE", "MEMORY", "OF", "NAME"], &rows)
 }
 
-/// `{"exited":{"code":3}}` as `exited, code 3`.
+/// `{"exited":{"code":3}}` as `exited with 3`. What is none of our outcomes is shown as it is.
 fn outcome(value: &serde_json::Value) -> String {
-    let bare = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let Some(fields) = value.as_object() else {
-        return bare(value).replace(['_', '-'], " ");
-    };
-    let mut words = Vec::new();
-    for (name, value) in fields {
-        match value.as_object() {
-            Some(inner) => {
-                words.push(name.replace(['_', '-'], " "));
-                words.extend(inner.iter().map(|(name, value)| format!("{name} {}", bare(value))));
-            }
-            None => words.push(format!("{} {}", name.replace(['_', '-'], " "), bare(value))),
-        }
-    }
-    words.join(", ")
+    Outcome::deserialize(value).map_or_else(|_| value.to_string(), |outcome| outcome.to_string())
 }
 
 /// How one of our own enumerations is written in JSON.
@@ -247,7 +233,7 @@ mod tests {
                 name: "exec".into(),
                 ended: 90_000,
                 duration: 10,
-                outcome: json!({ "timed_out": { "stage": "kill" } }),
+                outcome: json!({ "timed_out": { "rung": "kill" } }),
                 ..ToolRecord::default()
             }],
             incidents: vec![Incident {
@@ -277,7 +263,7 @@ TOOL  NAME  PID  RUNS  TIMEOUT  COMMAND
 t1    exec  9    1s    -        sh -c a\\n\\u{1b}[2J
 
 ENDED TOOL  NAME  AGO  TOOK  OUTCOME
-t0          exec  10s  10ms  timed out, stage kill
+t0          exec  10s  10ms  timed out and was killed
 
 INCIDENT   OF       FOR  NOW    DETAIL
 lock-held  /x.lock  10s  lasts  held
@@ -294,16 +280,10 @@ PID  GROUP  STATE  AGE    MEMORY  OF            NAME
     }
 
     #[test]
-    fn outcomes_read_as_words() {
-        for (value, words) in [
-            (json!({ "exited": { "code": 0 } }), "exited, code 0"),
-            (json!({ "lost": {} }), "lost"),
-            (json!("lost"), "lost"),
-            (json!({ "cancelled": "pid 7" }), "cancelled pid 7"),
-            (json!(null), "null"),
-        ] {
-            assert_eq!(outcome(&value), words);
-        }
+    fn outcomes_and_sizes_read_as_words() {
+        assert_eq!(outcome(&json!({ "exited": { "code": 3 } })), "exited with 3");
+        assert_eq!(outcome(&json!(Outcome::Lost {})), Outcome::Lost {}.to_string());
+        assert_eq!(outcome(&json!({ "dissolved": [1] })), "{\"dissolved\":[1]}");
         assert_eq!([size(0), size(9 << 20), size(3 << 34)], ["0K", "9216K", "48G"]);
     }
 }

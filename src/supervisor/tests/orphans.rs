@@ -22,6 +22,19 @@ fn a_strangers_death_makes_us_look_at_once_and_once_more() {
 }
 
 #[test]
+fn a_burst_of_deaths_is_one_reason() {
+    let mut story = story();
+    let mut looks = 0;
+    for number in 0..100 {
+        story.tell(died(1000 + number));
+        looks += story.tell(Event::Drained).len();
+        story.pass(Duration::from_millis(1));
+    }
+    assert_eq!(looks, 1);
+    assert_eq!(story.wait().1, [Action::FindOrphans]);
+}
+
+#[test]
 fn nobody_looks_where_orphans_are_only_shown() {
     let mut story = Story::running(Policy { sweep: None, ..policy() });
     story.tell(died(99));

@@ -1,0 +1,191 @@
+//! The server with real sockets and no sexton around it.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use super::super::place;
+use super::super::protocol::Kind;
+use super::*;
+use crate::os::{messages, poll};
+
+struct House {
+    server: Server,
+    path: std::path::PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+fn house() -> House {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let server = Server::new(Some(place::claim(&path).unwrap())).unwrap();
+    House { server, path, _directory: directory }
+}
+
+impl House {
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.path).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    }
+
+    /// Turns until there is nothing to do, and answers what sexton would.
+    fn settle(&mut self) -> Vec<Asked> {
+        let mut all = Vec::new();
+        while poll::until(self.server.waits_for().as_fd(), Some(clock::now())).unwrap() {
+            if let Some(asked) = self.server.turn() {
+                if let Asked::Request(key, request) = &asked {
+                    let status = Status { version: "x".repeat(1000), ..Status::default() };
+                    let answer = match request {
+                        Request::Status | Request::Subscribe => Answer::Status(Box::new(status)),
+                        _ => Answer::Done(String::new()),
+                    };
+                    self.server.answer(*key, &answer);
+                }
+                all.push(asked);
+            }
+        }
+        all
+    }
+}
+
+const STATUS: &[u8] = b"{\"op\":\"status\"}\n";
+
+fn is_closed(mut stream: &UnixStream) -> bool {
+    let mut buffer = [0; 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[test]
+fn a_turn_does_one_thing() {
+    let mut house = house();
+    let streams: Vec<UnixStream> = (0..3).map(|_| house.connect()).collect();
+    for stream in &streams {
+        (&mut &*stream).write_all(&[STATUS, STATUS].concat()).unwrap();
+    }
+    // Three connections and six lines take at least as many turns.
+    for turn in 0..9 {
+        assert!(poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap(), "{turn}");
+        if let Some(Asked::Request(key, _)) = house.server.turn() {
+            house.server.answer(key, &Answer::Done("x".to_owned()));
+        }
+    }
+    assert!(!poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap());
+    for stream in &streams {
+        let mut said = [0; 100];
+        let length = (&mut &*stream).read(&mut said).unwrap();
+        assert_eq!(&said[..length], b"{\"done\":\"x\"}\n{\"done\":\"x\"}\n");
+    }
+}
+
+#[test]
+fn who_takes_no_reply_is_asked_for_nothing_more_and_dropped_in_the_end() {
+    let mut house = house();
+    let stream = house.connect();
+    let mut sent = 0;
+    while (&mut &stream).write(STATUS).is_ok() {
+        sent += 1;
+    }
+    let asked = house.settle().len();
+    assert!(asked < sent, "{asked} of {sent}: the reply that is not taken holds the rest up");
+    let soon = clock::now().after(PULSE);
+    house.server.pulse(soon);
+    assert_eq!(house.server.clients.len(), 1);
+    house.server.pulse(soon.after(SILENCE));
+    assert_eq!(house.server.clients.len(), 0);
+    assert!(is_closed(&stream));
+}
+
+#[test]
+fn the_quietest_gives_way_and_tools_and_the_talkative_stay() {
+    let mut house = house();
+    let tool = house.connect();
+    (&mut &tool).write_all(b"{\"op\":\"tool-began\",\"id\":\"t\",\"name\":\"\",\"argv\":[],\"supervisor\":1,\"pid\":2,\"began\":3}\n").unwrap();
+    let first = house.connect();
+    let second = house.connect();
+    house.settle();
+    (&mut &first).write_all(STATUS).unwrap();
+    house.settle();
+    let others: Vec<UnixStream> = (0..CLIENTS - 1)
+        .map(|_| {
+            let stream = house.connect();
+            house.settle();
+            stream
+        })
+        .collect();
+    assert_eq!(house.server.clients.len(), CLIENTS + 1);
+    assert!(is_closed(&second) && !is_closed(&first) && !is_closed(&tool));
+    assert!(others.iter().all(|stream| !is_closed(stream)));
+    let mut status = Status::default();
+    house.server.fill(&mut status);
+    assert_eq!(status.tools.len(), 1);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_answered_and_ends_it() {
+    let mut house = house();
+    let stream = house.connect();
+    for _ in 0..20 {
+        let _ = (&mut &stream).write(&[b'x'; 8192]);
+        house.settle();
+    }
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).unwrap();
+    assert!(answer.starts_with("{\"refused\":\"a line has at most 65536 bytes"), "{answer}");
+    assert!(house.server.clients.is_empty());
+}
+
+/// A packet of sexton-watch's, and what it is told in return.
+fn packet(watch: &OwnedFd, text: &str) {
+    messages::send(watch.as_fd(), text.as_bytes(), None).unwrap();
+}
+
+fn told(watch: &OwnedFd) -> Vec<ToWatch> {
+    let packets = std::iter::from_fn(|| messages::receive::<4096>(watch.as_fd()));
+    packets.map(|(bytes, length, _)| serde_json::from_slice(&bytes[..length]).unwrap()).collect()
+}
+
+#[test]
+fn sexton_watch_tells_facts_and_is_told_of_incidents() {
+    let mut server = Server::new(None).unwrap();
+    let (ours, theirs) = messages::pair().unwrap();
+    server.trust(ours).unwrap();
+    let mut house = House { server, path: Default::default(), _directory: tempfile::tempdir().unwrap() };
+    let condition =
+        r#"{"op":"fact","fact":"condition","kind":"slow","subject":"","holds":true,"detail":"d"}"#;
+    packet(&theirs, condition);
+    packet(&theirs, condition);
+    packet(&theirs, "garbage");
+    packet(&theirs, r#"{"op":"status"}"#);
+    let asked = house.settle();
+    assert!(
+        matches!(&asked[..], [Asked::Noted(one), Asked::Request(_, Request::Status)] if one.kind == Kind::Slow),
+        "{asked:?}"
+    );
+    let said = told(&theirs);
+    assert!(matches!(&said[..], [ToWatch::Status(_)]), "{said:?}");
+
+    // What sexton itself finds is told as well.
+    let ceiling = |holds| Condition { kind: Kind::Ceiling, subject: "".into(), holds, detail: "".into() };
+    let incident = house.server.note(ceiling(true), 1).unwrap();
+    assert_eq!(house.server.note(ceiling(true), 2), None, "it goes on");
+    house.server.tell_watch(&ToWatch::Incident(incident.clone()));
+    assert_eq!(told(&theirs), [ToWatch::Incident(incident)]);
+
+    // Another one takes its place; nobody else waits for its end.
+    let (ours, other) = messages::pair().unwrap();
+    house.server.trust(ours).unwrap();
+    packet(&other, r#"{"op":"fact","fact":"hello","version":"2"}"#);
+    let greeted = house.settle();
+    assert!(matches!(&greeted[..], [Asked::Greeted(lasted)] if lasted.len() == 1), "{greeted:?}");
+    assert_eq!(house.server.next_deadline(), None);
+    drop(other);
+    house.settle();
+    assert!(house.server.watch.is_none() && house.server.clients.is_empty());
+}
