@@ -270,6 +270,10 @@ impl Supervisor {
             Event::Orphaned { tool } => self.orphaned(now, tool, out),
             Event::OrphansGone { tool } => self.orphans_gone(tool),
             Event::ToolLost => self.expect_orphans(now),
+            Event::ToolEnded => {
+                self.keeper.wanted |= self.policy.sweep.is_some();
+                self.keep(now, out);
+            }
             Event::Abandoned => self.abandoned(now, out),
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),

@@ -20,6 +20,11 @@ pub type ToolKey = u32;
 /// When it is looked once more, and the least time between two looks: a burst of deaths is one reason.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// The longest grace of what a killed supervisor leaves behind. Whoever killed it waits for the end of the pipes
+/// and had no patience: OpenClaw gives an aborted turn two seconds to settle, and keeps its session's lock for
+/// good if it does not.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The tools of which somebody is left, and when it is to be looked for more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Orphans {
@@ -49,7 +54,7 @@ impl Supervisor {
 
     /// One of this tool has come.
     pub(super) fn orphaned(&mut self, now: Moment, tool: ToolKey, out: &mut Vec<Action>) {
-        let Some(grace) = self.policy.end_orphans else { return };
+        let Some(grace) = self.policy.end_orphans.map(|grace| grace.min(PATIENCE)) else { return };
         if matches!(self.phase, Phase::Running { .. })
             && !self.orphans.ladders.iter().any(|(known, _)| *known == tool)
         {

@@ -2,10 +2,12 @@
 
 use super::*;
 
-const TOOL_GRACE: Duration = Duration::from_secs(3);
+/// What the operator gives a tool, and what is left of that when its supervisor was killed.
+const ASKED_FOR: Duration = Duration::from_secs(3);
+const TOOL_GRACE: Duration = Duration::from_secs(1);
 
 fn story() -> Story {
-    Story::running(Policy { end_orphans: Some(TOOL_GRACE), sweep: None, ..policy() })
+    Story::running(Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() })
 }
 
 fn to(tool: u32, signal: Signal) -> Action {
