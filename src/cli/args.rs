@@ -53,6 +53,10 @@ pub(super) struct Args {
     #[arg(skip)]
     given: Vec<String>,
 
+    /// The options that were given on the command line, as flags
+    #[arg(skip)]
+    typed: Vec<String>,
+
     /// Window of the main process after a stop signal
     #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_GRACE", hide_env = true)]
@@ -224,7 +228,21 @@ impl Args {
             matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
         args.given = matches.ids().filter(given).map(|id| id.as_str().to_owned()).collect();
+        let typed = |option: &&clap::Arg| {
+            let id = option.get_id().as_str();
+            matches.value_source(id) == Some(ValueSource::CommandLine) && id != "command"
+        };
+        let flag = |option: &clap::Arg| match (option.get_long(), option.get_short()) {
+            (Some(long), _) => format!("--{long}"),
+            (None, short) => format!("-{}", short.unwrap_or_default()),
+        };
+        args.typed = Args::command().get_arguments().filter(typed).map(flag).collect();
         Ok(args)
+    }
+
+    /// The first option on the command line that asks for more than log lines.
+    pub(super) fn asks_for_more(&self) -> Option<&str> {
+        self.typed.iter().map(String::as_str).find(|flag| *flag != "-v")
     }
 
     /// The option's value if it was given, else the file's, else the option's default.

@@ -18,7 +18,7 @@ pub(super) struct Subcommand {
 const TABLE: &[Subcommand] = &[
     Subcommand { name: "check", read: check::read },
     Subcommand { name: "locks", read: locks::read },
-    Subcommand { name: "tool", read: |_, rest| tool::read(rest) },
+    Subcommand { name: "tool", read: tool::read_behind },
 ];
 
 /// The subcommand that was typed, and the words behind it. `words` is the whole command line, `command` its end

@@ -92,3 +92,29 @@ fn locks_is_a_subcommand_only_where_it_cannot_be_a_program() {
     let Ok(Request::Print(help)) = read_words("locks --help") else { panic!() };
     assert!(help.contains("--explain") && help.lines().all(|line| line.len() <= 80), "{help}");
 }
+
+#[test]
+fn a_tools_log_lines_can_be_asked_for_on_both_sides_and_its_options_stand_behind() {
+    let level = |line: &str| match read_words(line) {
+        Ok(Request::Tool { tool, level, .. }) => (tool.name, level, tool.verbose),
+        other => panic!("{line}: {other:?}"),
+    };
+    for (line, expected) in [
+        ("tool true", (LevelFilter::ERROR, false)),
+        ("-v tool true", (LevelFilter::WARN, true)),
+        ("-v tool -v -- true", (LevelFilter::INFO, true)),
+        ("tool -vv --timeout 1s true", (LevelFilter::INFO, true)),
+    ] {
+        assert_eq!(level(line), ("true".to_owned(), expected.0, expected.1), "{line}");
+    }
+    for (line, flag) in [("--grace 1s tool true", "--grace"), ("-v --control off tool true", "--control")] {
+        let error = read_words(line).unwrap_err().to_string();
+        assert!(error.starts_with(flag) && error.contains("behind") && !error.contains('\n'), "{error}");
+    }
+    assert_eq!(command("-- tool true"), ["tool", "true"]);
+    let Ok(Request::Print(help)) = read_words("tool --help") else { panic!() };
+    assert!(help.lines().count() <= 40 && help.lines().all(|line| line.len() <= 80), "{help}");
+    let order = ["$ sexton tool", "Usage:", "--timeout <D>", "Exit code"];
+    let places: Vec<usize> = order.iter().map(|word| help.find(word).unwrap()).collect();
+    assert!(places.is_sorted(), "{help}");
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::args::Args;
 use super::{Request, Usage, parse};
 use crate::config::{Plan, RecordTo, ToolPlan};
 use crate::ids::Dress;
@@ -87,6 +88,18 @@ pub(super) fn read(words: &[OsString]) -> Result<Request, Usage> {
         Ok(args) => args.request(false),
         Err(text) => Ok(Request::Print(text)),
     }
+}
+
+/// Reads them behind options of sexton. A tool has options of its own, and only `-v` is the same on both sides.
+pub(super) fn read_behind(args: Args, words: &[OsString]) -> Result<Request, Usage> {
+    if let Some(flag) = args.asks_for_more() {
+        let what = format!(
+            "{flag} before 'tool' is not of the tool; write the tool's options behind: sexton tool --help"
+        );
+        return Err(Usage::Tool { what });
+    }
+    let more = (args.verbose > 0).then(|| OsString::from(format!("-{}", "v".repeat(args.verbose.into()))));
+    read(&more.into_iter().chain(words.iter().cloned()).collect::<Vec<_>>())
 }
 
 /// A shell's command line, run as a tool.

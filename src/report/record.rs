@@ -1,4 +1,7 @@
 //! The record of a tool run: one line of JSON that says all that is known of it.
+//!
+//! It does not name locks. A run's supervisor knows of none: the sexton above looks for locks of the dead after the
+//! record has come to it, and says what it removed in its own log.
 
 use std::ffi::CString;
 

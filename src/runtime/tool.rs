@@ -127,7 +127,7 @@ impl<'a> Tool<'a> {
     }
 
     pub(super) fn policy(&self) -> supervisor::Tool {
-        supervisor::Tool { timeout: self.plan.timeout }
+        supervisor::Tool { timeout: self.plan.timeout, shell: self.plan.shell }
     }
 
     /// What the tool's processes are told apart by.

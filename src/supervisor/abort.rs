@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::ladder::Ladder;
-use super::{Action, Note, Phase, Supervisor};
+use super::{Action, Note, Origin, Phase, Received, Supervisor};
 use crate::ids::{Canceller, ExitStatus, Moment, Outcome, Rung, Signal};
 
 /// What is asked of a tool.
@@ -15,6 +15,9 @@ use crate::ids::{Canceller, ExitStatus, Moment, Outcome, Rung, Signal};
 pub struct Tool {
     /// How long it may run; for ever if there is none.
     pub timeout: Option<Duration>,
+    /// Whether it stands in for a shell: then the interrupt key of the terminal is the command's to act on, as it
+    /// would be below that shell, and cancels nothing.
+    pub shell: bool,
 }
 
 /// Why a tool was ended before its own end.
@@ -94,6 +97,14 @@ impl Supervisor {
         if self.policy.tool.is_some() {
             self.end_early(now, Cause::Cancel(by), out);
         }
+    }
+
+    /// Whether it is a key of the terminal that the command is to act on itself; once it is being ended, another
+    /// one hurries as any signal does.
+    pub(super) fn is_a_key_of_the_shell(&self, received: Received) -> bool {
+        let shell = self.policy.tool.is_some_and(|tool| tool.shell);
+        let key = received.origin == Origin::Kernel && received.signal == Signal::INT;
+        shell && key && self.ladder == Ladder::Idle
     }
 
     /// Its parent is about to die, or dead, with everything else.

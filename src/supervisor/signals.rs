@@ -85,7 +85,9 @@ impl Supervisor {
         if signal == Signal::HUP {
             self.tell_herald(Herald::asked_to_reload);
         }
-        if self.policy.stop_signals.contains(signal) {
+        if self.is_a_key_of_the_shell(received) {
+            self.send(pid, received, out);
+        } else if self.policy.stop_signals.contains(signal) {
             self.stop(now, pid, received, out);
         } else if signal == Signal::CONT && self.keeper.holds_still() {
             // It goes on in a moment anyway, and must not do so now.

@@ -10,7 +10,7 @@ fn tool() -> Policy {
     Policy {
         grace: STRAGGLERS,
         stop_signals: [Signal::TERM, Signal::INT, Signal::HUP].into_iter().collect(),
-        tool: Some(Tool { timeout: Some(LIMIT) }),
+        tool: Some(Tool { timeout: Some(LIMIT), shell: false }),
         sweep: None,
         can_hold: false,
         init: false,
@@ -84,6 +84,24 @@ fn every_way_to_cancel_ends_the_whole_tree_and_the_first_cause_counts() {
         assert_eq!(story.tell(Event::Cancel(Canceller::Request)), [], "once is enough");
         assert_eq!(end(&mut story, WELL), Outcome::Cancelled { by, rung: Rung::Grace });
     }
+}
+
+#[test]
+fn the_interrupt_key_is_for_the_command_of_a_shell_until_it_is_being_ended() {
+    let shell = Policy { tool: Some(Tool { timeout: Some(LIMIT), shell: true }), ..tool() };
+    let mut story = running(shell.clone());
+    let key = Action::Send { pid: pid(MAIN), group: true, signal: Signal::INT, value: None };
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [key]);
+    let by_key = ExitStatus::Signaled { signal: 2, core: false };
+    assert_eq!(end(&mut story, by_key), Outcome::Signaled { signal: 2, core: false });
+    // From a process it is a cancel, and then the key is one more.
+    let mut story = running(shell.clone());
+    assert_eq!(story.tell(sent(Signal::INT)), [Action::SendToRest(Signal::TERM)]);
+    story.pass(Duration::from_secs(1));
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SendToRest(Signal::KILL)]);
+    // And a terminal that is gone ends it.
+    let mut story = running(shell);
+    assert_eq!(story.tell(from_terminal(Signal::HUP)), [Action::SendToRest(Signal::TERM)]);
 }
 
 #[test]
