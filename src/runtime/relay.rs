@@ -87,7 +87,7 @@ fn pass_on(name: &str, mut source: File, to: i32) -> u8 {
 fn colour(name: &str, to: i32) -> Option<u8> {
     let seen = if to == 1 { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    let sum = name.trim_end().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
     (seen && wanted).then(|| COLOURS.get(sum % COLOURS.len()).copied().unwrap_or(36))
 }
 
