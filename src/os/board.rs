@@ -24,7 +24,9 @@ impl Board {
     /// # Errors
     /// What memfd_create(2) says.
     pub fn new() -> Result<Board, Errno> {
-        memfd_create(c"sexton-unit", MFdFlags::MFD_CLOEXEC).map(|memory| Board(File::from(memory))).map_err(errno)
+        memfd_create(c"sexton-unit", MFdFlags::MFD_CLOEXEC)
+            .map(|memory| Board(File::from(memory)))
+            .map_err(errno)
     }
 
     /// Puts this note in the place of the last one. One that is too long is not put there.

@@ -317,35 +317,38 @@ impl<'a> Runtime<'a> {
 
     fn bury_next(&mut self) -> Result<usize, Outcome> {
         match children::peek() {
-            Ok(None) => return Ok(0),
-            Ok(Some(Change::Died(dead))) => self.bury_one(dead)?,
-            Ok(Some(Change::Stopped { pid, signal })) if self.main_pid() == Some(pid) => {
-                let terminal = carry_out::foreground(pid);
-                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
-                self.tell(Event::Stopped { signal, terminal })?;
-            }
-            Ok(Some(Change::Stopped { pid, .. })) if self.sweeper.sweeps(pid) => {
-                self.tell(Event::SweepReady)?
-            }
-            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
-            Ok(Some(Change::Stopped { .. })) => {}
+            Ok(None) => Ok(0),
+            Ok(Some(change)) => self.take_in(change).map(|()| 1),
             Err(error) => {
                 warn!(name: "wait-failed", %error, "could not look for dead children");
-                return Ok(0);
+                Ok(0)
             }
         }
-        Ok(1)
     }
 
     fn bury_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
-        let dead = children::dead_but(held).unwrap_or_else(|error| {
+        let changes = children::peek_at_all_but(held).unwrap_or_else(|error| {
             warn!(name: "wait-failed", %error, "could not look for dead children");
             Vec::new()
         });
-        for dead in &dead {
-            self.bury_one(*dead)?;
+        for change in &changes {
+            self.take_in(*change)?;
         }
-        Ok(dead.len())
+        Ok(changes.len())
+    }
+
+    fn take_in(&mut self, change: Change) -> Result<(), Outcome> {
+        match change {
+            Change::Died(dead) => self.bury_one(dead),
+            Change::Stopped { pid, signal } if self.main_pid() == Some(pid) => {
+                let terminal = carry_out::foreground(pid);
+                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
+                self.tell(Event::Stopped { signal, terminal })
+            }
+            Change::Stopped { pid, .. } if self.sweeper.sweeps(pid) => self.tell(Event::SweepReady),
+            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
+            Change::Stopped { .. } => Ok(()),
+        }
     }
 
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
@@ -412,6 +415,7 @@ impl<'a> Runtime<'a> {
             carry_out::take_terminal(main);
         }
         self.reach.leave();
+        self.leave_units();
         if let Some(relay) = &self.relay {
             relay.drain();
         }

@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use tracing::{debug, warn};
 
-use super::{Runtime, units};
 use super::tool::MARK;
+use super::{Runtime, units};
 use crate::control::protocol::ToolRecord;
 use crate::ids::{Outcome, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
@@ -129,8 +129,12 @@ impl Runtime<'_> {
             self.orphans.members.insert(pid, (start, tool));
             let pid = pid.raw();
             match id.strip_prefix(UNIT) {
-                Some(unit) => warn!(name: "orphan", pid, unit, "a process whose unit's supervisor died came to us"),
-                None => warn!(name: "orphan", pid, tool = id, "a process whose tool's supervisor died came to us"),
+                Some(unit) => {
+                    warn!(name: "orphan", pid, unit, "a process whose unit's supervisor died came to us")
+                }
+                None => {
+                    warn!(name: "orphan", pid, tool = id, "a process whose tool's supervisor died came to us")
+                }
             }
             if !tools.contains(&tool) {
                 tools.push(tool);

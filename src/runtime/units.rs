@@ -15,7 +15,7 @@ use crate::control::protocol::UnitStatus;
 use crate::ids::{Dress, Errno, ExitStatus, Kind, Outcome, Pid, Signal, UnitState};
 use crate::locks::Root;
 use crate::os::board::Board;
-use crate::os::session;
+use crate::os::{cgroup, session};
 use crate::report::log;
 use crate::supervisor::{Event, UnitId, UnitRule};
 
@@ -25,6 +25,9 @@ const KILLING: std::time::Duration = std::time::Duration::from_secs(15);
 /// How much of how a unit ended is noted, in bytes.
 const LONGEST: usize = 512;
 
+/// How many supervisors that have ended are remembered.
+const ENDED: usize = 64;
+
 /// The units that run.
 pub(super) struct Units {
     /// All of them, sexton-watch included, in their order of start.
@@ -33,12 +36,14 @@ pub(super) struct Units {
     supervisors: Vec<(UnitId, Pid)>,
     /// Where each unit's last supervisor notes how it is.
     boards: BTreeMap<UnitId, Board>,
+    /// The last supervisors that have ended. One that was killed could not remove its cgroup.
+    ended: Vec<Pid>,
 }
 
 impl Units {
     /// Units that have not been started.
     pub(super) fn new(list: Vec<Unit>) -> Units {
-        Units { list, supervisors: Vec::new(), boards: BTreeMap::new() }
+        Units { list, supervisors: Vec::new(), boards: BTreeMap::new(), ended: Vec::new() }
     }
 
     fn of(&self, pid: Pid) -> Option<UnitId> {
@@ -111,6 +116,11 @@ impl Runtime<'_> {
         }
     }
 
+    /// Removes the cgroups of supervisors that were killed. At the end, when nobody is in them.
+    pub(super) fn leave_units(&self) {
+        self.units.ended.iter().copied().for_each(cgroup::remove_left_by);
+    }
+
     /// How much room the names before lines take.
     pub(super) fn name_width(&self) -> usize {
         let units = self.units.list.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
@@ -148,6 +158,8 @@ impl Runtime<'_> {
     pub(super) fn unit_reaped(&mut self, pid: Pid) {
         if self.units.of(pid).is_some() {
             self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
+            self.units.ended.truncate(ENDED);
+            self.units.ended.insert(0, pid);
         }
     }
 

@@ -21,7 +21,10 @@ fn what_can_change_changes_and_the_rest_is_named() {
         let mut victim = plan.through(["sh", "-c", &begins, "sh"]).run_as_typed([] as [&str; 0]);
         victim.says("ready");
         let unchanged = ask(&socket, ["reload"]);
-        assert_eq!((unchanged.status.code(), text(&unchanged.stdout)), (Some(0), "changed: nothing\n".to_owned()));
+        assert_eq!(
+            (unchanged.status.code(), text(&unchanged.stdout)),
+            (Some(0), "changed: nothing\n".to_owned())
+        );
 
         let after = before.replace("120s", "100ms").replace("'info'", "'debug'")
             + "stragglers = '100ms'\nrestart = { on = 'on-failure', ceiling = 1, delay = '1ms' }\n\
@@ -63,7 +66,10 @@ fn a_broken_file_is_refused_in_one_line_and_changes_nothing() {
     fs::remove_file(&file).unwrap();
     assert_eq!(ask(&socket, ["reload"]).status.code(), Some(1));
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
-    assert!(text(&ask(&socket, ["reload"]).stderr).contains("not an ordinary file"), "a pipe holds nobody up");
+    assert!(
+        text(&ask(&socket, ["reload"]).stderr).contains("not an ordinary file"),
+        "a pipe holds nobody up"
+    );
     fs::remove_file(&file).unwrap();
     fs::write(&file, "command = ['true']\ngrace = '1s'\n").unwrap();
     if root() {

@@ -48,10 +48,15 @@ fn pauses_grow_and_a_stop_signal_ends_them() {
             let text = victim.stderr();
             // The last line may be in the making.
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            log::events(whole, "restarting").last().is_some_and(|line| pause(line) > Duration::from_millis(600))
+            log::events(whole, "restarting")
+                .last()
+                .is_some_and(|line| pause(line) > Duration::from_millis(600))
         });
         let now = status(&socket);
-        assert_eq!((&now["gateway"]["state"], &now["gateway"]["last"]), (&"waiting".into(), &"exited with 5".into()));
+        assert_eq!(
+            (&now["gateway"]["state"], &now["gateway"]["last"]),
+            (&"waiting".into(), &"exited with 5".into())
+        );
         let pauses: Vec<Duration> = log::events(&victim.stderr(), "restarting").iter().map(pause).collect();
         // Each is the double of the one before, less a quarter at most.
         assert!(pauses.windows(2).all(|two| two[1] * 2 > two[0] * 2 && two[1] <= two[0] * 3), "{pauses:?}");
@@ -98,8 +103,7 @@ fn the_old_tree_is_gone_and_its_locks_are_swept_before_the_next_start() {
             fs::create_dir_all(plan.path("state/agents/a/sessions")).unwrap();
             // As PID 1 /proc shows nobody else; elsewhere other tests have such processes.
             let alone = mode == Mode::Pid1;
-            let mut victim =
-                plan.options(["-v", "--log-format", "json"]).run_as_typed([] as [&str; 0]);
+            let mut victim = plan.options(["-v", "--log-format", "json"]).run_as_typed([] as [&str; 0]);
             victim.says("up");
             let found = victim.read("found");
             assert!(!found.contains("lock"), "{mode:?}, {unit:?}: {found}; {}", victim.stderr());
@@ -121,8 +125,8 @@ fn the_old_tree_is_gone_and_its_locks_are_swept_before_the_next_start() {
 fn a_gateways_own_successor_is_ended_and_never_doubled() {
     for mode in Mode::ALL {
         let script = "echo \"begins $$\" >>DIR/runs; n=$(wc -l <DIR/runs); \
-                      if [ $n = 1 ]; then setsid sh -c 'echo successor; exec sleep 777' & \
-                      while ! pgrep -x sleep -f 'sleep 777' >/dev/null; do sleep 0.01; done; exit 0; fi; \
+                      if [ $n = 1 ]; then setsid sh -c 'echo successor; touch DIR/there; exec sleep 777' & \
+                      while [ ! -e DIR/there ]; do sleep 0.01; done; exit 0; fi; \
                       echo up; exec sleep 888";
         let config = format!(
             "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', ceiling = 3 }}\n"
@@ -147,7 +151,7 @@ fn a_gateways_own_successor_is_ended_and_never_doubled() {
 fn there_are_never_two_gateways() {
     // Who finds another one says so. Its child outlives it for as long as nobody ends it.
     let script = "mkdir DIR/one 2>/dev/null || echo doubled >>DIR/doubled; \
-                  echo x >>DIR/runs; (trap '' TERM; sleep 0.05; rmdir DIR/one) & exit 1";
+                  echo x >>DIR/runs; trap '' TERM; (sleep 0.05; rmdir DIR/one) & exit 1";
     let config = format!(
         "stragglers = '10s'\ncommand = ['sh', '-c', '''{script}''']\n\
          restart = {{ on = 'on-failure', delay = '1ms', longest = '1ms', ceiling = 8 }}\n\

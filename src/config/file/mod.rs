@@ -279,7 +279,9 @@ fn text_of(path: &Path, owner: Option<u32>) -> Result<String, String> {
     let meta = file.metadata().map_err(words)?;
     if let Some(owner) = owner.filter(|owner| meta.uid() != *owner && meta.uid() != 0) {
         let whose = meta.uid();
-        return Err(format!("it belongs to uid {whose}; give it to root or to uid {owner}, as which sexton runs"));
+        return Err(format!(
+            "it belongs to uid {whose}; give it to root or to uid {owner}, as which sexton runs"
+        ));
     }
     if meta.len() > LARGEST {
         return Err("it is larger than 1 MiB".to_owned());
