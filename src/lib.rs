@@ -15,6 +15,9 @@
 //! | [`report`] | log lines and error texts |
 //! | [`ids`] | the small values that all of them speak in |
 //!
+//! `src/bin/sexton-watch` is a program of its own, with network and an async runtime, that looks and tells; it uses
+//! this library, and nothing here knows it but by the language of [`control::protocol`].
+//!
 //! Imports run one way, and `tests/layering.rs` fails on any other:
 //!
 //! ```text

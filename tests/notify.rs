@@ -445,3 +445,31 @@ fn a_gateway_that_falls_silent_is_started_again_and_the_manager_never_hears_of_t
     fs::write(&fifo, "exit 0\n").unwrap();
     victim.ends_with(0);
 }
+
+#[test]
+fn a_gateway_that_is_asked_is_ready_when_it_answers_and_vouched_for_while_it_does() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let [config, well] = [plan.path("sexton.toml"), plan.path("well")];
+    let settings = format!(
+        "[health]\ncommand = ['test', '-e', '{well}']\nevery = '100ms'\nmisses = 1\nstart_period = '1s'\n"
+    );
+    fs::write(&config, settings).unwrap();
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "400000");
+    let mut victim = plan.options(["--config", &config]).run([&helper("prints_signals"), "15", "0"]);
+    victim.says("ready");
+    manager.hears("STATUS=starting");
+    assert_eq!(manager.all("READY=1").len(), 0, "it was asked, and is not well yet");
+    fs::write(&well, "").unwrap();
+    manager.hears("READY=1");
+    assert!(manager.hears("STATUS=running, healthy in ").ends_with(" ms"));
+    fs::remove_file(&well).unwrap();
+    manager.hears("STATUS=running, failing");
+    manager.forget();
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "nobody vouches for it");
+    fs::write(&well, "").unwrap();
+    manager.hears("WATCHDOG=1");
+    victim.signal(15);
+    victim.ends_with(0);
+}

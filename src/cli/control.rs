@@ -17,6 +17,14 @@ else /run/sexton/control.sock or $XDG_RUNTIME_DIR/sexton/control.sock.
 Exit code: 0 done; 1 refused; 69 no sexton answers; 125 usage.
 A program that is itself named so runs with: sexton -- NAME";
 
+const HEALTH: &str = "\
+For docker's HEALTHCHECK and exec probes. It tells what is known, and measures
+nothing itself. Exit code: 0 healthy, slow, or nobody measures and it runs;
+1 starting, draining, failing, not running, or no sexton answers.";
+
+/// What a probe waits for at most.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The command line of a request.
 #[derive(Debug, Parser)]
 #[command(name = "sexton", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 80)]
@@ -50,6 +58,9 @@ enum Word {
     /// Show the processes, and whose each is
     #[command(after_help = AFTER)]
     Ps,
+    /// Say in one line whether the gateway is well, and how slow; within a second
+    #[command(after_help = HEALTH)]
+    Health,
     /// Stop the gateway by its ladder, as TERM would; again for the next rung
     #[command(after_help = AFTER)]
     Stop,
@@ -78,7 +89,7 @@ enum Word {
     Reload,
 }
 
-const WORDS: [&str; 7] = ["status", "ps", "stop", "restart", "signal", "cancel", "reload"];
+const WORDS: [&str; 8] = ["status", "ps", "health", "stop", "restart", "signal", "cancel", "reload"];
 
 /// The request, if one was typed: its word is the first that is not an option, with no `--` before it. `words`
 /// is the whole command line, `command` its end as far as it was taken for a command.
@@ -100,6 +111,7 @@ fn asked(words: &[OsString]) -> Result<Request, Usage> {
     let what = match args.what {
         Word::Status { watch } => What::Status { watch },
         Word::Ps => What::Processes,
+        Word::Health => What::Health,
         Word::Stop => What::Deed(protocol::Request::Stop),
         Word::Restart { unit } => What::Deed(protocol::Request::Restart { unit }),
         Word::Signal { signal, unit } => {
@@ -110,5 +122,6 @@ fn asked(words: &[OsString]) -> Result<Request, Usage> {
     };
     // What turns a sexton's own socket off is no socket.
     let control = args.control.filter(|path| path.as_os_str() != "off" && !path.as_os_str().is_empty());
-    Ok(Request::Control(Errand { what, control, json: args.json, deadline: args.deadline }))
+    let deadline = if what == What::Health { args.deadline.min(SOON) } else { args.deadline };
+    Ok(Request::Control(Errand { what, control, json: args.json, deadline }))
 }

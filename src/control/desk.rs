@@ -42,6 +42,8 @@ pub struct Speaker {
 pub enum Heard {
     /// This is the answer.
     Answer(Answer),
+    /// This is the answer; a tool has ended.
+    ToolEnded(Answer),
     /// This is the answer, the connection is a tool's from now on.
     Tool(Answer),
     /// The tool with this connection is told to end, and the one who asked that it was.
@@ -92,7 +94,7 @@ impl Desk {
             Request::ToolEnded(record) => {
                 self.tools.retain(|_, run| run.id != record.id);
                 self.ended(record);
-                Heard::Answer(Answer::Done("noted".to_owned()))
+                Heard::ToolEnded(Answer::Done("noted".to_owned()))
             }
             Request::Cancel { tool } => self.cancel(speaker, &tool),
             Request::Fact(fact) if speaker.trusted => self.fact(fact, wall),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::client::{Connection, Failure};
 use super::protocol::{Answer, Request, Status};
-use super::{processes, shown};
+use super::{health, processes, shown};
 use crate::ids::exit_code;
 use crate::os::{clock, early};
 
@@ -38,6 +38,8 @@ pub enum What {
     },
     /// To see the processes.
     Processes,
+    /// To know whether the gateway is well.
+    Health,
     /// To have something done.
     Deed(Request),
 }
@@ -51,7 +53,8 @@ pub fn run(errand: &Errand) -> u8 {
         Ok(code) => code,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "sexton: {failure}");
-            exit_code::CONTROL_UNAVAILABLE
+            // Whoever asks for health knows two codes: docker's HEALTHCHECK has no others.
+            if errand.what == What::Health { exit_code::NOT_WELL } else { exit_code::CONTROL_UNAVAILABLE }
         }
     }
 }
@@ -61,12 +64,13 @@ fn ask(errand: &Errand) -> Result<u8, Failure> {
     let mut sexton = Connection::open(errand.control.as_deref(), deadline)?;
     let request = match &errand.what {
         What::Status { watch: true } => Request::Subscribe,
-        What::Status { watch: false } | What::Processes => Request::Status,
+        What::Status { watch: false } | What::Processes | What::Health => Request::Status,
         What::Deed(request) => request.clone(),
     };
     let mut answer = sexton.ask(&request, deadline)?;
     loop {
         let code = match &answer {
+            Answer::Status(status) if errand.what == What::Health => return Ok(tell_health(errand, status)),
             Answer::Status(status) if print(errand, status.as_ref().clone(), sexton.pid()).is_err() => {
                 // Nobody looks any more.
                 return Ok(exit_code::CONTROL_DONE);
@@ -97,6 +101,14 @@ fn ask(errand: &Errand) -> Result<u8, Failure> {
             Err(failure) => return Err(failure),
         }
     }
+}
+
+fn tell_health(errand: &Errand, status: &Status) -> u8 {
+    let verdict = health::judge(status, clock::wall_millis());
+    let text = if errand.json { health::as_json(&verdict, status).to_string() } else { verdict.words };
+    // A reader that has gone away is no reason to complain.
+    let _ = writeln!(io::stdout(), "{text}");
+    if verdict.well { exit_code::WELL } else { exit_code::NOT_WELL }
 }
 
 fn print(errand: &Errand, mut status: Status, pid: i32) -> io::Result<()> {

@@ -18,6 +18,7 @@ pub mod client;
 mod connection;
 pub mod desk;
 pub mod errand;
+pub mod health;
 pub mod incidents;
 pub mod lines;
 pub mod place;

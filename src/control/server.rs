@@ -44,6 +44,8 @@ pub enum Asked {
     Health(HealthState, Option<f64>),
     /// To tell sexton-watch what it is to do, and what has lasted until it came.
     Greeted(Vec<Incident>),
+    /// To hear that a tool has ended.
+    ToolEnded,
     /// To hear that a tool's supervisor was lost, and what is known of the run.
     Lost(Box<ToolRecord>),
 }
@@ -207,6 +209,10 @@ impl Server {
         let speaker = Speaker { key, pid: client.peer.pid, trusted: watch };
         match self.desk.hear(speaker, &line, clock::wall_millis()) {
             Heard::Answer(answer) => self.answer(key, &answer),
+            Heard::ToolEnded(answer) => {
+                self.answer(key, &answer);
+                return Some(Asked::ToolEnded);
+            }
             Heard::Tool(answer) => {
                 client.role = Role::Tool;
                 self.answer(key, &answer);

@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 
 use super::protocol::{Process, Status};
 use crate::ids::Outcome;
-use crate::report::table;
+use crate::report::{table, words};
 
 /// How many tool runs that ended, and incidents, are shown.
 const SHOWN: usize = 10;
@@ -30,7 +30,7 @@ pub fn status(status: &Status, wall: u64) -> String {
     units(&mut text, status, &ago);
     tools(&mut text, status, &ago);
     if let Some(health) = &status.health {
-        let p99 = health.p99_ms.map(|p99| format!(", p99 {p99:.0} ms")).unwrap_or_default();
+        let p99 = health.p99_ms.map(|p99| format!(", p99 {}", words::latency(p99))).unwrap_or_default();
         let reason = if health.reason.is_empty() { String::new() } else { format!(": {}", health.reason) };
         let (state, since) = (word(&health.state), ago(health.since));
         let _ = writeln!(text, "\nhealth: {state} for {since}{p99}{}", plain(&reason));
@@ -153,12 +153,12 @@ fn outcome(value: &serde_json::Value) -> String {
 }
 
 /// How one of our own enumerations is written in JSON.
-fn word(value: &impl serde::Serialize) -> String {
+pub(super) fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
 
 /// The two largest units of a time in milliseconds, which is enough for people.
-fn time(millis: u64) -> String {
+pub(super) fn time(millis: u64) -> String {
     let time = if millis < 1000 { Duration::from_millis(millis) } else { Duration::from_secs(millis / 1000) };
     humantime::format_duration(time).to_string().split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
@@ -172,7 +172,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// Without what could break a line or move a cursor: names and arguments are whatever a process likes.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

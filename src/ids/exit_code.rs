@@ -34,6 +34,11 @@ pub const CONTROL_REFUSED: u8 = 1;
 /// `sexton status` and its neighbours: no sexton answered (`EX_UNAVAILABLE`, sysexits.h).
 pub const CONTROL_UNAVAILABLE: u8 = 69;
 
+/// `sexton health`: the gateway does its work.
+pub const WELL: u8 = 0;
+/// `sexton health`: it does not, or nobody says.
+pub const NOT_WELL: u8 = 1;
+
 /// The step of a launch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -38,9 +38,25 @@ pub fn failed_start(dress: Dress, command: &CStr, stage: Stage, errno: Errno) ->
     }
 }
 
+/// A latency in milliseconds, with as many digits as anybody reads.
+#[must_use]
+pub fn latency(ms: f64) -> String {
+    match ms {
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
+        ms if ms < 999.5 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1000.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latencies_keep_two_or_three_digits() {
+        let shown = [0.0, 2.14, 9.96, 41.4, 999.4, 999.6, 41_400.0].map(latency);
+        assert_eq!(shown, ["0.0 ms", "2.1 ms", "10 ms", "41 ms", "999 ms", "1.0 s", "41.4 s"]);
+    }
 
     #[test]
     fn every_failure_names_the_command_in_one_line() {

@@ -73,6 +73,7 @@ impl Runtime<'_> {
                 self.record_lost(&record);
                 self.tell(Event::ToolLost)
             }
+            Some(Asked::ToolEnded) => self.tell(Event::ToolEnded),
             Some(Asked::Noted(incident)) => self.incident(incident),
             Some(Asked::Health(state, last)) => {
                 let latency = last.and_then(|last| Duration::try_from_secs_f64(last / 1000.0).ok());

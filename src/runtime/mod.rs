@@ -170,7 +170,7 @@ impl<'a> Runtime<'a> {
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
         let link = if tool.is_none() { Link::open(plan) } else { None };
         if let (Some(link), Some(server)) = (&link, &server) {
-            link.wait_for_others(server.waits_for().as_fd());
+            link.wait_for_others(server.waits_for());
         }
         let policy = Policy {
             tool: tool.as_ref().map(Tool::policy),

@@ -106,13 +106,14 @@ impl Link {
     }
 
     /// Waits for this, too.
-    pub(super) fn wait_for_others(&self, others: BorrowedFd<'_>) {
-        self.add(&others, OTHERS);
+    pub(super) fn wait_for_others(&self, others: &impl AsFd) {
+        self.add(others, OTHERS);
     }
 
     /// Waits until the process that was just started has become the command.
     pub(super) fn wait_for_exec(&mut self, main: &Started) {
         self.waits_for_exec = true;
+        self.text.clear();
         self.add(main, EXECUTED);
     }
 

@@ -99,6 +99,8 @@ pub enum Event {
         /// The tool.
         tool: ToolKey,
     },
+    /// A tool has ended, below its own supervisor; it may have left locks.
+    ToolEnded,
     /// A tool's supervisor was lost, so that what it looked after may come to us.
     ToolLost,
     /// The sexton above a tool is dead, so that nobody is left to whom a window would be of use.

@@ -77,3 +77,11 @@ pub(super) enum Due {
     /// Nothing helps.
     GiveUp,
 }
+
+/// Whichever deadline comes first.
+pub(super) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -62,10 +62,10 @@ use crate::ids::{Errno, ExitStatus, Moment, Outcome, Pid, Rung, Signal, Stage};
 use abort::Abort;
 use forwarding::Held;
 use keeper::Keeper;
-use ladder::Ladder;
+use ladder::{Ladder, earlier};
 use notify::Herald;
 use orphans::Orphans;
-use replacement::Purpose;
+use replacement::{Purpose, gone};
 use restart::History;
 use snapshot::Shown;
 use stop::LastStop;
@@ -288,6 +288,10 @@ impl Supervisor {
             Event::Orphaned { tool } => self.orphaned(now, tool, out),
             Event::OrphansGone { tool } => self.orphans_gone(tool),
             Event::ToolLost => self.expect_orphans(now),
+            Event::ToolEnded => {
+                self.keeper.wanted |= self.policy.sweep.is_some();
+                self.keep(now, out);
+            }
             Event::Abandoned => self.abandoned(now, out),
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
@@ -511,19 +515,5 @@ impl Supervisor {
     fn give_sweep_up(&self, out: &mut Vec<Action>) {
         let window = self.policy.sweep.unwrap_or_default();
         out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
-    }
-}
-
-/// What matters to a sweep after the main process's end.
-fn gone(corpse: Option<Corpse>) -> Gone {
-    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
-    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
-    Gone { corpse, clean }
-}
-
-fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

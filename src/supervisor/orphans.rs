@@ -17,8 +17,13 @@ use crate::ids::{Moment, Signal};
 /// A tool of which a process came to us, as a number that whoever looks has given it.
 pub type ToolKey = u32;
 
-/// When it is looked once more.
+/// When it is looked once more, and the least time between two looks: a burst of deaths is one reason.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// The longest grace of what a killed supervisor leaves behind. Whoever killed it waits for the end of the pipes
+/// and had no patience: OpenClaw gives an aborted turn two seconds to settle, and keeps its session's lock for
+/// good if it does not.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The tools of which somebody is left, and when it is to be looked for more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -27,6 +32,8 @@ pub(super) struct Orphans {
     look: Option<Moment>,
     /// Whether there is to be another look after that.
     twice: bool,
+    /// No look begins before this.
+    not_before: Moment,
 }
 
 impl Orphans {
@@ -40,14 +47,14 @@ impl Supervisor {
     /// Somebody may have come.
     pub(super) fn expect_orphans(&mut self, now: Moment) {
         if self.policy.end_orphans.is_some() && matches!(self.phase, Phase::Running { .. }) {
-            self.orphans.look = Some(now);
+            self.orphans.look = earlier(self.orphans.look, Some(now.max(self.orphans.not_before)));
             self.orphans.twice = true;
         }
     }
 
     /// One of this tool has come.
     pub(super) fn orphaned(&mut self, now: Moment, tool: ToolKey, out: &mut Vec<Action>) {
-        let Some(grace) = self.policy.end_orphans else { return };
+        let Some(grace) = self.policy.end_orphans.map(|grace| grace.min(PATIENCE)) else { return };
         if matches!(self.phase, Phase::Running { .. })
             && !self.orphans.ladders.iter().any(|(known, _)| *known == tool)
         {
@@ -68,7 +75,8 @@ impl Supervisor {
             return;
         }
         if self.orphans.look.is_some_and(|due| now >= due) {
-            self.orphans.look = self.orphans.twice.then(|| now.after(AGAIN));
+            self.orphans.not_before = now.after(AGAIN);
+            self.orphans.look = self.orphans.twice.then_some(self.orphans.not_before);
             self.orphans.twice = false;
             out.push(Action::FindOrphans);
         }

@@ -4,8 +4,8 @@
 
 use super::ladder::Ladder;
 use super::restart::{Next, On};
-use super::{Action, Corpse, Note, Origin, Phase, Received, Supervisor};
-use crate::ids::{Kind, Moment, Pid, Signal};
+use super::{Action, Corpse, Gone, Note, Origin, Phase, Received, Supervisor};
+use crate::ids::{ExitStatus, Kind, Moment, Pid, Signal};
 
 /// What the end of the main process is to mean, if somebody has said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -84,7 +84,9 @@ impl Supervisor {
     /// Whether what ends now may be started again.
     pub(super) fn may_follow(&self) -> bool {
         match self.phase {
-            Phase::Clearing { corpse, .. } | Phase::LastSweep { corpse, .. } => self.is_followed(corpse),
+            Phase::Clearing { corpse, .. } | Phase::Settling { corpse } | Phase::LastSweep { corpse, .. } => {
+                self.is_followed(corpse)
+            }
             _ => false,
         }
     }
@@ -138,4 +140,11 @@ impl Supervisor {
             self.begin_ladder(now, pid, received, out);
         }
     }
+}
+
+/// What matters to a sweep after the main process's end.
+pub(super) fn gone(corpse: Option<Corpse>) -> Gone {
+    let clean = corpse.is_some_and(|corpse| corpse.status == ExitStatus::Exited(0));
+    let corpse = corpse.filter(|corpse| corpse.held).map(|corpse| corpse.pid);
+    Gone { corpse, clean }
 }

@@ -84,9 +84,14 @@ impl<'world> Life<'world> {
     /// `openclaw agent` would ask for the same turn, but when it loses the gateway it takes the session lock
     /// itself and goes on alone. A connection can't.
     pub fn begin_turn(&self, model: &str) -> TcpStream {
+        self.begin_turn_in(SESSION, model)
+    }
+
+    /// The same in another conversation.
+    pub fn begin_turn_in(&self, session: &str, model: &str) -> TcpStream {
         let (bearer, model) = (format!("Bearer {TOKEN}"), format!("test/{model}"));
         let headers =
-            [("Authorization", &*bearer), ("X-OpenClaw-Session-Key", SESSION), ("X-OpenClaw-Model", &model)];
+            [("Authorization", &*bearer), ("X-OpenClaw-Session-Key", session), ("X-OpenClaw-Model", &model)];
         let body = r#"{ "model": "openclaw", "messages": [{ "role": "user", "content": "ping" }] }"#;
         http::post(self.world.port, "/v1/chat/completions", &headers, body, START)
             .unwrap_or_else(|error| panic!("failed to ask the gateway for a turn: {error}"))
@@ -94,8 +99,13 @@ impl<'world> Life<'world> {
 
     /// Takes a whole turn, and returns what the gateway answered.
     pub fn take_turn(&self, model: &str) -> String {
+        self.take_turn_in(SESSION, model)
+    }
+
+    /// The same in another conversation.
+    pub fn take_turn_in(&self, session: &str, model: &str) -> String {
         let mut answer = String::new();
-        let read = self.begin_turn(model).read_to_string(&mut answer);
+        let read = self.begin_turn_in(session, model).read_to_string(&mut answer);
         read.unwrap_or_else(|error| panic!("the turn got no answer: {error}"));
         answer
     }

@@ -82,6 +82,7 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     assert!(summary.p99_ms.is_some() && summary.event_loop.is_some(), "{summary:?}");
 
     let gateway = life.gateway();
+    watched.forget();
     gateway.signal(Signal::SIGSTOP);
     let stopped = Instant::now();
     let condition = watched.condition(Kind::Failing, true);
@@ -90,6 +91,7 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     let left = stand_still().saturating_sub(stopped.elapsed());
     let said = watched.hear_for(left);
     assert!(!format!("{said:?}").contains("holds: false"), "it lasts: {said:?}");
+    watched.forget();
     gateway.signal(Signal::SIGCONT);
     let resumed = Instant::now();
     watched.condition(Kind::Failing, false);

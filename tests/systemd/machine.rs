@@ -51,7 +51,8 @@ pub fn machine() -> Option<Machine> {
         return None;
     }
     let machine = Machine { extra: tempfile::tempdir().unwrap() };
-    Some(machine.program("sexton", &sexton()))
+    let watch = sexton().with_file_name("sexton-watch");
+    Some(machine.program("sexton", &sexton()).program("sexton-watch", &watch))
 }
 
 impl Machine {

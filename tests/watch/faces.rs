@@ -232,6 +232,26 @@ fn sexton_is_asked_once_a_second_however_many_want_to_know() {
 }
 
 #[test]
+fn a_sexton_that_does_not_answer_is_not_pestered() {
+    let stand_in = StandIn::start();
+    let (mut watched, address) = serving(&stand_in);
+    watched.status = None;
+    let begun = std::time::Instant::now();
+    let scrapes: Vec<_> = (0..20)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+                stream.read_to_end(&mut Vec::new()).unwrap();
+            })
+        })
+        .collect();
+    watched.serve_until("twenty scrapes", || scrapes.iter().all(std::thread::JoinHandle::is_finished));
+    let most = begun.elapsed().as_secs() + 1;
+    assert!(watched.asked >= 1 && u64::from(watched.asked) <= most, "{} in {most} s", watched.asked);
+}
+
+#[test]
 fn the_status_is_sextons_with_what_is_known_better() {
     let stand_in = StandIn::start();
     let (mut watched, address) = serving(&stand_in);

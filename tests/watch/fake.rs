@@ -179,6 +179,11 @@ impl Watched {
         })
     }
 
+    /// What was heard so far is not waited for any more.
+    pub fn forget(&mut self) {
+        self.looked_at = self.said.len();
+    }
+
     /// Hears everything that is said within `time`.
     pub fn hear_for(&mut self, time: Duration) -> Vec<Request> {
         let before = self.said.len();

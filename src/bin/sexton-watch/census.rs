@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Counts for ever.
 pub async fn count_for_ever(known: Shared) {
-    let Some(sexton) = Pid::new(process::parent()) else { return };
+    let Some(sexton) = known.sexton else { return };
     let limits = known.state.borrow().settings.limits;
     let mut tally = Tally::new(limits);
     let mut told: Option<Census> = None;
@@ -54,7 +54,8 @@ fn judge(known: &Known, tally: &Tally, tallied: &Tallied) {
     let neglect: BTreeMap<String, String> = neglect
         .map(|(pid, neglect)| {
             let (zombies, name) = (neglect.zombies, &neglect.name);
-            (pid.to_string(), format!("{name}, pid {pid}, has {zombies} zombies that it does not reap"))
+            let number = if zombies == 1 { "a zombie".to_owned() } else { format!("{zombies} zombies") };
+            (pid.to_string(), format!("{name}, pid {pid}, has {number} that it does not reap"))
         })
         .collect();
     for over in known.lasting(Kind::Zombies).iter().filter(|subject| !neglect.contains_key(*subject)) {
@@ -65,10 +66,12 @@ fn judge(known: &Known, tally: &Tally, tallied: &Tallied) {
     }
 }
 
-/// One look at everything below sexton but ourselves and what we have started. `None` without /proc.
+/// One look at everything below sexton but ourselves, what we have started, and who looks after us. `None` without /proc.
 fn count(sexton: Pid) -> Option<Count> {
     let all = tree::below(sexton).ok()?;
-    let ours = with_descendants(process::own_pid().raw(), &all);
+    // sexton has a helper between itself and us.
+    let helper = Some(process::parent()).filter(|parent| *parent != sexton.raw());
+    let ours = with_descendants(helper.unwrap_or(process::own_pid().raw()), &all);
     let all: Vec<&Stat> = all.iter().filter(|stat| !ours.contains(&stat.pid.raw())).collect();
     let names: BTreeMap<i32, &[u8]> = all.iter().map(|stat| (stat.pid.raw(), stat.name.as_slice())).collect();
     let mut count = Count { pss: Some(0), ..Count::default() };

@@ -39,16 +39,20 @@ pub async fn look_for_ever(known: Shared, what: HeldLocks) {
     loop {
         due.tick().await;
         let (roots, report_after) = (what.roots.clone(), what.report_after);
-        let look = move || roots.iter().map(|root| look(root, report_after, first)).collect::<Vec<Listing>>();
+        let sexton = known.sexton.unwrap_or(Pid::INIT);
+        let look = move || {
+            roots.iter().map(|root| look(root, sexton, report_after, first)).collect::<Vec<Listing>>()
+        };
         let Some(listings) = background::run("the look at the locks", DEADLINE, look).await else { continue };
         first = false;
         judge(&known, listings);
     }
 }
 
-fn look(root: &Path, report_after: Option<Duration>, first: bool) -> Listing {
+fn look(root: &Path, sexton: Pid, report_after: Option<Duration>, first: bool) -> Listing {
     let path: PathBuf = root.to_owned();
-    let root = Root::given(root);
+    // That one does not exist is sexton's to say, who knows which of them were named.
+    let root = Root::Discovered(vec![path.clone()]);
     if changes_user(&root) {
         // To become its owner would be for good, and for every other root.
         if first {
@@ -68,7 +72,7 @@ fn look(root: &Path, report_after: Option<Duration>, first: bool) -> Listing {
         quiet: false,
         patient: true,
         first,
-        sexton: Pid::new(process::parent()).unwrap_or(Pid::INIT),
+        sexton,
         sweeper: us,
         helpers: &[],
         corpses: &[],

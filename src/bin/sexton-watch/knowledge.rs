@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,7 +10,7 @@ use sexton::config::watching::Watching;
 use sexton::control::protocol::{
     Briefing, Condition, EventLoop, Health, Incident, Kind, Status, UnitState, UnitStatus,
 };
-use sexton::ids::{HealthState, Moment};
+use sexton::ids::{HealthState, Moment, Pid};
 use sexton::os::clock;
 use tokio::sync::watch;
 
@@ -30,6 +29,8 @@ pub type Shared = Rc<Known>;
 pub struct Known {
     /// What changes.
     pub state: RefCell<State>,
+    /// sexton itself; `None` if it lives where we cannot see it, and then there is no tree to look at.
+    pub sexton: Option<Pid>,
     /// What PID 1 is to know.
     pub outbox: Rc<Outbox>,
     /// Who is to be told of incidents.
@@ -40,6 +41,8 @@ pub struct Known {
     status: watch::Sender<Option<(Moment, Rc<Status>)>>,
     /// When it was asked last.
     asked: Cell<Moment>,
+    /// Whoever looks at the processes has this.
+    pub looking: tokio::sync::Mutex<()>,
 }
 
 /// What changes.
@@ -114,7 +117,7 @@ pub fn now_ms() -> u64 {
 
 impl Known {
     /// What is known at the beginning.
-    pub fn new(briefing: Briefing, outbox: Rc<Outbox>, listens: Option<SocketAddr>) -> Shared {
+    pub fn new(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>) -> Shared {
         let Briefing { settings, gateway, incidents, .. } = briefing;
         let alarm = Alarm::new(settings.alerts.is_some(), &incidents);
         let state = State {
@@ -132,13 +135,15 @@ impl Known {
         };
         let known = Known {
             state: RefCell::new(state),
+            sexton,
             outbox,
             alarm,
             gateway: watch::Sender::new(Gateway::Absent),
             status: watch::Sender::new(None),
             asked: Cell::new(Moment(Duration::ZERO)),
+            looking: tokio::sync::Mutex::new(()),
         };
-        known.outbox.begin_anew(listens.map(|address| address.to_string()));
+        known.outbox.begin_anew();
         if let Some(unit) = gateway {
             known.gateway_is(unit);
         }

@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use sexton::control::protocol::{Census, Condition, Fact, Health, Kind, Request, ToWatch};
-use sexton::ids::Errno;
-use sexton::os::{messages, poll};
+use sexton::ids::{Errno, Pid};
+use sexton::os::{messages, poll, unix_socket};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
@@ -47,6 +47,11 @@ impl Link {
         let descriptor = number.parse().map_err(|error: std::num::ParseIntError| wrong(&error))?;
         let socket = messages::inherited(descriptor).map_err(|error| wrong(&error))?;
         UnixDatagram::from_std(socket.into()).map(Link).map_err(|error| wrong(&error))
+    }
+
+    /// sexton's pid: that of whoever made the socket. Our parent may be one of its helpers.
+    pub fn sexton(&self) -> Option<Pid> {
+        Pid::new(unix_socket::peer(self.0.as_fd()).ok()?.pid)
     }
 
     /// Waits for the next packet; `None` when sexton is gone.
@@ -135,9 +140,14 @@ impl Outbox {
         self.news.notify_one();
     }
 
-    /// What is to be watched was said anew: what is not yet said is void. Where we listen is said first.
-    pub fn begin_anew(&self, listens: Option<String>) {
-        *self.waiting.borrow_mut() = Waiting { listens, ..Waiting::default() };
+    /// What is to be watched was said anew: what is not yet said is void.
+    pub fn begin_anew(&self) {
+        *self.waiting.borrow_mut() = Waiting::default();
+    }
+
+    /// Tells where we listen.
+    pub fn listens(&self, address: String) {
+        self.waiting.borrow_mut().listens = Some(address);
         self.news.notify_one();
     }
 
@@ -230,7 +240,8 @@ mod tests {
     fn a_new_life_voids_what_was_not_yet_said() {
         let outbox = Outbox::default();
         outbox.condition(condition("a", true));
-        outbox.begin_anew(Some("[::1]:9".into()));
+        outbox.begin_anew();
+        outbox.listens("[::1]:9".into());
         outbox.health(Health::default());
         let said: Vec<Request> = std::iter::from_fn(|| outbox.next()).collect();
         assert!(matches!(

@@ -9,6 +9,7 @@ use sexton::control::protocol::{HealthState, Incident, Process, Status, UnitStat
 use sexton::locks::Shown;
 use sexton::locks::listing::Word;
 use sexton::os::clock;
+use sexton::report::words::latency;
 
 use crate::curve;
 use crate::knowledge::{Known, Point, State, now_ms};
@@ -137,14 +138,6 @@ fn tiles(html: &mut String, state: &State, status: Option<&Status>) {
         tile(status.counters.restarts.to_string(), "restarts");
     }
     html.push_str("</div>");
-}
-
-fn latency(ms: f64) -> String {
-    match ms {
-        ms if ms < 10.0 => format!("{ms:.1} ms"),
-        ms if ms < 1000.0 => format!("{ms:.0} ms"),
-        ms => format!("{:.1} s", ms / 1000.0),
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]

@@ -18,6 +18,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use sexton::control::processes;
+use sexton::control::protocol::Status;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,7 +28,7 @@ use tracing::{debug, warn};
 
 use crate::exposition::Format;
 use crate::knowledge::Shared;
-use crate::{metrics, page};
+use crate::{background, metrics, page};
 
 /// The most connections at one time.
 const CONNECTIONS: usize = 64;
@@ -36,11 +38,13 @@ const PATIENCE: Duration = Duration::from_secs(75);
 const LIFE: Duration = Duration::from_secs(600);
 /// How long to wait before an address is tried again that somebody else has.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long a look at the processes may take before that is worth a line.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// Scripts, pictures and styles from elsewhere are not for this page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Takes the address if it is free at this moment.
-pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
     // What an earlier sexton-watch has left in the kernel does not matter.
@@ -49,12 +53,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(128)
 }
 
-/// Serves for ever. `listener` is what [`bind`] gave.
-pub async fn serve_for_ever(known: Shared, address: SocketAddr, listener: std::io::Result<TcpListener>) {
-    let mut bound = listener;
+/// Serves for ever.
+pub async fn serve_for_ever(known: Shared, address: SocketAddr) {
     let mut said = false;
     let listener = loop {
-        match bound {
+        match bind(address) {
             Ok(listener) => break listener,
             Err(error) if !said => {
                 said = true;
@@ -64,8 +67,8 @@ pub async fn serve_for_ever(known: Shared, address: SocketAddr, listener: std::i
             Err(_) => {}
         }
         sleep(AGAIN).await;
-        bound = bind(address);
     };
+    known.outbox.listens(listener.local_addr().unwrap_or(address).to_string());
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -104,7 +107,7 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
         "/readyz" => ready(known),
         "/status" => match known.status().await {
             Some(status) => {
-                let status = known.with_what_we_know(&status);
+                let status = whole(known, &status).await;
                 reply(StatusCode::OK, JSON, serde_json::to_string(&status).unwrap_or_default() + "\n")
             }
             None => reply(
@@ -120,8 +123,10 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
             reply(StatusCode::OK, format.content_type(), metrics::page(known, status.as_deref(), format))
         }
         "/" => {
-            let status = known.status().await;
-            let status = status.map(|status| known.with_what_we_know(&status));
+            let status = match known.status().await {
+                Some(status) => Some(whole(known, &status).await),
+                None => None,
+            };
             reply(StatusCode::OK, "text/html; charset=utf-8", page::page(known, status.as_ref()))
         }
         _ => reply(
@@ -130,6 +135,20 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
             "there are /, /livez, /readyz, /status and /metrics\n".to_owned(),
         ),
     })
+}
+
+/// The status with what we know better than sexton, and with the processes, for which it does not look itself.
+async fn whole(known: &Shared, status: &Status) -> Status {
+    let status = known.with_what_we_know(status);
+    // A look into /proc can hang with a process; one that does is enough.
+    let _one = known.looking.lock().await;
+    let Some(sexton) = known.sexton else { return status };
+    let mut looked_at = status.clone();
+    let look = move || {
+        processes::add(&mut looked_at, sexton.raw());
+        looked_at
+    };
+    background::run("the list of processes", DEADLINE, look).await.unwrap_or(status)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sexton::config::watching::Probe;
 use sexton::control::protocol::{Briefing, ToWatch};
+use sexton::ids::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
@@ -59,7 +60,7 @@ async fn listen(link: &Link, outbox: &Rc<Outbox>) {
         match (packet, &known) {
             (Packet::Told(ToWatch::Settings(briefing)), _) => {
                 tasks.abort_all();
-                known = Some(begin(*briefing, Rc::clone(outbox), &mut tasks));
+                known = Some(begin(*briefing, link.sexton(), Rc::clone(outbox), &mut tasks));
             }
             (Packet::Told(packet), Some(known)) => hear(known, packet),
             (Packet::Told(_), None) => debug!(name: "packet-early", "a packet came before the settings"),
@@ -80,16 +81,14 @@ fn hear(known: &Shared, packet: ToWatch) {
 }
 
 /// Begins to watch what `briefing` says.
-fn begin(briefing: Briefing, outbox: Rc<Outbox>, tasks: &mut JoinSet<()>) -> Shared {
+fn begin(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>, tasks: &mut JoinSet<()>) -> Shared {
     if briefing.version != env!("CARGO_PKG_VERSION") {
         warn!(name: "version", "sexton is version {}, and this is {}", briefing.version, env!("CARGO_PKG_VERSION"));
     }
     let settings = briefing.settings.clone();
-    let listener = settings.listen.map(|address| (address, serve::bind(address)));
-    let listens = listener.as_ref().and_then(|(_, listener)| listener.as_ref().ok()?.local_addr().ok());
-    let known = Known::new(briefing, outbox, listens);
-    if let Some((address, listener)) = listener {
-        tasks.spawn_local(serve::serve_for_ever(Rc::clone(&known), address, listener));
+    let known = Known::new(briefing, sexton, outbox);
+    if let Some(address) = settings.listen {
+        tasks.spawn_local(serve::serve_for_ever(Rc::clone(&known), address));
     }
     if let Some(alerts) = settings.alerts {
         tasks.spawn_local(alerts::tell_for_ever(Rc::clone(&known), alerts));

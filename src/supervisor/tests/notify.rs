@@ -230,3 +230,19 @@ fn a_stop_during_a_restart_is_the_end() {
     let ended = tell(&mut story, sent(Signal::TERM));
     assert!(ended.iter().any(|message| message.stopping), "{ended:?}");
 }
+
+#[test]
+fn a_restart_beside_living_units_is_not_the_end() {
+    let restart = Restart { on: On::Always, ..Restart::default() };
+    let units = vec![UnitRule { after_gateway: false, required: false, window: GRACE }];
+    let mut story = Story::begin(Policy { restart, units, ..told_of(Ready::Started) });
+    let unit = Event::UnitStarted { unit: 0, pid: pid(9) };
+    let mut told = Vec::new();
+    for event in [Event::Begin, SWEPT, unit, Event::Started { pid: pid(MAIN) }, Event::Executed] {
+        told.extend(tell(&mut story, event));
+    }
+    assert!(told.contains(&READY), "{told:?}");
+    for event in [died(MAIN), Event::Rest(Rest::Gone), SWEPT] {
+        assert_eq!(tell(&mut story, event), [], "{event:?}");
+    }
+}

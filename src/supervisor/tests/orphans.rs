@@ -2,10 +2,12 @@
 
 use super::*;
 
-const TOOL_GRACE: Duration = Duration::from_secs(3);
+/// What the operator gives a tool, and what is left of that when its supervisor was killed.
+const ASKED_FOR: Duration = Duration::from_secs(3);
+const TOOL_GRACE: Duration = Duration::from_secs(1);
 
 fn story() -> Story {
-    Story::running(Policy { end_orphans: Some(TOOL_GRACE), sweep: None, ..policy() })
+    Story::running(Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() })
 }
 
 fn to(tool: u32, signal: Signal) -> Action {
@@ -19,6 +21,19 @@ fn a_strangers_death_makes_us_look_at_once_and_once_more() {
     assert_eq!(story.tell(Event::Drained), [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans]);
     assert_eq!(story.supervisor.next_deadline(), None, "nobody polls");
+}
+
+#[test]
+fn a_burst_of_deaths_is_one_reason() {
+    let mut story = story();
+    let mut looks = 0;
+    for number in 0..100 {
+        story.tell(died(1000 + number));
+        looks += story.tell(Event::Drained).len();
+        story.pass(Duration::from_millis(1));
+    }
+    assert_eq!(looks, 1);
+    assert_eq!(story.wait().1, [Action::FindOrphans]);
 }
 
 #[test]

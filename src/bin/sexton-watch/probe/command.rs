@@ -1,6 +1,6 @@
 //! Running a command for a bounded time, with everything that it starts.
 //!
-//! Between us and the command stands a [guard](crate::guard): its end is the command's end, and ours is its.
+//! Between us and the command stands a [`guard`]: its end is the command's end, and ours is its.
 
 use std::ffi::OsStr;
 use std::io;
