@@ -1,4 +1,4 @@
-//! What tools leave behind with us when their supervisor was killed.
+//! What tools and units leave behind with us when their supervisor was killed.
 //!
 //! A tool's supervisor ends its whole tree. Only when it is killed itself, as a gateway does that gives up a
 //! turn, its processes come to us. They are told apart by the tool that they are of, and each tool has a ladder
