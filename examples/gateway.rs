@@ -143,7 +143,7 @@ impl Gateway {
         let payload = json!({
             "pid": process::id(), "createdAt": created, "maxHoldMs": 1000, "starttime": started(),
         });
-        write!(file, "{payload:#}\n").unwrap();
+        writeln!(file, "{payload:#}").unwrap();
         Some(file)
     }
 
