@@ -69,7 +69,7 @@ impl Incidents {
 }
 
 /// Cuts a text that is longer than `limit` bytes, and shows that it was.
-pub(super) fn clip(text: &mut String, limit: usize) {
+pub fn clip(text: &mut String, limit: usize) {
     const CUT: char = '…';
     if text.len() > limit {
         let mut end = limit.saturating_sub(CUT.len_utf8());

@@ -112,6 +112,9 @@ pub struct UnitStatus {
     /// Its main process; of a unit, the supervisor above that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+    /// Of a unit, its main process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<i32>,
     /// Since when it is in this state.
     pub since: u64,
     /// How often it was started again.

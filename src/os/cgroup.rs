@@ -1,5 +1,6 @@
 //! A cgroup of our own, where the system lets us have one (cgroups(7), version 2).
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,8 @@ pub struct Cgroup {
     path: PathBuf,
     directory: File,
     procs: File,
+    /// It was killed, and may be in use again.
+    killed: Cell<bool>,
 }
 
 impl Cgroup {
@@ -48,7 +51,7 @@ impl Cgroup {
         fs::metadata(path.join("cgroup.kill"))?;
         let directory = File::open(&path)?;
         let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
-        Ok(Cgroup { path, directory, procs })
+        Ok(Cgroup { path, directory, procs, killed: Cell::new(false) })
     }
 
     /// What a child is born into by clone3(2).
@@ -65,11 +68,18 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Whether a process can be born in it. Newer kernels (6.18 was seen to) kill one that is born in a cgroup that
+    /// was ever killed, if the parent's was not: they compare the number of kills of both. It can still join.
+    pub(super) fn takes_newborns(&self) -> bool {
+        !self.killed.get()
+    }
+
     /// Kills every process in it, at once and without a chance to fork (`cgroup.kill`, Linux 5.14).
     ///
     /// # Errors
     /// What write(2) says.
     pub fn kill(&self) -> io::Result<()> {
+        self.killed.set(true);
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
@@ -94,6 +104,15 @@ impl Cgroup {
     /// What rmdir(2) says: EBUSY while there is a process in it.
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_dir(&self.path)
+    }
+}
+
+/// Removes what a child of ours left that had made a cgroup of its own and was killed, if nobody lives in it.
+pub fn remove_left_by(child: Pid) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    if let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
+        // Most have none, and one in which somebody lives cannot be removed.
+        let _ = fs::remove_dir(own.join(format!("sexton-{child}")));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one match that carries actions out.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -76,24 +77,25 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let plan = Rc::clone(&self.plan);
         let inlets = self.relay_output();
         let relayed = inlets.iter().flat_map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
-        let passed = self.plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
+        let passed = plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
         let descriptors: Vec<_> = relayed.chain(passed).collect();
-        let mut env = self.plan.env.clone();
+        let mut env = plan.env.clone();
         env.extend(self.link.iter().flat_map(Link::environment));
         env.extend(self.tool.as_ref().map(Tool::mark));
-        env.extend(tool_shell::variables(self.plan));
+        env.extend(tool_shell::variables(&plan));
         let request = spawn::Request {
-            command: &self.plan.command,
-            dress: self.plan.dress,
-            session: self.plan.session,
+            command: &plan.command,
+            dress: plan.dress,
+            session: plan.session,
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
             env: &env,
-            directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
-            user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
+            directory: plan.directory.as_deref().or(self.began_in.as_deref()),
+            user: plan.user.map(|User { uid, gid }| Identity { uid, gid }),
             descriptors: &descriptors,
         };
         match spawn::spawn(&request) {
@@ -119,8 +121,9 @@ impl Runtime<'_> {
 
     /// Puts somebody between the command and the terminal who names each line, if that is wanted.
     fn relay_output(&mut self) -> Option<Inlets> {
-        let name = self.plan.prefix.as_deref()?;
-        match Relay::start(name) {
+        let width = self.name_width();
+        let name = format!("{:<width$}", self.plan.prefix.as_deref()?);
+        match Relay::start(&name) {
             Ok((relay, inlets)) => {
                 for pid in relay.pids {
                     self.sweeper.count_as_ours(pid);

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{Runtime, programs};
 use crate::config::Plan;
-use crate::config::unit::Unit;
+use crate::config::unit::{GATEWAY, Unit};
 use crate::control::protocol::{Briefing, Condition, Incident, Kind, ToWatch};
 use crate::control::server::Server;
 use crate::ids::{Errno, Outcome, UnitState};
@@ -113,6 +113,18 @@ impl Watch {
 impl Runtime<'_> {
     /// A sexton-watch begins and is told what to do.
     pub(super) fn brief_watch(&mut self, lasted: Vec<Incident>) {
+        self.tell_settings(lasted);
+        info!(name: "watch", "sexton-watch looks");
+    }
+
+    /// What it is to look at has changed.
+    pub(super) fn brief_watch_again(&mut self) {
+        let mut lasting = self.status().incidents;
+        lasting.retain(|incident| incident.ended.is_none());
+        self.tell_settings(lasting);
+    }
+
+    fn tell_settings(&mut self, lasted: Vec<Incident>) {
         let Some(settings) = self.plan.watching.clone() else { return };
         let status = self.status();
         let running = !matches!(status.gateway.state, UnitState::Pending | UnitState::Ended);
@@ -125,7 +137,6 @@ impl Runtime<'_> {
         if let Some(server) = &mut self.server {
             server.tell_watch(&ToWatch::Settings(Box::new(briefing)));
         }
-        info!(name: "watch", "sexton-watch looks");
     }
 
     /// The gateway may be in another state than sexton-watch knows of.
@@ -137,7 +148,7 @@ impl Runtime<'_> {
             return;
         }
         watch.told = Some(now);
-        let status = self.unit_status(super::control::GATEWAY, &gateway);
+        let status = self.unit_status(GATEWAY, &gateway);
         if let Some(server) = &mut self.server {
             server.tell_watch(&ToWatch::Gateway(status));
         }

@@ -203,6 +203,24 @@ impl Supervisor {
         }
     }
 
+    /// Takes over of a new policy what can change while everything runs. A window that has begun stays as long as
+    /// it was.
+    pub fn amend(&mut self, new: Policy) {
+        self.policy = Policy {
+            grace: new.grace,
+            stragglers: new.stragglers,
+            group: new.group,
+            stop_signals: new.stop_signals,
+            forwarding: new.forwarding,
+            stop_sequence: new.stop_sequence,
+            wait_all: new.wait_all,
+            end_orphans: new.end_orphans,
+            restart: new.restart,
+            replace_on: new.replace_on,
+            ..self.policy.clone()
+        };
+    }
+
     /// When [`Event::Tick`] is wanted, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
@@ -278,6 +296,7 @@ impl Supervisor {
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweepGone => self.sweep_gone(now, out),
             Event::Stood(stood) => self.stood(now, stood, out),
+            Event::Reloaded => self.tell_herald(Herald::asked_to_reload),
             Event::Executed => self.tell_herald(Herald::executed),
             Event::Health { state, latency } => self.tell_herald(|herald| herald.health(state, latency)),
             Event::Notice(notice) => self.tell_herald(|herald| herald.notice(now, notice)),
