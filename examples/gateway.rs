@@ -13,6 +13,7 @@
 //! * `/log`: writes one `SessionWriteLockTimeoutError` to LOG.
 //! * `/zombies`: starts 20 children, and reaps none.
 //! * `/hog`: starts a child that takes memory as fast as it can, until somebody ends it.
+//! * `/swell`: takes memory as fast as it can itself.
 //! * `/block`: answers, and then blocks the event loop for ever.
 #![allow(
     clippy::unwrap_used,
@@ -123,6 +124,7 @@ impl Gateway {
                 drop(Command::new(std::env::current_exe().unwrap()).arg("hog").spawn().unwrap());
                 done("started")
             }
+            "/swell" => swell(),
             "/block" => done("blocked"),
             _ => (404, String::new()),
         }
@@ -185,6 +187,10 @@ fn grow(rate: usize) {
 fn hog() -> ! {
     // Whoever has to be killed for want of memory: us.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    swell()
+}
+
+fn swell() -> ! {
     let mut kept = Vec::new();
     loop {
         kept.push(vec![1_u8; 1 << 20]);

@@ -13,7 +13,7 @@ use super::{Runtime, Terminal, Tool};
 use crate::config::unit::User;
 use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 use crate::os::privileges::Identity;
-use crate::os::{children, process, signals, spawn, terminal};
+use crate::os::{cgroup, children, process, signals, spawn, terminal};
 use crate::supervisor::{Action, Event, Note, Tally};
 
 impl Runtime<'_> {
@@ -109,6 +109,9 @@ impl Runtime<'_> {
                     tool.started(&started);
                 }
                 self.main = Some(started);
+                if self.tool.is_none() {
+                    self.oom_kills = cgroup::events_of(process::own_pid()).oom_kills;
+                }
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
@@ -184,8 +187,14 @@ impl Runtime<'_> {
                     }
                     ExitStatus::Signaled { signal, core } => {
                         let by = Signal::new(signal).map(|signal| signal.to_string()).unwrap_or_default();
-                        info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
-                              "the main process was ended by a signal");
+                        match self.oom_kills_since_start() {
+                            kills @ 1.. if signal == libc::SIGKILL => {
+                                warn!(name: "out-of-memory", pid = pid.raw(), code, kills,
+                                      "the main process was killed, and the kernel has killed for want of memory");
+                            }
+                            _ => info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
+                                       "the main process was ended by a signal"),
+                        }
                     }
                 }
             }
@@ -228,6 +237,13 @@ impl Runtime<'_> {
             Note::RequiredUnitEnded(unit) => self.note_required(unit),
             Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }
+    }
+
+    /// How many of the tree the kernel has killed for want of memory since the main process was started.
+    fn oom_kills_since_start(&self) -> u64 {
+        let kills =
+            self.oom_kills.map(|_| cgroup::events_of(process::own_pid()).oom_kills.unwrap_or_default());
+        kills.unwrap_or_default().saturating_sub(self.oom_kills.unwrap_or_default())
     }
 
     fn report_alive(&mut self, rung: Rung) {

@@ -121,6 +121,8 @@ struct Runtime<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
+    /// How many the kernel had killed for want of memory when the main process was started, if it counts them.
+    oom_kills: Option<u64>,
     /// The working directory that we were started in, once we have left it.
     began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
@@ -200,6 +202,7 @@ impl<'a> Runtime<'a> {
             units: Units::new(units),
             relay: None,
             main: None,
+            oom_kills: None,
             began_in: None,
             tool,
             orphans: orphans::Orphans::default(),

@@ -37,10 +37,19 @@ pub(super) struct Watch {
 /// The unit that looks, and what it is reached by, if something is to be looked at.
 pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit, Watch)> {
     plan.watching.as_ref()?;
-    match connect(server) {
-        Ok(theirs) => Some((unit(), Watch { theirs: Rc::new(theirs), told: None })),
-        Err(error) => {
-            warn!(name: "no-watch", %error, "nothing is watched: there is no socket to sexton-watch");
+    let made = programs::find(NAME)
+        .ok_or_else(|| "sexton-watch is neither beside sexton nor in PATH; put it there".to_owned())
+        .and_then(|program| {
+            Ok((program, connect(server).map_err(|error| format!("it has no socket: {error}"))?))
+        });
+    match made {
+        Ok((program, theirs)) => Some((unit(program), Watch { theirs: Rc::new(theirs), told: None })),
+        Err(why) => {
+            warn!(name: "no-watch", "nothing is watched: {why}");
+            // Whoever asks how everything is gets to know it, too.
+            let condition =
+                Condition { kind: Kind::WatchLost, subject: NAME.to_owned(), holds: true, detail: why };
+            server.as_mut().and_then(|server| server.note(condition, clock::wall_millis()));
             None
         }
     }
@@ -57,11 +66,11 @@ fn connect(server: &mut Option<Server>) -> Result<OwnedFd, Errno> {
     Ok(theirs)
 }
 
-fn unit() -> Unit {
-    let program = programs::find(NAME).unwrap_or_else(|| PathBuf::from(NAME)).into_os_string();
+fn unit(program: PathBuf) -> Unit {
     Unit {
         name: NAME.to_owned(),
-        command: Plan::command_of(vec![program]).unwrap_or_else(|_| vec![CString::from(c"sexton-watch")]),
+        command: Plan::command_of(vec![program.into_os_string()])
+            .unwrap_or_else(|_| vec![CString::from(c"sexton-watch")]),
         after_gateway: false,
         restart: Restart {
             on: On::Always,
