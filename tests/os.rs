@@ -80,10 +80,14 @@ fn a_held_zombie_does_not_hide_the_others() {
     alone(|| {
         let held = start(&["true"]).pid;
         wait_for(held);
-        assert_eq!(children::dead_but(held).unwrap(), []);
-        let other = start(&["sh", "-c", "kill -9 $$"]).pid;
-        let dead = until("the other's death", || children::dead_but(held).unwrap().pop());
-        assert_eq!(dead, Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } });
+        assert_eq!(children::peek_at_all_but(held).unwrap(), []);
+        let other = start(&["sh", "-c", "kill -STOP $$; kill -9 $$"]).pid;
+        let news = || children::peek_at_all_but(held).unwrap().pop();
+        assert_eq!(until("the other's stop", news), Change::Stopped { pid: other, signal: Signal::STOP });
+        assert_eq!(news(), None, "it is told once");
+        signals::send(other, Signal::CONT).unwrap();
+        let dead = Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } };
+        assert_eq!(until("the other's death", news), Change::Died(dead));
         assert_eq!(children::list().map(|list| list.len()), Some(2));
         children::reap(other).unwrap();
         children::reap(held).unwrap();
@@ -384,9 +388,10 @@ fn a_child_dies_with_us() {
         let sleeper =
             until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
-        let status = until("the sleeper's end", || {
-            children::dead_but(parent).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)
+        let killed = ExitStatus::Signaled { signal: 9, core: false };
+        let death = Change::Died(Dead { pid: sleeper.pid, status: killed });
+        until("the sleeper's end", || {
+            children::peek_at_all_but(parent).unwrap().into_iter().find(|change| *change == death)
         });
-        assert_eq!(status.status, ExitStatus::Signaled { signal: 9, core: false });
     });
 }
