@@ -65,3 +65,19 @@ fn lines(victim: &Victim, file: &str, count: usize) -> Vec<String> {
 fn named(victim: &Victim, name: &str) -> Vec<i32> {
     victim.live().into_iter().filter(|one| one.name == name).map(|one| one.pid).collect()
 }
+
+#[test]
+fn the_readmes_configurations_are_sound() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks: Vec<&str> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 3, "they were found");
+    let dir = tempfile::tempdir().unwrap();
+    for block in blocks {
+        let path = dir.path().join("sexton.toml");
+        fs::write(&path, block).unwrap();
+        let mut check = Command::new(sexton());
+        let checked = check.args(["check", "--config", path.to_str().unwrap()]).env_clear().output().unwrap();
+        assert_eq!(checked.status.code(), Some(0), "{block}{}", text(&checked.stderr));
+    }
+}

@@ -7,7 +7,7 @@ use nix::libc::SIGTERM;
 use nix::unistd::{Uid, chown};
 
 use super::common::victim::Mode;
-use super::common::{SOON, helper, log, root, skip};
+use super::common::{SOON, helper, log, root, skip, wait_until};
 use super::{ask, begin, configured, lines, status, text};
 
 #[test]
@@ -40,7 +40,7 @@ fn what_can_change_changes_and_the_rest_is_named() {
         let first = status(&socket)["gateway"]["pid"].clone();
         let begun = Instant::now();
         assert_eq!(ask(&socket, ["restart"]).status.code(), Some(0));
-        super::wait_until("it was started again", || {
+        wait_until("it was started again", || {
             let gateway = status(&socket)["gateway"].clone();
             gateway["state"] == "running" && gateway["pid"] != first
         });
@@ -81,6 +81,24 @@ fn a_broken_file_is_refused_in_one_line_and_changes_nothing() {
     }
     assert!(log::events(&victim.stderr(), "reloaded").is_empty());
     assert_eq!(lines(&victim, "stdout", 1), ["up"]);
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+#[test]
+fn sexton_watch_is_told_of_new_settings() {
+    let config = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n[health]\ncommand = ['true']\n\
+                  every = '50ms'\ntimeout = '2s'\nstart_period = '0s'\nmisses = 1\n";
+    let Some((mut victim, socket)) = begin(Mode::Tree, config) else { return };
+    victim.says("up");
+    wait_until("it is well", || status(&socket)["health"]["state"] == "healthy");
+    fs::write(victim.path("sexton.toml"), config.replace("'true'", "'false'")).unwrap();
+    assert_eq!(text(&ask(&socket, ["reload"]).stdout), "changed: health.command\n");
+    wait_until("it is not, by the new measure", || status(&socket)["health"]["state"] == "failing");
+    wait_until("that is told once", || status(&socket)["incidents"][0]["kind"] == "failing");
+    fs::write(victim.path("sexton.toml"), config).unwrap();
+    assert_eq!(ask(&socket, ["reload"]).status.code(), Some(0));
+    wait_until("the incident is over", || status(&socket)["incidents"][0]["ended"].is_u64());
     victim.signal(SIGTERM);
     victim.ends_with(143);
 }
