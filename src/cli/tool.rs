@@ -15,7 +15,11 @@ use crate::report::log::Format;
 const ABOUT: &str = "\
 Runs a command with a deadline, and ends everything that it started. When the
 time is up, or sexton gets TERM, INT or HUP, or whoever started it dies: TERM to
-the whole tree, a window, then KILL until nothing is left.";
+the whole tree, a window, then KILL until nothing is left.
+
+  $ sexton tool --timeout 2m -- npm test                 at most two minutes
+  $ sexton tool --grace 1s --record runs.jsonl -- make   says how it ended
+  $ sexton tool --wait all -- ./starts-daemons.sh        and what it leaves";
 
 const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 124 timed out; 143 (or
