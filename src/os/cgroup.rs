@@ -116,8 +116,9 @@ pub fn remove_left_by(child: Pid) {
     }
 }
 
-/// What the kernel has counted in the cgroup v2 of a process and in those below it: `memory.events` and
-/// `pids.events` (the kernel's cgroup-v2 document). A number is `None` where there is no such controller.
+/// What the kernel has counted in the cgroup of a process: of version 2 `memory.events` and `pids.events`, which count
+/// those below it too, of version 1 `memory.oom_control` and `pids.events` (the kernel's cgroup documents). A number is
+/// `None` where there is no such controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Events {
     /// Processes that were killed for want of memory.
@@ -131,13 +132,18 @@ pub struct Events {
 pub fn events_of(pid: Pid) -> Events {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
-    let Some(directory) = own_directory(&mounts, &memberships) else { return Events::default() };
-    let count = |file: &str, name: &str| {
-        let text = fs::read_to_string(directory.join(file)).ok()?;
+    let count = |directory: Option<PathBuf>, file: &str, name: &str| {
+        let text = fs::read_to_string(directory?.join(file)).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line?.trim().parse().ok()
     };
-    Events { oom_kills: count("memory.events", "oom_kill"), forks_refused: count("pids.events", "max") }
+    let two = |file, name| count(own_directory(&mounts, &memberships), file, name);
+    let one = |controller, file, name| count(directory_of(&mounts, &memberships, controller), file, name);
+    Events {
+        oom_kills: two("memory.events", "oom_kill")
+            .or_else(|| one("memory", "memory.oom_control", "oom_kill")),
+        forks_refused: two("pids.events", "max").or_else(|| one("pids", "pids.events", "max")),
+    }
 }
 
 fn is_populated(path: &Path) -> bool {
@@ -145,12 +151,29 @@ fn is_populated(path: &Path) -> bool {
     events.lines().any(|line| line == "populated 1")
 }
 
-/// The directory of our own cgroup, from /proc/self/mountinfo and /proc/self/cgroup (proc(5)).
+/// The directory of a cgroup v2, from /proc/self/mountinfo and /proc/PID/cgroup (proc(5)).
 fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
     let membership = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
+    directory(mounts, membership, |kind, _| kind == "cgroup2")
+}
+
+/// The same for the hierarchy of version 1 with this controller.
+fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<PathBuf> {
+    let named = |names: &str| names.split(',').any(|name| name == controller);
+    let membership = memberships.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        named(names).then_some(path)
+    })?;
+    directory(mounts, membership, |kind, options| kind == "cgroup" && named(options))
+}
+
+/// Where `membership` is seen below a mount whose kind and options are wanted.
+fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
-        if right.split(' ').next()? != "cgroup2" {
+        let mut right = right.split(' ');
+        let (kind, _source, options) = (right.next()?, right.next()?, right.next()?);
+        if !wanted(kind, options) {
             return None;
         }
         let mut fields = left.split(' ').skip(3);
@@ -188,5 +211,15 @@ mod tests {
         assert_eq!(own_directory("30 25 0:27 / /c rw - cgroup cgroup rw,pids\n", "4:pids:/\n"), None);
         assert_eq!(own_directory(HYBRID, "4:pids:/\n"), None);
         assert_eq!(own_directory("", ""), None);
+    }
+
+    #[test]
+    fn a_controller_of_version_one_has_a_hierarchy_of_its_own() {
+        let mounts = format!("{HYBRID}26 25 0:23 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+        let memberships = "4:memory:/a\n3:cpu,cpuacct:/b\n0::/c\n";
+        let expected = PathBuf::from("/sys/fs/cgroup/memory/a");
+        assert_eq!(directory_of(&mounts, memberships, "memory"), Some(expected));
+        assert_eq!(directory_of(&mounts, memberships, "cpuacct"), None, "it is mounted nowhere");
+        assert_eq!(directory_of(&mounts, "0::/c\n", "memory"), None);
     }
 }

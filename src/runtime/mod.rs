@@ -327,7 +327,7 @@ impl<'a> Runtime<'a> {
     }
 
     fn bury_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
-        let changes = children::peek_at_all_but(held).unwrap_or_else(|error| {
+        let changes = children::peek_all_but(held).unwrap_or_else(|error| {
             warn!(name: "wait-failed", %error, "could not look for dead children");
             Vec::new()
         });

@@ -21,8 +21,7 @@ pub type ToolKey = u32;
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// The longest grace of what a killed supervisor leaves behind. Whoever killed it waits for the end of the pipes
-/// and had no patience: OpenClaw gives an aborted turn two seconds to settle, and keeps its session's lock for
-/// good if it does not.
+/// and had no patience.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The tools of which somebody is left, and when it is to be looked for more.
