@@ -59,7 +59,7 @@ pub(super) enum Phase {
 }
 
 impl Supervisor {
-    /// When [`Event::Tick`] is wanted, if nothing else happens before.
+    /// When [`Event::Tick`](super::Event::Tick) is wanted, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let herald = self.herald.as_ref().and_then(Herald::deadline);
