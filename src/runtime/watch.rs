@@ -119,9 +119,8 @@ impl Runtime<'_> {
 
     /// What it is to look at has changed.
     pub(super) fn brief_watch_again(&mut self) {
-        let mut lasting = self.status().incidents;
-        lasting.retain(|incident| incident.ended.is_none());
-        self.tell_settings(lasting);
+        let lasting = self.server.as_mut().map(Server::lasting);
+        self.tell_settings(lasting.unwrap_or_default());
     }
 
     fn tell_settings(&mut self, lasted: Vec<Incident>) {
