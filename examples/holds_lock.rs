@@ -44,6 +44,10 @@ use serde_json::{Value, json};
 /// The names that gateway and rival fight over: few enough to meet, many enough to lose some at a kill.
 const NAMES: usize = 12;
 
+/// For how many seconds out of how many a rival is busy. Were it always, it would look at every lock in each
+/// second, and sexton, which removes only what nobody has opened for one, would never come to remove any.
+const BUSY: (u64, u64) = (2, 5);
+
 struct Lock {
     path: PathBuf,
     file: File,
@@ -126,6 +130,7 @@ fn choose(dir: &Path, random: u64) -> PathBuf {
 fn contend(dir: &Path, violations: &Path, mut random: u64, reclaims: bool) {
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK).unwrap();
     let who = format!("{} {}", process::id(), if reclaims { "rival" } else { "gateway" });
+    let begun = Instant::now();
     let mut end = None;
     let mut held: VecDeque<Lock> = VecDeque::new();
     let check = |lock: &Lock| {
@@ -139,11 +144,15 @@ fn contend(dir: &Path, violations: &Path, mut random: u64, reclaims: bool) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let path = choose(dir, random);
-        if reclaims && !held.iter().any(|lock| lock.path == path) && owner_is_dead(&path) {
-            let _ = fs::remove_file(&path);
+        if reclaims && begun.elapsed().as_secs() % BUSY.1 >= BUSY.0 {
+            std::thread::sleep(Duration::from_millis(1));
+        } else {
+            let path = choose(dir, random);
+            if reclaims && !held.iter().any(|lock| lock.path == path) && owner_is_dead(&path) {
+                let _ = fs::remove_file(&path);
+            }
+            held.extend(Lock::take(&path, "session", random));
         }
-        held.extend(Lock::take(&path, "session", random));
         held.iter().for_each(check);
         if held.len() > NAMES / 3 {
             held.pop_front().unwrap().release();

@@ -1,18 +1,20 @@
 //! Gateways that take over stale locks by read, judge, remove and create, against sexton's removal of them.
 //!
-//! `lock_race MODE ROUNDS [LOCKS]` where MODE is
+//! `lock_race MODE ROUNDS [LOCKS]`, where a round is one lock that sexton removes, and MODE is
 //!
-//! - `quiet`: they take turns, as before the start and after the end of a gateway;
-//! - `still`: the gateway runs, and everybody is stopped for each sweep;
-//! - `beside`: the same with seven rivals elsewhere in its tree, who take their time between the judgement on a
-//!   stale lock and its removal; only what nobody has opened for a while is removed, as when an orphan has died;
+//! - `quiet`: they take turns, as before the start and after the end of a gateway, one lock each time;
+//! - `still`: eight gateways run, each with locks of its own, and all are stopped, wherever they are, for each sweep;
+//! - `beside`: eight gateways take each other's locks, slowly between the judgement on a stale one and its removal;
+//!   only what nobody has opened for a while is removed while all are stopped, as when an orphan has died;
 //! - `hasty`: the same without that while;
-//! - `plain`: read, judge, unlink, and nothing else: what everybody writes first;
-//! - `all`: `quiet`, `still`, a hundredth as many rounds of `beside`, which removes many locks in each, and `plain`.
+//! - `plain`: read, judge, unlink, and nothing else, what everybody writes first, against one gateway;
+//! - `all`: `quiet`, `still`, a tenth as many rounds of `beside`, which waits in each sweep, and then the controls
+//!   `hasty` and `plain`, until they have lost some.
 //!
-//! LOCKS is how many there are where there are rivals: 64, if nothing is said. A round is one sweep. It prints how many locks were removed and by whom, how many live ones were lost and how
-//! often there was a second owner, and ends with 0 if both are none. `hasty` and `plain` are the controls: they are
-//! expected to lose some. `all` ends with 0 if the control has lost some and nobody else has.
+//! LOCKS is how many there are where there are several: 16 for `hasty`, so that they meet, and 512 for the others, if
+//! nothing is said. It prints how many locks were removed and by whom, how many live ones were lost and how often
+//! there was a second owner, and ends with 0 if both are none. The controls are expected to lose some: `all` ends with
+//! 0 if both have and nobody else has. It works in `TMPDIR`, and is much faster where that is a tmpfs.
 
 #![allow(clippy::disallowed_methods, reason = "an example starts its own processes and reads the clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken harness says so")]
@@ -40,9 +42,11 @@ use sexton::os::tree;
 const DEAD: i32 = 4_194_303;
 /// How long nobody must have opened a lock that is removed `beside`: much longer than a rival takes.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How many rivals there are, and how many locks, if nothing is said.
-const RIVALS: u32 = 7;
-const LOCKS: u64 = 64;
+/// How many gateways there are where there are several.
+const GATEWAYS: u64 = 8;
+/// How many rounds the controls have at most, and how many at a time.
+const TRIES: u64 = 40;
+const TRY: u64 = 50_000;
 
 fn lock(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number}.jsonl.lock"))
@@ -140,64 +144,80 @@ fn take(path: &Path, slow: bool, jitter: &mut Jitter, score: &mut Score) {
     }
 }
 
-/// The gateway: on and on until its input ends, or a step for every line of it. With `rivals`, others below it
-/// do the same.
-fn gateway(directory: &Path, mode: &str, rivals: u32, locks: u64) {
-    let (in_turns, crowd) = (mode == "quiet", mode == "rival" || rivals > 0);
+/// The gateway that takes turns: a step for every line of its input.
+fn gateway_in_turns(directory: &Path) -> Score {
     let path = lock(directory, 0);
     let (mut score, mut jitter) = (Score::default(), Jitter(u64::from(std::process::id()) | 1));
-    if in_turns {
-        let mut kept: Option<File> = None;
-        for line in std::io::stdin().lock().lines() {
-            let _ = line.unwrap();
-            if let Some(held) = kept.take() {
-                // It was alive and held the lock all the while.
-                let ours = held.metadata().unwrap().ino();
-                score.lost += u64::from(!fs::metadata(&path).is_ok_and(|meta| meta.ino() == ours));
-                let _ = fs::remove_file(&path);
-            }
-            let _ = fs::remove_file(&path);
-            if jitter.next(2) == 0 {
-                plant(&path);
-            } else {
-                kept = create(&path, std::process::id());
-                score.taken += 1;
-            }
-            println!("{}", if kept.is_some() { "held" } else { "stale" });
+    let mut kept: Option<File> = None;
+    for line in std::io::stdin().lock().lines() {
+        let _ = line.unwrap();
+        if let Some(held) = kept.take() {
+            // It was alive and held the lock all the while.
+            let ours = held.metadata().unwrap().ino();
+            score.lost += u64::from(!fs::metadata(&path).is_ok_and(|meta| meta.ino() == ours));
         }
-    } else {
-        let rivals: Vec<Child> = (0..rivals)
-            .map(|_| {
-                let mut rival = Command::new("setsid");
-                rival.arg(std::env::current_exe().unwrap()).args(["gateway", directory.to_str().unwrap()]);
-                rival.args(["rival", "0", &locks.to_string()]).stdin(Stdio::piped()).spawn().unwrap()
-            })
-            .collect();
-        let over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&over);
-        std::thread::spawn(move || {
-            let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
-            told.store(true, Ordering::Relaxed);
-        });
-        while !over.load(Ordering::Relaxed) {
-            if crowd {
-                for _ in 0..3 {
-                    plant(&lock(directory, jitter.next(locks)));
-                }
-                jitter.sleep(10_000);
-                take(&lock(directory, jitter.next(locks)), true, &mut jitter, &mut score);
-            } else {
+        let _ = fs::remove_file(&path);
+        if jitter.next(2) == 0 {
+            plant(&path);
+        } else {
+            kept = create(&path, std::process::id());
+            score.taken += 1;
+        }
+        println!("{}", if kept.is_some() { "held" } else { "stale" });
+    }
+    score
+}
+
+/// A gateway that lives on and on until its input ends. The first of several starts the others.
+fn gateway(directory: &Path, mode: &str, place: u64, locks: u64) -> Score {
+    let others = if place == 0 && mode != "plain" { 1..GATEWAYS } else { 0..0 };
+    let others: Vec<Child> = others
+        .map(|place| {
+            let mut other = Command::new("setsid");
+            other.arg(std::env::current_exe().unwrap()).args(["gateway", directory.to_str().unwrap(), mode]);
+            other.args([place.to_string(), locks.to_string()]).stdin(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        told.store(true, Ordering::Relaxed);
+    });
+    let (mut score, mut jitter) = (Score::default(), Jitter(u64::from(std::process::id()) | 1));
+    let share = locks / GATEWAYS;
+    while !over.load(Ordering::Relaxed) {
+        match mode {
+            "plain" => {
+                let path = lock(directory, 0);
                 plant(&path);
                 // Some orphans' locks lie there for long, and some are taken over at once.
                 let turns = if jitter.next(2) == 0 { 2000 } else { 60_000 };
                 jitter.pause(turns);
                 take(&path, false, &mut jitter, &mut score);
             }
+            "still" => {
+                let own = || (place * share..(place + 1) * share).map(|number| lock(directory, number));
+                own().for_each(|path| plant(&path));
+                jitter.sleep(2000);
+                for path in own() {
+                    // Some are stopped in the very middle of taking a lock over.
+                    let slow = jitter.next(8) == 0;
+                    take(&path, slow, &mut jitter, &mut score);
+                }
+            }
+            _ => {
+                for _ in 0..3 {
+                    plant(&lock(directory, jitter.next(locks)));
+                }
+                jitter.sleep(10_000);
+                take(&lock(directory, jitter.next(locks)), true, &mut jitter, &mut score);
+            }
         }
-        // Each ends with its input, and has a line of its own to say.
-        rivals.into_iter().for_each(|mut rival| drop(rival.wait()));
     }
-    println!("{} {} {} {}", score.taken, score.reclaimed, score.lost, score.doubled);
+    // Each ends with its input, and has a line of its own to say.
+    others.into_iter().for_each(|mut other| drop(other.wait()));
+    score
 }
 
 /// One sweep at a quiet moment, or with `beside` while the others live.
@@ -276,20 +296,25 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     let word = |place: usize| words.get(place).map(String::as_str).unwrap_or_default();
     if word(1) == "gateway" {
-        gateway(Path::new(word(2)), word(3), word(4).parse().unwrap(), word(5).parse().unwrap());
+        // Whoever is stopped when the race is broken off must not stay so.
+        sexton::os::process::set_parent_death_signal(sexton::ids::Signal::KILL).unwrap();
+        let directory = Path::new(word(2));
+        let score = match word(3) {
+            "quiet" => gateway_in_turns(directory),
+            mode => gateway(directory, mode, word(4).parse().unwrap(), word(5).parse().unwrap()),
+        };
+        println!("{} {} {} {}", score.taken, score.reclaimed, score.lost, score.doubled);
         return ExitCode::SUCCESS;
     }
     let rounds = word(2).parse::<u64>().expect("lock_race MODE ROUNDS [LOCKS]");
-    let locks = word(3).parse().unwrap_or(LOCKS);
+    let locks = word(3).parse().ok();
     // It comes when the gateway opens a lock that is being looked at.
     SigSet::from(Signal::SIGIO).thread_block().unwrap();
     let sound = match word(1) {
-        // A control that has lost nothing yet is given more time.
         "all" => {
-            let kept = race("quiet", rounds, locks)
-                & race("still", rounds, locks)
-                & race("beside", rounds.div_ceil(100), locks);
-            kept && (0..20).any(|_| !race("plain", rounds.max(100_000), locks))
+            let modes = [("quiet", rounds), ("still", rounds), ("beside", rounds.div_ceil(10))];
+            let kept = modes.into_iter().all(|(mode, rounds)| race(mode, rounds, locks));
+            kept && ["hasty", "plain"].into_iter().all(|mode| (0..TRIES).any(|_| !race(mode, TRY, locks)))
         }
         mode => race(mode, rounds, locks),
     };
@@ -297,14 +322,14 @@ fn main() -> ExitCode {
 }
 
 /// Whether no live lock was lost.
-fn race(mode: &str, rounds: u64, locks: u64) -> bool {
+fn race(mode: &str, rounds: u64, locks: Option<u64>) -> bool {
     let home = tempfile::tempdir().unwrap();
     let directory: PathBuf = home.path().to_owned();
     let (path, root, family) = (lock(&directory, 0), Root::given(&directory), Family::openclaw());
     let registration = sweep_once(&root, &family, None, None).registration;
-    let rivals = if matches!(mode, "beside" | "hasty") { RIVALS } else { 0 };
+    let locks = locks.unwrap_or(if mode == "hasty" { 16 } else { 512 });
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["gateway", directory.to_str().unwrap(), mode, &rivals.to_string(), &locks.to_string()])
+        .args(["gateway", directory.to_str().unwrap(), mode, "0", &locks.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -312,11 +337,17 @@ fn race(mode: &str, rounds: u64, locks: u64) -> bool {
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let begun = Instant::now();
-    let (mut removed, mut wrong, mut line) = (0, 0, String::new());
+    let (mut tries, mut removed, mut wrong, mut line) = (0_u64, 0_u64, 0, String::new());
     let mut jitter = Jitter(u64::from(std::process::id()) | 1);
-    for _ in 0..rounds {
-        // The gateway gets anywhere in what it does before the next round.
-        jitter.pause(if mode == "quiet" { 1 } else { 4000 });
+    while removed < rounds {
+        tries += 1;
+        assert!(tries / 1000 <= rounds, "{mode}: nothing is removed");
+        // The gateways get anywhere in what they do before the next try.
+        match mode {
+            "quiet" => {}
+            "plain" => jitter.pause(4000),
+            _ => jitter.sleep(3000),
+        }
         let sweep = |beside: Option<Beside<'_>>| sweep_once(&root, &family, beside, registration.as_ref());
         removed += u64::from(match mode {
             "quiet" => {
@@ -339,7 +370,7 @@ fn race(mode: &str, rounds: u64, locks: u64) -> bool {
     let mut last = String::new();
     output.read_to_string(&mut last).unwrap();
     child.wait().unwrap();
-    // One line from each taker; a taker in turns has said more before.
+    // One line from each gateway; one that takes turns has said more before.
     let numbers = |line: &str| line.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>().ok();
     let sums = last
         .lines()
@@ -347,7 +378,7 @@ fn race(mode: &str, rounds: u64, locks: u64) -> bool {
         .reduce(|one, other| one.iter().zip(other).map(|(one, other)| one + other).collect());
     let [taken, reclaimed, lost, doubled] = sums.unwrap().try_into().unwrap();
     println!(
-        "{mode}: {rounds} rounds in {:.0?}: removed {removed}; gateways took {taken}, reclaimed {reclaimed}; \
+        "{mode}: removed {removed}; {tries} tries in {:.0?}; gateways took {taken}, reclaimed {reclaimed}; \
          live locks lost {lost}, double owners {doubled}, wrong verdicts {wrong}",
         begun.elapsed()
     );

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match cli::read(std::env::args_os()) {
         Ok(Request::Run { plan, level, format }) => {
             report::log::install(level, format);
-            ExitCode::from(runtime::run(&plan))
+            ExitCode::from(runtime::run(&plan, &cli::read_again))
         }
         Ok(Request::Locks { plan, level, format }) => {
             report::log::install(level, format);

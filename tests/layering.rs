@@ -33,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/control", &["ids", "os", "report"]),
     ("src/config", &["ids", "locks", "supervisor"]),
     ("src/cli", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
+    ("src/bin/sexton-watch/main.rs", &["ids", "os", "report", "runtime"]),
     ("src/bin/sexton-watch/health.rs", &["config", "control", "ids"]),
     ("src/bin/sexton-watch", &["config", "control", "ids", "locks", "os", "report"]),
     ("src/runtime", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),

@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
 
+#[path = "locks/fuse.rs"]
+mod fuse;
 #[path = "locks/house.rs"]
 mod house;
 
@@ -206,6 +208,26 @@ fn where_another_sexton_is_only_what_nobody_has_open_goes() {
     let report = Sweep::of(&house).registration(registration.as_fd()).run();
     assert!(report.exclusive && report.registration.is_none());
     assert_eq!(report.removed, 1, "{}", report.log());
+}
+
+/// A FUSE filesystem may be another machine's: whatever the kernel says of leases and of holds on it, and though its
+/// owner is nobody here, nobody can tell.
+#[test]
+fn on_a_filesystem_that_others_may_use_unseen_a_lock_of_the_dead_is_unclear() {
+    if !is_root("on_a_filesystem_that_others_may_use_unseen: mounts FUSE") || !Path::new("/dev/fuse").exists()
+    {
+        return;
+    }
+    let house = House::new();
+    let mounted = fuse::Fuse::mount(&house.path(""), "one.jsonl.lock", &sidecar(house::dead_pid()));
+    let report = Sweep::of(&house).run();
+    assert_eq!((report.removed, report.held, report.unclear), (0, 0, 1), "{}", report.log());
+    assert!(!report.exclusive);
+    assert_eq!(report.lines("root-shared").len(), 1, "{}", report.log());
+    let reason = &report.lines("lock-unclear")[0]["reason"];
+    assert!(reason.contains("may live in another container"), "{reason}");
+    drop(report);
+    assert_eq!(mounted.removals(), 0);
 }
 
 #[test]

@@ -214,6 +214,11 @@ fn chromium_loses_all_three_or_none() {
     assert_eq!(there(), [true; 3]);
     put(&format!("{}-{dead}", own_host()));
     drop(report);
+    // A link cannot be watched, so that it goes only when nobody runs.
+    let report = Sweep::of(&house).noisy().run();
+    assert_eq!((report.waiting, there()), (1, [true; 3]), "{}", report.log());
+    assert!(report.lines("lock-waiting")[0]["message"].contains("cannot be watched"), "{}", report.log());
+    drop(report);
     assert_eq!(Sweep::of(&house).run().removed, 1);
     assert_eq!(there(), [false; 3]);
 

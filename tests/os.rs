@@ -80,12 +80,17 @@ fn a_held_zombie_does_not_hide_the_others() {
     alone(|| {
         let held = start(&["true"]).pid;
         wait_for(held);
-        assert_eq!(children::dead_but(held).unwrap(), []);
+        assert_eq!(children::peek_all_but(held).unwrap(), []);
         let other = start(&["sh", "-c", "kill -9 $$"]).pid;
-        let dead = until("the other's death", || children::dead_but(held).unwrap().pop());
-        assert_eq!(dead, Dead { pid: other, status: ExitStatus::Signaled { signal: 9, core: false } });
+        let found = until("the other's death", || children::peek_all_but(held).unwrap().pop());
+        let status = ExitStatus::Signaled { signal: 9, core: false };
+        assert_eq!(found, Change::Died(Dead { pid: other, status }));
         assert_eq!(children::list().map(|list| list.len()), Some(2));
         children::reap(other).unwrap();
+        let stopped = start(&["sh", "-c", "kill -STOP $$"]).pid;
+        let found = until("a stop", || children::peek_all_but(held).unwrap().pop());
+        assert_eq!(found, Change::Stopped { pid: stopped, signal: Signal::STOP });
+        assert_eq!(children::peek_all_but(held).unwrap(), [], "a stop is told once");
         children::reap(held).unwrap();
     });
 }
@@ -385,8 +390,11 @@ fn a_child_dies_with_us() {
             until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
         let status = until("the sleeper's end", || {
-            children::dead_but(parent).unwrap().into_iter().find(|dead| dead.pid == sleeper.pid)
+            children::peek_all_but(parent).unwrap().into_iter().find_map(|change| match change {
+                Change::Died(dead) if dead.pid == sleeper.pid => Some(dead.status),
+                _ => None,
+            })
         });
-        assert_eq!(status.status, ExitStatus::Signaled { signal: 9, core: false });
+        assert_eq!(status, ExitStatus::Signaled { signal: 9, core: false });
     });
 }

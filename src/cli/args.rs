@@ -10,7 +10,9 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::sources::here;
 use crate::config::file::{File, Reaction};
+use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
@@ -323,7 +325,7 @@ impl Args {
             env: file.env,
             directory: None,
             user: None,
-            prefix: None,
+            prefix: file.prefix.then(|| GATEWAY.to_owned()),
             restart: file.restart,
             replace_on: file.replace_on,
             units,
@@ -383,11 +385,6 @@ fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Optio
     Some(watching)
 }
 
-/// The directory that relative names start from: sexton leaves it.
-fn here() -> PathBuf {
-    std::env::current_dir().unwrap_or_default()
-}
-
 /// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
 /// else those of the configuration file, else those in which OpenClaw would look.
 pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root> {
@@ -404,8 +401,7 @@ pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root>
 
 /// A directory that is gone has nothing below it, and what is said of it then names the root as it was given.
 fn absolute(roots: Vec<Root>) -> Vec<Root> {
-    let here = here();
-    roots.into_iter().map(|root| root.below(&here)).collect()
+    roots.into_iter().map(|root| root.below(here())).collect()
 }
 
 /// Whether the command, or the environment that it gets, speaks of OpenClaw or of roots that it will make.

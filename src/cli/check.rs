@@ -59,7 +59,7 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
     };
     args.command = check.command;
     args.preset = check.preset.or(args.preset);
-    let file = sources::file(&args, check.config.as_deref())?;
+    let file = sources::file(&args, check.config.as_deref(), sources::When::Start)?;
     let (level, json) = (args.level(&file), args.log_format(&file));
     let plan = args.plan_to_show(file)?;
     let log = spelled::Log { level, json: matches!(json, super::args::LogFormat::Json) };

@@ -129,7 +129,7 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
         Err(text) => return Ok(Request::Print(text)),
     };
     args.verbose = args.verbose.saturating_add(locks.verbose);
-    let file = sources::file(&args, locks.config.as_deref())?;
+    let file = sources::file(&args, locks.config.as_deref(), sources::When::Start)?;
     let (level, format) = (args.level(&file), args.log_format(&file).into());
     Ok(Request::Locks { level, plan: locks.plan(file), format })
 }

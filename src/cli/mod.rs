@@ -19,12 +19,15 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
+use crate::config::change::Fresh;
 use crate::config::file::Refused;
+use crate::config::spelled::Log;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
 use crate::report::log::Format;
 use args::Args;
+use sources::When;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -121,9 +124,35 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
     if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
         return (subcommand.read)(args, rest);
     }
-    let file = sources::file(&args, None)?;
-    let (level, format) = (args.level(&file), args.log_format(&file).into());
-    Ok(Request::Run { plan: Box::new(args.plan(file)?), level, format })
+    let Fresh { plan, log } = run(args, When::Start)?;
+    let format = if log.json { Format::Json } else { Format::Text };
+    Ok(Request::Run { plan: Box::new(plan), level: log.level, format })
+}
+
+/// Reads the command line, the environment and the configuration file once more, for a sexton that runs.
+///
+/// # Errors
+/// The first thing that is wrong, in one line.
+pub fn read_again() -> Result<Fresh, String> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let read = || match understood(Args::read(&words), &words)? {
+        Ok(args) if faces::dress(words.first()) == Dress::Own => run(args, When::Again).map(Some),
+        _ => Ok(None),
+    };
+    match read() {
+        Ok(Some(fresh)) => Ok(fresh),
+        Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
+        Err(usage) => Err(usage.to_string()),
+    }
+}
+
+fn run(args: Args, when: When) -> Result<Fresh, Usage> {
+    // Relative names start from here, whenever they are looked up.
+    sources::here();
+    let file = sources::file(&args, None, when)?;
+    let json = matches!(args.log_format(&file), args::LogFormat::Json);
+    let log = Log { level: args.level(&file), json };
+    Ok(Fresh { plan: args.plan(file)?, log })
 }
 
 /// The words as `T` understands them, or the text that they ask for.

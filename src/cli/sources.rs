@@ -4,9 +4,11 @@
 //! that file says what to run, it is `sexton.toml` in the directory where sexton was called: `sexton` alone in a
 //! project's folder runs the project, and no file that lies about can change what a given command means.
 
+use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::args::Args;
 use crate::config::file::{Around, File, Refused};
@@ -17,30 +19,55 @@ const SYSTEM: &str = "/etc/sexton/sexton.toml";
 /// What a project has to say.
 const PROJECT: &str = "sexton.toml";
 
+/// Whether sexton begins or runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// It begins: the operator who calls it names the file.
+    Start,
+    /// It runs, has left its directory, and reads nothing that a stranger can have written.
+    Again,
+}
+
 /// What stands in the configuration file and in the preset. `named` is a file that wins over the one in `args`.
-pub(super) fn file(args: &Args, named: Option<&Path>) -> Result<File, Refused> {
+pub(super) fn file(args: &Args, named: Option<&Path>, when: When) -> Result<File, Refused> {
     let around = Around {
         preset: args.preset.as_deref().filter(|name| !name.is_empty()),
         command: &args.command,
         variable: &|name| std::env::var_os(name),
+        owner: (when == When::Again).then(privileges::effective_uid),
     };
     if let Some(path) = named.or(args.config.as_deref()) {
-        return File::read(Some(path).filter(|path| !path.as_os_str().is_empty()), &around);
+        let path = at(path, when);
+        return File::read(Some(&*path).filter(|path| !path.as_os_str().is_empty()), &around);
     }
     let system = Path::new(SYSTEM);
     let file = File::read(Some(system).filter(|path| path.exists()), &around)?;
     if args.command.is_empty()
         && file.command.is_empty()
-        && let Some(path) = project()?
+        && let Some(path) = project(&at(Path::new(PROJECT), when))?
     {
         return File::read(Some(&path), &around);
     }
     Ok(file)
 }
 
+/// Where a file is by now that was named at the start.
+fn at(path: &Path, when: When) -> Cow<'_, Path> {
+    match when {
+        When::Again if !path.as_os_str().is_empty() => Cow::Owned(here().join(path)),
+        When::Start | When::Again => Cow::Borrowed(path),
+    }
+}
+
+/// The directory that sexton was called in, from which relative names start: it leaves it later.
+pub(super) fn here() -> &'static Path {
+    static HERE: OnceLock<PathBuf> = OnceLock::new();
+    HERE.get_or_init(|| std::env::current_dir().unwrap_or_default())
+}
+
 /// The project's file, if there is one. One that somebody else put there decides nothing.
-fn project() -> Result<Option<PathBuf>, Refused> {
-    let Ok(meta) = fs::metadata(PROJECT) else { return Ok(None) };
+fn project(path: &Path) -> Result<Option<PathBuf>, Refused> {
+    let Ok(meta) = fs::metadata(path) else { return Ok(None) };
     let us = privileges::effective_uid();
     if meta.uid() != us && meta.uid() != 0 {
         return Err(Refused::Unreadable {
@@ -51,5 +78,5 @@ fn project() -> Result<Option<PathBuf>, Refused> {
             ),
         });
     }
-    Ok(Some(PathBuf::from(PROJECT)))
+    Ok(Some(path.to_owned()))
 }

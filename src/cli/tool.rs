@@ -138,6 +138,7 @@ impl ToolArgs {
             name,
             timeout: self.timeout.filter(|timeout| !timeout.is_zero()),
             record: self.record.map(record_to),
+            registered: true,
             shell,
             verbose: self.verbose > 0,
         };

@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided twice: the other rooms read the plan and never the command line or the environment.
 
+pub mod change;
 pub mod file;
 mod plan;
 mod preset;

@@ -97,7 +97,8 @@ fn time(time: Duration) -> Value {
     json!(humantime::format_duration(time).to_string())
 }
 
-fn settings(plan: &Plan, log: &Log) -> Value {
+/// Everything that a file can say, with the keys that say it.
+pub(super) fn settings(plan: &Plan, log: &Log) -> Value {
     let pairs = |list: &[(Signal, Duration)], sign: &str| -> Vec<String> {
         list.iter()
             .map(|(signal, time)| format!("{signal}{sign}{}", humantime::format_duration(*time)))
@@ -138,6 +139,7 @@ fn settings(plan: &Plan, log: &Log) -> Value {
             Control::Off => Some("off".into()),
             Control::At(path) => Some(path.to_string_lossy()),
         },
+        "output": output(plan.prefix.is_some()),
         "env": environment(&plan.env),
         "restart": restart(&plan.restart),
         "units": table(units),
@@ -191,6 +193,10 @@ fn restart(restart: &Restart) -> Value {
     })
 }
 
+fn output(prefix: bool) -> &'static str {
+    if prefix { "prefix" } else { "inherit" }
+}
+
 fn reaction(replaces: bool) -> &'static str {
     if replaces { "restart" } else { "report" }
 }
@@ -209,7 +215,7 @@ fn spelled_unit(unit: &Unit, previous: Option<&Unit>) -> Value {
         "cwd": unit.directory.as_ref().map(|path| path.to_string_lossy()),
         "user": unit.user.map(|user| format!("{}:{}", user.uid, user.gid)),
         "required": unit.required,
-        "output": if unit.prefix { "prefix" } else { "inherit" },
+        "output": output(unit.prefix),
         "grace": time(unit.grace),
         "stragglers": time(unit.stragglers),
     })

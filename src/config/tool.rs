@@ -16,6 +16,8 @@ pub struct ToolPlan {
     pub timeout: Option<Duration>,
     /// Where its record is written.
     pub record: Option<RecordTo>,
+    /// The sexton above is told of it, which shows it and can cancel it.
+    pub registered: bool,
     /// It stands for a shell: a signal that ends the shell ends sexton as well, as its caller would see it.
     pub shell: bool,
     /// Log lines are wanted, so that standard error stays open to the end.

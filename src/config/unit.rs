@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::supervisor::Restart;
 
+/// What the main process is called among them.
+pub const GATEWAY: &str = "gateway";
+
 /// One of them, resolved.
 #[derive(Debug, Clone)]
 pub struct Unit {

@@ -170,7 +170,7 @@ impl Desk {
         let incident = match fact {
             Fact::Hello { .. } => {
                 (self.health, self.watch_listens) = (None, None);
-                return Heard::Greeted(self.incidents.forget_watch(wall));
+                return Heard::Greeted(self.incidents.of_watch());
             }
             Fact::Listens { address } => {
                 self.watch_listens = Some(address);

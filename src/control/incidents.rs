@@ -1,6 +1,6 @@
 //! What is wrong, and what was lately: each condition once, with when it began and when it ended.
 
-use super::protocol::{Condition, Incident, Kind};
+use super::protocol::{Condition, Incident};
 
 /// How many are remembered, those that last included.
 const REMEMBERED: usize = 64;
@@ -52,18 +52,10 @@ impl Incidents {
         }
     }
 
-    /// Ends what sexton-watch said: nobody knows any more whether it is still so. What lasted until then.
-    pub fn forget_watch(&mut self, wall: u64) -> Vec<Incident> {
-        let mut lasted = Vec::new();
-        for incident in &mut self.all {
-            // These are sexton's own.
-            let ours = matches!(incident.kind, Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded);
-            if incident.ended.is_none() && !ours {
-                lasted.push(incident.clone());
-                incident.ended = Some(wall);
-            }
-        }
-        lasted
+    /// What lasts and sexton-watch has said: it says, too, when that is over, and so does another one after it.
+    #[must_use]
+    pub fn of_watch(&self) -> Vec<Incident> {
+        self.all.iter().filter(|one| one.ended.is_none() && one.kind.is_of_watch()).cloned().collect()
     }
 
     /// Those that last, then those that have ended; of each the latest first.
@@ -77,7 +69,7 @@ impl Incidents {
 }
 
 /// Cuts a text that is longer than `limit` bytes, and shows that it was.
-pub(super) fn clip(text: &mut String, limit: usize) {
+pub fn clip(text: &mut String, limit: usize) {
     const CUT: char = '…';
     if text.len() > limit {
         let mut end = limit.saturating_sub(CUT.len_utf8());
@@ -92,6 +84,7 @@ pub(super) fn clip(text: &mut String, limit: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Kind;
 
     fn condition(kind: Kind, subject: &str, holds: bool) -> Condition {
         Condition { kind, subject: subject.to_owned(), holds, detail: format!("{holds}") }
@@ -133,15 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_watch_knows_nothing_of_what_an_earlier_one_said() {
+    fn what_an_earlier_watch_said_lasts_until_a_later_one_says_otherwise() {
         let mut book = Incidents::default();
         for (kind, at) in [(Kind::Slow, 1), (Kind::LockHeld, 2), (Kind::LockHeld, 3), (Kind::Ceiling, 4)] {
             book.note(condition(kind, &at.to_string(), true), at);
         }
-        let lasted: Vec<Kind> = book.forget_watch(9).into_iter().map(|one| one.kind).collect();
-        assert_eq!(lasted, [Kind::Slow, Kind::LockHeld, Kind::LockHeld]);
-        assert!(lasts(&book, Kind::Ceiling) && !lasts(&book, Kind::LockHeld) && !lasts(&book, Kind::Slow));
-        assert_eq!(book.forget_watch(9), []);
+        book.note(condition(Kind::LockHeld, "2", false), 5);
+        let lasting: Vec<Kind> = book.of_watch().into_iter().map(|one| one.kind).collect();
+        assert_eq!(lasting, [Kind::Slow, Kind::LockHeld]);
+        assert!(!noted(&mut book, condition(Kind::LockHeld, "3", true), 6), "it goes on");
+        assert!(noted(&mut book, condition(Kind::Slow, "1", false), 7));
     }
 
     #[test]

@@ -112,6 +112,9 @@ pub struct UnitStatus {
     /// Its main process; of a unit, the supervisor above that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+    /// Of a unit, its main process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<i32>,
     /// Since when it is in this state.
     pub since: u64,
     /// How often it was started again.
@@ -164,8 +167,8 @@ pub struct ToolRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "kebab-case")]
 pub enum Fact {
-    /// A sexton-watch begins, and wants to be told what to do; what an earlier one said of conditions that last
-    /// is void unless it says it again.
+    /// A sexton-watch begins, and wants to be told what to do. Conditions that an earlier one spoke of last until
+    /// this one says that they are over.
     Hello {
         /// Its version.
         version: String,
@@ -205,7 +208,7 @@ pub struct Briefing {
     pub settings: Watching,
     /// The gateway, if it has been started.
     pub gateway: Option<UnitStatus>,
-    /// What lasts at this moment, so that a sexton-watch that was started again tells nobody twice.
+    /// What an earlier sexton-watch has said that lasts, so that nobody is told twice, and its end is told.
     pub incidents: Vec<Incident>,
     /// sexton's version.
     pub version: String,

@@ -329,6 +329,11 @@ impl Server {
         self.desk.incidents().note(condition, wall)
     }
 
+    /// What sexton-watch has said and is so at this moment.
+    pub fn lasting(&mut self) -> Vec<Incident> {
+        self.desk.incidents().of_watch()
+    }
+
     /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
     pub fn tell_watch(&mut self, told: &ToWatch) {
         let Some(watch) = self.watch.and_then(|key| self.clients.get(&key)) else { return };

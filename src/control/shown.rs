@@ -81,7 +81,7 @@ fn units(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
     let rows: Vec<[String; 6]> = std::iter::once(&status.gateway)
         .chain(&status.units)
         .map(|unit| {
-            let pid = unit.pid.map_or("-".to_owned(), |pid| pid.to_string());
+            let pid = unit.main.or(unit.pid).map_or("-".to_owned(), |pid| pid.to_string());
             let last = unit.last.as_deref().map_or("-".to_owned(), plain);
             [plain(&unit.name), word(&unit.state), ago(unit.since), pid, unit.restarts.to_string(), last]
         })

@@ -67,6 +67,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is sexton-watch that sees it, and not sexton itself.
+    #[must_use]
+    pub fn is_of_watch(self) -> bool {
+        !matches!(self, Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded)
+    }
+
     /// Its word, as in JSON and in labels.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -118,6 +118,14 @@ pub struct Step<T> {
     pub below: Place,
 }
 
+impl<T> Step<T> {
+    /// Whether the name needs no further look.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.found.is_none() && self.foreign.is_none() && self.below.is_dead_end()
+    }
+}
+
 impl<T: Copy> Rules<T> {
     /// Earlier patterns win over later ones.
     #[must_use]
@@ -155,7 +163,7 @@ impl<T: Copy> Rules<T> {
         Some(names)
     }
 
-    /// One name further. Names for which nothing is found and below which nothing lies need no further look.
+    /// One name further.
     #[must_use]
     pub fn step(&self, place: &Place, name: &[u8]) -> Step<T> {
         let mut step = Step { found: None, foreign: None, below: Place::default() };

@@ -12,7 +12,13 @@ pub struct Shown<'a>(pub &'a Path);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.as_os_str().as_bytes().utf8_chunks() {
+        let bytes = self.0.as_os_str().as_bytes();
+        // Nearly all are like this.
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+        if let Some(plain) = std::str::from_utf8(bytes).ok().filter(|_| bytes.iter().all(is_plain)) {
+            return f.write_str(plain);
+        }
+        for chunk in bytes.utf8_chunks() {
             for letter in chunk.valid().chars() {
                 match letter {
                     '\\' => f.write_str("\\\\")?,

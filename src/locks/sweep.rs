@@ -217,7 +217,8 @@ impl<'a> Sweep<'a> {
                     None => Err(judged),
                 };
                 if let Err(judged) = watched {
-                    self.waits(&Said::new(&spot.path, kind, &judged), &why);
+                    let can_be_watched = judged.specimen.to_be_asked().is_some();
+                    self.waits(&Said::new(&spot.path, kind, &judged), &why, can_be_watched);
                 }
             }
             Verdict::Unclear(why) => {
@@ -233,7 +234,7 @@ impl<'a> Sweep<'a> {
         let (Some(vigil), Some(beside)) = (self.vigil.take(), &self.request.beside) else { return };
         let (watched, wanted) = vigil.keep(beside.settle);
         for lock in &wanted {
-            self.waits(&lock.said(), &lock.why);
+            self.waits(&lock.said(), &lock.why, true);
         }
         if watched.is_empty() {
             return;
@@ -243,7 +244,7 @@ impl<'a> Sweep<'a> {
             if still && lock.is_untouched() {
                 self.orphaned(&lock.spot(), lock.kind, &lock.said(), &lock.why, &lock.judged);
             } else {
-                self.waits(&lock.said(), &lock.why);
+                self.waits(&lock.said(), &lock.why, true);
             }
         }
         if still {
@@ -251,10 +252,16 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn waits(&mut self, said: &Said<'_>, why: &Orphan) {
+    fn waits(&mut self, said: &Said<'_>, why: &Orphan, can_be_watched: bool) {
         self.report.waiting += 1;
-        tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
-            age = %said.age, reason = %why, "an orphaned lock waits for a quiet moment");
+        if can_be_watched {
+            tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
+                age = %said.age, reason = %why, "an orphaned lock waits for a quiet moment");
+        } else {
+            tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
+                age = %said.age, reason = %why,
+                "an orphaned lock that cannot be watched, because it is no file, waits for the end of all who run");
+        }
     }
 
     /// A lock whose owner lives stays, however long; but it is said once.

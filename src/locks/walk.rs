@@ -2,7 +2,7 @@
 //!
 //! It opens no file, follows no link, and looks at no name that cannot match.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::rule::{Foreign, Place, Rules, Step};
 use crate::os::files::{self, FileKind};
+
+/// How many names of one directory are read before the first of them is dealt with: a removal between two reads
+/// of a directory has ext4 sort a part of it again. They take a few hundred kilobytes.
+const BATCH: usize = 4096;
 
 /// A name that fits a rule.
 pub struct Spot<'a> {
@@ -73,15 +77,36 @@ impl<T: Copy> Walk<'_, T> {
             Ok(names) => names,
             Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
         };
+        let mut batch = Vec::new();
         while let Some(name) = names.next_name() {
             match name {
                 Ok(name) => {
                     let step = rules.step(place, name.name.as_bytes());
-                    self.name(directory, path, name.name, name.kind, step);
+                    if !step.is_nothing() {
+                        batch.push((name.name.to_owned(), name.kind, step));
+                    }
+                    if batch.len() == BATCH {
+                        self.names(directory, path, &mut batch);
+                    }
                 }
-                // A listing that breaks off is not begun again: what was seen so far has been dealt with.
-                Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
+                // A listing that breaks off is not begun again: what was seen so far is dealt with.
+                Err(error) => {
+                    self.names(directory, path, &mut batch);
+                    return (self.see)(Sight::Closed(path.to_owned(), error));
+                }
             }
+        }
+        self.names(directory, path, &mut batch);
+    }
+
+    fn names(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &Path,
+        batch: &mut Vec<(OsString, Option<FileKind>, Step<T>)>,
+    ) {
+        for (name, kind, step) in batch.drain(..) {
+            self.name(directory, path, &name, kind, step);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A cgroup of our own, where the system lets us have one (cgroups(7), version 2).
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,8 @@ pub struct Cgroup {
     path: PathBuf,
     directory: File,
     procs: File,
+    /// It was killed, and may be in use again.
+    killed: Cell<bool>,
 }
 
 impl Cgroup {
@@ -48,7 +51,7 @@ impl Cgroup {
         fs::metadata(path.join("cgroup.kill"))?;
         let directory = File::open(&path)?;
         let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
-        Ok(Cgroup { path, directory, procs })
+        Ok(Cgroup { path, directory, procs, killed: Cell::new(false) })
     }
 
     /// What a child is born into by clone3(2).
@@ -65,11 +68,18 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Whether a process can be born in it. Newer kernels (6.18 was seen to) kill one that is born in a cgroup that
+    /// was ever killed, if the parent's was not: they compare the number of kills of both. It can still join.
+    pub(super) fn takes_newborns(&self) -> bool {
+        !self.killed.get()
+    }
+
     /// Kills every process in it, at once and without a chance to fork (`cgroup.kill`, Linux 5.14).
     ///
     /// # Errors
     /// What write(2) says.
     pub fn kill(&self) -> io::Result<()> {
+        self.killed.set(true);
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
@@ -97,8 +107,18 @@ impl Cgroup {
     }
 }
 
-/// What the kernel has counted in the cgroup v2 of a process and in those below it: `memory.events` and
-/// `pids.events` (the kernel's cgroup-v2 document). A number is `None` where there is no such controller.
+/// Removes what a child of ours left that had made a cgroup of its own and was killed, if nobody lives in it.
+pub fn remove_left_by(child: Pid) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    if let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
+        // Most have none, and one in which somebody lives cannot be removed.
+        let _ = fs::remove_dir(own.join(format!("sexton-{child}")));
+    }
+}
+
+/// What the kernel has counted in the cgroup of a process: of version 2 `memory.events` and `pids.events`, which count
+/// those below it too, of version 1 `memory.oom_control` and `pids.events` (the kernel's cgroup documents). A number is
+/// `None` where there is no such controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Events {
     /// Processes that were killed for want of memory.
@@ -112,13 +132,18 @@ pub struct Events {
 pub fn events_of(pid: Pid) -> Events {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
-    let Some(directory) = own_directory(&mounts, &memberships) else { return Events::default() };
-    let count = |file: &str, name: &str| {
-        let text = fs::read_to_string(directory.join(file)).ok()?;
+    let count = |directory: Option<PathBuf>, file: &str, name: &str| {
+        let text = fs::read_to_string(directory?.join(file)).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line?.trim().parse().ok()
     };
-    Events { oom_kills: count("memory.events", "oom_kill"), forks_refused: count("pids.events", "max") }
+    let two = |file, name| count(own_directory(&mounts, &memberships), file, name);
+    let one = |controller, file, name| count(directory_of(&mounts, &memberships, controller), file, name);
+    Events {
+        oom_kills: two("memory.events", "oom_kill")
+            .or_else(|| one("memory", "memory.oom_control", "oom_kill")),
+        forks_refused: two("pids.events", "max").or_else(|| one("pids", "pids.events", "max")),
+    }
 }
 
 fn is_populated(path: &Path) -> bool {
@@ -126,12 +151,29 @@ fn is_populated(path: &Path) -> bool {
     events.lines().any(|line| line == "populated 1")
 }
 
-/// The directory of our own cgroup, from /proc/self/mountinfo and /proc/self/cgroup (proc(5)).
+/// The directory of a cgroup v2, from /proc/self/mountinfo and /proc/PID/cgroup (proc(5)).
 fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
     let membership = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
+    directory(mounts, membership, |kind, _| kind == "cgroup2")
+}
+
+/// The same for the hierarchy of version 1 with this controller.
+fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<PathBuf> {
+    let named = |names: &str| names.split(',').any(|name| name == controller);
+    let membership = memberships.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        named(names).then_some(path)
+    })?;
+    directory(mounts, membership, |kind, options| kind == "cgroup" && named(options))
+}
+
+/// Where `membership` is seen below a mount whose kind and options are wanted.
+fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
-        if right.split(' ').next()? != "cgroup2" {
+        let mut right = right.split(' ');
+        let (kind, _source, options) = (right.next()?, right.next()?, right.next()?);
+        if !wanted(kind, options) {
             return None;
         }
         let mut fields = left.split(' ').skip(3);
@@ -169,5 +211,15 @@ mod tests {
         assert_eq!(own_directory("30 25 0:27 / /c rw - cgroup cgroup rw,pids\n", "4:pids:/\n"), None);
         assert_eq!(own_directory(HYBRID, "4:pids:/\n"), None);
         assert_eq!(own_directory("", ""), None);
+    }
+
+    #[test]
+    fn a_controller_of_version_one_has_a_hierarchy_of_its_own() {
+        let mounts = format!("{HYBRID}26 25 0:23 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+        let memberships = "4:memory:/a\n3:cpu,cpuacct:/b\n0::/c\n";
+        let expected = PathBuf::from("/sys/fs/cgroup/memory/a");
+        assert_eq!(directory_of(&mounts, memberships, "memory"), Some(expected));
+        assert_eq!(directory_of(&mounts, memberships, "cpuacct"), None, "it is mounted nowhere");
+        assert_eq!(directory_of(&mounts, "0::/c\n", "memory"), None);
     }
 }

@@ -37,7 +37,11 @@ pub enum Change {
 /// # Errors
 /// What waitid(2) says. Having no children is not an error.
 pub fn peek() -> io::Result<Option<Change>> {
-    let Some(info) = some_child(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT)? else {
+    change_of(libc::P_ALL, 0)
+}
+
+fn change_of(kind: libc::idtype_t, id: i32) -> io::Result<Option<Change>> {
+    let Some(info) = some_child(kind, id, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT)? else {
         return Ok(None);
     };
     if info.si_code != libc::CLD_STOPPED {
@@ -52,17 +56,16 @@ pub fn peek() -> io::Result<Option<Change>> {
     Ok(Some(Change::Stopped { pid, signal }))
 }
 
-/// Finds every dead child but `held`, a zombie that is to stay one, and leaves them zombies.
+/// What has become of every child but `held`, a zombie that is to stay one; the dead are left zombies.
 ///
 /// The kernel would name the held one first each time it is asked for anybody, so that the others are asked
 /// for one by one. All in one go: one reading of their list for each death would cost their number squared.
 ///
 /// # Errors
 /// What waitid(2) says.
-pub fn dead_but(held: Pid) -> io::Result<Vec<Dead>> {
+pub fn peek_all_but(held: Pid) -> io::Result<Vec<Change>> {
     let others = list().unwrap_or_default().into_iter().filter(|pid| *pid != held);
-    let ask = |pid: Pid| some_child(libc::P_PID, pid.raw(), libc::WEXITED | libc::WNOWAIT).transpose();
-    others.filter_map(ask).map(|info| Ok(dead(&info?))).filter_map(Result::transpose).collect()
+    others.filter_map(|pid| change_of(libc::P_PID, pid.raw()).transpose()).collect()
 }
 
 /// Reaps this zombie.

@@ -3,6 +3,7 @@
 //! All `unsafe` of the project lives here, one operation a block, each with the reason why it is sound.
 //! Nothing here decides; what a call returned goes back as a value.
 
+pub mod board;
 pub mod cgroup;
 pub mod children;
 pub mod clock;

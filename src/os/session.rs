@@ -1,14 +1,13 @@
 //! Starting a supervisor of a unit: a copy of this process in a session of its own, which shares nothing with us
 //! but standard output and standard error.
 
-use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::unistd::ForkResult;
 
 use super::errno;
 use crate::ids::{Errno, Pid, Signal, exit_code};
-use crate::os::{process, spawn};
+use crate::os::{let_go, process, spawn};
 
 /// Creates a copy of this process that runs `work` and ends with its code: without a terminal, with nothing on
 /// standard input, with none of our descriptors but `keep`, and with TERM when we die.
@@ -41,10 +40,10 @@ pub fn fork_supervisor(
 
 /// Puts /dev/null on standard input. Where there is none, it is closed, which is as good.
 fn read_nothing() {
-    // SAFETY: nothing in this process owns descriptor 0.
-    unsafe { libc::close(0) };
-    // The lowest free number is given, so that this is descriptor 0; it is to stay open.
-    let _ = File::open("/dev/null").map(std::os::fd::IntoRawFd::into_raw_fd);
+    if let_go::replace_standard(0).is_err() {
+        // SAFETY: nothing in this process owns descriptor 0.
+        unsafe { libc::close(0) };
+    }
 }
 
 /// Closes every descriptor above 2 but these (close_range(2), Linux 5.9).

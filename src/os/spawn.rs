@@ -112,7 +112,8 @@ impl AsFd for Started {
 pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
     let (news, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
     let us = process::own_pid();
-    let born = request.cgroup.and_then(|cgroup| fork_into(cgroup).ok());
+    let born = request.cgroup.filter(|cgroup| cgroup.takes_newborns());
+    let born = born.and_then(|cgroup| fork_into(cgroup).ok());
     let placed = born.is_some();
     let born = match born {
         Some(born) => born,

@@ -2,7 +2,7 @@
 //!
 //! It knows events only, no spans, and allocates nothing between two lines, which keeps PID 1 lean.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use tracing::level_filters::LevelFilter;
@@ -29,9 +29,45 @@ pub enum Format {
 /// Sends every event of at most this level to standard error. The first call counts.
 pub fn install(level: LevelFilter, format: Format) {
     let priorities = stderr::is_journal();
-    let log = Log { pid: std::process::id(), level, format, priorities, dropped: AtomicU64::new(0) };
+    set_level(level);
+    JSON.store(format == Format::Json, Ordering::Relaxed);
+    let log = Log { pid: std::process::id(), format, priorities, dropped: AtomicU64::new(0) };
     // A second call has nothing to add, and the first one's choice stands.
     let _ = tracing::subscriber::set_global_default(log);
+}
+
+/// From now on, events of at most this level are said.
+pub fn set_level(level: LevelFilter) {
+    let place = LEVELS.iter().position(|known| *known == level).unwrap_or_default();
+    LEVEL.store(place, Ordering::Relaxed);
+    // Who says something has asked before whether anybody listens.
+    tracing::callsite::rebuild_interest_cache();
+}
+
+/// The level, as its place among all.
+static LEVEL: AtomicUsize = AtomicUsize::new(0);
+const LEVELS: [LevelFilter; 6] = [
+    LevelFilter::OFF,
+    LevelFilter::ERROR,
+    LevelFilter::WARN,
+    LevelFilter::INFO,
+    LevelFilter::DEBUG,
+    LevelFilter::TRACE,
+];
+
+/// Whether lines are JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether lines are JSON.
+#[must_use]
+pub fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// The level up to which events are said.
+#[must_use]
+pub fn level() -> LevelFilter {
+    LEVELS.get(LEVEL.load(Ordering::Relaxed)).copied().unwrap_or(LevelFilter::WARN)
 }
 
 /// Lines that standard error did not take since the start.
@@ -63,7 +99,6 @@ pub fn speak_for_unit(name: &str) {
 struct Log {
     /// sexton's, also in the lines of its short-lived children.
     pid: u32,
-    level: LevelFilter,
     format: Format,
     /// Each line begins with its priority, for the journal.
     priorities: bool,
@@ -116,11 +151,11 @@ impl Log {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.level
+        metadata.is_event() && *metadata.level() <= level()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(level())
     }
 
     fn event(&self, event: &Event<'_>) {

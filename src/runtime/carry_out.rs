@@ -1,6 +1,7 @@
 //! The one match that carries actions out.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -12,7 +13,7 @@ use super::{Runtime, Terminal, Tool};
 use crate::config::unit::User;
 use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 use crate::os::privileges::Identity;
-use crate::os::{children, process, signals, spawn, terminal};
+use crate::os::{cgroup, children, process, signals, spawn, terminal};
 use crate::supervisor::{Action, Event, Note, Tally};
 
 impl Runtime<'_> {
@@ -76,24 +77,25 @@ impl Runtime<'_> {
     }
 
     fn start(&mut self) -> Event {
+        let plan = Rc::clone(&self.plan);
         let inlets = self.relay_output();
         let relayed = inlets.iter().flat_map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
-        let passed = self.plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
+        let passed = plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
         let descriptors: Vec<_> = relayed.chain(passed).collect();
-        let mut env = self.plan.env.clone();
+        let mut env = plan.env.clone();
         env.extend(self.link.iter().flat_map(Link::environment));
         env.extend(self.tool.as_ref().map(Tool::mark));
-        env.extend(tool_shell::variables(self.plan));
+        env.extend(tool_shell::variables(&plan));
         let request = spawn::Request {
-            command: &self.plan.command,
-            dress: self.plan.dress,
-            session: self.plan.session,
+            command: &plan.command,
+            dress: plan.dress,
+            session: plan.session,
             inherited: self.inherited,
             die_with_us: !self.reach.is_init(),
             cgroup: self.reach.cgroup(),
             env: &env,
-            directory: self.plan.directory.as_deref().or(self.began_in.as_deref()),
-            user: self.plan.user.map(|User { uid, gid }| Identity { uid, gid }),
+            directory: plan.directory.as_deref().or(self.began_in.as_deref()),
+            user: plan.user.map(|User { uid, gid }| Identity { uid, gid }),
             descriptors: &descriptors,
         };
         match spawn::spawn(&request) {
@@ -107,6 +109,9 @@ impl Runtime<'_> {
                     tool.started(&started);
                 }
                 self.main = Some(started);
+                if self.tool.is_none() {
+                    self.oom_kills = cgroup::events_of(process::own_pid()).oom_kills;
+                }
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
             }
@@ -116,8 +121,9 @@ impl Runtime<'_> {
 
     /// Puts somebody between the command and the terminal who names each line, if that is wanted.
     fn relay_output(&mut self) -> Option<Inlets> {
-        let name = self.plan.prefix.as_deref()?;
-        match Relay::start(name) {
+        let width = self.name_width();
+        let name = format!("{:<width$}", self.plan.prefix.as_deref()?);
+        match Relay::start(&name) {
             Ok((relay, inlets)) => {
                 for pid in relay.pids {
                     self.sweeper.count_as_ours(pid);
@@ -181,8 +187,14 @@ impl Runtime<'_> {
                     }
                     ExitStatus::Signaled { signal, core } => {
                         let by = Signal::new(signal).map(|signal| signal.to_string()).unwrap_or_default();
-                        info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
-                              "the main process was ended by a signal");
+                        match self.oom_kills_since_start() {
+                            kills @ 1.. if signal == libc::SIGKILL => {
+                                warn!(name: "out-of-memory", pid = pid.raw(), code, kills,
+                                      "the main process was killed, and the kernel has killed for want of memory");
+                            }
+                            _ => info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
+                                       "the main process was ended by a signal"),
+                        }
                     }
                 }
             }
@@ -225,6 +237,13 @@ impl Runtime<'_> {
             Note::RequiredUnitEnded(unit) => self.note_required(unit),
             Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }
+    }
+
+    /// How many of the tree the kernel has killed for want of memory since the main process was started.
+    fn oom_kills_since_start(&self) -> u64 {
+        let kills =
+            self.oom_kills.map(|_| cgroup::events_of(process::own_pid()).oom_kills.unwrap_or_default());
+        kills.unwrap_or_default().saturating_sub(self.oom_kills.unwrap_or_default())
     }
 
     fn report_alive(&mut self, rung: Rung) {

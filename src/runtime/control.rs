@@ -6,15 +6,13 @@ use tracing::{info, warn};
 
 use super::Runtime;
 use crate::config::Control;
+use crate::config::unit::GATEWAY;
 use crate::control::place::{self, Problem, VARIABLE};
 use crate::control::protocol::{Answer, Request};
 use crate::control::server::{Asked, Server};
 use crate::ids::{Moment, Outcome, Signal, UnitState};
 use crate::os::{clock, process, signals};
 use crate::supervisor::{Event, Origin, Received, UnitId};
-
-/// The gateway's name among the units.
-pub(super) const GATEWAY: &str = "gateway";
 
 /// Opens the control socket. Without one everything else works the same, so that no failure is an end.
 pub(super) fn open(wanted: &Control) -> Option<Server> {
@@ -130,9 +128,7 @@ impl Runtime<'_> {
                 }
                 Err(refused) => refused,
             },
-            Request::Reload => Answer::Refused(
-                "this sexton does not read its configuration again; it is read at the next start".to_owned(),
-            ),
+            Request::Reload => self.reload()?,
             // The server sees to these itself.
             Request::Cancel { .. } | Request::ToolBegan(_) | Request::ToolEnded(_) | Request::Fact(_) => {
                 Answer::Refused("this is not for sexton's main loop".to_owned())

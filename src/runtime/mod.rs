@@ -11,6 +11,7 @@ mod orphans;
 mod programs;
 mod reach;
 mod relay;
+mod reload;
 mod snapshot;
 mod standstill;
 mod sweeper;
@@ -23,15 +24,18 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tracing::{debug, error, info, warn};
 
+use crate::config::change::Fresh;
 use crate::config::unit::Unit;
 use crate::config::{Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
 use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
 use crate::locks::Shown;
+use crate::os::board::Board;
 use crate::os::children::{self, Change, Dead};
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
@@ -41,7 +45,7 @@ use crate::os::terminal::Modes;
 use crate::os::{clock, let_go, process, signals, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{
-    Action, Event, Forwarding, On, Origin, Policy, Received, Supervisor, Terminal as Foreground,
+    Action, Event, Forwarding, On, Origin, Policy, Received, Snapshot, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
 use notify::Link;
@@ -56,8 +60,21 @@ use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
-pub fn run(plan: &Plan) -> u8 {
-    match Runtime::new(plan, None) {
+pub fn run(plan: &Plan, reread: Reread<'_>) -> u8 {
+    let runtime = Runtime::new(plan, None).map(|runtime| Runtime { reread: Some(reread), ..runtime });
+    let_it_run(plan, runtime)
+}
+
+/// How the configuration is read again: the settings, or what is wrong with them in one line.
+pub type Reread<'a> = &'a dyn Fn() -> Result<Fresh, String>;
+
+/// Looks after one unit by this plan, and notes on the board how it is.
+fn run_unit(plan: &Plan, board: Option<&Board>) -> u8 {
+    let_it_run(plan, Runtime::new(plan, None).map(|runtime| Runtime { board, ..runtime }))
+}
+
+fn let_it_run(plan: &Plan, runtime: std::io::Result<Runtime<'_>>) -> u8 {
+    match runtime {
         Ok(runtime) => match runtime.run().0 {
             failed @ Outcome::StartFailed { .. } => failed.code(plan.dress),
             outcome => plan.exit_code(outcome.code(plan.dress)),
@@ -80,7 +97,13 @@ pub fn become_command(command: &[CString]) -> u8 {
 }
 
 struct Runtime<'a> {
-    plan: &'a Plan,
+    plan: Rc<Plan>,
+    /// How the configuration is read again, if it can be.
+    reread: Option<Reread<'a>>,
+    /// Where it is noted how we are, if this is the supervisor of a unit.
+    board: Option<&'a Board>,
+    /// What was noted last.
+    noted: Option<Snapshot>,
     inherited: &'static Inherited,
     supervisor: Supervisor,
     inlet: Inlet,
@@ -98,6 +121,8 @@ struct Runtime<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
+    /// How many the kernel had killed for want of memory when the main process was started, if it counts them.
+    oom_kills: Option<u64>,
     /// The working directory that we were started in, once we have left it.
     began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
@@ -150,30 +175,19 @@ impl<'a> Runtime<'a> {
             link.wait_for_others(server.waits_for());
         }
         let policy = Policy {
-            grace: plan.grace,
-            stragglers: plan.stragglers,
-            group: plan.group,
-            stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool.is_some())),
-            forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
-            stop_sequence: plan.stop_sequence.clone(),
-            wait_all: plan.wait_all,
-            session: plan.session,
             tool: tool.as_ref().map(Tool::policy),
-            // A tool ends its own tree as a whole, and soon enough.
-            end_orphans: (plan.tools.end_orphans && tool.is_none()).then_some(plan.tools.grace),
-            sweep: plan.locks.as_ref().map(|locks| locks.deadline),
-            hand_over: plan.locks.as_ref().and_then(Locks::start_window),
-            look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
             can_hold: plan.locks.is_some() && children::list().is_some(),
             init,
-            restart: plan.restart.clone(),
             seed: seed(),
-            replace_on: plan.replace_on.clone(),
             units: units::rules(&units),
             notify: link.as_ref().map(|link| link.policy(plan)),
+            ..policy(plan, tool.is_some(), !units.is_empty())
         };
         Ok(Runtime {
-            plan,
+            plan: Rc::new(plan.clone()),
+            reread: None,
+            board: None,
+            noted: None,
             inherited,
             supervisor: Supervisor::new(policy),
             inlet: Inlet::open()?,
@@ -188,6 +202,7 @@ impl<'a> Runtime<'a> {
             units: Units::new(units),
             relay: None,
             main: None,
+            oom_kills: None,
             began_in: None,
             tool,
             orphans: orphans::Orphans::default(),
@@ -305,35 +320,38 @@ impl<'a> Runtime<'a> {
 
     fn bury_next(&mut self) -> Result<usize, Outcome> {
         match children::peek() {
-            Ok(None) => return Ok(0),
-            Ok(Some(Change::Died(dead))) => self.bury_one(dead)?,
-            Ok(Some(Change::Stopped { pid, signal })) if self.main_pid() == Some(pid) => {
-                let terminal = carry_out::foreground(pid);
-                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
-                self.tell(Event::Stopped { signal, terminal })?;
-            }
-            Ok(Some(Change::Stopped { pid, .. })) if self.sweeper.sweeps(pid) => {
-                self.tell(Event::SweepReady)?
-            }
-            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
-            Ok(Some(Change::Stopped { .. })) => {}
+            Ok(None) => Ok(0),
+            Ok(Some(change)) => self.take_in(change).map(|()| 1),
             Err(error) => {
                 warn!(name: "wait-failed", %error, "could not look for dead children");
-                return Ok(0);
+                Ok(0)
             }
         }
-        Ok(1)
     }
 
     fn bury_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
-        let dead = children::dead_but(held).unwrap_or_else(|error| {
+        let changes = children::peek_all_but(held).unwrap_or_else(|error| {
             warn!(name: "wait-failed", %error, "could not look for dead children");
             Vec::new()
         });
-        for dead in &dead {
-            self.bury_one(*dead)?;
+        for change in &changes {
+            self.take_in(*change)?;
         }
-        Ok(dead.len())
+        Ok(changes.len())
+    }
+
+    fn take_in(&mut self, change: Change) -> Result<(), Outcome> {
+        match change {
+            Change::Died(dead) => self.bury_one(dead),
+            Change::Stopped { pid, signal } if self.main_pid() == Some(pid) => {
+                let terminal = carry_out::foreground(pid);
+                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
+                self.tell(Event::Stopped { signal, terminal })
+            }
+            Change::Stopped { pid, .. } if self.sweeper.sweeps(pid) => self.tell(Event::SweepReady),
+            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
+            Change::Stopped { .. } => Ok(()),
+        }
     }
 
     fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
@@ -373,6 +391,7 @@ impl<'a> Runtime<'a> {
         }
         self.actions = actions;
         self.tell_watch_of_gateway();
+        self.note_on_board();
         Ok(())
     }
 
@@ -399,6 +418,7 @@ impl<'a> Runtime<'a> {
             carry_out::take_terminal(main);
         }
         self.reach.leave();
+        self.leave_units();
         if let Some(relay) = &self.relay {
             relay.drain();
         }
@@ -411,6 +431,33 @@ fn modes_of_ours() -> Option<Modes> {
     let terminal = terminal::Terminal::open()?;
     let ours = terminal.foreground().ok()? == process::own_group();
     if ours { terminal.modes().ok() } else { None }
+}
+
+/// What the plan says of the supervisor's business, for a tool or for a gateway, with neighbours or without.
+fn policy(plan: &Plan, tool: bool, neighbours: bool) -> Policy {
+    Policy {
+        grace: plan.grace,
+        stragglers: plan.stragglers,
+        group: plan.group,
+        stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool)),
+        forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
+        stop_sequence: plan.stop_sequence.clone(),
+        wait_all: plan.wait_all,
+        session: plan.session,
+        tool: None,
+        // A tool ends its own tree as a whole, and soon enough.
+        end_orphans: ((plan.tools.end_orphans || neighbours) && !tool).then_some(plan.tools.grace),
+        sweep: plan.locks.as_ref().map(|locks| locks.deadline),
+        hand_over: plan.locks.as_ref().and_then(Locks::start_window),
+        look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
+        can_hold: false,
+        init: false,
+        restart: plan.restart.clone(),
+        seed: 0,
+        replace_on: plan.replace_on.clone(),
+        units: Vec::new(),
+        notify: None,
+    }
 }
 
 /// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP; but not what whoever started us wanted

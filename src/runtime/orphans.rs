@@ -1,10 +1,9 @@
-//! Finding the processes of lost tools, and reaching them.
+//! Finding the processes of lost tools and of lost units' supervisors, and reaching them.
 //!
 //! Whose a process is stands in its environment, which is its own memory: reading it can take as long as the
 //! process likes. So it is read by a helper, and what it has found comes back through a pipe.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -12,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use tracing::{debug, warn};
 
-use super::Runtime;
 use super::tool::MARK;
+use super::{Runtime, units};
 use crate::control::protocol::ToolRecord;
 use crate::ids::{Outcome, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
@@ -24,6 +23,8 @@ use crate::supervisor::{Event, ToolKey};
 const ASKED: usize = 512;
 /// What a helper says of them at most, in bytes: more than a pipe holds would make it wait for us.
 const ANSWER: usize = 60 * 1024;
+/// What stands before a unit's name, so that it is no tool's id.
+const UNIT: &str = "unit:";
 
 /// What is known of lost tools.
 #[derive(Default)]
@@ -66,9 +67,10 @@ impl Runtime<'_> {
         if unknown.is_empty() {
             return;
         }
+        let tools = self.plan.tools.end_orphans;
         let begun = messages::pipe().and_then(|(ours, theirs)| {
             let helper = spawn::fork_helper(|| {
-                let said = File::from(theirs).write_all(&answer(&unknown));
+                let said = File::from(theirs).write_all(&answer(&unknown, tools));
                 u8::from(said.is_err())
             })?;
             Ok((helper, ours))
@@ -125,7 +127,15 @@ impl Runtime<'_> {
             let (Some(pid), Some(start), Some(id)) = (pid, start, words.next()) else { continue };
             let tool = self.orphans.key(id);
             self.orphans.members.insert(pid, (start, tool));
-            warn!(name: "orphan", pid = pid.raw(), tool = id, "a process whose tool's supervisor died came to us");
+            let pid = pid.raw();
+            match id.strip_prefix(UNIT) {
+                Some(unit) => {
+                    warn!(name: "orphan", pid, unit, "a process whose unit's supervisor died came to us")
+                }
+                None => {
+                    warn!(name: "orphan", pid, tool = id, "a process whose tool's supervisor died came to us")
+                }
+            }
             if !tools.contains(&tool) {
                 tools.push(tool);
             }
@@ -158,15 +168,23 @@ impl Runtime<'_> {
     }
 }
 
-/// What the helper says: pid, start time and tool of each whose tool it can tell. One without a mark that shares
-/// its group or session with a marked one is the same tool's. A mark that we carry ourselves is of a tool that
-/// we are in, and says nothing.
-fn answer(unknown: &[Stat]) -> Vec<u8> {
-    let ours = std::env::var_os(MARK);
-    let marked = |stat: &Stat| mark(stat.pid).filter(|mark| Some(mark) != ours.as_ref());
-    let marks: Vec<(&Stat, Option<OsString>)> = unknown.iter().map(|stat| (stat, marked(stat))).collect();
+/// What the helper says: pid, start time and tool, or unit, of each of which it can tell that. One without a mark
+/// that shares its group or session with a marked one is the same one's. A mark that we carry ourselves is of
+/// something that we are in, and says nothing.
+fn answer(unknown: &[Stat], tools: bool) -> Vec<u8> {
+    let ours = |name: &str| std::env::var_os(name).map(|value| value.as_bytes().to_vec());
+    let known = if tools { &[(units::MARK, UNIT), (MARK, "")][..] } else { &[(units::MARK, UNIT)] };
+    let known: Vec<_> = known.iter().map(|(name, front)| (*name, *front, ours(name))).collect();
+    let marked = |stat: &Stat| {
+        let text = procfs::environment(stat.pid);
+        known.iter().find_map(|(name, front, ours)| {
+            let value = mark(&text, name).filter(|value| Some(*value) != ours.as_deref())?;
+            Some(format!("{front}{}", String::from_utf8_lossy(value)))
+        })
+    };
+    let marks: Vec<(&Stat, Option<String>)> = unknown.iter().map(|stat| (stat, marked(stat))).collect();
     let akin = |stat: &Stat| {
-        let same = |other: &&(&Stat, Option<OsString>)| {
+        let same = |other: &&(&Stat, Option<String>)| {
             other.1.is_some() && (other.0.group == stat.group || other.0.session == stat.session)
         };
         marks.iter().find(same).and_then(|(_, mark)| mark.clone())
@@ -174,7 +192,7 @@ fn answer(unknown: &[Stat]) -> Vec<u8> {
     let mut text = Vec::new();
     for (stat, mark) in &marks {
         let Some(mark) = mark.clone().or_else(|| akin(stat)) else { continue };
-        let line = format!("{} {} {}\n", stat.pid, stat.start.0, mark.to_string_lossy());
+        let line = format!("{} {} {mark}\n", stat.pid, stat.start.0);
         if text.len() + line.len() <= ANSWER {
             text.extend(line.into_bytes());
         }
@@ -182,12 +200,11 @@ fn answer(unknown: &[Stat]) -> Vec<u8> {
     text
 }
 
-/// The tool's id in the environment of this process. A mark that is none of ours is nobody's.
-fn mark(pid: Pid) -> Option<OsString> {
-    let text = procfs::environment(pid);
-    let value = text
+/// The value of this variable in an environment. One that cannot be ours is nobody's.
+fn mark<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = environment
         .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
-    let plain = value.len() <= 64 && value.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
-    (plain && !value.is_empty()).then(|| std::ffi::OsStr::from_bytes(value).to_owned())
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    (value.len() <= 64 && value.iter().all(sound) && !value.is_empty()).then_some(value)
 }

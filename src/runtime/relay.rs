@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::ids::{Errno, Pid};
 use crate::os::pipe::{self, Shared};
-use crate::os::{clock, poll, session, spawn};
+use crate::os::{children, clock, poll, session, spawn};
 
 /// A line that is longer is written in pieces.
 const LONGEST: usize = 1 << 16;
@@ -49,7 +49,10 @@ impl Relay {
     /// Waits until they have written what they have, if that does not take too long.
     pub(super) fn drain(&self) {
         match poll::until(self.ends.as_fd(), Some(clock::now().after(DRAIN))) {
-            Ok(true) => {}
+            // They are about to be dead, and nobody else is to find them alive.
+            Ok(true) => self.pids.iter().for_each(|pid| {
+                let _ = children::wait_for(*pid);
+            }),
             Ok(false) => debug!(name: "output-lost", "the last lines were not taken in time"),
             Err(error) => debug!(name: "output-lost", %error, "could not wait for the last lines"),
         }
@@ -87,7 +90,10 @@ fn pass_on(name: &str, mut source: File, to: i32) -> u8 {
 fn colour(name: &str, to: i32) -> Option<u8> {
     let seen = if to == 1 { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    let sum = name
+        .trim_end()
+        .bytes()
+        .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
     (seen && wanted).then(|| COLOURS.get(sum % COLOURS.len()).copied().unwrap_or(36))
 }
 

@@ -1,6 +1,7 @@
 //! How everything is, as the control socket says it.
 
 use super::Runtime;
+use crate::config::unit::GATEWAY;
 use crate::control::protocol::{Status, UnitStatus};
 use crate::ids::{Moment, Outcome};
 use crate::os::{clock, process};
@@ -49,8 +50,11 @@ impl Runtime<'_> {
             pid: process::own_pid().raw(),
             since: self.began.wall,
             reach: self.reach.name().to_owned(),
-            units: units.map(|(unit, snapshot)| self.unit_status(&unit.name, &snapshot)).collect(),
-            gateway: self.unit_status(super::control::GATEWAY, &gateway),
+            units: units
+                .enumerate()
+                .map(|(id, (unit, snapshot))| self.unit_detail(id, self.unit_status(&unit.name, &snapshot)))
+                .collect(),
+            gateway: self.unit_status(GATEWAY, &gateway),
             counters,
             ..Status::default()
         };
@@ -65,6 +69,7 @@ impl Runtime<'_> {
             name: name.to_owned(),
             state: snapshot.state,
             pid: snapshot.pid.map(crate::ids::Pid::raw),
+            main: None,
             since: self.began.wall_of(snapshot.since),
             restarts: snapshot.restarts,
             last: snapshot.last.map(|outcome| match outcome {

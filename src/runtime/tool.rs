@@ -149,7 +149,9 @@ impl<'a> Tool<'a> {
         for number in [0, 1] {
             replace(number);
         }
-        self.registration = Registration::begin(&self.as_run(), clock::now().after(REGISTERING));
+        if self.plan.registered {
+            self.registration = Registration::begin(&self.as_run(), clock::now().after(REGISTERING));
+        }
         if let Some(registration) = &self.registration
             && let Err(error) = self.beside.add(registration, CONTROL, Wanted::Read)
         {

@@ -1,5 +1,6 @@
 //! The supervisors of units: copies of sexton that look after one neighbour of the gateway each.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -8,15 +9,24 @@ use tracing::{error, info, warn};
 use super::Runtime;
 use super::watch::{self, Watch};
 use crate::config::Plan;
-use crate::config::unit::Unit;
-use crate::ids::{Dress, Errno, ExitStatus, Kind, Outcome, Pid, Signal};
+use crate::config::unit::{GATEWAY, Unit};
+use crate::control::incidents::clip;
+use crate::control::protocol::UnitStatus;
+use crate::ids::{Dress, Errno, ExitStatus, Kind, Outcome, Pid, Signal, UnitState};
 use crate::locks::Root;
-use crate::os::session;
+use crate::os::board::Board;
+use crate::os::{cgroup, session};
 use crate::report::log;
 use crate::supervisor::{Event, UnitId, UnitRule};
 
 /// How long the last rung of a ladder takes at most, with some time for a busy machine.
 const KILLING: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// How much of how a unit ended is noted, in bytes.
+const LONGEST: usize = 512;
+
+/// How many supervisors that have ended are remembered.
+const ENDED: usize = 64;
 
 /// The units that run.
 pub(super) struct Units {
@@ -24,18 +34,25 @@ pub(super) struct Units {
     pub(super) list: Vec<Unit>,
     /// Each unit's supervisor, while it lives.
     supervisors: Vec<(UnitId, Pid)>,
+    /// Where each unit's last supervisor notes how it is.
+    boards: BTreeMap<UnitId, Board>,
+    /// The last supervisors that have ended. One that was killed could not remove its cgroup.
+    ended: Vec<Pid>,
 }
 
 impl Units {
     /// Units that have not been started.
     pub(super) fn new(list: Vec<Unit>) -> Units {
-        Units { list, supervisors: Vec::new() }
+        Units { list, supervisors: Vec::new(), boards: BTreeMap::new(), ended: Vec::new() }
     }
 
     fn of(&self, pid: Pid) -> Option<UnitId> {
         self.supervisors.iter().find(|(_, supervisor)| *supervisor == pid).map(|(unit, _)| *unit)
     }
 }
+
+/// The variable by which the processes of a unit are known, with the unit's name.
+pub(super) const MARK: &str = "SEXTON_UNIT";
 
 /// What the supervisor needs to know of them.
 pub(super) fn rules(units: &[Unit]) -> Vec<UnitRule> {
@@ -56,7 +73,7 @@ fn plan_of(unit: &Unit, width: usize) -> Plan {
         // It dies with us, and its unit with it, in an orderly way.
         parent_death: Some(Signal::TERM),
         restart: unit.restart.clone(),
-        env: unit.env.clone(),
+        env: unit.env.iter().cloned().chain([(MARK.into(), unit.name.clone().into())]).collect(),
         directory: unit.directory.clone(),
         user: unit.user,
         prefix: unit.prefix.then(|| format!("{:<width$}", unit.name)),
@@ -69,25 +86,29 @@ impl Runtime<'_> {
         let Some(unit) = self.units.list.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
-        let names = self.units.list.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
-        let mut plan = plan_of(unit, names.max().unwrap_or(0));
+        let mut plan = plan_of(unit, self.name_width());
         plan.directory = plan.directory.or_else(|| self.began_in.clone());
         let name = unit.name.as_str();
         let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
         plan.passed = watch.map(Watch::passed).unwrap_or_default();
-        let keep: Vec<BorrowedFd<'_>> = plan.passed.iter().map(|passed| passed.as_fd()).collect();
+        // Without a board, status knows less of the unit.
+        let board = Board::new().ok();
+        let keep: Vec<BorrowedFd<'_>> =
+            plan.passed.iter().map(|passed| passed.as_fd()).chain(board.iter().map(Board::as_fd)).collect();
         let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots).flat_map(Root::candidates);
         let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
         let work = || {
             if watch.is_some() {
                 watch::step_down(&roots);
             }
-            super::run(&plan)
+            super::run_unit(&plan, board.as_ref())
         };
         match session::fork_supervisor(&keep, || log::speak_for_unit(name), work) {
             Ok(pid) => {
                 info!(name: "unit-started", unit = name, pid = pid.raw(), "a unit's supervisor was started");
                 self.units.supervisors.push((id, pid));
+                self.units.boards.remove(&id);
+                self.units.boards.extend(board.map(|board| (id, board)));
                 self.reach.spare(pid);
                 Event::UnitStarted { unit: id, pid }
             }
@@ -95,10 +116,50 @@ impl Runtime<'_> {
         }
     }
 
+    /// Removes the cgroups of supervisors that were killed. At the end, when nobody is in them.
+    pub(super) fn leave_units(&self) {
+        self.units.ended.iter().copied().for_each(cgroup::remove_left_by);
+    }
+
+    /// How much room the names before lines take.
+    pub(super) fn name_width(&self) -> usize {
+        let units = self.units.list.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
+        units.chain(self.plan.prefix.as_ref().map(String::len)).max().unwrap_or(0)
+    }
+
+    /// Notes how our unit is, if this is a unit's supervisor and something is new.
+    pub(super) fn note_on_board(&mut self) {
+        let Some(board) = self.board else { return };
+        let snapshot = self.supervisor.gateway();
+        if self.noted != Some(snapshot) {
+            self.noted = Some(snapshot);
+            let mut status = self.unit_status(GATEWAY, &snapshot);
+            if let Some(last) = &mut status.last {
+                clip(last, LONGEST);
+            }
+            board.note(&serde_json::to_vec(&status).unwrap_or_default());
+        }
+    }
+
+    /// How a unit is, with what its supervisor has noted of it.
+    pub(super) fn unit_detail(&self, id: UnitId, mut status: UnitStatus) -> UnitStatus {
+        let note = self.units.boards.get(&id).and_then(Board::read);
+        let Some(noted) = note.and_then(|note| serde_json::from_slice::<UnitStatus>(&note).ok()) else {
+            return status;
+        };
+        (status.restarts, status.last) = (noted.restarts, noted.last);
+        if status.state == UnitState::Running {
+            (status.state, status.since, status.main) = (noted.state, noted.since, noted.pid);
+        }
+        status
+    }
+
     /// A child was reaped. What a unit's supervisor left behind is everybody's from now on.
     pub(super) fn unit_reaped(&mut self, pid: Pid) {
         if self.units.of(pid).is_some() {
             self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
+            self.units.ended.truncate(ENDED);
+            self.units.ended.insert(0, pid);
         }
     }
 

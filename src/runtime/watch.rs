@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{Runtime, programs};
 use crate::config::Plan;
-use crate::config::unit::Unit;
+use crate::config::unit::{GATEWAY, Unit};
 use crate::control::protocol::{Briefing, Condition, Incident, Kind, ToWatch};
 use crate::control::server::Server;
 use crate::ids::{Errno, Outcome, UnitState};
@@ -37,10 +37,19 @@ pub(super) struct Watch {
 /// The unit that looks, and what it is reached by, if something is to be looked at.
 pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit, Watch)> {
     plan.watching.as_ref()?;
-    match connect(server) {
-        Ok(theirs) => Some((unit(), Watch { theirs: Rc::new(theirs), told: None })),
-        Err(error) => {
-            warn!(name: "no-watch", %error, "nothing is watched: there is no socket to sexton-watch");
+    let made = programs::find(NAME)
+        .ok_or_else(|| "sexton-watch is neither beside sexton nor in PATH; put it there".to_owned())
+        .and_then(|program| {
+            Ok((program, connect(server).map_err(|error| format!("it has no socket: {error}"))?))
+        });
+    match made {
+        Ok((program, theirs)) => Some((unit(program), Watch { theirs: Rc::new(theirs), told: None })),
+        Err(why) => {
+            warn!(name: "no-watch", "nothing is watched: {why}");
+            // Whoever asks how everything is gets to know it, too.
+            let condition =
+                Condition { kind: Kind::WatchLost, subject: NAME.to_owned(), holds: true, detail: why };
+            server.as_mut().and_then(|server| server.note(condition, clock::wall_millis()));
             None
         }
     }
@@ -57,11 +66,11 @@ fn connect(server: &mut Option<Server>) -> Result<OwnedFd, Errno> {
     Ok(theirs)
 }
 
-fn unit() -> Unit {
-    let program = programs::find(NAME).unwrap_or_else(|| PathBuf::from(NAME)).into_os_string();
+fn unit(program: PathBuf) -> Unit {
     Unit {
         name: NAME.to_owned(),
-        command: Plan::command_of(vec![program]).unwrap_or_else(|_| vec![CString::from(c"sexton-watch")]),
+        command: Plan::command_of(vec![program.into_os_string()])
+            .unwrap_or_else(|_| vec![CString::from(c"sexton-watch")]),
         after_gateway: false,
         restart: Restart {
             on: On::Always,
@@ -104,6 +113,17 @@ impl Watch {
 impl Runtime<'_> {
     /// A sexton-watch begins and is told what to do.
     pub(super) fn brief_watch(&mut self, lasted: Vec<Incident>) {
+        self.tell_settings(lasted);
+        info!(name: "watch", "sexton-watch looks");
+    }
+
+    /// What it is to look at has changed.
+    pub(super) fn brief_watch_again(&mut self) {
+        let lasting = self.server.as_mut().map(Server::lasting);
+        self.tell_settings(lasting.unwrap_or_default());
+    }
+
+    fn tell_settings(&mut self, lasted: Vec<Incident>) {
         let Some(settings) = self.plan.watching.clone() else { return };
         let status = self.status();
         let running = !matches!(status.gateway.state, UnitState::Pending | UnitState::Ended);
@@ -116,7 +136,6 @@ impl Runtime<'_> {
         if let Some(server) = &mut self.server {
             server.tell_watch(&ToWatch::Settings(Box::new(briefing)));
         }
-        info!(name: "watch", "sexton-watch looks");
     }
 
     /// The gateway may be in another state than sexton-watch knows of.
@@ -128,7 +147,7 @@ impl Runtime<'_> {
             return;
         }
         watch.told = Some(now);
-        let status = self.unit_status(super::control::GATEWAY, &gateway);
+        let status = self.unit_status(GATEWAY, &gateway);
         if let Some(server) = &mut self.server {
             server.tell_watch(&ToWatch::Gateway(status));
         }

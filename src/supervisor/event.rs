@@ -105,6 +105,8 @@ pub enum Event {
     ToolLost,
     /// The sexton above a tool is dead, so that nobody is left to whom a window would be of use.
     Abandoned,
+    /// The configuration was read again.
+    Reloaded,
     /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
     Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.

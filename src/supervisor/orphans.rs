@@ -1,4 +1,4 @@
-//! What tools leave behind with us when their supervisor was killed.
+//! What tools and units leave behind with us when their supervisor was killed.
 //!
 //! A tool's supervisor ends its whole tree. Only when it is killed itself, as a gateway does that gives up a
 //! turn, its processes come to us. They are told apart by the tool that they are of, and each tool has a ladder
@@ -21,8 +21,7 @@ pub type ToolKey = u32;
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// The longest grace of what a killed supervisor leaves behind. Whoever killed it waits for the end of the pipes
-/// and had no patience: OpenClaw gives an aborted turn two seconds to settle, and keeps its session's lock for
-/// good if it does not.
+/// and had no patience.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The tools of which somebody is left, and when it is to be looked for more.

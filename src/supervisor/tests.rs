@@ -2,9 +2,13 @@
 //! reachable state of a small world.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
+use super::end::RECOUNT;
+use super::launch::TRIES;
 use super::signals::PENDING_LIMIT;
 use super::*;
+use crate::ids::{ExitStatus, Outcome, Pid};
 
 const GRACE: Duration = Duration::from_secs(30);
 const STRAGGLERS: Duration = Duration::from_secs(5);

@@ -200,6 +200,8 @@ impl Supervisor {
             Action::Reap(pid),
             Action::Note(Note::UnitEnded { unit: end.unit, status, asked: end.expected }),
         ]);
+        // A supervisor that was killed could not end what was below it.
+        self.expect_orphans(now);
         self.unit_ended(now, end, out);
         true
     }

@@ -85,6 +85,32 @@ impl Cgroup {
         limited
     }
 
+    /// A new cgroup with at most `limit` bytes of memory; `None`, after a line that says so, if we may not make one.
+    pub fn with_memory_limit(limit: u64) -> Option<Cgroup> {
+        let v1 = mounts("cgroup", "memory").into_iter().next();
+        let (parent, file) = match v1 {
+            Some(mount) => (Some(mount), "memory.limit_in_bytes"),
+            None => (v2_mount().map(|mount| mount.join(own("0::"))), "memory.max"),
+        };
+        let group = parent.and_then(|parent| Cgroup::below(&parent));
+        let limited = group.filter(|group| fs::write(group.dir.join(file), limit.to_string()).is_ok());
+        if limited.is_none() {
+            super::skip(
+                "the memory controller in a writable cgroup",
+                "root on the host; v2: +memory in subtree_control",
+            );
+        }
+        limited
+    }
+
+    /// How many of it the kernel has killed for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        let read = |file: &str| fs::read_to_string(self.dir.join(file));
+        let text = read("memory.events").or_else(|_| read("memory.oom_control")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.unwrap().trim().parse().unwrap()
+    }
+
     /// The file with the limit.
     pub fn pids_max(&self) -> PathBuf {
         self.dir.join("pids.max")

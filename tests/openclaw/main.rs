@@ -24,6 +24,7 @@ mod rival;
 mod tools;
 mod wait;
 mod watched;
+mod whole;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -12,13 +12,13 @@ use crate::wait::{START, say};
 use crate::world::World;
 
 /// What the preset for OpenClaw has is 180 s; `SEXTON_TEST_START_PERIOD` sets another one, in seconds.
-fn start_period() -> Duration {
+pub fn start_period() -> Duration {
     let seconds = std::env::var("SEXTON_TEST_START_PERIOD").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(45))
 }
 
 /// How long the gateway stands still; `SEXTON_TEST_STAND_STILL` sets another time, in seconds.
-fn stand_still() -> Duration {
+pub fn stand_still() -> Duration {
     let seconds = std::env::var("SEXTON_TEST_STAND_STILL").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(15))
 }

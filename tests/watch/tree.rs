@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use sexton::config::watching::{HeldLocks, Limits, Log, Watching};
-use sexton::control::protocol::{Fact, Kind};
+use sexton::control::protocol::{Briefing, Fact, Incident, Kind, ToWatch};
 
 use crate::common::process::look;
 use crate::fake::Watched;
@@ -90,6 +90,34 @@ fn zombies_of_a_living_parent_are_counted_and_the_parent_is_named() {
         matches!(request, sexton::control::protocol::Request::Fact(Fact::Census(census)) if census.zombies >= 20)
     });
     assert!(zombies, "the census has them too");
+}
+
+#[test]
+fn what_an_earlier_sexton_watch_said_is_over_when_it_is_not_so_or_nobody_looks_any_more() {
+    let mut watched = Watched::silent();
+    let incident = |kind, subject: &str| Incident {
+        kind,
+        subject: subject.to_owned(),
+        detail: "as it was".into(),
+        began: 7,
+        ended: None,
+    };
+    let limits = Limits { every: ms(100), memory: None, zombies: Some(20) };
+    watched.tell(&ToWatch::Settings(Box::new(Briefing {
+        settings: Watching { limits, ..Watching::default() },
+        incidents: vec![
+            incident(Kind::Log, "no rule any more"),
+            incident(Kind::Zombies, "no such process"),
+            incident(Kind::Ceiling, "gateway"),
+        ],
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Briefing::default()
+    })));
+    assert_eq!(watched.condition(Kind::Log, false).subject, "no rule any more");
+    let over = watched.condition(Kind::Zombies, false);
+    assert_eq!((over.subject.as_str(), over.detail.as_str()), ("no such process", "as it was"));
+    let said = watched.hear_for(ms(300));
+    assert!(!format!("{said:?} {:?}", watched.said).contains("Ceiling"), "that is sexton's own");
 }
 
 /// A session lock of OpenClaw's, held by this process since an hour.

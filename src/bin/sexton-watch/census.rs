@@ -37,19 +37,21 @@ pub async fn count_for_ever(known: Shared) {
             continue;
         };
         let tallied = tally.take(clock::now(), now_ms(), &count);
+        let first = told.is_none();
         if is_news(told.as_ref(), &tallied.census) {
             told = Some(tallied.census);
             known.outbox.census(tallied.census);
         }
-        judge(&known, &tally, &tallied);
+        judge(&known, &tally, &tallied, first);
         known.state.borrow_mut().tallied = Some(tallied);
     }
 }
 
-fn judge(known: &Known, tally: &Tally, tallied: &Tallied) {
+fn judge(known: &Known, tally: &Tally, tallied: &Tallied, first: bool) {
     known.condition(Kind::Memory, "tree", tallied.memory.as_deref());
     known.condition(Kind::OutOfMemory, "tree", tallied.out_of_memory.as_deref());
-    let Some(limit) = tally.zombie_limit() else { return };
+    // A zombie counts when it is seen twice.
+    let Some(limit) = tally.zombie_limit().filter(|_| !first) else { return };
     let neglect = tallied.neglect.iter().filter(|(_, neglect)| neglect.zombies >= limit);
     let neglect: BTreeMap<String, String> = neglect
         .map(|(pid, neglect)| {

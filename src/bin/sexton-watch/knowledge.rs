@@ -115,6 +115,16 @@ pub fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What an earlier sexton-watch has said that lasts. It is ours to end now.
+fn taken_over(incidents: Vec<Incident>) -> BTreeMap<(Kind, String), Condition> {
+    let lasting = incidents.into_iter().filter(|one| one.ended.is_none() && one.kind.is_of_watch());
+    let condition = |incident: Incident| {
+        let Incident { kind, subject, detail, .. } = incident;
+        ((kind, subject.clone()), Condition { kind, subject, holds: true, detail })
+    };
+    lasting.map(condition).collect()
+}
+
 impl Known {
     /// What is known at the beginning.
     pub fn new(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>) -> Shared {
@@ -126,7 +136,7 @@ impl Known {
             log_matches: vec![0; settings.logs.len()],
             settings,
             unit: None,
-            conditions: BTreeMap::new(),
+            conditions: taken_over(incidents),
             health: Health { since: now_ms(), ..Health::default() },
             event_loop: None,
             told: Moment(Duration::ZERO),
@@ -144,10 +154,30 @@ impl Known {
             looking: tokio::sync::Mutex::new(()),
         };
         known.outbox.begin_anew();
+        known.end_what_is_not_watched();
         if let Some(unit) = gateway {
             known.gateway_is(unit);
         }
         Rc::new(known)
+    }
+
+    /// What lasts of that which the settings do not ask for: nobody would ever say that it is over.
+    fn end_what_is_not_watched(&self) {
+        let mut state = self.state.borrow_mut();
+        let settings = &state.settings;
+        let is_watched = |(kind, subject): &(Kind, String)| match kind {
+            Kind::Slow | Kind::Failing => !settings.health.is_empty(),
+            Kind::LockHeld => settings.locks.is_some(),
+            Kind::Memory => settings.limits.memory.is_some(),
+            Kind::Zombies => settings.limits.zombies.is_some(),
+            Kind::Log => settings.logs.iter().any(|log| log.name == *subject),
+            Kind::OutOfMemory => !settings.limits.every.is_zero(),
+            Kind::Ceiling | Kind::WatchLost | Kind::UnitEnded => false,
+        };
+        let over: Vec<_> = state.conditions.keys().filter(|key| !is_watched(key)).cloned().collect();
+        for (kind, subject) in over {
+            self.condition_of(&mut state, kind, &subject, None);
+        }
     }
 
     /// PID 1 tells of the gateway.
@@ -217,6 +247,10 @@ impl Known {
         if changed || clock::now().since(state.told) >= SUMMARY {
             state.told = clock::now();
             self.outbox.health(state.health.clone());
+        }
+        if matches!(now_is, HealthState::Starting) {
+            // Nothing speaks against what an earlier sexton-watch has said.
+            return;
         }
         let reason = state.health.reason.clone();
         for (kind, bad) in [(Kind::Failing, HealthState::Failing), (Kind::Slow, HealthState::Slow)] {

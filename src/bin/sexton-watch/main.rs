@@ -39,6 +39,7 @@ use std::process::ExitCode;
 use sexton::ids::exit_code;
 use sexton::os::early;
 use sexton::report::log;
+use sexton::runtime;
 use tracing::level_filters::LevelFilter;
 
 sexton::block_signals_before_main!();
@@ -50,8 +51,10 @@ meant to be started by hand: see the README, 'Watching'.
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(guard) = guard::asked_for(&arguments) {
-        return ExitCode::from(guard.run());
+    if let Some(plan) = guard::asked_for(&arguments) {
+        // What goes wrong is the last line that the command's caller reads.
+        log::install(LevelFilter::ERROR, log::Format::Text);
+        return ExitCode::from(runtime::run_tool(&plan));
     }
     // A guard keeps all signals blocked and reads them; we get them as any program does.
     early::unblock();

@@ -90,7 +90,7 @@ impl Face {
         let words = ["sexton", "--"].map(OsString::from).into_iter().chain(command.iter().cloned());
         let words: Vec<OsString> = words.collect();
         let args = Args::read(&words).map_err(|error| Usage::Word { what: one_line(&error, &[]) })?;
-        let file = sources::file(&args, None)?;
+        let file = sources::file(&args, None, sources::When::Start)?;
         let format = match args.log_format(&file) {
             LogFormat::Text => Format::As(self.dress),
             LogFormat::Json => Format::Json,

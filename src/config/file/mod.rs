@@ -23,6 +23,8 @@ mod watch;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -88,6 +90,8 @@ pub struct File {
     pub control: Option<Control>,
     /// What is done about locks.
     pub locks: Locks,
+    /// Whether each line of the command's output gets its name in front.
+    pub prefix: bool,
     /// What is set in the command's environment.
     pub env: Vec<(OsString, OsString)>,
     /// What follows the command's end.
@@ -145,6 +149,8 @@ struct Raw {
     /// The path of the control socket, or `off`. Without it: /run/sexton/control.sock, else one below
     /// `XDG_RUNTIME_DIR`, else none.
     control: Option<String>,
+    /// `inherit` leaves the command's output as it is; `prefix` puts `gateway` before each line.
+    output: units::Output,
     /// What is set in the command's environment.
     env: RawEnv,
     locks: locks::RawLocks,
@@ -210,6 +216,8 @@ pub struct Around<'a> {
     pub command: &'a [OsString],
     /// The environment.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The user whom the file must belong to, if not to root. `None` if any file is good.
+    pub owner: Option<u32>,
 }
 
 impl File {
@@ -219,7 +227,7 @@ impl File {
     /// The first thing that is wrong with it.
     pub fn read(path: Option<&Path>, around: &Around<'_>) -> Result<File, Refused> {
         let shown = path.map(|path| Shown(path).to_string()).unwrap_or_default();
-        let text = path.map(text_of).transpose();
+        let text = path.map(|path| text_of(path, around.owner)).transpose();
         let text =
             text.map_err(|error| Refused::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
         let content = |(at, what): (usize, String)| {
@@ -261,15 +269,26 @@ impl File {
     }
 }
 
-fn text_of(path: &Path) -> Result<String, String> {
-    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
-    if !meta.is_file() {
+fn text_of(path: &Path, owner: Option<u32>) -> Result<String, String> {
+    let words = |error: io::Error| error.to_string();
+    // Opening a pipe would wait for its writer.
+    if !fs::metadata(path).map_err(words)?.is_file() {
         return Err("it is not an ordinary file".to_owned());
+    }
+    let mut file = fs::File::open(path).map_err(words)?;
+    let meta = file.metadata().map_err(words)?;
+    if let Some(owner) = owner.filter(|owner| meta.uid() != *owner && meta.uid() != 0) {
+        let whose = meta.uid();
+        return Err(format!(
+            "it belongs to uid {whose}; give it to root or to uid {owner}, as which sexton runs"
+        ));
     }
     if meta.len() > LARGEST {
         return Err("it is larger than 1 MiB".to_owned());
     }
-    fs::read_to_string(path).map_err(|error| error.to_string())
+    let mut text = String::new();
+    file.by_ref().take(LARGEST).read_to_string(&mut text).map_err(words)?;
+    Ok(text)
 }
 
 /// A preset's variable gives way to one that the operator has set: it is a default, and no order.
@@ -351,6 +370,7 @@ impl Raw {
                 .map_err(Flaw::new)
                 .below("control")?,
             locks,
+            prefix: self.output == units::Output::Prefix,
             env: environment(self.env).below("env")?,
             restart: self.restart.check().below("restart")?,
             units: units::check(self.units).below("units")?,

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::refused::{Below, Flaw};
-
-/// The main process among the units.
-pub(super) const GATEWAY: &str = "gateway";
+use crate::config::unit::GATEWAY;
 
 /// What one unit says of its place.
 pub(super) struct Wishes<'a> {

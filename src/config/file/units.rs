@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::argv::{Argv, RawEnv, environment};
-use super::order::{GATEWAY, Wishes, order};
+use super::order::{Wishes, order};
 use super::refused::{Below, Flaw};
 use super::restart::RawRestart;
 use super::users;
 use super::values::Text;
-use crate::config::unit::Unit;
+use crate::config::unit::{GATEWAY, Unit};
 
 /// A unit's window after a stop signal, where it sets none.
 const GRACE: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ pub(super) struct RawUnit {
 #[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-enum Output {
+pub(super) enum Output {
     #[default]
     Inherit,
     Prefix,

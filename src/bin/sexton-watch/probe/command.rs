@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sexton::ids::{Pid, Signal};
-use sexton::os::signals;
+use sexton::os::{clock, signals};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -28,8 +28,12 @@ pub enum End {
 
 /// How much of what it says is kept, in bytes. It may say more, which nobody reads.
 const KEPT: usize = 512;
-/// The guard counts the time too, so that this is only for one that hangs.
-const SLACK: Duration = Duration::from_secs(2);
+/// The guard counts the time too, so that this is only for one that hangs: longer than its ladder takes.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What a guard ends with when the command's time was over, as timeout(1) has it: with KILL in the end, or without.
+const TIMED_OUT: i32 = 124;
+const KILLED: i32 = 137;
 
 /// The question: 0 means well.
 pub async fn ask(argv: &[String], timeout: Duration) -> Outcome {
@@ -77,6 +81,7 @@ impl Drop for Guard {
 
 impl Guard {
     async fn attend(mut self, timeout: Duration, input: &[u8]) -> End {
+        let begun = clock::now();
         let child = &mut self.0;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         let feed = async {
@@ -101,7 +106,8 @@ impl Guard {
         };
         match tokio::time::timeout(timeout + SLACK, all).await {
             Ok((said, Ok(status))) => match status.code() {
-                Some(code) if code == guard::TIMED_OUT => End::TimedOut,
+                // A command can have ended with these by itself, but not so late.
+                Some(TIMED_OUT | KILLED) if clock::now().since(begun) >= timeout => End::TimedOut,
                 Some(code) => End::Code(code, words(&said)),
                 None => End::Failed("the command's guard was killed".to_owned()),
             },

@@ -1,0 +1,197 @@
+//! What follows the gateway's end.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::libc::{SIGKILL, SIGTERM};
+
+use super::common::process::send;
+use super::common::victim::Mode;
+use super::common::{SOON, helper, log, wait_until};
+use super::{ask, begin, configured, lines, named, status};
+
+/// A gateway that notes its start and ends with the code that stands in a file.
+fn ends_with(code: u8, restart: &str) -> String {
+    format!("command = ['sh', '-c', 'echo x >>DIR/runs; exit {code}']\nrestart = {{ {restart} }}\n")
+}
+
+#[test]
+fn the_policy_says_which_ends_are_followed() {
+    for (code, restart, runs, end) in [
+        (3, "on = 'never'", 1, 3),
+        (0, "on = 'on-failure'", 1, 0),
+        (3, "on = 'on-failure', ceiling = 2, delay = '1ms'", 3, 69),
+        (0, "on = 'always', ceiling = 2, delay = '1ms'", 3, 69),
+        (78, "on = 'always', forbid = [78], delay = '1ms'", 1, 78),
+        (75, "on = 'never', means = [75], ceiling = 1, delay = '1ms'", 2, 69),
+    ] {
+        for mode in Mode::PID1_AND_NOT {
+            let Some((mut victim, _)) = begin(mode, &ends_with(code, restart)) else { return };
+            victim.ends_with(end);
+            assert_eq!(victim.read("runs").lines().count(), runs, "{code} {restart}");
+            let said = log::events(&victim.stderr(), "ceiling");
+            assert_eq!(said.len(), usize::from(end == 69), "{code} {restart}: {said:?}");
+            if let [line] = said.as_slice() {
+                assert_eq!(line.field("restarts"), (runs - 1).to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn pauses_grow_and_a_stop_signal_ends_them() {
+    let config = ends_with(5, "on = 'on-failure', delay = '20ms', longest = '10m', ceiling = 30");
+    for mode in Mode::PID1_AND_NOT {
+        let Some((mut victim, socket)) = begin(mode, &config) else { return };
+        let pause = |line: &log::Line| humantime::parse_duration(&line.field("pause")).unwrap();
+        wait_until("a pause is long", || {
+            let text = victim.stderr();
+            // The last line may be in the making.
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            log::events(whole, "restarting")
+                .last()
+                .is_some_and(|line| pause(line) > Duration::from_millis(600))
+        });
+        let now = status(&socket);
+        assert_eq!(
+            (&now["gateway"]["state"], &now["gateway"]["last"]),
+            (&"waiting".into(), &"exited with 5".into())
+        );
+        let pauses: Vec<Duration> = log::events(&victim.stderr(), "restarting").iter().map(pause).collect();
+        // Each is the double of the one before, less a quarter at most.
+        assert!(pauses.windows(2).all(|two| two[1] * 2 > two[0] * 2 && two[1] <= two[0] * 3), "{pauses:?}");
+        victim.signal(SIGTERM);
+        victim.ends_with(5);
+    }
+}
+
+#[test]
+fn an_operators_restart_does_not_count() {
+    let config = "command = ['sh', '-c', 'echo x >>DIR/runs; exec sleep 1000']\n\
+                  restart = { on = 'on-failure', ceiling = 1, delay = '1ms' }\n";
+    let Some((mut victim, socket)) = begin(Mode::Tree, config) else { return };
+    for runs in 1..=4 {
+        lines(&victim, "runs", runs);
+        wait_until("it runs", || status(&socket)["gateway"]["state"] == "running");
+        assert_eq!(ask(&socket, ["restart"]).status.code(), Some(0));
+    }
+    lines(&victim, "runs", 5);
+    assert!(log::events(&victim.stderr(), "ceiling").is_empty());
+    assert_eq!(status(&socket)["gateway"]["restarts"], 4);
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+#[test]
+fn the_old_tree_is_gone_and_its_locks_are_swept_before_the_next_start() {
+    for mode in Mode::ALL {
+        for unit in ["", "[units.worker]\ncommand = ['sleep', '1000']\n"] {
+            // The first gateway leaves a daemon behind that ignores TERM, holds a lock and lives on. Each start
+            // notes what it finds.
+            let script = "ls DIR/state/agents/a/sessions >>DIR/found; \
+                          pgrep -c holds_lock >>DIR/found; pgrep -c ignores_term >>DIR/found; \
+                          if [ ! -e DIR/once ]; then touch DIR/once; \
+                          setsid IGNORES & setsid HOLDS dies DIR/state/agents/a/sessions/1.jsonl.lock </dev/zero & \
+                          while [ ! -s DIR/state/agents/a/sessions/1.jsonl.lock ]; do sleep 0.01; done; exit 1; fi; \
+                          echo up; exec sleep 1000";
+            let config = format!(
+                "stragglers = '200ms'\ncommand = ['sh', '-c', '''{}''']\n\
+                 restart = {{ on = 'on-failure', delay = '1ms' }}\nlocks = {{ roots = ['DIR/state'] }}\n{unit}",
+                script.replace("IGNORES", &helper("ignores_term")).replace("HOLDS", &helper("holds_lock"))
+            );
+            let Some((plan, _)) = configured(mode, &config) else { return };
+            fs::create_dir_all(plan.path("state/agents/a/sessions")).unwrap();
+            // As PID 1 /proc shows nobody else; elsewhere other tests have such processes.
+            let alone = mode == Mode::Pid1;
+            let mut victim = plan.options(["-v", "--log-format", "json"]).run_as_typed([] as [&str; 0]);
+            victim.says("up");
+            let found = victim.read("found");
+            assert!(!found.contains("lock"), "{mode:?}, {unit:?}: {found}; {}", victim.stderr());
+            if alone {
+                assert_eq!(found, "0\n0\n0\n0\n", "{unit:?}");
+            }
+            let left = [named(&victim, "holds_lock"), named(&victim, "ignores_term")];
+            assert!(left.iter().all(Vec::is_empty), "{left:?}");
+            let removed = log::events(&victim.stderr(), "lock-removed");
+            assert_eq!(removed.len(), 1, "{mode:?}, {unit:?}: {}", victim.stderr());
+            victim.signal(SIGTERM);
+            victim.ends_with(143);
+        }
+    }
+}
+
+/// OpenClaw's `update.run`: the gateway starts its own successor, detached, and ends with 0.
+#[test]
+fn a_gateways_own_successor_is_ended_and_never_doubled() {
+    for mode in Mode::ALL {
+        let script = "echo \"begins $$\" >>DIR/runs; n=$(wc -l <DIR/runs); \
+                      if [ $n = 1 ]; then setsid sh -c 'echo successor; touch DIR/there; exec sleep 777' & \
+                      while [ ! -e DIR/there ]; do sleep 0.01; done; exit 0; fi; \
+                      echo up; exec sleep 888";
+        let config = format!(
+            "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', ceiling = 3 }}\n"
+        );
+        let Some((mut victim, socket)) = begin(mode, &config) else { return };
+        victim.says("up");
+        assert!(victim.stdout().lines().any(|line| line == "successor"), "it had our standard output");
+        wait_until("one gateway runs", || named(&victim, "sleep").len() == 1);
+        let gateway = status(&socket)["gateway"]["pid"].clone();
+        if mode != Mode::Pid1 {
+            assert_eq!(gateway, named(&victim, "sleep")[0], "it is the one that sexton has started");
+        }
+        assert_eq!(victim.read("runs").lines().count(), 2);
+        let gone = log::events(&victim.stderr(), "still-alive");
+        assert!(gone.iter().any(|line| line.field("rung") == "stragglers"), "its end is said: {gone:?}");
+        victim.signal(SIGTERM);
+        victim.ends_with(143);
+    }
+}
+
+#[test]
+fn there_are_never_two_gateways() {
+    // Who finds another one says so. Its child outlives it for as long as nobody ends it.
+    let script = "mkdir DIR/one 2>/dev/null || echo doubled >>DIR/doubled; \
+                  echo x >>DIR/runs; trap '' TERM; (sleep 0.05; rmdir DIR/one) & exit 1";
+    let config = format!(
+        "stragglers = '10s'\ncommand = ['sh', '-c', '''{script}''']\n\
+         restart = {{ on = 'on-failure', delay = '1ms', longest = '1ms', ceiling = 8 }}\n\
+         [units.a]\ncommand = ['sleep', '1000']\n"
+    );
+    for mode in Mode::PID1_AND_NOT {
+        let Some((mut victim, _)) = begin(mode, &config) else { return };
+        victim.ends_with(69);
+        assert_eq!(victim.read("runs").lines().count(), 9);
+        assert_eq!(victim.read("doubled"), "");
+    }
+}
+
+#[test]
+fn what_sexton_was_started_with_is_there_again() {
+    let script = "pwd >>DIR/seen; echo \"$LISTEN_FDS $([ \"$LISTEN_PID\" = $$ ] && echo mine)\" >>DIR/seen; \
+                  readlink /proc/self/fd/3 >>DIR/seen; exit 1";
+    let config = format!(
+        "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', ceiling = 2 }}\n"
+    );
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, _)) = configured(mode, &config) else { return };
+        let begins = "cd /usr && LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3</etc/passwd";
+        let mut victim = plan.through(["sh", "-c", begins, "sh"]).run_as_typed([] as [&str; 0]);
+        victim.ends_with(69);
+        assert_eq!(victim.read("seen"), "/usr\n1 mine\n/etc/passwd\n".repeat(3));
+    }
+}
+
+#[test]
+fn a_stop_while_it_is_replaced_is_a_stop() {
+    let config = format!("grace = '120s'\ncommand = ['{}']\nrestart = 'always'\n", helper("prints_signals"));
+    let Some((mut victim, socket)) = begin(Mode::Tree, &config) else { return };
+    victim.says("ready");
+    let begun = Instant::now();
+    assert_eq!(ask(&socket, ["restart"]).status.code(), Some(0));
+    wait_until("it was asked", || victim.stdout().lines().any(|line| line == "15"));
+    victim.signal(SIGTERM);
+    wait_until("it is for good", || !log::events(&victim.stderr(), "no-restart").is_empty());
+    send(named(&victim, "prints_signals")[0], SIGKILL).unwrap();
+    victim.ends_with(137);
+    assert!(begun.elapsed() < SOON);
+}
