@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
 
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 
 const ROOT: u64 = 1;
@@ -83,7 +84,7 @@ impl Server {
                     continue;
                 }
                 Err(error) => {
-                    assert_eq!(error.raw_os_error(), Some(nix::libc::ENODEV), "{error}");
+                    assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{error}");
                     return self.asked;
                 }
             };
@@ -114,7 +115,7 @@ impl Server {
             LOOKUP => {
                 let name = body.strip_suffix(&[0]).unwrap_or(body);
                 let place = self.files.iter().position(|(file, _)| file.as_bytes() == name);
-                let node = place.ok_or(nix::libc::ENOENT)? as u64 + ROOT + 1;
+                let node = place.ok_or(libc::ENOENT)? as u64 + ROOT + 1;
                 [[node, 0, 0, 0, 0].map(u64::to_ne_bytes).concat(), self.attributes(node)].concat()
             }
             GETATTR => [vec![0; 16], self.attributes(node)].concat(),
@@ -137,8 +138,8 @@ impl Server {
             }
             STATFS => vec![0; 80],
             READDIR | RELEASE | RELEASEDIR | FLUSH => Vec::new(),
-            UNLINK => return Err(nix::libc::EROFS),
-            _ => return Err(nix::libc::ENOSYS),
+            UNLINK => return Err(libc::EROFS),
+            _ => return Err(libc::ENOSYS),
         })
     }
 
