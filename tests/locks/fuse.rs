@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
 
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 
 const ROOT: u64 = 1;
