@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use house::{House, Live, Sweep, is_root};
+use house::{House, Live, Sweep, is_root, there_is};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use sexton::ids::{Pid, StartTime};
 use sexton::locks::Root;
@@ -214,8 +214,8 @@ fn where_another_sexton_is_only_what_nobody_has_open_goes() {
 /// owner is nobody here, nobody can tell.
 #[test]
 fn on_a_filesystem_that_others_may_use_unseen_a_lock_of_the_dead_is_unclear() {
-    if !is_root("on_a_filesystem_that_others_may_use_unseen: mounts FUSE") || !Path::new("/dev/fuse").exists()
-    {
+    let what = "on_a_filesystem_that_others_may_use_unseen: mounts FUSE";
+    if !is_root(what) || !there_is("/dev/fuse (modprobe fuse)", Path::new("/dev/fuse").exists(), what) {
         return;
     }
     let house = House::new();

@@ -117,12 +117,18 @@ impl Drop for Mounted {
 
 /// Whether we are root; if not, says which test does less than it could.
 pub fn is_root(what: &str) -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
+    there_is("root", nix::unistd::geteuid().is_root(), what)
+}
+
+/// Whether the machine has what a test needs; if not, says which test does less than it could.
+pub fn there_is(needed: &str, there: bool, what: &str) -> bool {
+    if !there {
+        let line = format!("SKIPPED, needs {needed}: {what}\n");
+        assert!(std::env::var_os("SEXTON_TESTS_REQUIRED").is_none_or(|value| value != "1"), "{line}");
         // Not with a macro, whose output a passing test swallows.
-        std::io::stderr().write_all(format!("SKIPPED, needs root: {what}\n").as_bytes()).unwrap();
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
-    root
+    there
 }
 
 pub fn own_pid() -> Pid {
