@@ -30,7 +30,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::change::Fresh;
 use crate::config::unit::Unit;
-use crate::config::{Locks, Plan};
+use crate::config::{Control, Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
 use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
@@ -181,6 +181,7 @@ impl<'a> Runtime<'a> {
             seed: seed(),
             units: units::rules(&units),
             notify: link.as_ref().map(|link| link.policy(plan)),
+            strangers_tell: plan.tools.shell || plan.control == Control::Off || server.is_none(),
             ..policy(plan, tool.is_some(), !units.is_empty())
         };
         Ok(Runtime {
@@ -447,6 +448,7 @@ fn policy(plan: &Plan, tool: bool, neighbours: bool) -> Policy {
         tool: None,
         // A tool ends its own tree as a whole, and soon enough.
         end_orphans: ((plan.tools.end_orphans || neighbours) && !tool).then_some(plan.tools.grace),
+        strangers_tell: plan.tools.shell,
         sweep: plan.locks.as_ref().map(|locks| locks.deadline),
         hand_over: plan.locks.as_ref().and_then(Locks::start_window),
         look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),

@@ -19,6 +19,8 @@ use crate::os::procfs::{self, Stat};
 use crate::os::{children, messages, signals, spawn, tree};
 use crate::supervisor::{Event, ToolKey};
 
+/// How many children one look goes through.
+const LOOKED_AT: usize = 1024;
 /// How many processes one look asks about.
 const ASKED: usize = 512;
 /// What a helper says of them at most, in bytes: more than a pipe holds would make it wait for us.
@@ -59,7 +61,9 @@ impl Runtime<'_> {
             let _ = signals::send(helper, Signal::KILL);
         }
         let mut unknown = self.children_of_nobody();
-        self.orphans.members.retain(|pid, _| unknown.iter().any(|stat| stat.pid == *pid));
+        self.orphans.members.retain(|pid, (start, _)| {
+            procfs::stat(*pid).ok().flatten().is_some_and(|stat| stat.start == *start && !stat.is_dead())
+        });
         let known =
             |stat: &Stat| self.orphans.members.get(&stat.pid).is_some_and(|(start, _)| *start == stat.start);
         unknown.retain(|stat| !known(stat));
@@ -90,7 +94,9 @@ impl Runtime<'_> {
             self.main_pid() == Some(*pid) || self.sweeper.helpers().contains(pid) || self.reach.spares(*pid)
         };
         let children = children::list().unwrap_or_default().into_iter().filter(|pid| !ours(pid));
-        children.filter_map(|pid| procfs::stat(pid).ok().flatten()).filter(|stat| !stat.is_dead()).collect()
+        // Thousands can be dead and wait for their turn; those that came last are the ones that are new.
+        let last = children.rev().take(LOOKED_AT);
+        last.filter_map(|pid| procfs::stat(pid).ok().flatten()).filter(|stat| !stat.is_dead()).collect()
     }
 
     /// Writes the record that a lost supervisor could not write. A helper does so, because the file's system may

@@ -18,7 +18,9 @@ impl Supervisor {
         }
         if self.phase != (Phase::Running { pid }) {
             self.keeper.wanted |= self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
-            self.expect_orphans(now);
+            if self.policy.strangers_tell {
+                self.expect_orphans(now);
+            }
             out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
             return;
         }

@@ -156,6 +156,7 @@ impl Supervisor {
             stop_sequence: new.stop_sequence,
             wait_all: new.wait_all,
             end_orphans: new.end_orphans,
+            strangers_tell: new.strangers_tell || self.policy.strangers_tell,
             restart: new.restart,
             replace_on: new.replace_on,
             ..self.policy.clone()

@@ -29,6 +29,9 @@ pub struct Policy {
     pub tool: Option<Tool>,
     /// Whether what a lost tool leaves with us is ended, and its window after TERM.
     pub end_orphans: Option<Duration>,
+    /// Whether the death of somebody whom we did not start may be all that tells of a lost tool. Where every tool
+    /// is registered, its loss is told, and a look at all our children with each death would be for nothing.
+    pub strangers_tell: bool,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.

@@ -26,6 +26,7 @@ fn policy() -> Policy {
         session: false,
         tool: None,
         end_orphans: None,
+        strangers_tell: false,
         sweep: Some(SWEEP),
         hand_over: None,
         look_later: false,

@@ -7,7 +7,7 @@ const ASKED_FOR: Duration = Duration::from_secs(3);
 const TOOL_GRACE: Duration = Duration::from_secs(1);
 
 fn story() -> Story {
-    Story::running(Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() })
+    Story::running(Policy { end_orphans: Some(ASKED_FOR), strangers_tell: true, sweep: None, ..policy() })
 }
 
 fn to(tool: u32, signal: Signal) -> Action {
@@ -38,11 +38,23 @@ fn a_burst_of_deaths_is_one_reason() {
 
 #[test]
 fn nobody_looks_where_orphans_are_only_shown() {
-    let mut story = Story::running(Policy { sweep: None, ..policy() });
+    let mut story = Story::running(Policy { sweep: None, strangers_tell: true, ..policy() });
     story.tell(died(99));
     assert_eq!(story.tell(Event::Drained), []);
     assert_eq!(story.tell(Event::Orphaned { tool: 1 }), []);
     assert_eq!(story.supervisor.next_deadline(), None);
+}
+
+#[test]
+fn where_tools_are_registered_only_a_loss_makes_us_look() {
+    let policy = Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() };
+    let mut story = Story::running(policy);
+    story.tell(died(99));
+    assert_eq!(story.tell(Event::Drained), []);
+    assert_eq!(story.supervisor.next_deadline(), None);
+    story.tell(Event::ToolLost);
+    assert_eq!(story.wait().1, [Action::FindOrphans]);
+    assert_eq!(story.wait().1, [Action::FindOrphans], "and once more");
 }
 
 #[test]
