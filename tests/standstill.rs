@@ -114,10 +114,14 @@ fn when_sexton_is_killed_meanwhile_nobody_stays_stopped() {
     // In a pid namespace they all end with it.
     for mode in [Mode::Tree, Mode::Cgroup] {
         let Some(victim) = interrupted(mode, |_, sexton| send(sexton, KILL).unwrap()) else { continue };
-        // The main process dies with sexton, and whoever it was is among the others for a moment.
+        // The main process dies with sexton. Its own sleep is the rest of its process group, to which the kernel
+        // sends SIGHUP if a member is stopped when the group becomes an orphan, and else nothing (setpgid(2)).
         wait_until("the guard and the main process have gone, and the others live on", || {
             let live = victim.live();
-            live.len() == 200 && live.iter().all(|process| process.name == "sleep")
+            let lines =
+                live.iter().filter_map(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).ok());
+            let (others, rest): (Vec<_>, Vec<_>) = lines.partition(|line| line == b"sleep\x001001\0");
+            others.len() == 200 && rest.iter().all(|line| line == b"sleep\x001000\0")
         });
     }
 }
