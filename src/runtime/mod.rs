@@ -6,6 +6,7 @@
 mod by_hand;
 mod carry_out;
 mod control;
+mod install;
 mod notify;
 mod orphans;
 mod programs;
@@ -48,6 +49,7 @@ use crate::supervisor::{
     Action, Event, Forwarding, On, Origin, Policy, Received, Snapshot, Supervisor, Terminal as Foreground,
 };
 pub use by_hand::run as look_after_locks;
+pub use install::run as install;
 use notify::Link;
 use reach::Reach;
 use relay::Relay;
