@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            report::log::complain(&text);
             ExitCode::from(code)
         }
         Ok(Request::Print(text)) => {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(usage) => {
-            let _ = writeln!(std::io::stderr(), "sexton: {usage}");
+            report::log::complain(&format!("sexton: {usage}"));
             ExitCode::from(exit_code::SEXTON_FAILED)
         }
     }
