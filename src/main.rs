@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         },
         Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            report::log::complain(&text);
             ExitCode::from(code)
         }
         Ok(Request::Print(text)) => {
@@ -47,6 +47,6 @@ fn main() -> ExitCode {
 
 /// Says why, in one line.
 fn fails(why: &dyn std::fmt::Display) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "sexton: {why}");
+    report::log::complain(&format!("sexton: {why}"));
     ExitCode::from(exit_code::SEXTON_FAILED)
 }
