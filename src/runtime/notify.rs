@@ -72,15 +72,19 @@ impl Link {
         Some(Link { outlet, inbox, watchdog, many, text: String::new(), waits_for_exec: false, lost: false })
     }
 
-    /// What the supervisor has to know of it.
-    pub(super) fn policy(&self, plan: &Plan) -> Notify {
+    /// What the supervisor has to know of it. A gateway that cannot be heard, or whom nobody asks, is ready when it
+    /// runs.
+    pub(super) fn policy(&self, plan: &Plan, watched: bool) -> Notify {
+        let known = match plan.ready {
+            Ready::Started => true,
+            Ready::Healthy => watched,
+            Ready::Notified => self.inbox.is_some(),
+        };
+        if plan.ready == Ready::Healthy && !watched {
+            warn!(name: "unwatched", "nobody asks the gateway whether it is well; it counts as ready when it runs");
+        }
         Notify {
-            // A gateway that cannot be heard is ready when it runs.
-            ready: if self.inbox.is_some() || plan.ready != Ready::Notified {
-                plan.ready
-            } else {
-                Ready::Started
-            },
+            ready: if known { plan.ready } else { Ready::Started },
             watchdog: self.watchdog,
             start_period: plan.watching.as_ref().map(|watching| watching.start_period).unwrap_or_default(),
         }

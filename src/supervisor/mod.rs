@@ -118,7 +118,7 @@ impl Supervisor {
     pub fn new(policy: Policy) -> Supervisor {
         let herald = policy.notify.map(Herald::new);
         Supervisor {
-            units: Units::new(&policy.units),
+            units: Units::new(&policy.units, policy.seed),
             history: History::new(policy.seed),
             policy,
             phase: Phase::New,
