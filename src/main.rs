@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(usage) => {
-            let _ = writeln!(std::io::stderr(), "sexton: {usage}");
+            let _ = writeln!(std::io::stderr(), "sexton: {}", usage.line());
             ExitCode::from(exit_code::SEXTON_FAILED)
         }
     }
