@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Err(usage) => fails(&usage),
+        Err(usage) => fails(&usage.line()),
     }
 }
 
