@@ -101,27 +101,26 @@ pub enum Usage {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
-    let words: Vec<OsString> = words.into_iter().collect();
+pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if shell::is_ours(words.first()) {
-        return shell::read(&words);
+        return shell::read(words);
     }
     let dress = faces::dress(words.first());
     if dress != Dress::Own {
-        return Ok(faces::read(dress, &words));
+        return Ok(faces::read(dress, words));
     }
     // Gateways call this one often: nothing but its own words is looked at.
-    if let Some(rest) = tool::words_of(&words) {
+    if let Some(rest) = tool::words_of(words) {
         return tool::read(rest);
     }
-    let args = match understood(Args::read(&words), &words)? {
+    let args = match understood(Args::read(words), words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
-    if let Some(asked) = control::read(&words, &args.command) {
+    if let Some(asked) = control::read(words, &args.command) {
         return asked;
     }
-    if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
+    if let Some((subcommand, rest)) = subcommand::of(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
     let Fresh { plan, log } = run(args, When::Start)?;
@@ -133,9 +132,8 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage>
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
-pub fn read_again() -> Result<Fresh, String> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let read = || match understood(Args::read(&words), &words)? {
+pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
+    let read = || match understood(Args::read(words), words)? {
         Ok(args) if faces::dress(words.first()) == Dress::Own => run(args, When::Again).map(Some),
         _ => Ok(None),
     };

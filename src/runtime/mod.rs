@@ -42,7 +42,7 @@ use crate::os::halt::Halt;
 use crate::os::signals::{Info, Inlet, Woken};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
-use crate::os::{clock, let_go, process, signals, spawn, terminal};
+use crate::os::{clock, let_go, memory, process, signals, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{
     Action, Event, Forwarding, On, Origin, Policy, Received, Snapshot, Supervisor, Terminal as Foreground,
@@ -136,6 +136,8 @@ struct Runtime<'a> {
     restless: Option<Pid>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
+    /// What only the start needed was given back.
+    settled: bool,
     /// The last turn left some of the dead, or some of the signals, to the next one.
     more_dead: bool,
     more_signals: bool,
@@ -211,6 +213,7 @@ impl<'a> Runtime<'a> {
             halt: None,
             restless: None,
             held: None,
+            settled: false,
             more_dead: false,
             more_signals: false,
             signals: Vec::new(),
@@ -266,6 +269,11 @@ impl<'a> Runtime<'a> {
     fn turn(&mut self) -> Result<(), Outcome> {
         let left_over = self.more_dead || self.more_signals;
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
+        if !self.settled && self.main.is_some() {
+            // While the command begins, we have nothing to do.
+            memory::give_back();
+            self.settled = true;
+        }
         let mut signals = std::mem::take(&mut self.signals);
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
