@@ -29,6 +29,10 @@ fn run(words: &[OsString]) -> u8 {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             runtime::become_command(&command)
         }
+        Ok(Request::Install(directory)) => match runtime::install(&directory) {
+            Ok(()) => 0,
+            Err(why) => fails(&why),
+        },
         Ok(Request::Control(errand)) => control::errand::run(&errand),
         Ok(Request::Complain { text, code }) => {
             let _ = std::io::stderr().write_all(text.as_bytes());
@@ -39,9 +43,12 @@ fn run(words: &[OsString]) -> u8 {
             let _ = std::io::stdout().write_all(text.as_bytes());
             0
         }
-        Err(usage) => {
-            let _ = writeln!(std::io::stderr(), "sexton: {usage}");
-            exit_code::SEXTON_FAILED
-        }
+        Err(usage) => fails(&usage),
     }
+}
+
+/// Says why, in one line.
+fn fails(why: &dyn std::fmt::Display) -> u8 {
+    let _ = writeln!(std::io::stderr(), "sexton: {why}");
+    exit_code::SEXTON_FAILED
 }

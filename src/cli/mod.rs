@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod control;
 mod faces;
+mod install;
 mod locks;
 mod shell;
 mod sources;
@@ -14,6 +15,8 @@ mod subcommand;
 mod tool;
 
 use std::ffi::{CString, OsString};
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -35,7 +38,7 @@ pub enum Request {
     /// Run the plan.
     Run {
         /// The plan.
-        plan: Box<Plan>,
+        plan: Rc<Plan>,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -59,6 +62,8 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
+    /// Put the programs into this directory.
+    Install(PathBuf),
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
     /// Ask a sexton that runs.
@@ -125,7 +130,7 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     }
     let Fresh { plan, log } = run(args, When::Start)?;
     let format = if log.json { Format::Json } else { Format::Text };
-    Ok(Request::Run { plan: Box::new(plan), level: log.level, format })
+    Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
 }
 
 /// Reads the command line, the environment and the configuration file once more, for a sexton that runs.
@@ -172,8 +177,13 @@ fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<R
 /// clap's message has paragraphs; the first one says what is wrong, and a tip says what to do instead.
 fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if what.ends_with(':') {
+        // What is missing stands on a line of its own.
+        what = format!("{what} {}", lines.next().unwrap_or_default().trim());
+    }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
     }

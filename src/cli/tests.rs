@@ -13,7 +13,7 @@ fn read_words(line: &str) -> Result<Request, Usage> {
 
 fn plan(line: &str) -> Plan {
     match read_words(line) {
-        Ok(Request::Run { plan, .. }) => *plan,
+        Ok(Request::Run { plan, .. }) => Rc::unwrap_or_clone(plan),
         other => panic!("{line}: {other:?}"),
     }
 }

@@ -121,7 +121,7 @@ impl Runtime<'_> {
 
     /// Puts somebody between the command and the terminal who names each line, if that is wanted.
     fn relay_output(&mut self) -> Option<Inlets> {
-        let width = self.name_width();
+        let width = self.name_width;
         let name = format!("{:<width$}", self.plan.prefix.as_deref()?);
         match Relay::start(&name) {
             Ok((relay, inlets)) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tracing::{error, info, warn};
 
@@ -64,8 +65,14 @@ pub(super) fn rules(units: &[Unit]) -> Vec<UnitRule> {
     units.iter().map(rule).collect()
 }
 
-/// The plan by which a unit's supervisor lives. Names before lines take this much room.
-fn plan_of(unit: &Unit, width: usize) -> Plan {
+/// How much room the names before lines take: those of the units, and the gateway's.
+pub(super) fn name_width(units: &[Unit], gateway: Option<&str>) -> usize {
+    let units = units.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
+    units.chain(gateway.map(str::len)).max().unwrap_or(0)
+}
+
+/// The plan by which a unit's supervisor lives.
+fn plan_of(unit: &Unit) -> Plan {
     Plan {
         command: unit.command.clone(),
         grace: unit.grace,
@@ -76,7 +83,7 @@ fn plan_of(unit: &Unit, width: usize) -> Plan {
         env: unit.env.iter().cloned().chain([(MARK.into(), unit.name.clone().into())]).collect(),
         directory: unit.directory.clone(),
         user: unit.user,
-        prefix: unit.prefix.then(|| format!("{:<width$}", unit.name)),
+        prefix: unit.prefix.then(|| unit.name.clone()),
         ..Plan::bare(Dress::Own)
     }
 }
@@ -86,11 +93,12 @@ impl Runtime<'_> {
         let Some(unit) = self.units.list.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
-        let mut plan = plan_of(unit, self.name_width());
+        let mut plan = plan_of(unit);
         plan.directory = plan.directory.or_else(|| self.began_in.clone());
         let name = unit.name.as_str();
         let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
         plan.passed = watch.map(Watch::passed).unwrap_or_default();
+        let plan = Rc::new(plan);
         // Without a board, status knows less of the unit.
         let board = Board::new().ok();
         let keep: Vec<BorrowedFd<'_>> =
@@ -101,7 +109,7 @@ impl Runtime<'_> {
             if watch.is_some() {
                 watch::step_down(&roots);
             }
-            super::run_unit(&plan, board.as_ref())
+            super::run_unit(&plan, board.as_ref(), self.name_width)
         };
         match session::fork_supervisor(&keep, || log::speak_for_unit(name), work) {
             Ok(pid) => {
@@ -119,12 +127,6 @@ impl Runtime<'_> {
     /// Removes the cgroups of supervisors that were killed. At the end, when nobody is in them.
     pub(super) fn leave_units(&self) {
         self.units.ended.iter().copied().for_each(cgroup::remove_left_by);
-    }
-
-    /// How much room the names before lines take.
-    pub(super) fn name_width(&self) -> usize {
-        let units = self.units.list.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
-        units.chain(self.plan.prefix.as_ref().map(String::len)).max().unwrap_or(0)
     }
 
     /// Notes how our unit is, if this is a unit's supervisor and something is new.
