@@ -6,6 +6,7 @@
 mod by_hand;
 mod carry_out;
 mod control;
+mod install;
 mod notify;
 mod orphans;
 mod policy;
@@ -46,6 +47,7 @@ use crate::os::{let_go, process, spawn, terminal};
 use crate::report::words;
 use crate::supervisor::{Action, On, Policy, Snapshot, Supervisor, Terminal as Foreground};
 pub use by_hand::run as look_after_locks;
+pub use install::run as install;
 use notify::Link;
 use policy::{Surroundings, policy};
 use reach::Reach;

@@ -35,6 +35,7 @@ mod forwarding;
 mod keeper;
 mod ladder;
 mod launch;
+pub mod notice;
 mod notify;
 mod orphans;
 mod phase;
