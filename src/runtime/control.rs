@@ -93,6 +93,19 @@ impl Runtime<'_> {
         }
     }
 
+    /// Notes the locks that a sweep has removed in the records of the tools whose they were.
+    pub(super) fn note_released(&mut self) {
+        for lock in self.sweeper.take_released() {
+            let tool = self
+                .server
+                .as_mut()
+                .and_then(|server| server.released(&lock.path, lock.pid, clock::millis_of(lock.taken)));
+            if let Some(tool) = tool {
+                info!(name: "lock-of-tool", tool, path = lock.path, "a lock that was removed was this tool's");
+            }
+        }
+    }
+
     /// Does what was asked for, or begins it, and says so.
     ///
     /// # Errors

@@ -126,7 +126,9 @@ impl Runtime<'_> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             self.found_orphans(dead.pid)?;
-            return match self.sweeper.ended(dead.pid) {
+            let ended = self.sweeper.ended(dead.pid);
+            self.note_released();
+            return match ended {
                 Some(event) => self.tell(event),
                 None => Ok(()),
             };
