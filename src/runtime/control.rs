@@ -46,11 +46,8 @@ impl Runtime<'_> {
     /// When this turn has to end, whatever comes.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let supervisor = self.supervisor.next_deadline();
-        match (server, supervisor) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let others = [self.supervisor.next_deadline(), self.kills.deadline()];
+        server.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Does one small thing for those who are connected, if there is something to do.

@@ -59,6 +59,7 @@ impl Runtime<'_> {
             self.bury()?;
         }
         self.hear_of_tool()?;
+        self.kills.tick();
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.tell(Event::Tick)?;
