@@ -112,7 +112,7 @@ fn a_hung_gateway_is_sexton_s_business_and_a_hung_sexton_is_systemd_s() {
 
 /// Asks the gateway over HTTP, which is how one whose event loop is blocked is known: its port stays bound.
 const ASKED: &str = "grace = '1s'\nstragglers = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\n\
-    every = '200ms'\ntimeout = '500ms'\nmisses = 2\nstart_period = '30s'\naction = 'restart'\n\
+    every = '200ms'\ntimeout = '500ms'\nmisses = 2\nstart_period = '3s'\naction = 'restart'\n\
     [restart]\ndelay = '100ms'\n";
 
 #[test]
