@@ -62,5 +62,5 @@ impl Kills {
 }
 
 fn count() -> Option<u64> {
-    cgroup::events_of(process::own_pid()).oom_kills
+    cgroup::oom_kills_of(process::own_pid())
 }
