@@ -374,9 +374,11 @@ fn install_puts_programs_that_run_where_they_are_wanted() {
     assert!(says("there/sexton-watch", &["--version"]).1.starts_with("sexton-watch "));
 
     let missing = place("missing");
-    for (words, named) in
-        [(vec!["install", &missing], &*missing), (vec!["install"], "<DIR>"), (vec!["install", "a", "b"], "'b'")]
-    {
+    for (words, named) in [
+        (vec!["install", &missing], &*missing),
+        (vec!["install"], "<DIR>"),
+        (vec!["install", "a", "b"], "'b'"),
+    ] {
         let output = run(&words);
         let said = text(&output.stderr);
         assert_eq!((output.status.code(), said.lines().count()), (Some(125), 1), "{said}");
