@@ -25,4 +25,5 @@ mod names;
 mod packaged;
 mod pod;
 mod restarts;
+mod shipped;
 mod terminal;
