@@ -27,6 +27,10 @@ fn main() -> ExitCode {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             ExitCode::from(runtime::become_command(&command))
         }
+        Ok(Request::Install(directory)) => match runtime::install(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fails(&why),
+        },
         Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
             report::log::complain(&text);
@@ -37,9 +41,12 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Err(usage) => {
-            report::log::complain(&format!("sexton: {usage}"));
-            ExitCode::from(exit_code::SEXTON_FAILED)
-        }
+        Err(usage) => fails(&usage.line()),
     }
+}
+
+/// Says why, in one line.
+fn fails(why: &dyn std::fmt::Display) -> ExitCode {
+    report::log::complain(&format!("sexton: {why}"));
+    ExitCode::from(exit_code::SEXTON_FAILED)
 }

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod control;
 mod faces;
+mod install;
 mod locks;
 mod shell;
 mod sources;
@@ -14,6 +15,7 @@ mod subcommand;
 mod tool;
 
 use std::ffi::{CString, OsString};
+use std::path::PathBuf;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -25,6 +27,7 @@ use crate::config::spelled::Log;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
+use crate::report;
 use crate::report::log::Format;
 use args::Args;
 use sources::When;
@@ -59,6 +62,8 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
+    /// Put the programs into this directory.
+    Install(PathBuf),
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
     /// Ask a sexton that runs.
@@ -95,6 +100,14 @@ pub enum Usage {
     /// The configuration file is not understood.
     #[error(transparent)]
     File(#[from] Refused),
+}
+
+impl Usage {
+    /// The one line that the user gets, whatever letters the words have that it repeats.
+    #[must_use]
+    pub fn line(&self) -> String {
+        report::render::one_line(&self.to_string())
+    }
 }
 
 /// Reads the command line, the program's name first, and the environment.
@@ -142,7 +155,7 @@ pub fn read_again() -> Result<Fresh, String> {
     match read() {
         Ok(Some(fresh)) => Ok(fresh),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
-        Err(usage) => Err(usage.to_string()),
+        Err(usage) => Err(usage.line()),
     }
 }
 
@@ -174,8 +187,13 @@ fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<R
 /// clap's message has paragraphs; the first one says what is wrong, and a tip says what to do instead.
 fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if what.ends_with(':') {
+        // What is missing stands on a line of its own.
+        what = format!("{what} {}", lines.next().unwrap_or_default().trim());
+    }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
     }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use super::args::Args;
-use super::{Request, Usage, check, locks, tool};
+use super::{Request, Usage, check, install, locks, tool};
 
 /// One of them.
 pub(super) struct Subcommand {
@@ -17,6 +17,7 @@ pub(super) struct Subcommand {
 
 const TABLE: &[Subcommand] = &[
     Subcommand { name: "check", read: check::read },
+    Subcommand { name: "install", read: install::read },
     Subcommand { name: "locks", read: locks::read },
     Subcommand { name: "tool", read: tool::read_behind },
 ];

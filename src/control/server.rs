@@ -102,6 +102,12 @@ impl Server {
         Ok(())
     }
 
+    /// Whether there is a place where others reach it, and not sexton-watch alone.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.claimed.is_some()
+    }
+
     /// What can be read when there is something to do.
     #[must_use]
     pub fn waits_for(&self) -> &Many {

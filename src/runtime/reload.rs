@@ -4,10 +4,12 @@ use std::rc::Rc;
 
 use tracing::info;
 
-use super::{Runtime, policy};
+use super::Runtime;
+use super::policy::{Surroundings, policy};
 use crate::config::change::{self, Change, Fresh};
 use crate::config::spelled::Log;
 use crate::control::protocol::Answer;
+use crate::control::server::Server;
 use crate::ids::Outcome;
 use crate::report::log;
 use crate::supervisor::Event;
@@ -31,7 +33,12 @@ impl Runtime<'_> {
         let watching = now.plan.watching != self.plan.watching;
         log::set_level(now.log.level);
         self.plan = Rc::new(now.plan);
-        self.supervisor.amend(policy(&self.plan, false, !self.units.list.is_empty()));
+        let surroundings = Surroundings {
+            tool: false,
+            neighbours: !self.units.list.is_empty(),
+            registers: self.server.as_ref().is_some_and(Server::listens),
+        };
+        self.supervisor.amend(policy(&self.plan, surroundings));
         self.tell(Event::Reloaded)?;
         if watching {
             self.brief_watch_again();
