@@ -35,8 +35,10 @@ pub fn commands(block: &str) -> Vec<Shown> {
         match (line.strip_prefix("$ "), found.last_mut()) {
             (Some(command), _) => found.push(Shown { command: command.to_owned(), lines: Vec::new() }),
             (None, None) => panic!("a block begins with a command: {line}"),
-            (None, Some(last)) => match line.strip_prefix("> ").filter(|_| last.lines.is_empty()) {
-                Some(more) => last.command = format!("{}\n{more}", last.command),
+            (None, Some(last)) => match line.strip_prefix('>').filter(|_| last.lines.is_empty()) {
+                Some(more) => {
+                    last.command = format!("{}\n{}", last.command, more.strip_prefix(' ').unwrap_or(more));
+                }
                 None => last.lines.push(line.to_owned()),
             },
         }
