@@ -1,5 +1,7 @@
 //! The options, as clap sees them.
 
+mod plain;
+
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -221,15 +223,27 @@ impl From<LogFormat> for Format {
 
 impl Args {
     /// The words as clap understands them, and which of the options they or the environment give.
+    ///
+    /// Most command lines have no option at all, and to set clap up takes longer than everything else before the
+    /// start.
     pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
-        let matches = Args::command().try_get_matches_from(words)?;
-        let mut args =
-            Args::from_arg_matches(&matches).map_err(|error| error.format(&mut Args::command()))?;
+        match plain::command_of(words) {
+            Some(command) if !plain::is_set_by_environment() => Ok(Args::of_plain(command.to_vec())),
+            _ => Args::read_with_clap(words),
+        }
+    }
+
+    fn read_with_clap(words: &[OsString]) -> Result<Args, Error> {
+        let mut options = Args::command();
+        let matches = options.try_get_matches_from_mut(words)?;
+        let mut args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut options))?;
         let given = |id: &&clap::Id| {
             let source = matches.value_source(id.as_str());
             matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
-        args.given = matches.ids().filter(given).map(|id| id.as_str().to_owned()).collect();
+        // clap counts the command too, and all of them together.
+        let option = |id: &&clap::Id| !matches!(id.as_str(), "command" | "Args");
+        args.given = matches.ids().filter(given).filter(option).map(|id| id.as_str().to_owned()).collect();
         let typed = |option: &&clap::Arg| {
             let id = option.get_id().as_str();
             matches.value_source(id) == Some(ValueSource::CommandLine) && id != "command"
@@ -238,7 +252,7 @@ impl Args {
             (Some(long), _) => format!("--{long}"),
             (None, short) => format!("-{}", short.unwrap_or_default()),
         };
-        args.typed = Args::command().get_arguments().filter(typed).map(flag).collect();
+        args.typed = options.get_arguments().filter(typed).map(flag).collect();
         Ok(args)
     }
 

@@ -16,6 +16,7 @@ mod tool;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -38,7 +39,7 @@ pub enum Request {
     /// Run the plan.
     Run {
         /// The plan.
-        plan: Box<Plan>,
+        plan: Rc<Plan>,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -114,41 +115,39 @@ impl Usage {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
-    let words: Vec<OsString> = words.into_iter().collect();
+pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if shell::is_ours(words.first()) {
-        return shell::read(&words);
+        return shell::read(words);
     }
     let dress = faces::dress(words.first());
     if dress != Dress::Own {
-        return Ok(faces::read(dress, &words));
+        return Ok(faces::read(dress, words));
     }
     // Gateways call this one often: nothing but its own words is looked at.
-    if let Some(rest) = tool::words_of(&words) {
+    if let Some(rest) = tool::words_of(words) {
         return tool::read(rest);
     }
-    let args = match understood(Args::read(&words), &words)? {
+    let args = match understood(Args::read(words), words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
-    if let Some(asked) = control::read(&words, &args.command) {
+    if let Some(asked) = control::read(words, &args.command) {
         return asked;
     }
-    if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
+    if let Some((subcommand, rest)) = subcommand::of(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
     let Fresh { plan, log } = run(args, When::Start)?;
     let format = if log.json { Format::Json } else { Format::Text };
-    Ok(Request::Run { plan: Box::new(plan), level: log.level, format })
+    Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
 }
 
 /// Reads the command line, the environment and the configuration file once more, for a sexton that runs.
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
-pub fn read_again() -> Result<Fresh, String> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let read = || match understood(Args::read(&words), &words)? {
+pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
+    let read = || match understood(Args::read(words), words)? {
         Ok(args) if faces::dress(words.first()) == Dress::Own => run(args, When::Again).map(Some),
         _ => Ok(None),
     };

@@ -7,12 +7,13 @@ use crate::config::Task;
 use crate::locks::listing::Word;
 
 fn read_words(line: &str) -> Result<Request, Usage> {
-    read(["sexton"].into_iter().chain(line.split_ascii_whitespace()).map(OsString::from))
+    let words = ["sexton"].into_iter().chain(line.split_ascii_whitespace());
+    read(&words.map(OsString::from).collect::<Vec<_>>())
 }
 
 fn plan(line: &str) -> Plan {
     match read_words(line) {
-        Ok(Request::Run { plan, .. }) => *plan,
+        Ok(Request::Run { plan, .. }) => Rc::unwrap_or_clone(plan),
         other => panic!("{line}: {other:?}"),
     }
 }

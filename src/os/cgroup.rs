@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use super::procfs::parse_pids;
+use super::procfs::{parse_pids, read_text};
 use crate::ids::Pid;
 
 /// How many names are tried, if those before are taken by what killed sextons left behind.
@@ -28,8 +28,8 @@ impl Cgroup {
     /// There is no cgroup v2 here, it is not ours to write to, or its kernel has no `cgroup.kill` (before
     /// Linux 5.14).
     pub fn create(pid: Pid) -> io::Result<Cgroup> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let memberships = fs::read_to_string("/proc/self/cgroup")?;
+        let mounts = read_text("/proc/self/mountinfo")?;
+        let memberships = read_text("/proc/self/cgroup")?;
         let own = own_directory(&mounts, &memberships).ok_or(io::ErrorKind::Unsupported)?;
         for attempt in 0..ATTEMPTS {
             let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
@@ -89,7 +89,7 @@ impl Cgroup {
     /// # Errors
     /// What read(2) says.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
-        Ok(parse_pids(&fs::read_to_string(self.path.join("cgroup.procs"))?))
+        Ok(parse_pids(&read_text(self.path.join("cgroup.procs"))?))
     }
 
     /// Whether a process in it is alive (`cgroup.events`). Zombies do not count.
@@ -109,7 +109,7 @@ impl Cgroup {
 
 /// Removes what a child of ours left that had made a cgroup of its own and was killed, if nobody lives in it.
 pub fn remove_left_by(child: Pid) {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| read_text(path).unwrap_or_default();
     if let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
         // Most have none, and one in which somebody lives cannot be removed.
         let _ = fs::remove_dir(own.join(format!("sexton-{child}")));
@@ -130,22 +130,51 @@ pub struct Events {
 /// Reads them for the cgroup that `pid` is in.
 #[must_use]
 pub fn events_of(pid: Pid) -> Events {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
-    let count = |directory: Option<PathBuf>, file: &str, name: &str| {
-        parse_count(&fs::read_to_string(directory?.join(file)).ok()?, name)
-    };
-    let two = |file, name| count(own_directory(&mounts, &memberships), file, name);
-    let one = |controller, file, name| count(directory_of(&mounts, &memberships, controller), file, name);
-    Events {
-        oom_kills: two("memory.events", "oom_kill")
-            .or_else(|| one("memory", "memory.oom_control", "oom_kill")),
-        forks_refused: two("pids.events", "max").or_else(|| one("pids", "pids.events", "max")),
+    let counters = Counters::of(pid);
+    Events { oom_kills: counters.oom_kills(), forks_refused: counters.forks_refused() }
+}
+
+/// How many processes of the cgroup that `pid` is in were killed for want of memory; see [`Events`].
+#[must_use]
+pub fn oom_kills_of(pid: Pid) -> Option<u64> {
+    Counters::of(pid).oom_kills()
+}
+
+/// Where the kernel counts for the cgroup that a process is in.
+struct Counters {
+    mounts: String,
+    memberships: String,
+}
+
+impl Counters {
+    fn of(pid: Pid) -> Counters {
+        let read = |path: &str| read_text(path).unwrap_or_default();
+        Counters { mounts: read("/proc/self/mountinfo"), memberships: read(&format!("/proc/{pid}/cgroup")) }
+    }
+
+    fn oom_kills(&self) -> Option<u64> {
+        self.two("memory.events", "oom_kill").or_else(|| self.one("memory", "memory.oom_control", "oom_kill"))
+    }
+
+    fn forks_refused(&self) -> Option<u64> {
+        self.two("pids.events", "max").or_else(|| self.one("pids", "pids.events", "max"))
+    }
+
+    fn two(&self, file: &str, name: &str) -> Option<u64> {
+        count(own_directory(&self.mounts, &self.memberships)?, file, name)
+    }
+
+    fn one(&self, controller: &str, file: &str, name: &str) -> Option<u64> {
+        count(directory_of(&self.mounts, &self.memberships, controller)?, file, name)
     }
 }
 
+fn count(directory: PathBuf, file: &str, name: &str) -> Option<u64> {
+    parse_count(&read_text(directory.join(file)).ok()?, name)
+}
+
 fn is_populated(path: &Path) -> bool {
-    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
+    let events = read_text(path.join("cgroup.events")).unwrap_or_default();
     parse_count(&events, "populated") == Some(1)
 }
 
@@ -177,9 +206,9 @@ pub fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option
 /// Where `membership` is seen below a mount whose kind and options are wanted.
 fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let (kind, _source, options) = (right.next()?, right.next()?, right.next()?);
+        // From the end, because what stands before the kind varies in number. Blanks within a field are escaped.
+        let mut right = line.rsplitn(4, ' ');
+        let (options, _source, kind, left) = (right.next()?, right.next()?, right.next()?, right.next()?);
         if !wanted(kind, options) {
             return None;
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
 use crate::ids::{Pid, StartTime};
 
@@ -81,7 +82,7 @@ pub fn stands_still(stat: &Stat) -> bool {
     if stat.threads <= 1 {
         return still(stat.state);
     }
-    let thread = |thread: Pid| fs::read(format!("/proc/{}/task/{thread}/stat", stat.pid)).ok();
+    let thread = |thread: Pid| read(format!("/proc/{}/task/{thread}/stat", stat.pid)).ok();
     still(stat.state)
         && threads(stat.pid)
             .into_iter()
@@ -105,12 +106,33 @@ pub fn parse_hides_others(mounts: &str) -> Option<bool> {
     Some(hidden.into_iter().any(|how| !matches!(how, "0" | "off")))
 }
 
+/// Reads a file that the kernel makes up as it is read, whose length nobody can ask for, in as few pieces as can be.
+///
+/// # Errors
+/// What open(2) and read(2) say.
+pub(super) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    /// Most such files are shorter.
+    const USUAL: usize = 4096;
+    let mut bytes = Vec::with_capacity(USUAL);
+    // A limit has the standard library not ask for a length first.
+    fs::File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same as text.
+///
+/// # Errors
+/// As [`read`]; `InvalidData` if it is none.
+pub(super) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
 /// Reads /proc/PID/stat. `Ok(None)` if there is no such process.
 ///
 /// # Errors
 /// What open(2) and read(2) say; `InvalidData` if the line cannot be read as one.
 pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
-    match fs::read(format!("/proc/{pid}/stat")) {
+    match read(format!("/proc/{pid}/stat")) {
         Ok(line) => parse_stat(&line).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into()),
         // A process that ends between open and read gives ESRCH.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -139,7 +161,7 @@ pub fn environment(pid: Pid) -> Vec<u8> {
 /// # Errors
 /// What open(2) and read(2) say.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> io::Result<Vec<Pid>> {
-    Ok(parse_pids(&fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?))
+    Ok(parse_pids(&read_text(format!("/proc/{pid}/task/{thread}/children"))?))
 }
 
 /// A list of pids with white space between them, as `children` and `cgroup.procs` are. What is no pid is left out, as

@@ -110,7 +110,7 @@ impl Runtime<'_> {
                 }
                 self.main = Some(started);
                 if self.tool.is_none() {
-                    self.oom_kills = cgroup::events_of(process::own_pid()).oom_kills;
+                    self.oom_kills = cgroup::oom_kills_of(process::own_pid());
                 }
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
@@ -246,8 +246,7 @@ impl Runtime<'_> {
 
     /// How many of the tree the kernel has killed for want of memory since the main process was started.
     fn oom_kills_since_start(&self) -> u64 {
-        let kills =
-            self.oom_kills.map(|_| cgroup::events_of(process::own_pid()).oom_kills.unwrap_or_default());
+        let kills = self.oom_kills.map(|_| cgroup::oom_kills_of(process::own_pid()).unwrap_or_default());
         kills.unwrap_or_default().saturating_sub(self.oom_kills.unwrap_or_default())
     }
 

@@ -61,25 +61,27 @@ use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
-pub fn run(plan: &Plan, reread: Reread<'_>) -> u8 {
-    let runtime = Runtime::new(plan, None).map(|runtime| Runtime { reread: Some(reread), ..runtime });
-    let_it_run(plan, runtime)
+pub fn run(plan: &Rc<Plan>, reread: Reread<'_>) -> u8 {
+    let_it_run(plan, |runtime| runtime.reread = Some(reread))
 }
 
 /// How the configuration is read again: the settings, or what is wrong with them in one line.
 pub type Reread<'a> = &'a dyn Fn() -> Result<Fresh, String>;
 
 /// Looks after one unit by this plan, and notes on the board how it is. Names before lines take this much room.
-fn run_unit(plan: &Plan, board: Option<&Board>, name_width: usize) -> u8 {
-    let_it_run(plan, Runtime::new(plan, None).map(|runtime| Runtime { board, name_width, ..runtime }))
+fn run_unit(plan: &Rc<Plan>, board: Option<&Board>, name_width: usize) -> u8 {
+    let_it_run(plan, |runtime| (runtime.board, runtime.name_width) = (board, name_width))
 }
 
-fn let_it_run(plan: &Plan, runtime: std::io::Result<Runtime<'_>>) -> u8 {
-    match runtime {
-        Ok(runtime) => match runtime.run().0 {
-            failed @ Outcome::StartFailed { .. } => failed.code(plan.dress),
-            outcome => plan.exit_code(outcome.code(plan.dress)),
-        },
+fn let_it_run<'a>(plan: &'a Rc<Plan>, prepare: impl FnOnce(&mut Runtime<'a>)) -> u8 {
+    match Runtime::new(plan, None) {
+        Ok(mut runtime) => {
+            prepare(&mut runtime);
+            match runtime.run().0 {
+                failed @ Outcome::StartFailed { .. } => failed.code(plan.dress),
+                outcome => plan.exit_code(outcome.code(plan.dress)),
+            }
+        }
         Err(failure) => {
             error!(name: "cannot-start", "{failure}");
             plan.dress.failed()
@@ -139,6 +141,8 @@ struct Runtime<'a> {
     restless: Option<Pid>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
+    /// What only the start needed was given back.
+    settled: bool,
     /// The last turn left some of the dead, or some of the signals, to the next one.
     more_dead: bool,
     more_signals: bool,
@@ -148,7 +152,9 @@ struct Runtime<'a> {
 }
 
 impl<'a> Runtime<'a> {
-    fn new(plan: &'a Plan, tool: Option<Tool<'a>>) -> std::io::Result<Runtime<'a>> {
+    /// On the heap, and not moved about: what it takes of the stack stays with us for as long as we run.
+    #[inline(never)]
+    fn new(plan: &'a Rc<Plan>, tool: Option<Tool<'a>>) -> std::io::Result<Box<Runtime<'a>>> {
         let inherited = early::inherited();
         if let Some(signal) = plan.parent_death {
             process::set_parent_death_signal(signal)?;
@@ -187,8 +193,8 @@ impl<'a> Runtime<'a> {
             notify: link.as_ref().map(|link| link.policy(plan, watch.is_some())),
             ..policy(plan, surroundings)
         };
-        Ok(Runtime {
-            plan: Rc::new(plan.clone()),
+        Ok(Box::new(Runtime {
+            plan: Rc::clone(plan),
             reread: None,
             board: None,
             noted: None,
@@ -215,15 +221,16 @@ impl<'a> Runtime<'a> {
             halt: None,
             restless: None,
             held: None,
+            settled: false,
             more_dead: false,
             more_signals: false,
             signals: Vec::new(),
             actions: Vec::new(),
-        })
+        }))
     }
 
     /// To the end: how it ended, and the tool with all that is known of its run.
-    fn run(mut self) -> (Outcome, Option<Tool<'a>>) {
+    fn run(mut self: Box<Self>) -> (Outcome, Option<Tool<'a>>) {
         let Err(outcome) = self.live();
         self.leave();
         if !matches!(outcome, Outcome::Exited { .. } | Outcome::StartFailed { .. }) {

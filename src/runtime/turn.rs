@@ -10,14 +10,15 @@ use super::tool::Tool;
 use super::{Runtime, carry_out};
 use crate::ids::{Outcome, Pid, Signal};
 use crate::os::children::{self, Change, Dead};
-use crate::os::clock;
 use crate::os::signals::{Info, Woken};
 use crate::os::spawn::Started;
+use crate::os::{clock, memory};
 use crate::supervisor::{Event, Origin, Received};
 
 /// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
 /// not keep us from signals and deadlines.
 const DEATHS_A_TURN: usize = 256;
+
 impl Runtime<'_> {
     /// Turn after turn, until the supervisor says how it ended.
     pub(super) fn live(&mut self) -> Result<Infallible, Outcome> {
@@ -33,6 +34,11 @@ impl Runtime<'_> {
     fn turn(&mut self) -> Result<(), Outcome> {
         let left_over = self.more_dead || self.more_signals;
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
+        if !self.settled && self.main.is_some() {
+            // While the command begins, there is nothing else to do.
+            memory::give_back();
+            self.settled = true;
+        }
         let mut signals = std::mem::take(&mut self.signals);
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());

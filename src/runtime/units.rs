@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -112,6 +113,7 @@ impl Runtime<'_> {
         let name = unit.name.as_str();
         let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
         plan.passed = watch.map(Watch::passed).unwrap_or_default();
+        let plan = Rc::new(plan);
         // Without a board, status knows less of the unit.
         let board = Board::new().ok();
         let keep: Vec<BorrowedFd<'_>> =
