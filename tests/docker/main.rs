@@ -24,5 +24,6 @@ mod life;
 mod names;
 mod packaged;
 mod pod;
+mod readme;
 mod restarts;
 mod terminal;
