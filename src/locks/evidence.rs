@@ -192,7 +192,8 @@ mod tests {
     fn what_somebodys_lease_keeps_shut_is_tried_again_and_nothing_else_is() {
         let open = |refusals: u32, kind: io::ErrorKind| {
             let mut attempts = 0;
-            let answer = Patience::NEW.open_again(|| {
+            let mut patience = Patience::NEW;
+            let answer = patience.open_again(|| {
                 attempts += 1;
                 if attempts > refusals { Ok(()) } else { Err(io::Error::from(kind)) }
             });
@@ -203,7 +204,8 @@ mod tests {
         assert_eq!(open(u32::MAX, io::ErrorKind::WouldBlock), (10, false), "it ends");
         assert_eq!(open(3, io::ErrorKind::PermissionDenied), (1, false));
         let mut attempts = 0;
-        let refused = Patience::NONE.open_again(|| {
+        let mut none = Patience::NONE;
+        let refused = none.open_again(|| {
             attempts += 1;
             Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
         });
