@@ -18,7 +18,7 @@ use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
-use crate::locks::{Action, Family, Root, roots};
+use crate::locks::{Action, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
 
@@ -368,7 +368,7 @@ impl Args {
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
-            family: Family::with(file.kinds.clone()),
+            kinds: file.kinds.clone(),
             action: action.or(file.action).unwrap_or_default(),
             start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),

@@ -225,8 +225,8 @@ fn locks(plan: &Plan) -> Value {
     let Some(locks) = &plan.locks else { return json!({ "enabled": false }) };
     let watched = plan.watching.as_ref().is_some_and(|watching| watching.locks.is_some());
     let rules: Vec<Value> = locks
-        .family
-        .own()
+        .kinds
+        .iter()
         .map(|(pattern, kind)| {
             let keys = if let Format::Json(keys) = &kind.format { Some(keys) } else { None };
             json!({
