@@ -35,7 +35,7 @@ fn run(words: &[OsString]) -> u8 {
         },
         Ok(Request::Control(errand)) => control::errand::run(&errand),
         Ok(Request::Complain { text, code }) => {
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            report::log::complain(&text);
             code
         }
         Ok(Request::Print(text)) => {
@@ -43,12 +43,12 @@ fn run(words: &[OsString]) -> u8 {
             let _ = std::io::stdout().write_all(text.as_bytes());
             0
         }
-        Err(usage) => fails(&usage),
+        Err(usage) => fails(&usage.line()),
     }
 }
 
 /// Says why, in one line.
 fn fails(why: &dyn std::fmt::Display) -> u8 {
-    let _ = writeln!(std::io::stderr(), "sexton: {why}");
+    report::log::complain(&format!("sexton: {why}"));
     exit_code::SEXTON_FAILED
 }

@@ -28,6 +28,7 @@ use crate::config::spelled::Log;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
+use crate::report;
 use crate::report::log::Format;
 use args::Args;
 use sources::When;
@@ -102,6 +103,14 @@ pub enum Usage {
     File(#[from] Refused),
 }
 
+impl Usage {
+    /// The one line that the user gets, whatever letters the words have that it repeats.
+    #[must_use]
+    pub fn line(&self) -> String {
+        report::render::one_line(&self.to_string())
+    }
+}
+
 /// Reads the command line, the program's name first, and the environment.
 ///
 /// # Errors
@@ -145,7 +154,7 @@ pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
     match read() {
         Ok(Some(fresh)) => Ok(fresh),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
-        Err(usage) => Err(usage.to_string()),
+        Err(usage) => Err(usage.line()),
     }
 }
 

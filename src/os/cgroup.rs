@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use super::procfs::read_text;
+use super::procfs::{parse_pids, read_text};
 use crate::ids::Pid;
 
 /// How many names are tried, if those before are taken by what killed sextons left behind.
@@ -89,8 +89,7 @@ impl Cgroup {
     /// # Errors
     /// What read(2) says.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
-        let text = read_text(self.path.join("cgroup.procs"))?;
-        Ok(text.lines().filter_map(|line| Pid::new(line.parse().ok()?)).collect())
+        Ok(parse_pids(&read_text(self.path.join("cgroup.procs"))?))
     }
 
     /// Whether a process in it is alive (`cgroup.events`). Zombies do not count.
@@ -171,24 +170,31 @@ impl Counters {
 }
 
 fn count(directory: PathBuf, file: &str, name: &str) -> Option<u64> {
-    let text = read_text(directory.join(file)).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line?.trim().parse().ok()
+    parse_count(&read_text(directory.join(file)).ok()?, name)
 }
 
 fn is_populated(path: &Path) -> bool {
     let events = read_text(path.join("cgroup.events")).unwrap_or_default();
-    events.lines().any(|line| line == "populated 1")
+    parse_count(&events, "populated") == Some(1)
+}
+
+/// The number behind `name` in a file of names and numbers, one pair a line, as `cgroup.events` is.
+#[must_use]
+pub fn parse_count(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line?.trim().parse().ok()
 }
 
 /// The directory of a cgroup v2, from /proc/self/mountinfo and /proc/PID/cgroup (proc(5)).
-fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
     let membership = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
     directory(mounts, membership, |kind, _| kind == "cgroup2")
 }
 
 /// The same for the hierarchy of version 1 with this controller.
-fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<PathBuf> {
     let named = |names: &str| names.split(',').any(|name| name == controller);
     let membership = memberships.lines().find_map(|line| {
         let (names, path) = line.split_once(':')?.1.split_once(':')?;
@@ -207,7 +213,7 @@ fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool
             return None;
         }
         let mut fields = left.split(' ').skip(3);
-        let (root, mount_point) = (fields.next()?, fields.next()?);
+        let (root, mount_point) = (fields.next().filter(|root| root.starts_with('/'))?, fields.next()?);
         // The mount may show only a part of the hierarchy, as in a container.
         let below = Path::new(membership).strip_prefix(root).ok()?;
         Some(Path::new(mount_point).join(below))

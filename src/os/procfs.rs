@@ -94,7 +94,12 @@ pub fn stands_still(stat: &Stat) -> bool {
 /// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
 #[must_use]
 pub fn hides_others() -> Option<bool> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    parse_hides_others(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The same from the text of /proc/self/mountinfo.
+#[must_use]
+pub fn parse_hides_others(mounts: &str) -> Option<bool> {
     let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
     let options = line.rsplit(' ').next()?;
     let hidden = options.split(',').filter_map(|option| option.strip_prefix("hidepid="));
@@ -156,8 +161,14 @@ pub fn environment(pid: Pid) -> Vec<u8> {
 /// # Errors
 /// What open(2) and read(2) say.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> io::Result<Vec<Pid>> {
-    let text = read_text(format!("/proc/{pid}/task/{thread}/children"))?;
-    Ok(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect())
+    Ok(parse_pids(&read_text(format!("/proc/{pid}/task/{thread}/children"))?))
+}
+
+/// A list of pids with white space between them, as `children` and `cgroup.procs` are. What is no pid is left out, as
+/// the 0 is that stands for a process of another pid namespace.
+#[must_use]
+pub fn parse_pids(text: &str) -> Vec<Pid> {
+    text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect()
 }
 
 /// The threads of a process; none if it has ended.
@@ -175,18 +186,28 @@ fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
 /// The resident memory of a process in bytes (proc_pid_statm(5)). `None` if it has ended; 0 for a zombie.
 #[must_use]
 pub fn resident(pid: Pid) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let pages = parse_resident(&fs::read_to_string(format!("/proc/{pid}/statm")).ok()?)?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     Some(pages.saturating_mul(page.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
+}
+
+/// The resident pages in the text of /proc/PID/statm.
+#[must_use]
+pub fn parse_resident(statm: &str) -> Option<u64> {
+    statm.split(' ').nth(1)?.parse().ok()
 }
 
 /// The proportional memory of a process in bytes: each shared page is divided among those that share it
 /// (proc_pid_smaps_rollup(5), since Linux 4.14). `None` if it has ended or is not ours to look into.
 #[must_use]
 pub fn proportional(pid: Pid) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    parse_proportional(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
+/// The same from the text of /proc/PID/smaps_rollup.
+#[must_use]
+pub fn parse_proportional(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 

@@ -118,7 +118,8 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// The text with control characters escaped, so that nobody's file name can forge a line.
-fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }

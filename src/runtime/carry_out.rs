@@ -33,7 +33,7 @@ impl Runtime<'_> {
             Action::StandStill => return Ok(Some(self.stand_still())),
             Action::GoOn { stood } => self.go_on(stood),
             Action::Start => return Ok(Some(self.start())),
-            Action::StartUnit(unit) => return Ok(Some(self.start_unit(unit))),
+            Action::StartUnit(unit) => return self.start_unit(unit).map(Some),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SendToRest(signal) => self.reach.send(signal, self.sweeper.helpers()),
             Action::CountRest => {
@@ -234,6 +234,11 @@ impl Runtime<'_> {
             Note::UnitStartFailed(unit, errno) => self.note_unit_start_failed(unit, errno),
             Note::UnitStopping(unit) => self.note_unit_stopping(unit),
             Note::UnitEnded { unit, status, asked } => self.note_unit_ended(unit, status, asked),
+            Note::UnitLost { unit, status, pause } => self.note_unit_lost(unit, status, pause),
+            Note::Unwatched => {
+                warn!(name: "unwatched", "nobody asks the gateway any more whether it is well; it counts as ready \
+                      when it runs");
+            }
             Note::RequiredUnitEnded(unit) => self.note_required(unit),
             Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }

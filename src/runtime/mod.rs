@@ -189,8 +189,8 @@ impl<'a> Runtime<'a> {
             can_hold: plan.locks.is_some() && children::list().is_some(),
             init,
             seed: policy::seed(),
-            units: units::rules(&units),
-            notify: link.as_ref().map(|link| link.policy(plan)),
+            units: units.iter().map(units::rule).collect(),
+            notify: link.as_ref().map(|link| link.policy(plan, watch.is_some())),
             ..policy(plan, surroundings)
         };
         Ok(Box::new(Runtime {

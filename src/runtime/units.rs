@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -21,7 +22,7 @@ use crate::report::log;
 use crate::supervisor::{Event, UnitId, UnitRule};
 
 /// How long the last rung of a ladder takes at most, with some time for a busy machine.
-const KILLING: std::time::Duration = std::time::Duration::from_secs(15);
+const KILLING: Duration = Duration::from_secs(15);
 
 /// How much of how a unit ended is noted, in bytes.
 const LONGEST: usize = 512;
@@ -55,14 +56,15 @@ impl Units {
 /// The variable by which the processes of a unit are known, with the unit's name.
 pub(super) const MARK: &str = "SEXTON_UNIT";
 
-/// What the supervisor needs to know of them.
-pub(super) fn rules(units: &[Unit]) -> Vec<UnitRule> {
-    let rule = |unit: &Unit| UnitRule {
+/// What the supervisor needs to know of one.
+pub(super) fn rule(unit: &Unit) -> UnitRule {
+    UnitRule {
         after_gateway: unit.after_gateway,
         required: unit.required,
         window: unit.grace.saturating_add(unit.stragglers).saturating_add(KILLING),
-    };
-    units.iter().map(rule).collect()
+        watches: unit.name == watch::NAME,
+        restart: unit.restart.clone(),
+    }
 }
 
 /// How much room the names before lines take: those of the units, and the gateway's.
@@ -89,7 +91,20 @@ fn plan_of(unit: &Unit) -> Plan {
 }
 
 impl Runtime<'_> {
-    pub(super) fn start_unit(&mut self, id: UnitId) -> Event {
+    /// Starts a unit's supervisor, and gives what came of it.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn start_unit(&mut self, id: UnitId) -> Result<Event, Outcome> {
+        let started = self.fork_unit(id);
+        if let Event::UnitStarted { .. } = started {
+            let name = self.unit_name(id).to_owned();
+            self.found(missing(&name), &name, false, &format!("{name} was started again"))?;
+        }
+        Ok(started)
+    }
+
+    fn fork_unit(&mut self, id: UnitId) -> Event {
         let Some(unit) = self.units.list.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
@@ -168,14 +183,18 @@ impl Runtime<'_> {
     /// Nobody asked it to end, and it is not there any more.
     pub(super) fn unit_is_missed(&mut self, id: UnitId, status: ExitStatus) -> Result<(), Outcome> {
         let name = self.unit_name(id).to_owned();
-        let kind = if name == watch::NAME { Kind::WatchLost } else { Kind::UnitEnded };
         let detail = format!("{name} has ended with {} and is not started again", status.code());
-        self.found(kind, &name, true, &detail)
+        self.found(missing(&name), &name, true, &detail)
     }
 
     fn unit_name(&self, id: UnitId) -> &str {
         self.units.list.get(id).map_or("?", |unit| unit.name.as_str())
     }
+}
+
+/// What it is called that this unit is not there.
+fn missing(name: &str) -> Kind {
+    if name == watch::NAME { Kind::WatchLost } else { Kind::UnitEnded }
 }
 
 /// What is said of units.
@@ -196,6 +215,13 @@ impl Runtime<'_> {
         } else {
             warn!(name: "unit-ended", unit, code, "a unit has ended, and not well");
         }
+    }
+
+    pub(super) fn note_unit_lost(&self, id: UnitId, status: ExitStatus, pause: Duration) {
+        let (unit, code) = (self.unit_name(id), status.code());
+        let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+        warn!(name: "unit-lost", unit, code, %pause,
+              "a unit's supervisor was killed; what it left is ended, and the unit is started again");
     }
 
     pub(super) fn note_required(&self, id: UnitId) {

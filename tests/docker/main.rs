@@ -18,6 +18,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod engine;
+mod health;
 mod image;
+mod life;
 mod names;
+mod packaged;
+mod pod;
+mod restarts;
 mod terminal;

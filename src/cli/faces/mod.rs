@@ -83,7 +83,7 @@ impl Face {
                 change(&mut plan);
                 Request::Run { plan: Rc::new(plan), level: wanted.unwrap_or(level), format }
             }
-            Err(usage) => self.refuse(format!("{}: {usage}\n", self.name)),
+            Err(usage) => self.refuse(format!("{}: {}\n", self.name, usage.line())),
         }
     }
 
