@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::sources::here;
 use crate::config::file::{File, Reaction};
-use crate::config::lock_rule::{self, LockRule};
+use crate::config::lock_rule::LockRule;
 use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
@@ -369,7 +369,7 @@ impl Args {
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
-            family: lock_rule::family(&file.rules),
+            rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
             start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),

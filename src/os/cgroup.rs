@@ -205,7 +205,8 @@ pub fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option
 
 /// Where `membership` is seen below a mount whose kind and options are wanted.
 fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+    // There may be hundreds of mounts, and this is asked at each start.
+    mounts.lines().filter(|line| line.contains(" - cgroup")).find_map(|line| {
         // From the end, because what stands before the kind varies in number. Blanks within a field are escaped.
         let mut right = line.rsplitn(4, ' ');
         let (options, _source, kind, left) = (right.next()?, right.next()?, right.next()?, right.next()?);
