@@ -27,6 +27,10 @@ fn main() -> ExitCode {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             ExitCode::from(runtime::become_command(&command))
         }
+        Ok(Request::Helper(words)) => {
+            report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
+            ExitCode::from(runtime::become_watch(&words))
+        }
         Ok(Request::Control(errand)) => ExitCode::from(control::errand::run(&errand)),
         Ok(Request::Complain { text, code }) => {
             let _ = std::io::stderr().write_all(text.as_bytes());

@@ -35,6 +35,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/cli", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
     ("src/bin/sexton-watch/main.rs", &["ids", "os", "report", "runtime"]),
     ("src/bin/sexton-watch/health.rs", &["config", "control", "ids"]),
+    ("src/bin/sexton-watch/openclaw.rs", &[]),
+    ("src/bin/sexton-watch/doctor/finding.rs", &[]),
+    ("src/bin/sexton-watch/doctor/words.rs", &[]),
+    ("src/bin/sexton-watch/doctor/versions.rs", &[]),
+    ("src/bin/sexton-watch/doctor", &["cli", "config", "control", "ids", "locks", "os", "report", "runtime"]),
     ("src/bin/sexton-watch", &["config", "control", "ids", "locks", "os", "report"]),
     ("src/runtime", &["config", "control", "ids", "locks", "os", "report", "supervisor"]),
 ];

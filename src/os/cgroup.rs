@@ -132,11 +132,7 @@ pub struct Events {
 pub fn events_of(pid: Pid) -> Events {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
-    let count = |directory: Option<PathBuf>, file: &str, name: &str| {
-        let text = fs::read_to_string(directory?.join(file)).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line?.trim().parse().ok()
-    };
+    let count = |directory: Option<PathBuf>, file: &str, name: &str| line_of(&directory?.join(file), name);
     let two = |file, name| count(own_directory(&mounts, &memberships), file, name);
     let one = |controller, file, name| count(directory_of(&mounts, &memberships, controller), file, name);
     Events {
@@ -144,6 +140,74 @@ pub fn events_of(pid: Pid) -> Events {
             .or_else(|| one("memory", "memory.oom_control", "oom_kill")),
         forks_refused: two("pids.events", "max").or_else(|| one("pids", "pids.events", "max")),
     }
+}
+
+/// How much of something there may be in a cgroup, and how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Room {
+    /// The limit.
+    pub most: u64,
+    /// What is used of it.
+    pub used: u64,
+}
+
+/// The limits of the cgroup of a process and of those above it, as far as they can be seen: of several the one that
+/// leaves least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Rooms {
+    /// Bytes of memory; what the kernel can take back at once, files that nobody uses, is not counted as used.
+    pub memory: Option<Room>,
+    /// Processes and threads.
+    pub processes: Option<Room>,
+}
+
+/// Reads them for the cgroup that `pid` is in.
+#[must_use]
+pub fn rooms_of(pid: Pid) -> Rooms {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
+    let two = own_directory(&mounts, &memberships);
+    let of = |controller: &str| directory_of(&mounts, &memberships, controller);
+    let memory = |path: Option<PathBuf>, [most, used, cache]: [&str; 3]| {
+        tightest(path, &|level| {
+            let files = line_of(&level.join("memory.stat"), cache).unwrap_or_default();
+            Some(Room {
+                most: number_in(&level.join(most))?,
+                used: number_in(&level.join(used))?.saturating_sub(files),
+            })
+        })
+    };
+    let processes = |path: Option<PathBuf>| {
+        tightest(path, &|level| {
+            let (most, used) = (level.join("pids.max"), level.join("pids.current"));
+            Some(Room { most: number_in(&most)?, used: number_in(&used)? })
+        })
+    };
+    let of_two = ["memory.max", "memory.current", "inactive_file"];
+    let of_one = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"];
+    Rooms {
+        memory: memory(two.clone(), of_two).or_else(|| memory(of("memory"), of_one)),
+        processes: processes(two).or_else(|| processes(of("pids"))),
+    }
+}
+
+/// Of this directory and those above it, the one that leaves least.
+fn tightest(path: Option<PathBuf>, read: &dyn Fn(&Path) -> Option<Room>) -> Option<Room> {
+    let path = path?;
+    let rooms = path.ancestors().filter_map(read);
+    // Version 1 says "no limit" with a number that no machine has.
+    rooms.filter(|room| room.most < 1 << 60).min_by_key(|room| room.most.saturating_sub(room.used))
+}
+
+/// The number in a file; `None` for "max" and where there is none.
+fn number_in(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The number behind this word in a file of such lines.
+fn line_of(path: &Path, word: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 fn is_populated(path: &Path) -> bool {
