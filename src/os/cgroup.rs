@@ -173,6 +173,67 @@ fn count(directory: PathBuf, file: &str, name: &str) -> Option<u64> {
     parse_count(&read_text(directory.join(file)).ok()?, name)
 }
 
+/// How much of something there may be in a cgroup, and how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Room {
+    /// The limit.
+    pub most: u64,
+    /// What is used of it.
+    pub used: u64,
+}
+
+/// The limits of the cgroup of a process and of those above it, as far as they can be seen: of several the one that
+/// leaves least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Rooms {
+    /// Bytes of memory; what the kernel can take back at once, files that nobody uses, is not counted as used.
+    pub memory: Option<Room>,
+    /// Processes and threads.
+    pub processes: Option<Room>,
+}
+
+/// Reads them for the cgroup that `pid` is in.
+#[must_use]
+pub fn rooms_of(pid: Pid) -> Rooms {
+    let Counters { mounts, memberships } = Counters::of(pid);
+    let two = own_directory(&mounts, &memberships);
+    let of = |controller: &str| directory_of(&mounts, &memberships, controller);
+    let memory = |path: Option<PathBuf>, [most, used, cache]: [&str; 3]| {
+        tightest(path, &|level| {
+            let files = count(level.to_owned(), "memory.stat", cache).unwrap_or_default();
+            Some(Room {
+                most: number_in(&level.join(most))?,
+                used: number_in(&level.join(used))?.saturating_sub(files),
+            })
+        })
+    };
+    let processes = |path: Option<PathBuf>| {
+        tightest(path, &|level| {
+            let (most, used) = (level.join("pids.max"), level.join("pids.current"));
+            Some(Room { most: number_in(&most)?, used: number_in(&used)? })
+        })
+    };
+    let of_two = ["memory.max", "memory.current", "inactive_file"];
+    let of_one = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"];
+    Rooms {
+        memory: memory(two.clone(), of_two).or_else(|| memory(of("memory"), of_one)),
+        processes: processes(two).or_else(|| processes(of("pids"))),
+    }
+}
+
+/// Of this directory and those above it, the one that leaves least.
+fn tightest(path: Option<PathBuf>, read: &dyn Fn(&Path) -> Option<Room>) -> Option<Room> {
+    let path = path?;
+    let rooms = path.ancestors().filter_map(read);
+    // Version 1 says "no limit" with a number that no machine has.
+    rooms.filter(|room| room.most < 1 << 60).min_by_key(|room| room.most.saturating_sub(room.used))
+}
+
+/// The number in a file; `None` for "max" and where there is none.
+fn number_in(path: &Path) -> Option<u64> {
+    read_text(path).ok()?.trim().parse().ok()
+}
+
 fn is_populated(path: &Path) -> bool {
     let events = read_text(path.join("cgroup.events")).unwrap_or_default();
     parse_count(&events, "populated") == Some(1)
