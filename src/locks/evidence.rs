@@ -55,9 +55,10 @@ pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
     Filesystem { local, carries_flock: local || CARRIES_FLOCK.contains(&magic) }
 }
 
-/// Whether anybody has `file` open, which belongs to `uid`.
+/// Whether anybody has `file` open, which belongs to `uid`. If nobody has, whoever opens it now waits until it is
+/// closed here: what was seen stays true until it was acted on.
 pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
-    match lease::probe(file, uid) {
+    match lease::take(file, uid) {
         lease::Answer::Busy => Lease::Busy,
         lease::Answer::Granted => Lease::Granted,
         lease::Answer::Refused(Errno(number)) => Lease::NoInformation(Errno(number)),
