@@ -21,13 +21,6 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
-    /// As it was written.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.parts.join(&b'/')))
-    }
-}
-
 /// Whether `name` fits `glob`, in which `*` stands for any bytes, also none.
 fn fits(glob: &[u8], name: &[u8]) -> bool {
     let mut pieces = glob.split(|byte| *byte == b'*');

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use crate::config::Locks;
 use crate::control::incidents::clip;
 use crate::ids::{Errno, Pid, Signal, StartTime};
-use crate::locks::{self, Action, Beside, Released, Report, Request, Root, Scene};
+use crate::locks::{self, Action, Beside, Family, Released, Report, Request, Root, Scene};
 use crate::os::{children, clock, messages, process, procfs, signals, spawn};
 use crate::supervisor::{Event, Occasion, Tally};
 
@@ -103,7 +103,9 @@ impl<'a> Sweeper<'a> {
             // The child itself, for those that it starts in its turn.
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
             let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
-            Job { locks, occasion, sexton, corpse, helpers, reported, outbox }.run(&self.registrations);
+            let family = locks.family();
+            Job { locks, family, occasion, sexton, corpse, helpers, reported, outbox }
+                .run(&self.registrations);
             0
         })?;
         Ok((pid, ours))
@@ -196,6 +198,7 @@ impl<'a> Sweeper<'a> {
 /// What the child knows.
 struct Job<'a> {
     locks: &'a Locks,
+    family: Family,
     occasion: Occasion,
     sexton: Pid,
     corpse: Option<(Pid, StartTime)>,
@@ -245,7 +248,7 @@ impl Job<'_> {
         };
         let request = Request {
             root,
-            family: &self.locks.family,
+            family: &self.family,
             scene,
             registration,
             action: self.action(),
