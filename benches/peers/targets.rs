@@ -59,7 +59,11 @@ pub fn check(table: &Table) -> Vec<Verdict> {
     let near_best = |measurement, key, what: &str| {
         let judge = |factor: f64| (factor <= NEAR, format!("{factor:.2} times"));
         let best = table.best_but(key, SEXTON).zip(table.value(key, SEXTON)).map(|(best, ours)| ours / best);
-        Verdict::new(measurement, format!("{what}: at most {NEAR} times the best of the others"), best.map(judge))
+        Verdict::new(
+            measurement,
+            format!("{what}: at most {NEAR} times the best of the others"),
+            best.map(judge),
+        )
     };
     let startup = "startup.outside.command";
     let startup = table.value(startup, SEXTON).zip(table.value(startup, "tini"));

@@ -112,7 +112,7 @@ impl LocksArgs {
         let locks = Locks {
             roots: lock_roots(&self.root, &file.locks.roots),
             deadline: self.sweep_deadline,
-            kinds: file.locks.kinds,
+            rules: file.locks.rules,
             action: Action::Remove,
             start_window: Duration::ZERO,
             report_after: self.lock_report_after.or(file.locks.report_after),

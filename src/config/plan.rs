@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::lock_rule::{self, LockRule};
 use super::unit::{Tools, Unit, User};
 use super::watching::Watching;
-use crate::ids::{self, Dress, Signal, SignalSet};
-use crate::locks::kind::Kind;
+use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
-use crate::locks::rule::Pattern;
 use crate::locks::{Action, Family, Root};
 use crate::supervisor::{Ready, Restart};
 
@@ -65,7 +64,7 @@ pub struct Plan {
     /// What follows the command's end.
     pub restart: Restart,
     /// The conditions under which the command is stopped by its ladder and started again.
-    pub replace_on: Vec<ids::Kind>,
+    pub replace_on: Vec<Kind>,
     /// The command's neighbours, in their order of start.
     pub units: Vec<Unit>,
     /// How the command's tools are run.
@@ -127,7 +126,7 @@ pub struct Locks {
     /// How long one sweep may take.
     pub deadline: Duration,
     /// The operator's own kinds of locks, which come before those that sexton knows by itself.
-    pub kinds: Vec<(Pattern, Kind)>,
+    pub rules: Vec<LockRule>,
     /// What becomes of a lock that was left behind.
     pub action: Action,
     /// How long a lock that was handed over is left for the starting gateway to find.
@@ -143,7 +142,7 @@ impl Locks {
     /// itself never does.
     #[must_use]
     pub fn family(&self) -> Family {
-        Family::with(self.kinds.clone())
+        lock_rule::family(&self.rules)
     }
 
     /// The start window, where locks are handed over.
@@ -243,10 +242,10 @@ impl Plan {
     /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
     /// this subject. Of logs, each has its own answer, and its name is the subject.
     #[must_use]
-    pub fn replaces(&self, kind: ids::Kind, subject: &str) -> bool {
+    pub fn replaces(&self, kind: Kind, subject: &str) -> bool {
         let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
         self.replace_on.contains(&kind)
-            && (kind != ids::Kind::Log || logs().any(|log| log.restart && log.name == subject))
+            && (kind != Kind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
     /// The exit code to give for the main process's own.
@@ -259,8 +258,8 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
     use crate::config::watching::Log;
-    use crate::ids::Kind;
 
     #[test]
     fn of_logs_each_says_for_itself_whether_the_command_is_replaced() {
