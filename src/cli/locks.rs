@@ -9,9 +9,10 @@ use clap::{ArgAction, Parser, ValueEnum};
 use super::args::{Args, lock_roots};
 use super::{Request, Usage, parse, sources, subcommand};
 use crate::config::file::File;
+use crate::config::lock_rule;
 use crate::config::{ByHand, Locks, Task};
+use crate::locks::Action;
 use crate::locks::listing::Word;
-use crate::locks::{Action, Family};
 
 const ABOUT: &str = "\
 Shows every lock in the lock roots: held, orphaned or unclear, and why.
@@ -112,7 +113,7 @@ impl LocksArgs {
         let locks = Locks {
             roots: lock_roots(&self.root, &file.locks.roots),
             deadline: self.sweep_deadline,
-            family: Family::with(file.locks.kinds),
+            family: lock_rule::family(&file.locks.rules),
             action: Action::Remove,
             start_window: Duration::ZERO,
             report_after: self.lock_report_after.or(file.locks.report_after),

@@ -235,6 +235,14 @@ mod tests {
         assert_eq!(own_directory(HYBRID, "0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified/")));
     }
 
+    /// As Linux writes them: the names of version 2 begin alike.
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        let two = "low 0\nhigh 0\nmax 731\noom 4\noom_kill 3\noom_group_kill 1\n";
+        let one = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
+        assert_eq!((parse_count(two, "oom_kill"), parse_count(one, "oom_kill")), (Some(3), Some(2)));
+    }
+
     #[test]
     fn a_mount_of_a_part_is_understood() {
         let mounts = "30 25 0:27 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup rw\n";

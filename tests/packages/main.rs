@@ -33,6 +33,8 @@ const FILES: &[&str] = &[
     "usr/share/bash-completion/completions/sexton",
     "usr/share/doc/sexton/README.md",
     "usr/share/doc/sexton/changelog.gz",
+    "usr/share/doc/sexton/docs/migration.md",
+    "usr/share/doc/sexton/docs/troubleshooting.md",
     "usr/share/doc/sexton/examples/grafana/README.md",
     "usr/share/doc/sexton/examples/grafana/sexton-alerts.yml",
     "usr/share/doc/sexton/examples/grafana/sexton-dashboard.json",
