@@ -68,8 +68,8 @@ impl Gateway<'_> {
         })
     }
 
-    /// Starts the container until the gateway has this pid again. Mostly it has at once; sexton-watch is started at the
-    /// same moment, and can be first to take a pid. Each start finds what the first one found.
+    /// Starts the container until the gateway has this pid again. Mostly it has at once, but the engine's threads take pids
+    /// in there before sexton is, and are not always as many. Each start finds what the first one found.
     fn starts_again_as(&self, pid: i64) {
         let (state, copy) = (self.world.state(), self.world.path("state-copy"));
         copy_all(&state, &copy);
