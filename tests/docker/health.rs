@@ -50,7 +50,7 @@ fn a_gateway_that_hangs_turns_unhealthy_and_then_healthy() {
     };
     stand("STOP");
     turns(&container, "unhealthy");
-    assert!(container.shows(last).contains("failing"), "{}", container.shows(last));
+    wait_until("it says why", || container.shows(last).contains("failing"));
     assert_eq!(container.shows("{{.State.Running}}"), "true", "it is only reported");
     stand("CONT");
     turns(&container, "healthy");
