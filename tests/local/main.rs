@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use common::console::{blocks, commands};
 use common::process::{kill_if, marked, send};
 use common::pty::Shell;
 use common::{SOON, sexton, skip, wait_until};
@@ -48,7 +49,7 @@ fn project(tools: &[&str]) -> Option<Project> {
     let there = |tool: &&str| {
         std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(tool).exists())
     };
-    for tool in ["node", "npm"].iter().chain(tools).filter(|tool| !there(tool)) {
+    if let Some(tool) = ["node", "npm"].iter().chain(tools).find(|tool| !there(tool)) {
         skip(tool, &format!("apt-get install {tool}"));
         return None;
     }
@@ -132,10 +133,31 @@ fn one_ctrl_c_is_graceful_and_the_port_is_free_when_the_prompt_is_back() {
     let mut shell = project.shell();
     assert_eq!(interrupted(&mut shell, "sexton -- node server.mjs"), "7");
     project.nothing_is_left();
-    let with = interrupted(&mut shell, "sexton -- npm run dev");
+    let line = "sexton -- npm run dev";
+    let with = interrupted(&mut shell, line);
+    project.nothing_is_left();
+    // As the README shows it.
+    let shown = blocks(include_str!("../../README.md"), "text");
+    let shown = shown
+        .iter()
+        .filter(|block| block.starts_with("$ "))
+        .flat_map(|block| commands(block))
+        .find(|one| one.command == line)
+        .unwrap();
+    shell.line(line);
+    for part in shown.lines.iter().flat_map(|line| line.split("...")).filter(|part| !part.is_empty()) {
+        match part.strip_prefix("^C") {
+            Some(rest) => {
+                shell.keys("\x03");
+                shell.sees(rest);
+            }
+            None => shell.sees(part),
+        }
+    }
+    assert_eq!(code(&mut shell), with);
     project.nothing_is_left();
     // And this is what sexton is good for here: the worker keeps its port.
-    let without = interrupted(&mut shell, "npm run dev");
+    let without = interrupted(&mut shell, line.strip_prefix("sexton -- ").unwrap());
     assert!(!project.port_is_free(3001));
     for process in marked(&format!("HOST={}", project.host)) {
         send(process.pid, 9).unwrap();
