@@ -229,14 +229,14 @@ fn in_tmux_a_closed_window_leaves_nothing() {
     let shows = |text: &str| tmux("capture-pane -p -t dev").contains(text);
     let start = || {
         tmux("new-session -d -s dev -x 200 -y 50 'exec bash --norc --noprofile -i'");
-        tmux("send-keys -t dev 'sexton -- npm run dev' Enter");
+        tmux("send-keys -t dev 'sexton -- node server.mjs' Enter");
         wait_until("the server listens", || shows("listening"));
     };
     start();
     tmux("send-keys -t dev C-c");
     wait_until("it has closed", || shows("closed"));
     tmux("send-keys -t dev 'echo code=$?.' Enter");
-    wait_until("the prompt is back", || shows("code=130."));
+    wait_until("the prompt is back", || shows("code=7."));
     assert!(project.port_is_free(3000) && project.port_is_free(3001));
     tmux("kill-server");
     wait_until("the first server is gone", || marked(&format!("HOST={}", project.host)).is_empty());
@@ -251,7 +251,7 @@ fn an_editor_s_task_that_is_terminated_leaves_nothing() {
     let Some(project) = project(&[]) else { return };
     // VS Code runs a task by `bash -c` at a terminal of its own; "Terminate Task" sends HUP to that process alone and
     // closes the terminal, and the trash can too (node-pty's kill).
-    let mut task = Shell::task(&format!("{}; exec sexton -- npm run dev", project.here()));
+    let mut task = Shell::task(&format!("{}; exec sexton -- node server.mjs", project.here()));
     task.sees("listening");
     send(task.pid(), 1).unwrap();
     task.line_hung_up();
@@ -262,7 +262,7 @@ fn an_editor_s_task_that_is_terminated_leaves_nothing() {
     task.sees("listening");
     task.keys("\x03");
     task.sees("closed");
-    assert_eq!(task.ends(), 130);
+    assert_ne!(task.ends(), 0, "npm was interrupted");
     project.nothing_is_left();
 }
 
@@ -271,8 +271,12 @@ fn a_build_without_a_terminal_is_cancelled_as_a_whole_and_its_pipe_ends() {
     let Some(project) = project(&[]) else { return };
     // A runner starts `bash -e SCRIPT` with pipes and no terminal, sends INT, TERM some seconds later (GitHub's), and
     // waits for the pipe to end. npm takes no notice of an INT that it alone gets, as from no terminal.
-    for (options, signals, expected) in [("-g", &[2][..], 130), ("", &[15], 143), ("", &[2, 15], 143)] {
-        let script = format!("{}; exec sexton {options} -- npm run dev", project.here());
+    for (line, signals, expected) in [
+        ("exec sexton -g -- npm run dev", &[2][..], None),
+        ("exec sexton -- node server.mjs", &[15], Some(143)),
+        ("STUBBORN=1 exec sexton -- node server.mjs", &[2, 15], Some(143)),
+    ] {
+        let script = format!("{}; {line}", project.here());
         let mut command = Command::new("setsid");
         command.args(["bash", "-e", "-c", &script]).env("SEXTON_CONTROL", "off");
         let mut step = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -289,7 +293,8 @@ fn a_build_without_a_terminal_is_cancelled_as_a_whole_and_its_pipe_ends() {
         let begin = Instant::now();
         signals.iter().for_each(|signal| send(step.id().cast_signed(), *signal).unwrap());
         wait_until("the pipe ends", || ended().0);
-        assert_eq!(step.wait().unwrap().code(), Some(expected), "{options} {signals:?}");
+        let code = step.wait().unwrap().code();
+        assert!(code != Some(0) && (expected.is_none() || code == expected), "{line} {signals:?}: {code:?}");
         assert!(begin.elapsed() < Duration::from_secs(25), "no window was waited for");
         project.nothing_is_left();
     }
