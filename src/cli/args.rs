@@ -14,11 +14,12 @@ use tracing::level_filters::LevelFilter;
 
 use super::sources::here;
 use crate::config::file::{File, Reaction};
+use crate::config::lock_rule::LockRule;
 use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
-use crate::locks::{Action, Family, Root, roots};
+use crate::locks::{Action, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
 
@@ -320,7 +321,7 @@ impl Args {
         }
         let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
         let locks = locks.map(|(locks, _)| locks);
-        let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
+        let watching = watching(file.watching, locks.as_ref(), &file.locks.rules, held_too_long.is_some());
         Plan {
             command,
             group,
@@ -368,7 +369,7 @@ impl Args {
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
-            family: Family::with(file.kinds.clone()),
+            rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
             start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),
@@ -382,7 +383,12 @@ impl Args {
 const HELD_LOCKS: Duration = Duration::from_secs(10);
 
 /// What sexton-watch looks at, with the locks that only the plan knows.
-fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Option<Watching> {
+fn watching(
+    mut watching: Watching,
+    locks: Option<&Locks>,
+    rules: &[LockRule],
+    asked: bool,
+) -> Option<Watching> {
     if watching == Watching::default() && !asked {
         return None;
     }
@@ -395,6 +401,7 @@ fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Optio
         roots: locks.roots.iter().flat_map(Root::candidates).collect(),
         report_after: locks.report_after,
         every: HELD_LOCKS,
+        rules: rules.to_vec(),
     });
     Some(watching)
 }

@@ -13,6 +13,7 @@ mod shell;
 mod sources;
 mod subcommand;
 mod tool;
+mod whole;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::report;
 use crate::report::log::Format;
 use args::Args;
 use sources::When;
+pub use whole::command;
 
 /// What is asked of this run.
 #[derive(Debug)]

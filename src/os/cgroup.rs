@@ -217,7 +217,8 @@ pub fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option
 
 /// Where `membership` is seen below a mount whose kind and options are wanted.
 fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+    // There may be hundreds of mounts, and this is asked at each start.
+    mounts.lines().filter(|line| line.contains(" - cgroup")).find_map(|line| {
         // From the end, because what stands before the kind varies in number. Blanks within a field are escaped.
         let mut right = line.rsplitn(4, ' ');
         let (options, _source, kind, left) = (right.next()?, right.next()?, right.next()?, right.next()?);
@@ -245,6 +246,14 @@ mod tests {
         let expected = PathBuf::from("/sys/fs/cgroup/unified/a.slice/b.service");
         assert_eq!(own_directory(HYBRID, memberships), Some(expected));
         assert_eq!(own_directory(HYBRID, "0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified/")));
+    }
+
+    /// As Linux writes them: the names of version 2 begin alike.
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        let two = "low 0\nhigh 0\nmax 731\noom 4\noom_kill 3\noom_group_kill 1\n";
+        let one = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
+        assert_eq!((parse_count(two, "oom_kill"), parse_count(one, "oom_kill")), (Some(3), Some(2)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod by_hand;
 mod carry_out;
 mod control;
 mod install;
+mod memory;
 mod notify;
 mod orphans;
 mod policy;
@@ -126,8 +127,8 @@ struct Runtime<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
-    /// How many the kernel had killed for want of memory when the main process was started, if it counts them.
-    oom_kills: Option<u64>,
+    /// Whom the kernel kills for want of memory.
+    kills: memory::Kills,
     /// The working directory that we were started in, once we have left it.
     began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
@@ -213,7 +214,7 @@ impl<'a> Runtime<'a> {
             units: Units::new(units),
             relay: None,
             main: None,
-            oom_kills: None,
+            kills: memory::Kills::default(),
             began_in: None,
             tool,
             orphans: orphans::Orphans::default(),

@@ -65,6 +65,7 @@ impl Runtime<'_> {
             self.bury()?;
         }
         self.hear_of_tool()?;
+        self.kills.tick();
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.tell(Event::Tick)?;
@@ -132,7 +133,9 @@ impl Runtime<'_> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             self.found_orphans(dead.pid)?;
-            return match self.sweeper.ended(dead.pid) {
+            let ended = self.sweeper.ended(dead.pid);
+            self.note_released();
+            return match ended {
                 Some(event) => self.tell(event),
                 None => Ok(()),
             };

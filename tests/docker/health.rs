@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::common::{helper, wait_until};
 use crate::engine::{Container, Engine};
 use crate::image::Root;
-use crate::life::HARDENED;
+use crate::shipped::HARDENED;
 
 const SETTINGS: &str = "\
 [health]

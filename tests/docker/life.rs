@@ -7,21 +7,8 @@ use std::time::Instant;
 use crate::common::{SOON, wait_until};
 use crate::engine::{Container, Engine};
 use crate::image::Root;
+use crate::shipped::HARDENED;
 
-/// As little as a container can be allowed: what compose.yaml and the pod of packaging/kubernetes have.
-pub const HARDENED: [&str; 11] = [
-    "--user",
-    "1000:1000",
-    "--read-only",
-    "--cap-drop",
-    "ALL",
-    "--security-opt",
-    "no-new-privileges",
-    "--pids-limit",
-    "256",
-    "--tmpfs",
-    "/run/sexton:mode=0700,uid=1000,gid=1000",
-];
 /// Where the image has its init; the engine's own.
 const OWN: [&str; 1] = ["demo"];
 const INIT: [&str; 2] = ["--init", "plain"];

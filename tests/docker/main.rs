@@ -26,4 +26,5 @@ mod packaged;
 mod pod;
 mod readme;
 mod restarts;
+mod shipped;
 mod terminal;

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::common::{SOON, skip, wait_until};
 use crate::engine::{Container, Engine};
-use crate::packaged::{self, packaging};
+use crate::packaged;
+use crate::shipped::packaging;
 
 /// Everything that packaging/kubernetes comes to, once it has been found valid.
 fn objects() -> Option<Vec<Value>> {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::common::wait_until;
 use crate::engine::Engine;
 use crate::image::Root;
-use crate::life::HARDENED;
+use crate::shipped::HARDENED;
 
 /// Held by the gateway's stand-in itself, and left by it when the engine kills everything.
 const HELD: &str = "agents/main/agent/auth-profiles.json.lock";
