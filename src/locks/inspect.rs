@@ -88,7 +88,7 @@ pub fn inspect(
     exclusive: bool,
     patience: &mut Patience,
 ) -> Finding {
-    let specimen = match specimen::take(spot, kind.form) {
+    let specimen = match patience.open_again(|| specimen::take(spot, kind.form)) {
         Ok(Ok(specimen)) => specimen,
         Ok(Err(oddity)) => return Finding::Odd(oddity),
         Err(error) => {

@@ -117,6 +117,15 @@ pub fn enter(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(directory, name, flags, Mode::empty(), ResolveFlag::empty())
 }
 
+/// Opens a new file in the directory at `path` that has no name and goes away with the descriptor (`O_TMPFILE`).
+///
+/// # Errors
+/// What open(2) says; `EOPNOTSUPP` where the filesystem has no such files.
+pub fn unnamed_in(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    Ok(open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?)
+}
+
 /// Opens a file for reading. A named pipe that took its place meanwhile does not block, and the time of the last
 /// look at the file stays what it was, where we are its owner: so the look costs no write.
 ///

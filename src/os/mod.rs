@@ -15,6 +15,7 @@ pub mod halt;
 pub mod host;
 pub mod lease;
 pub mod let_go;
+pub mod memory;
 pub mod messages;
 pub mod notify;
 pub mod pipe;

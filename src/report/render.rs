@@ -1,5 +1,6 @@
 //! One event as one line: text for people, JSON for machines.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
@@ -65,7 +66,7 @@ pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> Stri
     let mut line = String::with_capacity(4 * LIKELY);
     // Writing to a string cannot fail.
     let _ = write!(line, "sexton[{pid}] {level} {event}: ");
-    push_on_one_line(&mut line, &fields.message);
+    line.push_str(&one_line(&fields.message));
     for (name, value) in &fields.rest {
         line.push(' ');
         line.push_str(name);
@@ -132,14 +133,18 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && (text.bytes().all(plain) || !text.contains(odd))
 }
 
-/// Adds the text with control characters escaped, so that nobody's file name can forge a line.
-fn push_on_one_line(line: &mut String, text: &str) {
+/// The text with control characters escaped, so that nobody's file name can forge a line.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    // Nearly all are like this.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return line.push_str(text);
+        return Cow::Borrowed(text);
     }
+    let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+        if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }
     }
+    Cow::Owned(clean)
 }
 
 #[cfg(test)]
