@@ -113,7 +113,7 @@ fn leases(directory: &Path) -> Leases {
             | io::ErrorKind::QuotaExceeded => Leases::Unwritable(error.to_string()),
             _ => Leases::Untried,
         },
-        Ok(file) => match lease::probe(file.as_fd(), privileges::effective_uid()) {
+        Ok(file) => match lease::take(file.as_fd(), privileges::effective_uid()) {
             lease::Answer::Granted | lease::Answer::Busy => Leases::Work,
             lease::Answer::Refused(errno) => Leases::Refused(errno.to_string()),
         },
