@@ -29,7 +29,7 @@ and clears the locks that the dead left behind.
   ENTRYPOINT [\"sexton\", \"--\"]                          in a container
   ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit
   $ sexton -- npm run dev                              in a terminal
-  $ sexton locks --help                                who holds which lock";
+  $ sexton doctor; sexton locks                        what is wrong here";
 
 const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126

@@ -17,6 +17,7 @@
 )]
 
 pub mod cgroup;
+pub mod console;
 pub mod log;
 pub mod process;
 pub mod pty;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::common::{helper, wait_until};
 use crate::engine::{Container, Engine};
 use crate::image::Root;
-use crate::life::HARDENED;
+use crate::shipped::HARDENED;
 
 const SETTINGS: &str = "\
 [health]
@@ -59,7 +59,7 @@ fn a_gateway_that_hangs_turns_unhealthy_and_then_healthy() {
     };
     stand("STOP");
     turns(&container, "unhealthy");
-    assert!(container.shows(last).contains("failing"), "{}", container.shows(last));
+    wait_until("it says why", || container.shows(last).contains("failing"));
     assert_eq!(container.shows("{{.State.Running}}"), "true", "it is only reported");
     stand("CONT");
     turns(&container, "healthy");
