@@ -258,7 +258,6 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
     use crate::config::watching::Log;
 
     #[test]
