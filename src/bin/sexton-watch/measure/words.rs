@@ -31,6 +31,7 @@ Usage: sexton measure [OPTIONS] -- BASE... [--against -- CANDIDATE...]
 
 {port} in any word is a free port, {state} the run's own state directory; an
 OpenClaw gets both by its variables. Its channels and updates stay off.
+Ctrl-C ends it, and reports the runs that are complete.
 Exit code: 0; 1 a --fail-if came true or was not measured; 125 usage.
 ";
 
