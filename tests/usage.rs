@@ -348,3 +348,40 @@ fn a_bad_lock_root_is_one_line_that_names_it_and_never_the_end_of_the_launch() {
     assert_eq!(said.lines().count(), 2, "one line for each: {said}");
     assert!(said.contains(&place("missing")) && said.contains(&place("file")), "{said}");
 }
+
+#[test]
+fn install_puts_programs_that_run_where_they_are_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
+    fs::create_dir(place("there")).unwrap();
+    // Something else is there under the name, and something that a killed one left.
+    fs::write(place("there/sexton"), "of long ago").unwrap();
+    symlink("nowhere", place("there/.sexton-sh.unfinished")).unwrap();
+    for _ in 0..2 {
+        let output = run(["install", &place("there")]);
+        assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(0), vec![], vec![]));
+        let names: BTreeSet<_> =
+            fs::read_dir(place("there")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["sexton", "sexton-sh", "sexton-watch"].map(Into::into).into());
+    }
+    let says = |name: &str, words: &[&str]| {
+        let output = Command::new(place(name)).args(words).output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    let version = says("there/sexton", &["--version"]);
+    assert!(version.0 == Some(0) && version.1.starts_with("sexton "), "{version:?}");
+    assert_eq!(says("there/sexton-sh", &["-c", "echo $0; exit 4"]).0, Some(4));
+    assert!(says("there/sexton-watch", &["--version"]).1.starts_with("sexton-watch "));
+
+    let missing = place("missing");
+    for (words, named) in [
+        (vec!["install", &missing], &*missing),
+        (vec!["install"], "<DIR>"),
+        (vec!["install", "a", "b"], "'b'"),
+    ] {
+        let output = run(&words);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(125), 1), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+}

@@ -1,5 +1,7 @@
 //! The options, as clap sees them.
 
+mod plain;
+
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,11 +14,12 @@ use tracing::level_filters::LevelFilter;
 
 use super::sources::here;
 use crate::config::file::{File, Reaction};
+use crate::config::lock_rule::LockRule;
 use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
-use crate::locks::{Action, Family, Root, roots};
+use crate::locks::{Action, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
 
@@ -221,15 +224,27 @@ impl From<LogFormat> for Format {
 
 impl Args {
     /// The words as clap understands them, and which of the options they or the environment give.
+    ///
+    /// Most command lines have no option at all, and to set clap up takes longer than everything else before the
+    /// start.
     pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
-        let matches = Args::command().try_get_matches_from(words)?;
-        let mut args =
-            Args::from_arg_matches(&matches).map_err(|error| error.format(&mut Args::command()))?;
+        match plain::command_of(words) {
+            Some(command) if !plain::is_set_by_environment() => Ok(Args::of_plain(command.to_vec())),
+            _ => Args::read_with_clap(words),
+        }
+    }
+
+    fn read_with_clap(words: &[OsString]) -> Result<Args, Error> {
+        let mut options = Args::command();
+        let matches = options.try_get_matches_from_mut(words)?;
+        let mut args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut options))?;
         let given = |id: &&clap::Id| {
             let source = matches.value_source(id.as_str());
             matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
-        args.given = matches.ids().filter(given).map(|id| id.as_str().to_owned()).collect();
+        // clap counts the command too, and all of them together.
+        let option = |id: &&clap::Id| !matches!(id.as_str(), "command" | "Args");
+        args.given = matches.ids().filter(given).filter(option).map(|id| id.as_str().to_owned()).collect();
         let typed = |option: &&clap::Arg| {
             let id = option.get_id().as_str();
             matches.value_source(id) == Some(ValueSource::CommandLine) && id != "command"
@@ -238,7 +253,7 @@ impl Args {
             (Some(long), _) => format!("--{long}"),
             (None, short) => format!("-{}", short.unwrap_or_default()),
         };
-        args.typed = Args::command().get_arguments().filter(typed).map(flag).collect();
+        args.typed = options.get_arguments().filter(typed).map(flag).collect();
         Ok(args)
     }
 
@@ -306,7 +321,7 @@ impl Args {
         }
         let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
         let locks = locks.map(|(locks, _)| locks);
-        let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
+        let watching = watching(file.watching, locks.as_ref(), &file.locks.rules, held_too_long.is_some());
         Plan {
             command,
             group,
@@ -354,7 +369,7 @@ impl Args {
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
-            family: Family::with(file.kinds.clone()),
+            rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
             start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),
@@ -368,7 +383,12 @@ impl Args {
 const HELD_LOCKS: Duration = Duration::from_secs(10);
 
 /// What sexton-watch looks at, with the locks that only the plan knows.
-fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Option<Watching> {
+fn watching(
+    mut watching: Watching,
+    locks: Option<&Locks>,
+    rules: &[LockRule],
+    asked: bool,
+) -> Option<Watching> {
     if watching == Watching::default() && !asked {
         return None;
     }
@@ -381,6 +401,7 @@ fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Optio
         roots: locks.roots.iter().flat_map(Root::candidates).collect(),
         report_after: locks.report_after,
         every: HELD_LOCKS,
+        rules: rules.to_vec(),
     });
     Some(watching)
 }

@@ -8,13 +8,17 @@ mod check;
 mod control;
 mod faces;
 mod helper;
+mod install;
 mod locks;
 mod shell;
 mod sources;
 mod subcommand;
 mod tool;
+mod whole;
 
 use std::ffi::{CString, OsString};
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -26,9 +30,11 @@ use crate::config::spelled::Log;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
+use crate::report;
 use crate::report::log::Format;
 use args::Args;
 use sources::When;
+pub use whole::command;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub enum Request {
     /// Run the plan.
     Run {
         /// The plan.
-        plan: Box<Plan>,
+        plan: Rc<Plan>,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -60,6 +66,8 @@ pub enum Request {
         /// How they look.
         format: Format,
     },
+    /// Put the programs into this directory.
+    Install(PathBuf),
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
     /// Become sexton-watch with these words, and be sexton no more.
@@ -100,55 +108,61 @@ pub enum Usage {
     File(#[from] Refused),
 }
 
+impl Usage {
+    /// The one line that the user gets, whatever letters the words have that it repeats.
+    #[must_use]
+    pub fn line(&self) -> String {
+        report::render::one_line(&self.to_string())
+    }
+}
+
 /// Reads the command line, the program's name first, and the environment.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
-    let words: Vec<OsString> = words.into_iter().collect();
+pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if shell::is_ours(words.first()) {
-        return shell::read(&words);
+        return shell::read(words);
     }
     let dress = faces::dress(words.first());
     if dress != Dress::Own {
-        return Ok(faces::read(dress, &words));
+        return Ok(faces::read(dress, words));
     }
     // Gateways call this one often: nothing but its own words is looked at.
-    if let Some(rest) = tool::words_of(&words) {
+    if let Some(rest) = tool::words_of(words) {
         return tool::read(rest);
     }
-    let args = match understood(Args::read(&words), &words)? {
+    let args = match understood(Args::read(words), words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
-    if let Some(asked) = control::read(&words, &args.command) {
+    if let Some(asked) = control::read(words, &args.command) {
         return asked;
     }
-    if let Some(asked) = helper::read(&words, &args.command) {
+    if let Some(asked) = helper::read(words, &args.command) {
         return Ok(asked);
     }
-    if let Some((subcommand, rest)) = subcommand::of(&words, &args.command) {
+    if let Some((subcommand, rest)) = subcommand::of(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
     let Fresh { plan, log } = run(args, When::Start)?;
     let format = if log.json { Format::Json } else { Format::Text };
-    Ok(Request::Run { plan: Box::new(plan), level: log.level, format })
+    Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
 }
 
 /// Reads the command line, the environment and the configuration file once more, for a sexton that runs.
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
-pub fn read_again() -> Result<Fresh, String> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let read = || match understood(Args::read(&words), &words)? {
+pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
+    let read = || match understood(Args::read(words), words)? {
         Ok(args) if faces::dress(words.first()) == Dress::Own => run(args, When::Again).map(Some),
         _ => Ok(None),
     };
     match read() {
         Ok(Some(fresh)) => Ok(fresh),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
-        Err(usage) => Err(usage.to_string()),
+        Err(usage) => Err(usage.line()),
     }
 }
 
@@ -200,8 +214,13 @@ fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<R
 /// clap's message has paragraphs; the first one says what is wrong, and a tip says what to do instead.
 fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if what.ends_with(':') {
+        // What is missing stands on a line of its own.
+        what = format!("{what} {}", lines.next().unwrap_or_default().trim());
+    }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
     }

@@ -7,12 +7,13 @@ use crate::config::Task;
 use crate::locks::listing::Word;
 
 fn read_words(line: &str) -> Result<Request, Usage> {
-    read(["sexton"].into_iter().chain(line.split_ascii_whitespace()).map(OsString::from))
+    let words = ["sexton"].into_iter().chain(line.split_ascii_whitespace());
+    read(&words.map(OsString::from).collect::<Vec<_>>())
 }
 
 fn plan(line: &str) -> Plan {
     match read_words(line) {
-        Ok(Request::Run { plan, .. }) => *plan,
+        Ok(Request::Run { plan, .. }) => Rc::unwrap_or_clone(plan),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -117,4 +118,17 @@ fn a_tools_log_lines_can_be_asked_for_on_both_sides_and_its_options_stand_behind
     let order = ["$ sexton tool", "Usage:", "--timeout <D>", "Exit code"];
     let places: Vec<usize> = order.iter().map(|word| help.find(word).unwrap()).collect();
     assert!(places.is_sorted(), "{help}");
+}
+
+#[test]
+fn sexton_watch_is_told_of_the_operators_own_kinds_of_locks() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sexton.toml");
+    let text = "[locks]\nheld_too_long = 'report'\n[[locks.rule]]\nname = 'worker'\npath = 'w/*.lock'\nformat = 'pid'\n";
+    std::fs::write(&file, text).unwrap();
+    let plan = plan(&format!("--config {} a", file.display()));
+    let rules = plan.watching.unwrap().locks.unwrap().rules;
+    let (pattern, kind) = rules[0].kind().unwrap();
+    assert_eq!((rules.len(), pattern.to_string().as_str(), &*kind.name), (1, "w/*.lock", "worker"));
+    assert!(plan.locks.unwrap().rules == rules, "as sexton itself knows it");
 }

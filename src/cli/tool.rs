@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
@@ -134,7 +135,7 @@ impl ToolArgs {
             ..Plan::bare(Dress::Own)
         };
         let tool = ToolPlan {
-            plan,
+            plan: Rc::new(plan),
             name,
             timeout: self.timeout.filter(|timeout| !timeout.is_zero()),
             record: self.record.map(record_to),

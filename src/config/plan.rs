@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::lock_rule::{self, LockRule};
 use super::unit::{Tools, Unit, User};
 use super::watching::Watching;
-use crate::ids::{Dress, Kind, Signal, SignalSet};
+use crate::ids::{self, Dress, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
 use crate::supervisor::{Ready, Restart};
@@ -63,7 +64,7 @@ pub struct Plan {
     /// What follows the command's end.
     pub restart: Restart,
     /// The conditions under which the command is stopped by its ladder and started again.
-    pub replace_on: Vec<Kind>,
+    pub replace_on: Vec<ids::Kind>,
     /// The command's neighbours, in their order of start.
     pub units: Vec<Unit>,
     /// How the command's tools are run.
@@ -124,8 +125,8 @@ pub struct Locks {
     pub roots: Vec<Root>,
     /// How long one sweep may take.
     pub deadline: Duration,
-    /// The kinds of locks that are known.
-    pub family: Family,
+    /// The operator's own kinds of locks, which come before those that sexton knows by itself.
+    pub rules: Vec<LockRule>,
     /// What becomes of a lock that was left behind.
     pub action: Action,
     /// How long a lock that was handed over is left for the starting gateway to find.
@@ -137,6 +138,13 @@ pub struct Locks {
 }
 
 impl Locks {
+    /// All kinds of locks that are known. They are put together for whoever looks for locks, and not kept: PID 1
+    /// itself never does.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        lock_rule::family(&self.rules)
+    }
+
     /// The start window, where locks are handed over.
     #[must_use]
     pub fn start_window(&self) -> Option<Duration> {
@@ -234,10 +242,10 @@ impl Plan {
     /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
     /// this subject. Of logs, each has its own answer, and its name is the subject.
     #[must_use]
-    pub fn replaces(&self, kind: Kind, subject: &str) -> bool {
+    pub fn replaces(&self, kind: ids::Kind, subject: &str) -> bool {
         let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
         self.replace_on.contains(&kind)
-            && (kind != Kind::Log || logs().any(|log| log.restart && log.name == subject))
+            && (kind != ids::Kind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
     /// The exit code to give for the main process's own.
@@ -251,6 +259,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::config::watching::Log;
+    use crate::ids::Kind;
 
     #[test]
     fn of_logs_each_says_for_itself_whether_the_command_is_replaced() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tracing::level_filters::LevelFilter;
 
+use super::lock_rule::LockRule;
 use super::unit::Unit;
 use super::watching::{Ask, Watching};
 use super::{Control, Plan};
@@ -225,8 +226,9 @@ fn locks(plan: &Plan) -> Value {
     let Some(locks) = &plan.locks else { return json!({ "enabled": false }) };
     let watched = plan.watching.as_ref().is_some_and(|watching| watching.locks.is_some());
     let rules: Vec<Value> = locks
-        .family
-        .own()
+        .rules
+        .iter()
+        .filter_map(LockRule::kind)
         .map(|(pattern, kind)| {
             let keys = if let Format::Json(keys) = &kind.format { Some(keys) } else { None };
             json!({

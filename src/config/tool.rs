@@ -1,6 +1,7 @@
 //! One run of a tool.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Plan;
@@ -9,7 +10,7 @@ use super::Plan;
 #[derive(Debug, Clone)]
 pub struct ToolPlan {
     /// How it is run; its `grace` is the window of the whole tree after TERM.
-    pub plan: Plan,
+    pub plan: Rc<Plan>,
     /// What it is called in records and in the status.
     pub name: String,
     /// How long it may run; for ever if there is none.

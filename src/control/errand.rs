@@ -11,6 +11,7 @@ use super::protocol::{Answer, Request, Status};
 use super::{health, processes, shown};
 use crate::ids::exit_code;
 use crate::os::{clock, early};
+use crate::report::log;
 
 /// How often a status that is watched is shown anew.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -52,7 +53,7 @@ pub fn run(errand: &Errand) -> u8 {
     match ask(errand) {
         Ok(code) => code,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "sexton: {failure}");
+            log::complain(&format!("sexton: {failure}"));
             // Whoever asks for health knows two codes: docker's HEALTHCHECK has no others.
             if errand.what == What::Health { exit_code::NOT_WELL } else { exit_code::CONTROL_UNAVAILABLE }
         }
@@ -83,11 +84,11 @@ fn ask(errand: &Errand) -> Result<u8, Failure> {
                 exit_code::CONTROL_DONE
             }
             Answer::Refused(why) => {
-                let _ = if errand.json {
-                    writeln!(io::stdout(), "{}", json!({ "refused": why }))
+                if errand.json {
+                    let _ = writeln!(io::stdout(), "{}", json!({ "refused": why }));
                 } else {
-                    writeln!(io::stderr(), "sexton: {why}")
-                };
+                    log::complain(&format!("sexton: {why}"));
+                }
                 exit_code::CONTROL_REFUSED
             }
         };

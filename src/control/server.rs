@@ -102,6 +102,12 @@ impl Server {
         Ok(())
     }
 
+    /// Whether there is a place where others reach it, and not sexton-watch alone.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.claimed.is_some()
+    }
+
     /// What can be read when there is something to do.
     #[must_use]
     pub fn waits_for(&self) -> &Many {
@@ -327,6 +333,12 @@ impl Server {
     /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
     pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
         self.desk.incidents().note(condition, wall)
+    }
+
+    /// Notes a lock that was removed in the record of the tool whose it was, if it was one's, and gives that one's id.
+    /// The lock named `pid` as its owner, and was `taken` then, in milliseconds since the epoch.
+    pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
+        self.desk.released(path, pid, taken)
     }
 
     /// What sexton-watch has said and is so at this moment.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use super::procfs::{parse_pids, read_text};
 use crate::ids::Pid;
 
 /// How many names are tried, if those before are taken by what killed sextons left behind.
@@ -27,8 +28,8 @@ impl Cgroup {
     /// There is no cgroup v2 here, it is not ours to write to, or its kernel has no `cgroup.kill` (before
     /// Linux 5.14).
     pub fn create(pid: Pid) -> io::Result<Cgroup> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let memberships = fs::read_to_string("/proc/self/cgroup")?;
+        let mounts = read_text("/proc/self/mountinfo")?;
+        let memberships = read_text("/proc/self/cgroup")?;
         let own = own_directory(&mounts, &memberships).ok_or(io::ErrorKind::Unsupported)?;
         for attempt in 0..ATTEMPTS {
             let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
@@ -88,8 +89,7 @@ impl Cgroup {
     /// # Errors
     /// What read(2) says.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
-        let text = fs::read_to_string(self.path.join("cgroup.procs"))?;
-        Ok(text.lines().filter_map(|line| Pid::new(line.parse().ok()?)).collect())
+        Ok(parse_pids(&read_text(self.path.join("cgroup.procs"))?))
     }
 
     /// Whether a process in it is alive (`cgroup.events`). Zombies do not count.
@@ -109,7 +109,7 @@ impl Cgroup {
 
 /// Removes what a child of ours left that had made a cgroup of its own and was killed, if nobody lives in it.
 pub fn remove_left_by(child: Pid) {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| read_text(path).unwrap_or_default();
     if let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
         // Most have none, and one in which somebody lives cannot be removed.
         let _ = fs::remove_dir(own.join(format!("sexton-{child}")));
@@ -130,16 +130,47 @@ pub struct Events {
 /// Reads them for the cgroup that `pid` is in.
 #[must_use]
 pub fn events_of(pid: Pid) -> Events {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
-    let count = |directory: Option<PathBuf>, file: &str, name: &str| line_of(&directory?.join(file), name);
-    let two = |file, name| count(own_directory(&mounts, &memberships), file, name);
-    let one = |controller, file, name| count(directory_of(&mounts, &memberships, controller), file, name);
-    Events {
-        oom_kills: two("memory.events", "oom_kill")
-            .or_else(|| one("memory", "memory.oom_control", "oom_kill")),
-        forks_refused: two("pids.events", "max").or_else(|| one("pids", "pids.events", "max")),
+    let counters = Counters::of(pid);
+    Events { oom_kills: counters.oom_kills(), forks_refused: counters.forks_refused() }
+}
+
+/// How many processes of the cgroup that `pid` is in were killed for want of memory; see [`Events`].
+#[must_use]
+pub fn oom_kills_of(pid: Pid) -> Option<u64> {
+    Counters::of(pid).oom_kills()
+}
+
+/// Where the kernel counts for the cgroup that a process is in.
+struct Counters {
+    mounts: String,
+    memberships: String,
+}
+
+impl Counters {
+    fn of(pid: Pid) -> Counters {
+        let read = |path: &str| read_text(path).unwrap_or_default();
+        Counters { mounts: read("/proc/self/mountinfo"), memberships: read(&format!("/proc/{pid}/cgroup")) }
     }
+
+    fn oom_kills(&self) -> Option<u64> {
+        self.two("memory.events", "oom_kill").or_else(|| self.one("memory", "memory.oom_control", "oom_kill"))
+    }
+
+    fn forks_refused(&self) -> Option<u64> {
+        self.two("pids.events", "max").or_else(|| self.one("pids", "pids.events", "max"))
+    }
+
+    fn two(&self, file: &str, name: &str) -> Option<u64> {
+        count(own_directory(&self.mounts, &self.memberships)?, file, name)
+    }
+
+    fn one(&self, controller: &str, file: &str, name: &str) -> Option<u64> {
+        count(directory_of(&self.mounts, &self.memberships, controller)?, file, name)
+    }
+}
+
+fn count(directory: PathBuf, file: &str, name: &str) -> Option<u64> {
+    parse_count(&read_text(directory.join(file)).ok()?, name)
 }
 
 /// How much of something there may be in a cgroup, and how much there is.
@@ -164,13 +195,12 @@ pub struct Rooms {
 /// Reads them for the cgroup that `pid` is in.
 #[must_use]
 pub fn rooms_of(pid: Pid) -> Rooms {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (mounts, memberships) = (read("/proc/self/mountinfo"), read(&format!("/proc/{pid}/cgroup")));
+    let Counters { mounts, memberships } = Counters::of(pid);
     let two = own_directory(&mounts, &memberships);
     let of = |controller: &str| directory_of(&mounts, &memberships, controller);
     let memory = |path: Option<PathBuf>, [most, used, cache]: [&str; 3]| {
         tightest(path, &|level| {
-            let files = line_of(&level.join("memory.stat"), cache).unwrap_or_default();
+            let files = count(level.to_owned(), "memory.stat", cache).unwrap_or_default();
             Some(Room {
                 most: number_in(&level.join(most))?,
                 used: number_in(&level.join(used))?.saturating_sub(files),
@@ -201,28 +231,31 @@ fn tightest(path: Option<PathBuf>, read: &dyn Fn(&Path) -> Option<Room>) -> Opti
 
 /// The number in a file; `None` for "max" and where there is none.
 fn number_in(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// The number behind this word in a file of such lines.
-fn line_of(path: &Path, word: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' ')?.trim().parse().ok())
+    read_text(path).ok()?.trim().parse().ok()
 }
 
 fn is_populated(path: &Path) -> bool {
-    let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
-    events.lines().any(|line| line == "populated 1")
+    let events = read_text(path.join("cgroup.events")).unwrap_or_default();
+    parse_count(&events, "populated") == Some(1)
+}
+
+/// The number behind `name` in a file of names and numbers, one pair a line, as `cgroup.events` is.
+#[must_use]
+pub fn parse_count(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line?.trim().parse().ok()
 }
 
 /// The directory of a cgroup v2, from /proc/self/mountinfo and /proc/PID/cgroup (proc(5)).
-fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
     let membership = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
     directory(mounts, membership, |kind, _| kind == "cgroup2")
 }
 
 /// The same for the hierarchy of version 1 with this controller.
-fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<PathBuf> {
     let named = |names: &str| names.split(',').any(|name| name == controller);
     let membership = memberships.lines().find_map(|line| {
         let (names, path) = line.split_once(':')?.1.split_once(':')?;
@@ -233,15 +266,16 @@ fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option<Pat
 
 /// Where `membership` is seen below a mount whose kind and options are wanted.
 fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let (kind, _source, options) = (right.next()?, right.next()?, right.next()?);
+    // There may be hundreds of mounts, and this is asked at each start.
+    mounts.lines().filter(|line| line.contains(" - cgroup")).find_map(|line| {
+        // From the end, because what stands before the kind varies in number. Blanks within a field are escaped.
+        let mut right = line.rsplitn(4, ' ');
+        let (options, _source, kind, left) = (right.next()?, right.next()?, right.next()?, right.next()?);
         if !wanted(kind, options) {
             return None;
         }
         let mut fields = left.split(' ').skip(3);
-        let (root, mount_point) = (fields.next()?, fields.next()?);
+        let (root, mount_point) = (fields.next().filter(|root| root.starts_with('/'))?, fields.next()?);
         // The mount may show only a part of the hierarchy, as in a container.
         let below = Path::new(membership).strip_prefix(root).ok()?;
         Some(Path::new(mount_point).join(below))
@@ -261,6 +295,14 @@ mod tests {
         let expected = PathBuf::from("/sys/fs/cgroup/unified/a.slice/b.service");
         assert_eq!(own_directory(HYBRID, memberships), Some(expected));
         assert_eq!(own_directory(HYBRID, "0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified/")));
+    }
+
+    /// As Linux writes them: the names of version 2 begin alike.
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        let two = "low 0\nhigh 0\nmax 731\noom 4\noom_kill 3\noom_group_kill 1\n";
+        let one = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
+        assert_eq!((parse_count(two, "oom_kill"), parse_count(one, "oom_kill")), (Some(3), Some(2)));
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! What has to happen before main: signals are blocked, and what we were started with is remembered.
+//! What has to happen first: signals are blocked, and what we were started with is remembered.
 //!
 //! The kernel discards a signal that is sent to PID 1 while its action is the default one, but keeps it
 //! while it is blocked (`sig_ignored` in kernel/signal.c; measured on 6.18). So the sooner all are blocked,
-//! the shorter the moment in which a `docker stop` is lost. The start-up code of the standard library runs
-//! before main, replaces closed standard descriptors with /dev/null and ignores SIGPIPE; this runs before
-//! it, and so sees what the parent really passed on.
+//! the shorter the moment in which a `docker stop` is lost.
+//!
+//! For that reason `sexton` has the C library call it at once ([`begin_with`](crate::begin_with)), without the
+//! start-up code of the standard library, which reads /proc and prepares for threads that there never are. What it
+//! does besides is done here: it replaces closed standard descriptors and ignores SIGPIPE.
 
-use std::io;
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 use crate::ids::Signal;
@@ -50,7 +54,7 @@ pub fn inherited() -> &'static Inherited {
     })
 }
 
-/// Makes the calling program run [`inherited`] before main.
+/// Makes the calling program run [`inherited`] before main, for one that needs the standard library's start-up code.
 ///
 /// The linker collects the functions in `.init_array`, and the C library calls them before main.
 #[macro_export]
@@ -65,6 +69,56 @@ macro_rules! block_signals_before_main {
 /// The function that [`block_signals_before_main`](crate::block_signals_before_main) registers.
 pub extern "C" fn run_before_main() {
     inherited();
+}
+
+/// Defines the C library's `main`, which blocks every signal as its first statement, and then calls a function from
+/// the words of the command line to the exit code.
+///
+/// To be used with `#![no_main]`.
+#[macro_export]
+macro_rules! begin_with {
+    ($run:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
+            $crate::os::early::begin(count, words, $run)
+        }
+    };
+}
+
+/// What [`begin_with`](crate::begin_with) defines, with the C library's arguments of main.
+pub fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsString]) -> u8) -> c_int {
+    let closed = inherited().closed;
+    // Ours comes as an error of the write; a signal would be passed on to the command. It cannot fail.
+    let _ = signals::set_ignored(Signal::PIPE);
+    for _ in closed.iter().filter(|closed| **closed) {
+        hold_lowest_number();
+    }
+    let words: Vec<OsString> = (0..usize::try_from(count).unwrap_or_default())
+        .map(|index| {
+            // SAFETY: the C library passes an array of so many words.
+            let word = unsafe { words.add(index) };
+            // SAFETY: as above.
+            let word = unsafe { word.read() };
+            // SAFETY: each is a string that ends with a NUL byte and stays for the program's life.
+            let word = unsafe { CStr::from_ptr(word) };
+            OsStr::from_bytes(word.to_bytes()).to_owned()
+        })
+        .collect();
+    let code = run(&words);
+    // What was printed and does not end a line is still in the standard library's buffer.
+    let _ = io::stdout().flush();
+    c_int::from(code)
+}
+
+/// Takes the lowest number that no descriptor has, in the place of a closed standard one: else a socket of ours would
+/// get it, and whatever is written to standard error.
+fn hold_lowest_number() {
+    let open = |path: &CStr, flags| {
+        // SAFETY: the path is a string that ends with a NUL byte.
+        unsafe { libc::open(path.as_ptr(), flags) != -1 }
+    };
+    // Where there is no /dev/null, the root directory does, as a name that can be neither read nor written.
+    let _ = open(c"/dev/null", libc::O_RDWR) || open(c"/", libc::O_PATH);
 }
 
 /// Puts the signal mask back to what we were started with, for work in which nothing has to be passed on.

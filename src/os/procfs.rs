@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
 use crate::ids::{Pid, StartTime};
 
@@ -81,7 +82,7 @@ pub fn stands_still(stat: &Stat) -> bool {
     if stat.threads <= 1 {
         return still(stat.state);
     }
-    let thread = |thread: Pid| fs::read(format!("/proc/{}/task/{thread}/stat", stat.pid)).ok();
+    let thread = |thread: Pid| read(format!("/proc/{}/task/{thread}/stat", stat.pid)).ok();
     still(stat.state)
         && threads(stat.pid)
             .into_iter()
@@ -93,11 +94,37 @@ pub fn stands_still(stat: &Stat) -> bool {
 /// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
 #[must_use]
 pub fn hides_others() -> Option<bool> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    parse_hides_others(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+/// The same from the text of /proc/self/mountinfo.
+#[must_use]
+pub fn parse_hides_others(mounts: &str) -> Option<bool> {
     let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
     let options = line.rsplit(' ').next()?;
     let hidden = options.split(',').filter_map(|option| option.strip_prefix("hidepid="));
     Some(hidden.into_iter().any(|how| !matches!(how, "0" | "off")))
+}
+
+/// Reads a file that the kernel makes up as it is read, whose length nobody can ask for, in as few pieces as can be.
+///
+/// # Errors
+/// What open(2) and read(2) say.
+pub(super) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    /// Most such files are shorter.
+    const USUAL: usize = 4096;
+    let mut bytes = Vec::with_capacity(USUAL);
+    // A limit has the standard library not ask for a length first.
+    fs::File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same as text.
+///
+/// # Errors
+/// As [`read`]; `InvalidData` if it is none.
+pub(super) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Reads /proc/PID/stat. `Ok(None)` if there is no such process.
@@ -105,7 +132,7 @@ pub fn hides_others() -> Option<bool> {
 /// # Errors
 /// What open(2) and read(2) say; `InvalidData` if the line cannot be read as one.
 pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
-    match fs::read(format!("/proc/{pid}/stat")) {
+    match read(format!("/proc/{pid}/stat")) {
         Ok(line) => parse_stat(&line).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into()),
         // A process that ends between open and read gives ESRCH.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -134,8 +161,14 @@ pub fn environment(pid: Pid) -> Vec<u8> {
 /// # Errors
 /// What open(2) and read(2) say.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> io::Result<Vec<Pid>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
-    Ok(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect())
+    Ok(parse_pids(&read_text(format!("/proc/{pid}/task/{thread}/children"))?))
+}
+
+/// A list of pids with white space between them, as `children` and `cgroup.procs` are. What is no pid is left out, as
+/// the 0 is that stands for a process of another pid namespace.
+#[must_use]
+pub fn parse_pids(text: &str) -> Vec<Pid> {
+    text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect()
 }
 
 /// The threads of a process; none if it has ended.
@@ -153,18 +186,28 @@ fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
 /// The resident memory of a process in bytes (proc_pid_statm(5)). `None` if it has ended; 0 for a zombie.
 #[must_use]
 pub fn resident(pid: Pid) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let pages = parse_resident(&fs::read_to_string(format!("/proc/{pid}/statm")).ok()?)?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     Some(pages.saturating_mul(page.and_then(|size| u64::try_from(size).ok()).unwrap_or(4096)))
+}
+
+/// The resident pages in the text of /proc/PID/statm.
+#[must_use]
+pub fn parse_resident(statm: &str) -> Option<u64> {
+    statm.split(' ').nth(1)?.parse().ok()
 }
 
 /// The proportional memory of a process in bytes: each shared page is divided among those that share it
 /// (proc_pid_smaps_rollup(5), since Linux 4.14). `None` if it has ended or is not ours to look into.
 #[must_use]
 pub fn proportional(pid: Pid) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    parse_proportional(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
+/// The same from the text of /proc/PID/smaps_rollup.
+#[must_use]
+pub fn parse_proportional(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 

@@ -316,7 +316,7 @@ fn fork_into(cgroup: &Cgroup) -> Result<ForkResult, Errno> {
 fn close_the_closed(inherited: &Inherited) {
     for (descriptor, closed) in (0..).zip(inherited.closed) {
         if closed {
-            // SAFETY: the descriptor is the one that the standard library opened in the place of a closed
+            // SAFETY: the descriptor is the one that was opened at the start in the place of a closed
             // one, and nothing in this process owns it.
             unsafe { libc::close(descriptor) };
         }

@@ -2,6 +2,7 @@
 //!
 //! It knows events only, no spans, and allocates nothing between two lines, which keeps PID 1 lean.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -34,6 +35,14 @@ pub fn install(level: LevelFilter, format: Format) {
     let log = Log { pid: std::process::id(), format, priorities, dropped: AtomicU64::new(0) };
     // A second call has nothing to add, and the first one's choice stands.
     let _ = tracing::subscriber::set_global_default(log);
+}
+
+/// Says outside of the log why something did not come about, for who called; an error, where the journal reads it.
+pub fn complain(text: &str) {
+    let priority = if stderr::is_journal() { render::priority(Level::ERROR) } else { String::new() };
+    let lines: String = text.lines().map(|line| format!("{priority}{line}\n")).collect();
+    // Where nobody can be told, the exit code says it.
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 /// From now on, events of at most this level are said.

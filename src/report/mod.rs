@@ -4,6 +4,6 @@
 
 pub mod log;
 pub mod record;
-mod render;
+pub mod render;
 pub mod table;
 pub mod words;

@@ -8,6 +8,9 @@ use tracing::field::{Field, Visit};
 
 use crate::ids::Dress;
 
+/// How long a value seldom is, in bytes.
+const LIKELY: usize = 128;
+
 /// The fields of an event, in the order in which they were given; the message apart.
 #[derive(Default)]
 pub(super) struct Fields {
@@ -37,7 +40,11 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, Value::String(format!("{value:?}")));
+        // Most fit, so that the text need not be moved while it grows.
+        let mut text = String::with_capacity(LIKELY);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{value:?}");
+        self.put(field, Value::String(text));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field, Value::from(value));
@@ -55,13 +62,18 @@ impl Visit for Fields {
 
 /// `sexton[1] WARN lock-removed: message key=value`, with a newline.
 pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> String {
-    let mut line = format!("sexton[{pid}] {level} {event}: {}", one_line(&fields.message));
+    let mut line = String::with_capacity(4 * LIKELY);
+    // Writing to a string cannot fail.
+    let _ = write!(line, "sexton[{pid}] {level} {event}: ");
+    push_on_one_line(&mut line, &fields.message);
     for (name, value) in &fields.rest {
-        // Writing to a string cannot fail.
-        let _ = match value {
-            Value::String(text) if is_plain(text) => write!(line, " {name}={text}"),
-            value => write!(line, " {name}={value}"),
-        };
+        line.push(' ');
+        line.push_str(name);
+        line.push('=');
+        match value {
+            Value::String(text) if is_plain(text) => line.push_str(text),
+            value => _ = write!(line, "{value}"),
+        }
     }
     line.push('\n');
     line
@@ -114,16 +126,28 @@ pub(super) fn json(time: &str, pid: u32, level: Level, event: &str, fields: Fiel
 
 /// Whether a value can stand in a text line without quotation marks.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'=';
+    // Only what is not ASCII has to be looked at letter by letter.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=';
+    !text.is_empty() && (text.bytes().all(plain) || !text.contains(odd))
 }
 
 /// The text with control characters escaped, so that nobody's file name can forge a line.
-fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }
-    }
+    push_on_one_line(&mut clean, text);
     clean
+}
+
+/// Adds the text as [`one_line`] has it.
+fn push_on_one_line(line: &mut String, text: &str) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return line.push_str(text);
+    }
+    for character in text.chars() {
+        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ fn count(listings: &[Listing], word: Word) -> usize {
 /// What each root holds; `None` for one that did not answer.
 fn look(locks: &Locks) -> Vec<Option<Listing>> {
     let shows_progress = io::stderr().is_terminal();
+    let family = locks.family();
     let ask = |root: &Root| {
         in_a_child(root, locks.deadline, || {
             let begun = clock::now();
@@ -82,7 +83,7 @@ fn look(locks: &Locks) -> Vec<Option<Listing>> {
                     let _ = write!(io::stderr(), "\r{seen} locks looked at in {root} ");
                 }
             };
-            let listing = list(root, &locks.family, &scene(), locks.report_after, &mut progress);
+            let listing = list(root, &family, &scene(), locks.report_after, &mut progress);
             if said {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
@@ -134,11 +135,12 @@ fn sweep(locks: &Locks, listings: &[Listing]) -> Done {
         return Done { removed: 0, left: waiting, because };
     }
     let mut all = Done::default();
+    let family = locks.family();
     for root in &locks.roots {
         let done = in_a_child(root, locks.deadline, || {
             let request = Request {
                 root,
-                family: &locks.family,
+                family: &family,
                 scene: Scene { first: false, ..scene() },
                 registration: None,
                 action: Action::Remove,

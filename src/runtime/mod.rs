@@ -7,8 +7,11 @@ pub mod aside;
 mod by_hand;
 mod carry_out;
 mod control;
+mod install;
+mod memory;
 mod notify;
 mod orphans;
+mod policy;
 mod programs;
 mod reach;
 mod relay;
@@ -18,38 +21,37 @@ mod standstill;
 mod sweeper;
 mod tool;
 mod tool_shell;
+mod turn;
 mod units;
 mod watch;
 
-use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use tracing::{debug, error, info, warn};
 
+use crate::config::Plan;
 use crate::config::change::Fresh;
 use crate::config::unit::Unit;
-use crate::config::{Control, Locks, Plan};
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
-use crate::ids::{Dress, Outcome, Pid, Signal, SignalSet, exit_code};
+use crate::ids::{Dress, Outcome, Pid, exit_code};
 use crate::locks::Shown;
 use crate::os::board::Board;
-use crate::os::children::{self, Change, Dead};
+use crate::os::children;
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
-use crate::os::signals::{Info, Inlet, Woken};
+use crate::os::signals::{Info, Inlet};
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
-use crate::os::{clock, let_go, process, signals, spawn, terminal};
+use crate::os::{let_go, process, spawn, terminal};
 use crate::report::words;
-use crate::supervisor::{
-    Action, Event, Forwarding, On, Origin, Policy, Received, Snapshot, Supervisor, Terminal as Foreground,
-};
+use crate::supervisor::{Action, On, Policy, Snapshot, Supervisor, Terminal as Foreground};
 pub use by_hand::run as look_after_locks;
+pub use install::run as install;
 use notify::Link;
+use policy::{Surroundings, policy};
 use reach::Reach;
 use relay::Relay;
 use snapshot::Began;
@@ -61,25 +63,27 @@ use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
-pub fn run(plan: &Plan, reread: Reread<'_>) -> u8 {
-    let runtime = Runtime::new(plan, None).map(|runtime| Runtime { reread: Some(reread), ..runtime });
-    let_it_run(plan, runtime)
+pub fn run(plan: &Rc<Plan>, reread: Reread<'_>) -> u8 {
+    let_it_run(plan, |runtime| runtime.reread = Some(reread))
 }
 
 /// How the configuration is read again: the settings, or what is wrong with them in one line.
 pub type Reread<'a> = &'a dyn Fn() -> Result<Fresh, String>;
 
-/// Looks after one unit by this plan, and notes on the board how it is.
-fn run_unit(plan: &Plan, board: Option<&Board>) -> u8 {
-    let_it_run(plan, Runtime::new(plan, None).map(|runtime| Runtime { board, ..runtime }))
+/// Looks after one unit by this plan, and notes on the board how it is. Names before lines take this much room.
+fn run_unit(plan: &Rc<Plan>, board: Option<&Board>, name_width: usize) -> u8 {
+    let_it_run(plan, |runtime| (runtime.board, runtime.name_width) = (board, name_width))
 }
 
-fn let_it_run(plan: &Plan, runtime: std::io::Result<Runtime<'_>>) -> u8 {
-    match runtime {
-        Ok(runtime) => match runtime.run().0 {
-            failed @ Outcome::StartFailed { .. } => failed.code(plan.dress),
-            outcome => plan.exit_code(outcome.code(plan.dress)),
-        },
+fn let_it_run<'a>(plan: &'a Rc<Plan>, prepare: impl FnOnce(&mut Runtime<'a>)) -> u8 {
+    match Runtime::new(plan, None) {
+        Ok(mut runtime) => {
+            prepare(&mut runtime);
+            match runtime.run().0 {
+                failed @ Outcome::StartFailed { .. } => failed.code(plan.dress),
+                outcome => plan.exit_code(outcome.code(plan.dress)),
+            }
+        }
         Err(failure) => {
             error!(name: "cannot-start", "{failure}");
             plan.dress.failed()
@@ -139,11 +143,13 @@ struct Runtime<'a> {
     units: Units,
     /// sexton-watch, if something is watched.
     watch: Option<Watch>,
+    /// How much room names before lines take, so that the lines of all stand below each other.
+    name_width: usize,
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
-    /// How many the kernel had killed for want of memory when the main process was started, if it counts them.
-    oom_kills: Option<u64>,
+    /// Whom the kernel kills for want of memory.
+    kills: memory::Kills,
     /// The working directory that we were started in, once we have left it.
     began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
@@ -157,6 +163,8 @@ struct Runtime<'a> {
     restless: Option<Pid>,
     /// The main process's zombie, kept unreaped while its pid is evidence.
     held: Option<Pid>,
+    /// What only the start needed was given back.
+    settled: bool,
     /// The last turn left some of the dead, or some of the signals, to the next one.
     more_dead: bool,
     more_signals: bool,
@@ -165,12 +173,10 @@ struct Runtime<'a> {
     actions: Vec<Action>,
 }
 
-/// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
-/// not keep us from signals and deadlines.
-const DEATHS_A_TURN: usize = 256;
-
 impl<'a> Runtime<'a> {
-    fn new(plan: &'a Plan, tool: Option<Tool<'a>>) -> std::io::Result<Runtime<'a>> {
+    /// On the heap, and not moved about: what it takes of the stack stays with us for as long as we run.
+    #[inline(never)]
+    fn new(plan: &'a Rc<Plan>, tool: Option<Tool<'a>>) -> std::io::Result<Box<Runtime<'a>>> {
         let inherited = early::inherited();
         if let Some(signal) = plan.parent_death {
             process::set_parent_death_signal(signal)?;
@@ -195,18 +201,22 @@ impl<'a> Runtime<'a> {
         if let (Some(link), Some(server)) = (&link, &server) {
             link.wait_for_others(server.waits_for());
         }
+        let surroundings = Surroundings {
+            tool: tool.is_some(),
+            neighbours: !units.is_empty(),
+            registers: server.as_ref().is_some_and(Server::listens),
+        };
         let policy = Policy {
             tool: tool.as_ref().map(Tool::policy),
             can_hold: plan.locks.is_some() && children::list().is_some(),
             init,
-            seed: seed(),
-            units: units::rules(&units),
-            notify: link.as_ref().map(|link| link.policy(plan)),
-            strangers_tell: plan.tools.shell || plan.control == Control::Off || server.is_none(),
-            ..policy(plan, tool.is_some(), !units.is_empty())
+            seed: policy::seed(),
+            units: units.iter().map(units::rule).collect(),
+            notify: link.as_ref().map(|link| link.policy(plan, watch.is_some())),
+            ..policy(plan, surroundings)
         };
-        Ok(Runtime {
-            plan: Rc::new(plan.clone()),
+        Ok(Box::new(Runtime {
+            plan: Rc::clone(plan),
             reread: None,
             board: None,
             noted: None,
@@ -221,10 +231,11 @@ impl<'a> Runtime<'a> {
             link,
             counters: Counters::default(),
             began: Began::now(),
+            name_width: units::name_width(&units, plan.prefix.as_deref()),
             units: Units::new(units),
             relay: None,
             main: None,
-            oom_kills: None,
+            kills: memory::Kills::default(),
             began_in: None,
             tool,
             orphans: orphans::Orphans::default(),
@@ -232,15 +243,16 @@ impl<'a> Runtime<'a> {
             halt: None,
             restless: None,
             held: None,
+            settled: false,
             more_dead: false,
             more_signals: false,
             signals: Vec::new(),
             actions: Vec::new(),
-        })
+        }))
     }
 
     /// To the end: how it ended, and the tool with all that is known of its run.
-    fn run(mut self) -> (Outcome, Option<Tool<'a>>) {
+    fn run(mut self: Box<Self>) -> (Outcome, Option<Tool<'a>>) {
         let Err(outcome) = self.live();
         self.leave();
         if !matches!(outcome, Outcome::Exited { .. } | Outcome::StartFailed { .. }) {
@@ -271,150 +283,6 @@ impl<'a> Runtime<'a> {
             && self.server.is_none();
         let passed = std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok());
         if once { 0 } else { passed.unwrap_or(0) }
-    }
-
-    /// Turn after turn, until the supervisor says how it ended.
-    fn live(&mut self) -> Result<Infallible, Outcome> {
-        self.tell(Event::Begin)?;
-        // Children from before our time, of a shell that executed us, may have died unheard.
-        self.bury()?;
-        loop {
-            self.turn()?;
-        }
-    }
-
-    /// Waits for something to happen, and takes all of it in.
-    fn turn(&mut self) -> Result<(), Outcome> {
-        let left_over = self.more_dead || self.more_signals;
-        let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
-        let mut signals = std::mem::take(&mut self.signals);
-        // A tool has no server, and a server is above no tool.
-        let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
-        let above = || self.link.as_ref().map(Link::waits_for);
-        let beside = self.tool.as_ref().map(Tool::beside).or_else(above).or_else(server);
-        let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
-            // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
-            warn!(name: "wait-failed", %error, "could not wait for signals");
-            self.more_dead = true;
-            Woken::default()
-        });
-        self.more_signals = woken.more_signals;
-        let mut child_changed = self.more_dead;
-        for signal in signals.drain(..) {
-            if signal.signal == Signal::CHLD {
-                debug!(name: "received", "Received SIGCHLD");
-                child_changed = true;
-            } else if !self.is_a_hint(signal) {
-                self.tell(Event::Signal(received(signal)))?;
-            }
-        }
-        self.signals = signals;
-        if child_changed {
-            self.bury()?;
-        }
-        self.hear_of_tool()?;
-        let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
-        if due {
-            self.tell(Event::Tick)?;
-        }
-        self.hear(woken.beside)?;
-        if woken.beside { self.hear_gateway() } else { Ok(()) }
-    }
-
-    /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until
-    /// there is nobody left, if need be in the next turn.
-    fn bury(&mut self) -> Result<(), Outcome> {
-        let mut told = 0;
-        self.more_dead = true;
-        while told < DEATHS_A_TURN {
-            let found = match self.held {
-                None => self.bury_next(),
-                Some(held) => self.bury_all_but(held),
-            }?;
-            if found == 0 {
-                self.more_dead = false;
-                break;
-            }
-            told += found;
-        }
-        if told > 0 { self.tell(Event::Drained) } else { Ok(()) }
-    }
-
-    fn bury_next(&mut self) -> Result<usize, Outcome> {
-        match children::peek() {
-            Ok(None) => Ok(0),
-            Ok(Some(change)) => self.take_in(change).map(|()| 1),
-            Err(error) => {
-                warn!(name: "wait-failed", %error, "could not look for dead children");
-                Ok(0)
-            }
-        }
-    }
-
-    fn bury_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
-        let changes = children::peek_all_but(held).unwrap_or_else(|error| {
-            warn!(name: "wait-failed", %error, "could not look for dead children");
-            Vec::new()
-        });
-        for change in &changes {
-            self.take_in(*change)?;
-        }
-        Ok(changes.len())
-    }
-
-    fn take_in(&mut self, change: Change) -> Result<(), Outcome> {
-        match change {
-            Change::Died(dead) => self.bury_one(dead),
-            Change::Stopped { pid, signal } if self.main_pid() == Some(pid) => {
-                let terminal = carry_out::foreground(pid);
-                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
-                self.tell(Event::Stopped { signal, terminal })
-            }
-            Change::Stopped { pid, .. } if self.sweeper.sweeps(pid) => self.tell(Event::SweepReady),
-            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
-            Change::Stopped { .. } => Ok(()),
-        }
-    }
-
-    fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
-        if self.sweeper.owns(dead.pid) {
-            self.reap(dead.pid);
-            self.found_orphans(dead.pid)?;
-            return match self.sweeper.ended(dead.pid) {
-                Some(event) => self.tell(event),
-                None => Ok(()),
-            };
-        }
-        if self.main_pid() == Some(dead.pid) {
-            self.held = Some(dead.pid);
-            if let Some(tool) = &mut self.tool {
-                tool.ended(dead.status);
-            }
-            let failure = self.main.as_mut().and_then(Started::failure);
-            if let Some((stage, errno)) = failure {
-                self.tell(Event::StartFailed { stage, errno })?;
-            }
-        }
-        self.tell(Event::Died { pid: dead.pid, status: dead.status })
-    }
-
-    /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
-    ///
-    /// # Errors
-    /// The outcome, when the supervisor has asked for the end.
-    fn tell(&mut self, event: Event) -> Result<(), Outcome> {
-        // The buffer is handed round, because one reap should not cost one allocation.
-        let mut actions = std::mem::take(&mut self.actions);
-        self.supervisor.handle(clock::now(), event, &mut actions);
-        for action in actions.drain(..) {
-            if let Some(answer) = self.carry_out(action)? {
-                self.tell(answer)?;
-            }
-        }
-        self.actions = actions;
-        self.tell_watch_of_gateway();
-        self.note_on_board();
-        Ok(())
     }
 
     fn main_pid(&self) -> Option<Pid> {
@@ -453,61 +321,6 @@ fn modes_of_ours() -> Option<Modes> {
     let terminal = terminal::Terminal::open()?;
     let ours = terminal.foreground().ok()? == process::own_group();
     if ours { terminal.modes().ok() } else { None }
-}
-
-/// What the plan says of the supervisor's business, for a tool or for a gateway, with neighbours or without.
-fn policy(plan: &Plan, tool: bool, neighbours: bool) -> Policy {
-    Policy {
-        grace: plan.grace,
-        stragglers: plan.stragglers,
-        group: plan.group,
-        stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool)),
-        forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
-        stop_sequence: plan.stop_sequence.clone(),
-        wait_all: plan.wait_all,
-        session: plan.session,
-        tool: None,
-        // A tool ends its own tree as a whole, and soon enough.
-        end_orphans: ((plan.tools.end_orphans || neighbours) && !tool).then_some(plan.tools.grace),
-        strangers_tell: plan.tools.shell,
-        sweep: plan.locks.as_ref().map(|locks| locks.deadline),
-        hand_over: plan.locks.as_ref().and_then(Locks::start_window),
-        look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
-        can_hold: false,
-        init: false,
-        restart: plan.restart.clone(),
-        seed: 0,
-        replace_on: plan.replace_on.clone(),
-        units: Vec::new(),
-        notify: None,
-    }
-}
-
-/// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP; but not what whoever started us wanted
-/// ignored, as a shell does with INT for a background command.
-fn stop_signals(tool: bool) -> SignalSet {
-    let halt = Signal::new(Signal::RTMIN.number() + 3);
-    let hang_up = tool.then_some(Signal::HUP);
-    [Some(Signal::TERM), Some(Signal::INT), halt, hang_up]
-        .into_iter()
-        .flatten()
-        .filter(|signal| !signals::is_ignored(*signal))
-        .collect()
-}
-
-/// Differs from sexton to sexton, also where many start in one moment with the same pid.
-fn seed() -> u64 {
-    let moment = u64::from(clock::now().0.subsec_nanos());
-    (moment << 32) ^ u64::from(std::process::id())
-}
-
-fn received(info: Info) -> Received {
-    let origin = match info.code {
-        libc::SI_KERNEL => Origin::Kernel,
-        libc::SI_QUEUE => Origin::Queue(info.value),
-        _ => Origin::Process,
-    };
-    Received { signal: info.signal, origin }
 }
 
 /// So that the carrying-out speaks of the terminal as the supervisor does.

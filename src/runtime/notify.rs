@@ -19,7 +19,7 @@ use crate::os::notify::{Inbox, Letter, Outlet};
 use crate::os::poll::{Many, Wanted};
 use crate::os::spawn::Started;
 use crate::os::{clock, privileges, process, tree};
-use crate::supervisor::{Event, Message, Notice, Notify, Ready, Situation};
+use crate::supervisor::{Event, Message, Notify, Ready, Situation, notice};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 const WINDOW: &str = "WATCHDOG_USEC";
@@ -27,8 +27,6 @@ const WHOSE: &str = "WATCHDOG_PID";
 
 /// How many of the gateway's messages one turn takes at most.
 const LETTERS_A_TURN: usize = 16;
-/// The most of a gateway's own text that is passed on, in bytes.
-const LONGEST_TEXT: usize = 512;
 
 /// What is waited for.
 const EXECUTED: u64 = 0;
@@ -72,15 +70,19 @@ impl Link {
         Some(Link { outlet, inbox, watchdog, many, text: String::new(), waits_for_exec: false, lost: false })
     }
 
-    /// What the supervisor has to know of it.
-    pub(super) fn policy(&self, plan: &Plan) -> Notify {
+    /// What the supervisor has to know of it. A gateway that cannot be heard, or whom nobody asks, is ready when it
+    /// runs.
+    pub(super) fn policy(&self, plan: &Plan, watched: bool) -> Notify {
+        let known = match plan.ready {
+            Ready::Started => true,
+            Ready::Healthy => watched,
+            Ready::Notified => self.inbox.is_some(),
+        };
+        if plan.ready == Ready::Healthy && !watched {
+            warn!(name: "unwatched", "nobody asks the gateway whether it is well; it counts as ready when it runs");
+        }
         Notify {
-            // A gateway that cannot be heard is ready when it runs.
-            ready: if self.inbox.is_some() || plan.ready != Ready::Notified {
-                plan.ready
-            } else {
-                Ready::Started
-            },
+            ready: if known { plan.ready } else { Ready::Started },
             watchdog: self.watchdog,
             start_period: plan.watching.as_ref().map(|watching| watching.start_period).unwrap_or_default(),
         }
@@ -244,7 +246,7 @@ impl Runtime<'_> {
     }
 
     fn read(&mut self, text: &[u8]) -> Result<(), Outcome> {
-        let (notices, own) = notices(text);
+        let (notices, own) = notice::read(text);
         if let (Some(own), Some(link)) = (own, &mut self.link) {
             link.text = own;
         }
@@ -318,66 +320,4 @@ fn left(until: Option<Moment>) -> String {
 /// Whole seconds, begun ones included.
 fn seconds_until(until: Moment) -> u64 {
     until.since(clock::now()).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
-}
-
-/// What of a message is the gateway's to say, and its own text if there is a new one. `MAINPID`, descriptors to
-/// be kept and the like are not: the main process is sexton.
-fn notices(message: &[u8]) -> (Vec<Notice>, Option<String>) {
-    let (mut notices, mut own) = (Vec::new(), None);
-    for line in message.split(|byte| *byte == b'\n') {
-        let Some((name, value)) = str::from_utf8(line).ok().and_then(|line| line.split_once('=')) else {
-            continue;
-        };
-        match (name, value) {
-            ("READY", "1") => notices.push(Notice::Ready),
-            ("RELOADING", "1") => notices.push(Notice::Reloading),
-            ("WATCHDOG", "1") => notices.push(Notice::Watchdog),
-            ("EXTEND_TIMEOUT_USEC", time) => {
-                notices.extend(time.parse().ok().map(|time| Notice::Extend(Duration::from_micros(time))));
-            }
-            ("STATUS", text) => {
-                // Before the others, which may be the occasion to pass it on.
-                notices.insert(0, Notice::Status);
-                own = Some(printable(text));
-            }
-            _ => {}
-        }
-    }
-    (notices, own)
-}
-
-/// At most [`LONGEST_TEXT`] bytes of it, without control characters.
-fn printable(text: &str) -> String {
-    let mut short = String::new();
-    for character in text.chars().filter(|character| !character.is_control()) {
-        if short.len() + character.len_utf8() > LONGEST_TEXT {
-            break;
-        }
-        short.push(character);
-    }
-    short
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gateway_says_what_is_its_to_say_and_nothing_else() {
-        let message = b"READY=1\nMAINPID=1\nFDSTORE=1\nSTATUS=at \x1b[1mwork\nWATCHDOG=1\nWATCHDOG=trigger\n\
-            EXTEND_TIMEOUT_USEC=2000000\nEXTEND_TIMEOUT_USEC=x\nRELOADING=1\nERRNO=2\nBUSERROR=x\nREADY=0\n\xff=1";
-        let (notices, own) = notices(message);
-        let two = Duration::from_secs(2);
-        let expected =
-            [Notice::Status, Notice::Ready, Notice::Watchdog, Notice::Extend(two), Notice::Reloading];
-        assert_eq!(notices, expected);
-        assert_eq!(own.as_deref(), Some("at [1mwork"));
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        let text = printable(&"ä".repeat(LONGEST_TEXT));
-        assert_eq!(text.len(), LONGEST_TEXT);
-        assert_eq!(printable(&format!("x{text}")).len(), LONGEST_TEXT - 1);
-    }
 }

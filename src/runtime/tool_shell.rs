@@ -10,7 +10,7 @@ use super::programs;
 use crate::config::Plan;
 
 /// The name that makes sexton a shell.
-const NAME: &str = "sexton-sh";
+pub(super) const NAME: &str = "sexton-sh";
 /// A tool that is ended together with its gateway has this much less time than KILL takes to come, so that its
 /// record is written.
 const MARGIN: Duration = Duration::from_millis(500);

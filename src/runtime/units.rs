@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -20,7 +22,7 @@ use crate::report::log;
 use crate::supervisor::{Event, UnitId, UnitRule};
 
 /// How long the last rung of a ladder takes at most, with some time for a busy machine.
-const KILLING: std::time::Duration = std::time::Duration::from_secs(15);
+const KILLING: Duration = Duration::from_secs(15);
 
 /// How much of how a unit ended is noted, in bytes.
 const LONGEST: usize = 512;
@@ -54,18 +56,25 @@ impl Units {
 /// The variable by which the processes of a unit are known, with the unit's name.
 pub(super) const MARK: &str = "SEXTON_UNIT";
 
-/// What the supervisor needs to know of them.
-pub(super) fn rules(units: &[Unit]) -> Vec<UnitRule> {
-    let rule = |unit: &Unit| UnitRule {
+/// What the supervisor needs to know of one.
+pub(super) fn rule(unit: &Unit) -> UnitRule {
+    UnitRule {
         after_gateway: unit.after_gateway,
         required: unit.required,
         window: unit.grace.saturating_add(unit.stragglers).saturating_add(KILLING),
-    };
-    units.iter().map(rule).collect()
+        watches: unit.name == watch::NAME,
+        restart: unit.restart.clone(),
+    }
 }
 
-/// The plan by which a unit's supervisor lives. Names before lines take this much room.
-fn plan_of(unit: &Unit, width: usize) -> Plan {
+/// How much room the names before lines take: those of the units, and the gateway's.
+pub(super) fn name_width(units: &[Unit], gateway: Option<&str>) -> usize {
+    let units = units.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
+    units.chain(gateway.map(str::len)).max().unwrap_or(0)
+}
+
+/// The plan by which a unit's supervisor lives.
+fn plan_of(unit: &Unit) -> Plan {
     Plan {
         command: unit.command.clone(),
         grace: unit.grace,
@@ -76,21 +85,35 @@ fn plan_of(unit: &Unit, width: usize) -> Plan {
         env: unit.env.iter().cloned().chain([(MARK.into(), unit.name.clone().into())]).collect(),
         directory: unit.directory.clone(),
         user: unit.user,
-        prefix: unit.prefix.then(|| format!("{:<width$}", unit.name)),
+        prefix: unit.prefix.then(|| unit.name.clone()),
         ..Plan::bare(Dress::Own)
     }
 }
 
 impl Runtime<'_> {
-    pub(super) fn start_unit(&mut self, id: UnitId) -> Event {
+    /// Starts a unit's supervisor, and gives what came of it.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn start_unit(&mut self, id: UnitId) -> Result<Event, Outcome> {
+        let started = self.fork_unit(id);
+        if let Event::UnitStarted { .. } = started {
+            let name = self.unit_name(id).to_owned();
+            self.found(missing(&name), &name, false, &format!("{name} was started again"))?;
+        }
+        Ok(started)
+    }
+
+    fn fork_unit(&mut self, id: UnitId) -> Event {
         let Some(unit) = self.units.list.get(id) else {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
-        let mut plan = plan_of(unit, self.name_width());
+        let mut plan = plan_of(unit);
         plan.directory = plan.directory.or_else(|| self.began_in.clone());
         let name = unit.name.as_str();
         let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
         plan.passed = watch.map(Watch::passed).unwrap_or_default();
+        let plan = Rc::new(plan);
         // Without a board, status knows less of the unit.
         let board = Board::new().ok();
         let keep: Vec<BorrowedFd<'_>> =
@@ -101,7 +124,7 @@ impl Runtime<'_> {
             if watch.is_some() {
                 watch::step_down(&roots);
             }
-            super::run_unit(&plan, board.as_ref())
+            super::run_unit(&plan, board.as_ref(), self.name_width)
         };
         match session::fork_supervisor(&keep, || log::speak_for_unit(name), work) {
             Ok(pid) => {
@@ -119,12 +142,6 @@ impl Runtime<'_> {
     /// Removes the cgroups of supervisors that were killed. At the end, when nobody is in them.
     pub(super) fn leave_units(&self) {
         self.units.ended.iter().copied().for_each(cgroup::remove_left_by);
-    }
-
-    /// How much room the names before lines take.
-    pub(super) fn name_width(&self) -> usize {
-        let units = self.units.list.iter().filter(|unit| unit.prefix).map(|unit| unit.name.len());
-        units.chain(self.plan.prefix.as_ref().map(String::len)).max().unwrap_or(0)
     }
 
     /// Notes how our unit is, if this is a unit's supervisor and something is new.
@@ -166,14 +183,18 @@ impl Runtime<'_> {
     /// Nobody asked it to end, and it is not there any more.
     pub(super) fn unit_is_missed(&mut self, id: UnitId, status: ExitStatus) -> Result<(), Outcome> {
         let name = self.unit_name(id).to_owned();
-        let kind = if name == watch::NAME { Kind::WatchLost } else { Kind::UnitEnded };
         let detail = format!("{name} has ended with {} and is not started again", status.code());
-        self.found(kind, &name, true, &detail)
+        self.found(missing(&name), &name, true, &detail)
     }
 
     fn unit_name(&self, id: UnitId) -> &str {
         self.units.list.get(id).map_or("?", |unit| unit.name.as_str())
     }
+}
+
+/// What it is called that this unit is not there.
+fn missing(name: &str) -> Kind {
+    if name == watch::NAME { Kind::WatchLost } else { Kind::UnitEnded }
 }
 
 /// What is said of units.
@@ -194,6 +215,13 @@ impl Runtime<'_> {
         } else {
             warn!(name: "unit-ended", unit, code, "a unit has ended, and not well");
         }
+    }
+
+    pub(super) fn note_unit_lost(&self, id: UnitId, status: ExitStatus, pause: Duration) {
+        let (unit, code) = (self.unit_name(id), status.code());
+        let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+        warn!(name: "unit-lost", unit, code, %pause,
+              "a unit's supervisor was killed; what it left is ended, and the unit is started again");
     }
 
     pub(super) fn note_required(&self, id: UnitId) {

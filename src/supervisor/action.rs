@@ -156,6 +156,17 @@ pub enum Note {
         /// It was asked to.
         asked: bool,
     },
+    /// A unit's supervisor was killed, and is started again.
+    UnitLost {
+        /// Which unit.
+        unit: UnitId,
+        /// How the supervisor ended.
+        status: ExitStatus,
+        /// When, if what it left behind is gone by then.
+        pause: Duration,
+    },
+    /// Nobody asks the gateway any more whether it is well: it counts as ready when it runs.
+    Unwatched,
     /// The end of a required unit is the end of everything.
     RequiredUnitEnded(UnitId),
     /// A unit's supervisor did not stop it within all its windows, and is killed.

@@ -35,6 +35,7 @@ mod forwarding;
 mod keeper;
 mod ladder;
 mod launch;
+pub mod notice;
 mod notify;
 mod orphans;
 mod phase;
@@ -118,7 +119,7 @@ impl Supervisor {
     pub fn new(policy: Policy) -> Supervisor {
         let herald = policy.notify.map(Herald::new);
         Supervisor {
-            units: Units::new(&policy.units),
+            units: Units::new(&policy.units, policy.seed),
             history: History::new(policy.seed),
             policy,
             phase: Phase::New,

@@ -164,6 +164,8 @@ pub(super) struct Herald {
     ping_at: Option<Moment>,
     /// Nothing is said before this: the last message was not taken.
     retry_at: Option<Moment>,
+    /// The gateway's program was found and executed, once.
+    executed: bool,
     /// The gateway was ready once.
     ready: bool,
     /// The gateway says that it reloads; and a signal asked one to that says nothing.
@@ -188,6 +190,7 @@ impl Herald {
             text_due: None,
             ping_at: None,
             retry_at: None,
+            executed: false,
             ready: false,
             reloading: false,
             asked_to_reload: false,
@@ -221,7 +224,20 @@ impl Herald {
     }
 
     pub(super) fn executed(&mut self) {
+        self.executed = true;
         self.ready |= self.policy.ready == Ready::Started;
+    }
+
+    /// Nobody says any more how the gateway is. One that was to be ready when it answers well is ready when it
+    /// runs: `true` if that makes a difference.
+    pub(super) fn unwatched(&mut self) -> bool {
+        (self.health, self.latency) = (HealthState::Unknown, None);
+        let waits = self.policy.ready == Ready::Healthy && !self.ready;
+        if waits {
+            self.policy.ready = Ready::Started;
+            self.ready = self.executed;
+        }
+        waits
     }
 
     pub(super) fn health(&mut self, state: HealthState, latency: Option<Duration>) {
@@ -354,6 +370,13 @@ impl Supervisor {
         let at = first.min(out.len());
         out.splice(at..at, messages);
         self.herald = Some(herald);
+    }
+
+    /// Nobody asks the gateway any more whether it is well.
+    pub(super) fn unwatched(&mut self, out: &mut Vec<Action>) {
+        if self.herald.as_mut().is_some_and(Herald::unwatched) {
+            out.push(Action::Note(Note::Unwatched));
+        }
     }
 
     /// Where there is a service manager, what it will be told of may have changed.

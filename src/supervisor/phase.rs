@@ -63,7 +63,7 @@ impl Supervisor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let herald = self.herald.as_ref().and_then(Herald::deadline);
-        let beside = earlier(herald, earlier(self.units.deadline(), self.orphans.deadline()));
+        let beside = earlier(herald, earlier(self.units_deadline(), self.orphans.deadline()));
         earlier(beside, self.phase_deadline())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::ids::{ExitStatus, Moment};
 
 /// What the operator wants to follow an end that nobody asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Restart {
     /// Which ends it follows.
     pub on: On,
@@ -28,7 +28,7 @@ pub struct Restart {
 }
 
 /// The ends that a restart follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum On {
     /// None.
     #[default]

@@ -2,21 +2,26 @@
 //! the end of one means.
 //!
 //! Each unit is one child of sexton: a supervisor of its own, with the same ladder and the same restarts, that
-//! ends when its unit has ended for good. So there is nothing here but order.
+//! ends when its unit has ended for good. So there is nothing here but order, and what follows when somebody has
+//! killed a unit's supervisor: what it left behind is ended first (see `orphans`), and then the unit is started
+//! again, as its own policy says of an end by a signal.
 //!
 //! ```text
 //! Pending -> Starting -> Running -> Stopping -> Ended
-//!               ^-----------------------/ if it is wanted again
+//!               ^           |           |
+//!               |        Waiting        | its supervisor was killed
+//!               ^-----------/-----------/ it is wanted again
 //! ```
 
 use std::time::Duration;
 
 use super::replacement::Purpose;
-use super::{Action, Note, Phase, Supervisor};
+use super::restart::{History, Next};
+use super::{Action, Note, Phase, Restart, Supervisor, earlier};
 use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, UnitState};
 
-/// What the order of the units depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What the order of the units depends on, and what follows when a unit's supervisor was killed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnitRule {
     /// It is started after the gateway and stopped before it; the others the other way round.
     pub after_gateway: bool,
@@ -25,6 +30,10 @@ pub struct UnitRule {
     /// How long its supervisor may take to stop it, all windows together. It keeps to that by itself, unless
     /// it hangs.
     pub window: Duration,
+    /// It asks the gateway whether it is well: nobody else does.
+    pub watches: bool,
+    /// What follows its end. Its supervisor keeps to that by itself; it is for the end of the supervisor.
+    pub restart: Restart,
 }
 
 /// Which unit, in the order of their start.
@@ -34,14 +43,33 @@ pub type UnitId = usize;
 enum State {
     Pending,
     Starting,
-    Running { pid: Pid },
-    Stopping { pid: Pid, until: Moment, again: bool },
+    Running {
+        pid: Pid,
+    },
+    Stopping {
+        pid: Pid,
+        until: Moment,
+        again: bool,
+    },
+    /// It is started again when the pause is over.
+    Waiting {
+        until: Moment,
+    },
     Ended,
+}
+
+/// One unit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unit {
+    rule: UnitRule,
+    state: State,
+    /// How often its supervisor was killed.
+    history: History,
 }
 
 /// The units of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Units(Vec<(UnitRule, State)>);
+pub(super) struct Units(Vec<Unit>);
 
 /// What the death of a unit's supervisor means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,24 +77,40 @@ struct End {
     unit: UnitId,
     /// It was asked to end.
     expected: bool,
-    /// It is to be started again.
-    again: bool,
-    required: bool,
+    /// It is to be started again, after this pause.
+    again: Option<Duration>,
 }
 
 impl Units {
-    pub(super) fn new(rules: &[UnitRule]) -> Units {
-        Units(rules.iter().map(|rule| (*rule, State::Pending)).collect())
+    /// Units that have not been started. The seed makes their pauses differ from those of other sextons.
+    pub(super) fn new(rules: &[UnitRule], seed: u64) -> Units {
+        let mut units = Units::default();
+        for rule in rules {
+            units.add(rule.clone(), State::Pending, seed);
+        }
+        units
+    }
+
+    fn add(&mut self, rule: UnitRule, state: State, seed: u64) -> UnitId {
+        let unit = self.0.len();
+        let seed = seed ^ u64::try_from(unit).unwrap_or_default();
+        self.0.push(Unit { rule, state, history: History::new(seed) });
+        unit
+    }
+
+    fn rule(&self, unit: UnitId) -> Option<&UnitRule> {
+        self.0.get(unit).map(|unit| &unit.rule)
     }
 
     /// Each with its supervisor, in their order of start.
     pub(super) fn list(&self) -> impl Iterator<Item = (UnitState, Option<Pid>)> {
-        self.0.iter().map(|(_, state)| {
+        self.0.iter().map(|Unit { state, .. }| {
             let shown = match state {
                 State::Pending => UnitState::Pending,
                 State::Starting => UnitState::Starting,
                 State::Running { .. } => UnitState::Running,
                 State::Stopping { .. } => UnitState::Stopping,
+                State::Waiting { .. } => UnitState::Waiting,
                 State::Ended => UnitState::Ended,
             };
             (shown, state.pid())
@@ -74,54 +118,69 @@ impl Units {
     }
 
     fn next_to_start(&mut self, after_gateway: bool) -> Option<UnitId> {
-        let pending = |(rule, state): &(UnitRule, State)| {
-            rule.after_gateway == after_gateway && *state == State::Pending
-        };
+        let pending = |unit: &Unit| unit.rule.after_gateway == after_gateway && unit.state == State::Pending;
         let unit = self.0.iter().position(pending)?;
         self.set(unit, State::Starting);
         Some(unit)
     }
 
     fn set(&mut self, unit: UnitId, to: State) {
-        if let Some((_, state)) = self.0.get_mut(unit) {
-            *state = to;
+        if let Some(unit) = self.0.get_mut(unit) {
+            unit.state = to;
         }
     }
 
     /// Whether one lives, of those after the gateway or of all.
     fn live(&self, only_after: bool) -> bool {
-        self.0.iter().any(|(rule, state)| (rule.after_gateway || !only_after) && state.pid().is_some())
+        self.0.iter().any(|unit| (unit.rule.after_gateway || !only_after) && unit.state.pid().is_some())
     }
 
     /// The supervisor that is stopping, or the last started one that lives, which is to stop next.
-    fn next_to_stop(&self, only_after: bool) -> Option<(UnitId, UnitRule, Pid, bool)> {
-        let living =
-            self.0.iter().enumerate().rev().filter(|(_, (rule, _))| rule.after_gateway || !only_after);
-        let mut living = living.filter_map(|(unit, (rule, state))| {
-            Some((unit, *rule, state.pid()?, matches!(state, State::Stopping { .. })))
+    fn next_to_stop(&self, only_after: bool) -> Option<(UnitId, Pid, bool)> {
+        let meant = |(_, unit): &(UnitId, &Unit)| unit.rule.after_gateway || !only_after;
+        let mut living = self.0.iter().enumerate().rev().filter(meant).filter_map(|(id, unit)| {
+            Some((id, unit.state.pid()?, matches!(unit.state, State::Stopping { .. })))
         });
         let first = living.next()?;
-        Some(if first.3 { first } else { living.find(|unit| unit.3).unwrap_or(first) })
+        Some(if first.2 { first } else { living.find(|unit| unit.2).unwrap_or(first) })
     }
 
-    fn died(&mut self, pid: Pid) -> Option<End> {
-        let unit = self.0.iter().position(|(_, state)| state.pid() == Some(pid))?;
-        let (rule, state) = self.0.get_mut(unit)?;
+    fn died(&mut self, now: Moment, pid: Pid, status: ExitStatus) -> Option<End> {
+        let unit = self.0.iter().position(|unit| unit.state.pid() == Some(pid))?;
+        let Unit { rule, state, history } = self.0.get_mut(unit)?;
+        // A supervisor that ended by itself has done all that the policy says; only one that was killed ends by a
+        // signal. How long it ran is not known here.
+        let was_killed = matches!(status, ExitStatus::Signaled { .. });
         let (expected, again) = match *state {
-            State::Stopping { again, .. } => (true, again),
-            _ => (false, false),
+            State::Stopping { again, .. } => (true, again.then_some(Duration::ZERO)),
+            _ if was_killed && rule.restart.follows(status) => {
+                match history.again(&rule.restart, now, Duration::ZERO) {
+                    Next::Again(pause) => (false, Some(pause)),
+                    Next::Ceiling => (false, None),
+                }
+            }
+            _ => (false, None),
         };
         *state = State::Ended;
-        Some(End { unit, expected, again, required: rule.required })
+        Some(End { unit, expected, again })
     }
 
     /// When a unit that is asked to end has taken too long.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        let until = |(_, state): &(UnitRule, State)| match state {
-            State::Stopping { until, .. } => Some(*until),
+        let until = |unit: &Unit| match unit.state {
+            State::Stopping { until, .. } => Some(until),
             _ => None,
         };
         self.0.iter().filter_map(until).min()
+    }
+
+    /// Whose pause is over first, and when: of all, or of those that need no gateway.
+    fn next_to_wait_for(&self, beside_gateway: bool) -> Option<(Moment, UnitId)> {
+        let waiting = self.0.iter().enumerate().filter_map(|(id, unit)| match unit.state {
+            State::Waiting { until } if beside_gateway || !unit.rule.after_gateway => Some((until, id)),
+            _ => None,
+        });
+        waiting.min()
     }
 }
 
@@ -129,7 +188,7 @@ impl State {
     fn pid(&self) -> Option<Pid> {
         match self {
             State::Running { pid } | State::Stopping { pid, .. } => Some(*pid),
-            State::Pending | State::Starting | State::Ended => None,
+            State::Pending | State::Starting | State::Waiting { .. } | State::Ended => None,
         }
     }
 }
@@ -175,8 +234,7 @@ impl Supervisor {
         out: &mut Vec<Action>,
     ) {
         out.push(Action::Note(Note::UnitStartFailed(unit, errno)));
-        let required = self.units.0.get(unit).is_some_and(|(rule, _)| rule.required);
-        let end = End { unit, expected: false, again: false, required };
+        let end = End { unit, expected: false, again: None };
         self.units.set(unit, State::Ended);
         self.unit_ended(now, end, out);
         match self.phase {
@@ -193,13 +251,14 @@ impl Supervisor {
         status: ExitStatus,
         out: &mut Vec<Action>,
     ) -> bool {
-        let Some(end) = self.units.died(pid) else {
+        let Some(end) = self.units.died(now, pid, status) else {
             return false;
         };
-        out.extend([
-            Action::Reap(pid),
-            Action::Note(Note::UnitEnded { unit: end.unit, status, asked: end.expected }),
-        ]);
+        let note = match end.again {
+            Some(pause) if !end.expected => Note::UnitLost { unit: end.unit, status, pause },
+            _ => Note::UnitEnded { unit: end.unit, status, asked: end.expected },
+        };
+        out.extend([Action::Reap(pid), Action::Note(note)]);
         // A supervisor that was killed could not end what was below it.
         self.expect_orphans(now);
         self.unit_ended(now, end, out);
@@ -207,6 +266,11 @@ impl Supervisor {
     }
 
     fn unit_ended(&mut self, now: Moment, end: End, out: &mut Vec<Action>) {
+        let rule = self.units.rule(end.unit);
+        let required = rule.is_some_and(|rule| rule.required);
+        if end.again.is_none() && rule.is_some_and(|rule| rule.watches) {
+            self.unwatched(out);
+        }
         if let Phase::UnitsDown { .. } = self.phase {
             self.take_down(now, out);
         } else if let (Phase::Running { pid }, Some(received)) = (self.phase, self.leaving) {
@@ -214,10 +278,13 @@ impl Supervisor {
                 self.leaving = None;
                 self.begin_ladder(now, pid, received, out);
             }
-        } else if end.again && self.purpose != Purpose::End {
-            self.units.set(end.unit, State::Starting);
-            out.push(Action::StartUnit(end.unit));
-        } else if end.required && !end.expected && self.failed_unit.is_none() {
+        } else if let Some(pause) = end.again.filter(|_| self.purpose != Purpose::End) {
+            if end.expected {
+                self.start_unit(end.unit, out);
+            } else {
+                self.units.set(end.unit, State::Waiting { until: now.after(pause) });
+            }
+        } else if required && !end.expected && self.failed_unit.is_none() {
             self.failed_unit = Some(end.unit);
             out.push(Action::Note(Note::RequiredUnitEnded(end.unit)));
             self.end_for_good(now, out);
@@ -226,25 +293,23 @@ impl Supervisor {
 
     /// Stops what lives, the last started first, one after the other. `false` if nothing lives.
     pub(super) fn stop_next_unit(&mut self, now: Moment, only_after: bool, out: &mut Vec<Action>) -> bool {
-        let Some((unit, rule, pid, stopping)) = self.units.next_to_stop(only_after) else {
+        let Some((unit, pid, stopping)) = self.units.next_to_stop(only_after) else {
             return false;
         };
         if !stopping {
-            self.stop_unit(now, unit, rule, pid, false, out);
+            self.stop_unit(now, unit, pid, false, out);
         }
         true
     }
 
-    fn stop_unit(
-        &mut self,
-        now: Moment,
-        unit: UnitId,
-        rule: UnitRule,
-        pid: Pid,
-        again: bool,
-        out: &mut Vec<Action>,
-    ) {
-        self.units.set(unit, State::Stopping { pid, until: now.after(rule.window), again });
+    fn start_unit(&mut self, unit: UnitId, out: &mut Vec<Action>) {
+        self.units.set(unit, State::Starting);
+        out.push(Action::StartUnit(unit));
+    }
+
+    fn stop_unit(&mut self, now: Moment, unit: UnitId, pid: Pid, again: bool, out: &mut Vec<Action>) {
+        let window = self.units.rule(unit).map(|rule| rule.window).unwrap_or_default();
+        self.units.set(unit, State::Stopping { pid, until: now.after(window), again });
         out.extend([
             Action::Note(Note::UnitStopping(unit)),
             Action::Send { pid, group: false, signal: Signal::TERM, value: None },
@@ -253,7 +318,7 @@ impl Supervisor {
 
     /// The stop signal came again: the unit that is stopping takes its next rung.
     pub(super) fn hurry_unit(&mut self, signal: Signal, only_after: bool, out: &mut Vec<Action>) {
-        if let Some((_, _, pid, true)) = self.units.next_to_stop(only_after) {
+        if let Some((_, pid, true)) = self.units.next_to_stop(only_after) {
             out.push(Action::Note(Note::Hurried(signal)));
             out.push(Action::Send { pid, group: false, signal: Signal::TERM, value: None });
         }
@@ -276,34 +341,52 @@ impl Supervisor {
 
     /// A unit's supervisor that hangs has no claim to its window. What it leaves behind is ours.
     pub(super) fn units_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
-        for (unit, (rule, state)) in self.units.0.iter_mut().enumerate() {
-            if let State::Stopping { pid, until, .. } = state
+        for (id, unit) in self.units.0.iter_mut().enumerate() {
+            if let State::Stopping { pid, until, .. } = &mut unit.state
                 && now >= *until
             {
-                *until = now.after(rule.window);
-                out.push(Action::Note(Note::UnitHangs(unit)));
+                *until = now.after(unit.rule.window);
+                out.push(Action::Note(Note::UnitHangs(id)));
                 out.push(Action::Send { pid: *pid, group: false, signal: Signal::KILL, value: None });
             }
         }
+        while let Some((_, unit)) = self.next_unit_again().filter(|(until, _)| now >= *until) {
+            self.start_unit(unit, out);
+        }
+    }
+
+    /// When something of the units is due.
+    pub(super) fn units_deadline(&self) -> Option<Moment> {
+        earlier(self.units.deadline(), self.next_unit_again().map(|(until, _)| until))
+    }
+
+    /// The unit that is started again next, and when. None is while everything ends, nor before what the lost have
+    /// left behind is gone.
+    fn next_unit_again(&self) -> Option<(Moment, UnitId)> {
+        let free = self.takes_units() && self.orphans.deadline().is_none();
+        let beside_gateway = matches!(self.phase, Phase::Running { .. });
+        self.units.next_to_wait_for(beside_gateway).filter(|_| free)
+    }
+
+    /// Whether a unit can be started beside the gateway at this moment.
+    fn takes_units(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. } | Phase::Waiting { .. }) && self.purpose != Purpose::End
+    }
+
+    /// Another unit, that was not there at the start. It is started as soon as that can be.
+    pub fn add_unit(&mut self, rule: UnitRule) -> UnitId {
+        self.units.add(rule, State::Waiting { until: Moment::default() }, self.policy.seed)
     }
 
     /// Stops one unit and starts it again, or just starts it if it has ended. Not while everything
     /// ends.
     pub(super) fn restart_unit(&mut self, now: Moment, unit: UnitId, out: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Running { .. } | Phase::Waiting { .. })
-            || self.purpose == Purpose::End
-        {
-            return;
-        }
-        let Some((rule, state)) = self.units.0.get(unit).copied() else {
+        let Some(state) = self.units.0.get(unit).map(|unit| unit.state).filter(|_| self.takes_units()) else {
             return;
         };
         match state {
-            State::Running { pid } => self.stop_unit(now, unit, rule, pid, true, out),
-            State::Ended => {
-                self.units.set(unit, State::Starting);
-                out.push(Action::StartUnit(unit));
-            }
+            State::Running { pid } => self.stop_unit(now, unit, pid, true, out),
+            State::Ended | State::Waiting { .. } => self.start_unit(unit, out),
             State::Stopping { pid, until, .. } => {
                 self.units.set(unit, State::Stopping { pid, until, again: true });
             }

@@ -30,6 +30,11 @@ pub fn v2_mount() -> Option<PathBuf> {
     mounts("cgroup2", "").into_iter().next()
 }
 
+/// Where a controller of cgroup v1 is mounted, on a machine that has them.
+pub fn v1_mount(controller: &str) -> Option<PathBuf> {
+    mounts("cgroup", controller).into_iter().next()
+}
+
 /// Where our own process is in the hierarchy that `prefix` names in /proc/self/cgroup.
 fn own(prefix: &str) -> PathBuf {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -72,7 +77,7 @@ impl Cgroup {
     /// A new cgroup with at most `limit` processes in it; `None`, after a line that says so, if we may not
     /// make one.
     pub fn with_pids_limit(limit: u32) -> Option<Cgroup> {
-        let v1 = mounts("cgroup", "pids").into_iter().next();
+        let v1 = v1_mount("pids");
         let parent = v1.or_else(|| Some(v2_mount()?.join(own("0::"))));
         let group = parent.and_then(|parent| Cgroup::below(&parent));
         let limited = group.filter(|group| fs::write(group.pids_max(), limit.to_string()).is_ok());
@@ -87,7 +92,7 @@ impl Cgroup {
 
     /// A new cgroup with at most `limit` bytes of memory; `None`, after a line that says so, if we may not make one.
     pub fn with_memory_limit(limit: u64) -> Option<Cgroup> {
-        let v1 = mounts("cgroup", "memory").into_iter().next();
+        let v1 = v1_mount("memory");
         let (parent, file) = match v1 {
             Some(mount) => (Some(mount), "memory.limit_in_bytes"),
             None => (v2_mount().map(|mount| mount.join(own("0::"))), "memory.max"),

@@ -32,6 +32,18 @@ impl Shell {
 
     /// The same with another program as `$S`.
     pub fn of(program: &str) -> Shell {
+        let mut shell = Shell::open(program, &["--norc", "--noprofile", "--noediting", "-i"]);
+        shell.line("stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; echo up$((1))");
+        shell.sees("up1");
+        shell
+    }
+
+    /// A terminal in which nothing but this line is run, as an editor runs a task: by the leader of its session.
+    pub fn task(line: &str) -> Shell {
+        Shell::open(&sexton().into_os_string().into_string().unwrap(), &["-c", line])
+    }
+
+    fn open(program: &str, options: &[&str]) -> Shell {
         let size = Winsize { ws_row: 24, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         // The shell must not hold our end: its hang-up is ours to make.
@@ -40,10 +52,7 @@ impl Shell {
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("setsid");
-        command
-            .args(["--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"])
-            .env_clear()
-            .current_dir(dir.path());
+        command.args(["--ctty", "bash"]).args(options).env_clear().current_dir(dir.path());
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir.path()).env("S", program);
         command
             .env("PS1", "$ ")
@@ -53,11 +62,7 @@ impl Shell {
             .stdout(end())
             .stderr(end());
         let child = command.spawn().unwrap();
-        let mut shell =
-            Shell { child, keys: File::from(pty.master), terminal: pty.slave, seen: Vec::new(), dir };
-        shell.line("stty -echo; bind 'set enable-bracketed-paste off' 2>/dev/null; echo up$((1))");
-        shell.sees("up1");
-        shell
+        Shell { child, keys: File::from(pty.master), terminal: pty.slave, seen: Vec::new(), dir }
     }
 
     /// Types these keys.
@@ -94,6 +99,18 @@ impl Shell {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Waits until the terminal has shown `end`, and gives what stands before it.
+    #[track_caller]
+    pub fn sees_until(&mut self, end: &str) -> String {
+        let mut before = None;
+        wait_until("the line ends", || {
+            self.sees_within(Duration::ZERO, "\0");
+            before = String::from_utf8_lossy(&self.seen).split_once(end).map(|(before, _)| before.to_owned());
+            before.is_some()
+        });
+        before.unwrap()
     }
 
     /// The program under test, a child of the shell, whatever it is called; once it has a child itself.
@@ -148,6 +165,18 @@ impl Shell {
         let null = || File::options().read(true).write(true).open("/dev/null").unwrap();
         self.keys = null();
         self.terminal = null().into();
+    }
+
+    /// Waits for its end, and gives the exit code as a shell would.
+    pub fn ends(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt as _;
+        let mut status = None;
+        wait_until("the shell ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
     }
 
     /// A path in the shell's own directory.

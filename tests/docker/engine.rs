@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::common::cgroup;
 use crate::common::{PATIENCE, root, sexton, skip, wait_until};
 use crate::image::Root;
 
@@ -22,6 +24,8 @@ pub struct Said {
 
 /// The engine; it ends with this value, and so does every container in it.
 pub struct Engine {
+    /// Where the engine's own cgroups are.
+    cgroups: PathBuf,
     bed: std::process::Child,
     /// The engine lives as long as nobody closes this.
     line: Option<ChildStdin>,
@@ -32,6 +36,25 @@ impl Engine {
     /// Starts one whose `docker run --init` means sexton. `None`, after a line that says so, where no engine can
     /// be had; one that is installed and does not come up is a failure.
     pub fn start() -> Option<Engine> {
+        Engine::with("2", cgroup::v2_mount().unwrap_or_default())
+    }
+
+    /// The same with cgroups of version 1. A machine has one version or the other, and nothing that could be installed
+    /// changes that: without them there is a line that says so, and no failure.
+    pub fn start_v1() -> Option<Engine> {
+        let Some(pids) = cgroup::v1_mount("pids") else {
+            eprintln!("SKIPPED: this machine has no cgroups of version 1");
+            return None;
+        };
+        Engine::with("1", pids)
+    }
+
+    /// The same with what the machine itself mounts, so that a limit on processes is one.
+    pub fn start_with_limits() -> Option<Engine> {
+        if cgroup::v1_mount("pids").is_some() { Engine::start_v1() } else { Engine::start() }
+    }
+
+    fn with(version: &str, mount: PathBuf) -> Option<Engine> {
         let installed = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
         if !installed("dockerd") || !installed("docker") {
             skip("a Docker engine", "apt-get install docker.io");
@@ -48,13 +71,16 @@ impl Engine {
         let mut bed = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/beds/docker"))
             .arg(dir.path())
             .arg(format!("--init-path={}", init.display()))
+            .env("SEXTON_BED_CGROUPS", version)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
         let line = bed.stdin.take();
-        let mut engine = Engine { bed, line, dir };
+        let name = dir.path().file_name().unwrap().to_str().unwrap();
+        let cgroups = mount.join(format!("sexton-bed-{name}"));
+        let mut engine = Engine { cgroups, bed, line, dir };
         wait_until("the engine answers", || {
             let ended = engine.bed.try_wait().unwrap();
             assert!(ended.is_none(), "the engine does not start: {}", engine.log());
@@ -111,12 +137,34 @@ impl Engine {
         assert!(tar.wait().unwrap().success() && output.status.success(), "{output:?}");
     }
 
+    /// `docker build` of this Dockerfile: the engine's own builder, which needs no plug-in and no network.
+    pub fn builds(&self, name: &str, dockerfile: &Path, context: &Path, arguments: &[&str]) {
+        let mut command = self.command(["build", "--quiet", "--network", "none", "--tag", name, "--file"]);
+        command.arg(dockerfile).env("DOCKER_BUILDKIT", "0");
+        for argument in arguments {
+            command.args(["--build-arg", argument]);
+        }
+        let output = command.arg(context).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// `docker run --detach --network none WORDS`.
     #[track_caller]
     pub fn runs<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Container<'_> {
-        let mut line: Vec<String> = ["run", "--detach", "--network", "none"].map(str::to_owned).into();
+        self.starts("none", words)
+    }
+
+    /// The same with another network.
+    #[track_caller]
+    pub fn starts<S: AsRef<str>>(&self, network: &str, words: impl IntoIterator<Item = S>) -> Container<'_> {
+        let mut line: Vec<String> = ["run", "--detach", "--network", network].map(str::to_owned).into();
         line.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
-        Container { engine: self, id: self.does(line) }
+        self.container(&self.does(line))
+    }
+
+    /// One that somebody else has started.
+    pub fn container(&self, id: &str) -> Container<'_> {
+        Container { engine: self, id: id.to_owned() }
     }
 }
 
@@ -166,6 +214,18 @@ impl Container<'_> {
         self.does(&["wait"]).parse().unwrap()
     }
 
+    /// The processes in its cgroup, by their pids out here. None is as good as no cgroup: the engine removes it.
+    pub fn processes(&self) -> Vec<i32> {
+        let file = self.engine.cgroups.join(&self.id).join("cgroup.procs");
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    /// `docker exec ID WORDS`.
+    pub fn exec(&self, words: &[&str]) -> Said {
+        self.engine.docker(["exec", &self.id].iter().chain(words))
+    }
+
     /// `docker inspect --format FORMAT`.
     #[track_caller]
     pub fn shows(&self, format: &str) -> String {
@@ -174,6 +234,6 @@ impl Container<'_> {
 }
 
 /// An error that names the file.
-pub fn at<T>(path: &std::path::Path, result: io::Result<T>) -> T {
+pub fn at<T>(path: &Path, result: io::Result<T>) -> T {
     result.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

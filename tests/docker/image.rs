@@ -21,19 +21,26 @@ impl Root {
     /// As small a system as will do, laid out as Debian's is: shells, a few tools, the libraries that they are
     /// linked with; sexton; and `serve`, which prints each signal that it gets and ends with 3 at TERM or QUIT.
     pub fn new() -> Root {
+        let root = Root::without_sexton();
+        root.program(&sexton(), "usr/bin/sexton");
+        root
+    }
+
+    /// The same for somebody who has yet to put sexton there.
+    pub fn without_sexton() -> Root {
         let root = Root(tempfile::tempdir().unwrap());
         for directory in ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "proc", "sys", "dev", "tmp"] {
             at(root.path(), fs::create_dir_all(root.path().join(directory)));
         }
+        at(root.path(), fs::set_permissions(root.path().join("tmp"), fs::Permissions::from_mode(0o1777)));
         for name in ["bin", "sbin", "lib", "lib64"] {
             at(root.path(), symlink(format!("usr/{name}"), root.path().join(name)));
         }
         root.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n");
         root.text("etc/group", "root:x:0:\nnogroup:x:65534:\n");
         for tool in TOOLS {
-            root.program(&which(tool), &format!("usr/bin/{tool}"));
+            root.tool(tool);
         }
-        root.program(&sexton(), "usr/bin/sexton");
         root.program(Path::new(&helper("prints_signals")), "usr/bin/prints_signals");
         root.program(Path::new(&helper("leaves_behind")), "usr/bin/leaves_behind");
         root.script("usr/bin/serve", "#!/bin/sh\nexec prints_signals ${LAST:-15} 3\n");
@@ -52,6 +59,11 @@ impl Root {
     /// Puts the machine's program there, with the libraries that it is linked with.
     pub fn program(&self, from: &Path, to: &str) {
         self.copy(from, to);
+        self.libraries(from);
+    }
+
+    /// The libraries that the machine's program is linked with.
+    pub fn libraries(&self, from: &Path) {
         let output = Command::new("ldd").arg(from).output().unwrap();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)" or "/lib64/ld-linux-x86-64.so.2 (0x...)".
@@ -60,6 +72,11 @@ impl Root {
                 self.copy(Path::new(library), library.trim_start_matches('/'));
             }
         }
+    }
+
+    /// One of the machine's tools, by its name.
+    pub fn tool(&self, name: &str) {
+        self.program(&which(name), &format!("usr/bin/{name}"));
     }
 
     fn copy(&self, from: &Path, to: &str) {

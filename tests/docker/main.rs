@@ -18,6 +18,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod engine;
+mod health;
 mod image;
+mod life;
 mod names;
+mod packaged;
+mod pod;
+mod readme;
+mod restarts;
+mod shipped;
 mod terminal;

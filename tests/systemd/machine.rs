@@ -1,6 +1,6 @@
 //! A machine with a systemd of its own, for one story.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -52,7 +52,8 @@ pub fn machine() -> Option<Machine> {
     }
     let machine = Machine { extra: tempfile::tempdir().unwrap() };
     let watch = sexton().with_file_name("sexton-watch");
-    Some(machine.program("sexton", &sexton()).program("sexton-watch", &watch))
+    let machine = machine.program("sexton", &sexton()).program("sexton-sh", &sexton());
+    Some(machine.program("sexton-watch", &watch))
 }
 
 impl Machine {
@@ -71,8 +72,13 @@ impl Machine {
     }
 
     fn program(self, name: &str, from: &Path) -> Machine {
-        let machine = self.file(&format!("/usr/bin/{name}"), "");
-        fs::copy(from, machine.extra.path().join("usr/bin").join(name)).unwrap();
+        self.copy(&format!("/usr/bin/{name}"), from)
+    }
+
+    /// With a copy of this file of ours.
+    pub fn copy(self, path: &str, from: &Path) -> Machine {
+        let machine = self.file(path, "");
+        fs::copy(from, machine.extra.path().join(path.trim_start_matches('/'))).unwrap();
         machine
     }
 
@@ -113,6 +119,37 @@ impl Told {
     #[track_caller]
     pub fn note(&self, name: &str) -> String {
         self.notes.get(name).unwrap_or_else(|| panic!("no {name} was noted: {self}")).clone()
+    }
+
+    /// The same, if it did.
+    pub fn noted(&self, name: &str) -> Option<&str> {
+        self.notes.get(name).map(String::as_str)
+    }
+
+    /// The priorities of what sexton said in a journal that the story left in /out as JSON, each of which must be
+    /// that of the line's level.
+    #[track_caller]
+    pub fn priorities(&self, name: &str) -> BTreeSet<u8> {
+        let mut seen = BTreeSet::new();
+        for line in self.read(name).lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let message = line["MESSAGE"].as_str().unwrap_or_default();
+            let level = match message.strip_prefix("sexton[") {
+                Some(rest) => rest.split(' ').nth(1).unwrap(),
+                // What there was no log for.
+                None if message.starts_with("sexton: ") => "ERROR",
+                None => continue,
+            };
+            let expected = match level {
+                "ERROR" => 3,
+                "WARN" => 4,
+                "INFO" => 6,
+                _ => 7,
+            };
+            assert_eq!(line["PRIORITY"], expected.to_string(), "{message}");
+            seen.insert(expected);
+        }
+        seen
     }
 
     /// A file that the story left in /out.

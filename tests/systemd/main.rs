@@ -14,8 +14,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod machine;
+mod packaged;
 
-use machine::{Machine, machine};
+use machine::machine;
 
 /// A unit of `Type=notify` that runs this under sexton.
 fn unit(service: &str, line: &str) -> String {
@@ -58,23 +59,7 @@ fn a_unit_is_active_only_when_its_gateway_says_that_it_is_ready() {
     assert_eq!(told.note("main"), "/usr/bin/sexton", "the main process stays sexton");
     assert_eq!(told.note("after"), "inactive success");
     assert_ne!(told.note("reach"), "0", "{told}");
-    let mut seen = 0;
-    for line in told.read("journal").lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        let message = line["MESSAGE"].as_str().unwrap_or_default();
-        let Some(level) = message.strip_prefix("sexton[").and_then(|rest| rest.split(' ').nth(1)) else {
-            continue;
-        };
-        let priority = match level {
-            "ERROR" => "3",
-            "WARN" => "4",
-            "INFO" => "6",
-            _ => "7",
-        };
-        assert_eq!(line["PRIORITY"], priority, "{message}");
-        seen += 1;
-    }
-    assert!(seen > 2, "{told}");
+    assert!(told.priorities("journal").contains(&6), "{told}");
 }
 
 #[test]
@@ -123,6 +108,51 @@ fn a_hung_gateway_is_sexton_s_business_and_a_hung_sexton_is_systemd_s() {
         "2",
         "an end that was told of is followed by Restart=, too: {told}"
     );
+}
+
+/// Asks the gateway over HTTP, which is how one whose event loop is blocked is known: its port stays bound.
+const ASKED: &str = "grace = '1s'\nstragglers = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\n\
+    every = '200ms'\ntimeout = '500ms'\nmisses = 2\nstart_period = '3s'\naction = 'restart'\n\
+    [restart]\ndelay = '100ms'\n";
+
+#[test]
+fn a_gateway_whose_event_loop_is_blocked_is_replaced_by_sexton_and_systemd_has_nothing_to_do() {
+    let Some(machine) = machine() else { return };
+    let service = "WatchdogSec=2\nRestart=on-failure\nRestartSec=100ms\nTimeoutStartSec=20";
+    let line = "--config /etc/gw.toml -- /usr/bin/gateway 18789 /run/gw-state /run/gw.log";
+    let told = machine
+        .file("/etc/systemd/system/gw.service", &unit(service, line))
+        .file("/etc/gw.toml", ASKED)
+        .helper("gateway")
+        .story(
+            r#"
+            get() { (exec 3<>/dev/tcp/127.0.0.1/18789 && printf 'GET %s HTTP/1.0\r\n\r\n' "$1" >&3 && timeout 2 tail -n 1 <&3); }
+            ip link set lo up 2>/dev/null
+            systemctl start gw
+            note started "$(prop ActiveState)"
+            wait_for text gw "running, healthy"
+            sexton=$(prop MainPID)
+            first=$(get /pid)
+            note blocked "$(get /block)"
+            (exec 3<>/dev/tcp/127.0.0.1/18789) && note bound yes
+            note answer "$(get /pid)"
+            wait_for said gw "restarting"
+            wait_for eval '[[ -n $(get /pid) && $(get /pid) != '"$first"' ]]'
+            wait_for text gw "running, healthy"
+            [[ $(prop MainPID) == "$sexton" ]] && note same yes
+            note systemd "$(prop NRestarts) $(prop ActiveState) $(journalctl -u gw -o cat | grep -c 'Watchdog timeout')"
+            note why "$(journalctl -u gw -o cat | grep -c 'why=failing')"
+            systemctl stop gw
+            note end "$(prop ActiveState) $(prop Result)"
+            "#,
+        );
+    assert_eq!(told.note("started"), "active", "{told}");
+    assert_eq!((told.note("blocked"), told.note("answer")), ("blocked".to_owned(), String::new()), "{told}");
+    assert_eq!(told.note("bound"), "yes", "the port says nothing of it");
+    assert_eq!(told.note("same"), "yes", "{told}");
+    assert_eq!(told.note("systemd"), "0 active 0", "{told}");
+    assert_eq!(told.note("why"), "1", "{told}");
+    assert_eq!(told.note("end"), "inactive success", "{told}");
 }
 
 #[test]
@@ -185,102 +215,4 @@ fn reload_and_restart_do_what_they_say() {
     assert_eq!(told.note("restarted"), "active success");
     assert_eq!(told.note("other"), "yes");
     assert_eq!(told.note("stopped"), "inactive success");
-}
-
-/// The files of packaging/systemd where a package puts them.
-fn packaged(machine: Machine) -> Machine {
-    let units = "/usr/lib/systemd/system";
-    machine
-        .file(
-            &format!("{units}/sexton-gateway.service"),
-            include_str!("../../packaging/systemd/sexton-gateway.service"),
-        )
-        .file(&format!("{units}/sexton@.service"), include_str!("../../packaging/systemd/sexton@.service"))
-        .file(
-            "/usr/lib/systemd/user/sexton-gateway.service",
-            include_str!("../../packaging/systemd/user/sexton-gateway.service"),
-        )
-        .file("/usr/lib/sysusers.d/sexton.conf", include_str!("../../packaging/systemd/sysusers.conf"))
-        .file("/usr/lib/tmpfiles.d/sexton.conf", include_str!("../../packaging/systemd/tmpfiles.conf"))
-        .helper("prints_signals")
-}
-
-/// What `systemd-analyze security` says at most; 10 is no protection at all. Lower it when it has become better.
-const EXPOSURE: f32 = 2.0;
-
-#[test]
-fn the_packaged_units_are_sound_hardened_and_work() {
-    let Some(machine) = machine() else { return };
-    let settings = "command = ['/usr/bin/prints_signals', '15', '0']\nlog = 'info'\n[locks]\n\
-        roots = ['/var/lib/sexton-gateway']\n";
-    let told = packaged(machine)
-        .file("/etc/sexton/sexton.toml", settings)
-        .file("/etc/sexton/home.toml", "command = ['/usr/bin/prints_signals', '15', '0']\nlog = 'info'\n")
-        .story(
-            r#"
-            systemd-sysusers
-            systemd-tmpfiles --create sexton.conf
-            note config "$(stat -c '%a %G' /etc/sexton)"
-            note verify "$(systemd-analyze verify --man=no sexton-gateway.service sexton@home.service \
-                /usr/lib/systemd/user/sexton-gateway.service 2>&1 | grep -i sexton)"
-            for unit in sexton-gateway sexton@home; do
-                note "exposure-$unit" "$(systemd-analyze security --no-pager "$unit.service" |
-                    sed -n 's/.*exposure level for.*: \([0-9.]*\) .*/\1/p')"
-            done
-            locks=/var/lib/sexton-gateway/agents/main/sessions
-            mkdir -p "$locks"
-            echo '{"pid":4194303,"createdAt":"2026-01-01T00:00:00.000Z"}' >"$locks/a.jsonl.lock"
-            chown -R sexton-gateway: /var/lib/sexton-gateway
-            for unit in sexton-gateway sexton@home; do
-                systemctl start "$unit"
-                note "state-$unit" "$(systemctl show -P ActiveState "$unit")"
-                note "reach-$unit" "$(journalctl -u "$unit" -o cat | grep -c 'reach.*cgroup')"
-                pid=$(systemctl show -P MainPID "$unit")
-                note "caps-$unit" "$(sed -n 's/^CapBnd:\t//p; s/^NoNewPrivs:\t//p' "/proc/$pid/status" | tr '\n' ' ')"
-                socket=$(find /run/sexton* -name control.sock)
-                note "doctor-$unit" "$(sexton doctor --control "$socket" | grep 'stop windows')"
-                note "uid-$unit" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status")"
-                systemctl stop "$unit"
-                note "end-$unit" "$(systemctl show -P ActiveState "$unit") $(systemctl show -P Result "$unit")"
-            done
-            [[ -e $locks/a.jsonl.lock ]] || note swept yes
-            "#,
-        );
-    assert_eq!(told.note("config"), "750 sexton-gateway");
-    assert_eq!(told.note("verify"), "", "systemd-analyze verify");
-    assert_eq!(told.note("swept"), "yes", "{told}");
-    for unit in ["sexton-gateway", "sexton@home"] {
-        let note = |what: &str| told.note(&format!("{what}-{unit}"));
-        let exposure: f32 = note("exposure").parse().unwrap_or_else(|_| panic!("{told}"));
-        println!("{unit}: exposure {exposure}");
-        assert!(exposure <= EXPOSURE, "{unit}: {exposure}");
-        assert_eq!(note("state"), "active", "{told}");
-        assert_ne!(note("reach"), "0", "{told}");
-        assert_eq!(note("caps"), "0000000000000000 1");
-        assert_ne!(note("uid"), "0");
-        let doctor = note("doctor");
-        assert!(doctor.starts_with("ok ") && doctor.contains(&format!("{unit}.service has ")), "{doctor}");
-        assert_eq!(note("end"), "inactive success");
-    }
-}
-
-#[test]
-fn the_packaged_user_unit_works_in_a_user_s_manager() {
-    let Some(machine) = machine() else { return };
-    let settings = "command = ['/usr/bin/prints_signals', '15', '0']\nlog = 'info'\n";
-    let told = packaged(machine).file("/root/.config/sexton/sexton.toml", settings).story(
-        r#"
-        systemctl start dbus.service systemd-logind.service
-        systemctl start user@0.service
-        export XDG_RUNTIME_DIR=/run/user/0
-        systemctl --user start sexton-gateway
-        note state "$(systemctl --user show -P ActiveState sexton-gateway)"
-        note text "$(systemctl --user show -P NotifyAccess sexton-gateway)"
-        systemctl --user stop sexton-gateway
-        note end "$(systemctl --user show -P ActiveState sexton-gateway) $(systemctl --user show -P Result sexton-gateway)"
-        "#,
-    );
-    assert_eq!(told.note("state"), "active", "{told}");
-    assert_eq!(told.note("text"), "main");
-    assert_eq!(told.note("end"), "inactive success");
 }

@@ -5,6 +5,7 @@
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use sexton::config::{Plan, ToolPlan};
@@ -27,12 +28,12 @@ pub fn asked_for(arguments: &[OsString]) -> Option<ToolPlan> {
     let timeout = Duration::from_millis(timeout.to_str()?.parse().ok()?);
     let command = command.iter().map(|word| CString::new(word.clone().into_vec()).ok());
     Some(ToolPlan {
-        plan: Plan {
+        plan: Rc::new(Plan {
             command: command.collect::<Option<_>>()?,
             grace: GRACE,
             stragglers: GRACE,
             ..Plan::bare(Dress::Own)
-        },
+        }),
         name: word.to_string_lossy().into_owned(),
         timeout: Some(timeout),
         record: None,

@@ -85,7 +85,7 @@ fn main() -> ExitCode {
 }
 
 fn complain(why: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "sexton-watch: {why}");
+    log::complain(&format!("sexton-watch: {why}"));
     ExitCode::from(exit_code::SEXTON_FAILED)
 }
 

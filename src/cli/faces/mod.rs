@@ -18,6 +18,7 @@ mod tini;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::rc::Rc;
 
 use tracing::level_filters::LevelFilter;
 
@@ -80,9 +81,9 @@ impl Face {
         match self.plan(command) {
             Ok((mut plan, wanted, format)) => {
                 change(&mut plan);
-                Request::Run { plan: Box::new(plan), level: wanted.unwrap_or(level), format }
+                Request::Run { plan: Rc::new(plan), level: wanted.unwrap_or(level), format }
             }
-            Err(usage) => self.refuse(format!("{}: {usage}\n", self.name)),
+            Err(usage) => self.refuse(format!("{}: {}\n", self.name, usage.line())),
         }
     }
 

@@ -10,7 +10,7 @@ fn ask(line: &str) -> Request {
 
 fn plan(line: &str) -> Plan {
     match ask(line) {
-        Request::Run { plan, .. } => *plan,
+        Request::Run { plan, .. } => Rc::unwrap_or_clone(plan),
         other => panic!("{line}: {other:?}"),
     }
 }

@@ -24,6 +24,8 @@ struct World {
     supervisor: Supervisor,
     main: Life,
     units: [Life; 2],
+    /// Whose supervisor was killed.
+    killed: [bool; 2],
     sweeping: bool,
     counting: bool,
     swept: bool,
@@ -55,6 +57,7 @@ enum Step {
     MainDies,
     MainEndsWell,
     UnitDies(usize),
+    UnitIsKilled(usize),
     TellDeaths,
     Count,
     StopSignal,
@@ -64,7 +67,7 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 22] = [
     Step::Begin,
     Step::SweepEnds,
     Step::SweepWaits,
@@ -78,6 +81,8 @@ const STEPS: [Step; 20] = [
     Step::MainEndsWell,
     Step::UnitDies(0),
     Step::UnitDies(1),
+    Step::UnitIsKilled(0),
+    Step::UnitIsKilled(1),
     Step::TellDeaths,
     Step::Count,
     Step::StopSignal,
@@ -87,6 +92,7 @@ const STEPS: [Step; 20] = [
     Step::Deadline,
 ];
 
+const KILLED: ExitStatus = ExitStatus::Signaled { signal: 9, core: false };
 const UNITS: [i32; 2] = [20, 21];
 /// The gateway's restarts that nobody asked for.
 const CEILING: u32 = 2;
@@ -99,6 +105,7 @@ impl World {
             supervisor: Supervisor::new(policy),
             main: Life::Unborn,
             units: [Life::Unborn; 2],
+            killed: [false; 2],
             sweeping: false,
             counting: false,
             swept: false,
@@ -120,15 +127,20 @@ impl World {
         let phase = phase.split(' ').next().unwrap();
         let ladder = format!("{:?}", s.ladder);
         let ladder = ladder.split(' ').next().unwrap();
-        let units = format!("{:?}", s.units).matches("again: true").count();
+        let units = format!("{:?}", s.units);
+        let units = (
+            units.matches("again: true").count(),
+            units.split("rule: ").map(|unit| unit.contains("Waiting")).collect::<Vec<_>>(),
+            units.split("in_a_row: ").map(|rest| rest.chars().next()).collect::<Vec<_>>(),
+        );
         format!(
-            "{phase}{ladder}{:?}{:?}{:?}{}{units}{:?}{:?}{}{:?}{}{}{}{}{}",
+            "{phase}{ladder}{:?}{:?}{:?}{}{units:?}{:?}{:?}{}{:?}{}{}{}{}{}",
             s.purpose,
             s.failed_unit,
             s.leaving.is_some(),
             s.pending.len().min(2),
             self.main,
-            self.units,
+            (self.units, self.killed),
             self.sweeping || self.untold,
             (self.asked_still, self.still, self.beside, self.waits, self.removing),
             self.counting,
@@ -161,9 +173,15 @@ impl World {
                 vec![Event::Died { pid: pid(MAIN), status: ExitStatus::Exited(code) }, Event::Drained]
             }
             Step::UnitDies(unit) if self.units[unit] == Life::Alive => vec![],
+            // Where nothing follows, it is a death as any other.
+            Step::UnitIsKilled(unit) if self.units[unit] == Life::Alive && self.follows(unit) => vec![],
             Step::TellDeaths => {
                 let dead = (0..2).filter(|unit| self.units[*unit] == Life::Zombie);
-                let mut told: Vec<Event> = dead.map(|unit| died(UNITS[unit])).collect();
+                let tell = |unit: usize| match self.killed[unit] {
+                    true => Event::Died { pid: pid(UNITS[unit]), status: KILLED },
+                    false => died(UNITS[unit]),
+                };
+                let mut told: Vec<Event> = dead.map(tell).collect();
                 told.extend(self.untold.then(|| died(MAIN)));
                 if told.is_empty() {
                     return None;
@@ -185,6 +203,10 @@ impl World {
         Some(events)
     }
 
+    fn follows(&self, unit: usize) -> bool {
+        self.supervisor.policy.units[unit].restart.on != On::Never
+    }
+
     fn step(&mut self, step: Step, now: &mut Moment) -> bool {
         let Some(events) = self.event(step, now) else {
             return false;
@@ -197,7 +219,9 @@ impl World {
                 self.units[unit] = if step == Step::UnitStarted { Life::Alive } else { Life::Reaped };
             }
             Step::MainDies | Step::MainEndsWell => self.main = Life::Zombie,
-            Step::UnitDies(unit) => self.units[unit] = Life::Zombie,
+            Step::UnitDies(unit) | Step::UnitIsKilled(unit) => {
+                (self.units[unit], self.killed[unit]) = (Life::Zombie, step == Step::UnitIsKilled(unit));
+            }
             Step::TellDeaths => self.untold = false,
             Step::SweepEnds => (self.sweeping, self.swept) = (false, true),
             Step::SweepWaits => (self.waits, self.removing) = (true, false),
@@ -344,12 +368,21 @@ fn every_order_of_lives_keeps_the_promises() {
     let mut states = 0;
     for required in [false, true] {
         for on in [On::Never, On::Failure, On::Always] {
-            let rule = |after_gateway| UnitRule { after_gateway, required, window: SWEEP };
+            let rule = |after_gateway| UnitRule { window: SWEEP, ..units::unit(after_gateway, required) };
             let restart = Restart { on, ceiling: CEILING, ..Restart::default() };
             let units = vec![rule(false), rule(true)];
             states += walk(Policy { units, restart, replace_on: vec![Kind::Failing], ..policy() });
         }
     }
+    // And with units that come back when their supervisor was killed, once.
+    let restart = Restart { on: On::Failure, ceiling: 1, ..Restart::default() };
+    let rule = |after_gateway| UnitRule {
+        window: SWEEP,
+        restart: restart.clone(),
+        ..units::unit(after_gateway, after_gateway)
+    };
+    let units = vec![rule(false), rule(true)];
+    states += walk(Policy { units, restart, ..policy() });
     println!("{states} states");
     assert!(states > 1000, "the walk reaches the whole world: {states}");
 }

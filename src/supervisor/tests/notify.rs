@@ -234,7 +234,7 @@ fn a_stop_during_a_restart_is_the_end() {
 #[test]
 fn a_restart_beside_living_units_is_not_the_end() {
     let restart = Restart { on: On::Always, ..Restart::default() };
-    let units = vec![UnitRule { after_gateway: false, required: false, window: GRACE }];
+    let units = vec![UnitRule { window: GRACE, ..units::unit(false, false) }];
     let mut story = Story::begin(Policy { restart, units, ..told_of(Ready::Started) });
     let unit = Event::UnitStarted { unit: 0, pid: pid(9) };
     let mut told = Vec::new();
@@ -245,4 +245,76 @@ fn a_restart_beside_living_units_is_not_the_end() {
     for event in [died(MAIN), Event::Rest(Rest::Gone), SWEPT] {
         assert_eq!(tell(&mut story, event), [], "{event:?}");
     }
+}
+
+/// A gateway that is to be ready when it answers well, and the unit that asks it.
+fn asked(restart: Restart) -> Story {
+    let units = vec![UnitRule { watches: true, restart, ..units::unit(false, false) }];
+    let mut story = Story::begin(Policy { units, ..watched(Ready::Healthy, Vec::new()) });
+    for event in [Event::Begin, SWEPT, Event::UnitStarted { unit: 0, pid: pid(9) }] {
+        story.tell(event);
+    }
+    story
+}
+
+fn is_ready(told: &[Message]) -> bool {
+    told.iter().any(|message| message.ready)
+}
+
+#[test]
+fn a_gateway_whom_nobody_asks_any_more_is_ready_when_it_runs() {
+    for (first, then) in [(Event::Executed, died(9)), (died(9), Event::Executed)] {
+        let mut story = asked(Restart::default());
+        story.tell(Event::Started { pid: pid(MAIN) });
+        assert!(!is_ready(&tell(&mut story, first)), "{first:?}");
+        assert!(is_ready(&tell(&mut story, then)), "{then:?}");
+        assert!(!is_ready(&tell(&mut story, Event::Tick)), "it is said once");
+    }
+    // It could not even be started.
+    let units = vec![UnitRule { watches: true, ..units::unit(false, false) }];
+    let mut story = Story::begin(Policy { units, ..told_of(Ready::Healthy) });
+    for event in [Event::Begin, SWEPT, Event::UnitStartFailed { unit: 0, errno: Errno(11) }] {
+        story.tell(event);
+    }
+    tell(&mut story, Event::Started { pid: pid(MAIN) });
+    assert!(is_ready(&tell(&mut story, Event::Executed)));
+}
+
+#[test]
+fn that_nobody_asks_any_more_is_said_where_it_makes_a_difference() {
+    let notes = |story: &mut Story| {
+        let mut actions = Vec::new();
+        story.supervisor.handle(story.now, died(9), &mut actions);
+        actions.contains(&Action::Note(Note::Unwatched))
+    };
+    let mut story = asked(Restart::default());
+    story.tell(Event::Started { pid: pid(MAIN) });
+    assert!(notes(&mut story));
+    let mut story = asked(Restart::default());
+    story.tell(Event::Started { pid: pid(MAIN) });
+    story.tell(health(HealthState::Healthy));
+    assert!(!notes(&mut story), "it was ready before");
+}
+
+#[test]
+fn a_watcher_that_comes_back_is_waited_for() {
+    let mut story = asked(Restart { on: On::Always, ..Restart::default() });
+    story.tell(Event::Started { pid: pid(MAIN) });
+    story.tell(Event::Executed);
+    let killed = ExitStatus::Signaled { signal: 9, core: false };
+    assert!(!is_ready(&tell(&mut story, Event::Died { pid: pid(9), status: killed })));
+    assert!(is_ready(&tell(&mut story, health(HealthState::Healthy))));
+}
+
+#[test]
+fn what_nobody_measures_any_more_does_not_starve_the_watchdog() {
+    let mut story = asked(Restart::default());
+    for event in [Event::Started { pid: pid(MAIN) }, Event::Executed, health(HealthState::Healthy)] {
+        story.tell(event);
+    }
+    story.tell(health(HealthState::Failing));
+    story.pass(WATCHDOG);
+    assert!(!tell(&mut story, Event::Tick).contains(&PING), "it is not well");
+    let told = tell(&mut story, died(9));
+    assert!(told.iter().any(|message| message.watchdog), "{told:?}");
 }

@@ -1,14 +1,14 @@
 //! Units and restarts, one promise a test.
 
 use super::*;
-use crate::ids::Kind;
+use crate::ids::{Kind, UnitState};
 
 const UNIT_WINDOW: Duration = Duration::from_secs(20);
 const FIRST: i32 = 20;
 const SECOND: i32 = 21;
 
-fn unit(after_gateway: bool, required: bool) -> UnitRule {
-    UnitRule { after_gateway, required, window: UNIT_WINDOW }
+pub(super) fn unit(after_gateway: bool, required: bool) -> UnitRule {
+    UnitRule { after_gateway, required, window: UNIT_WINDOW, watches: false, restart: Restart::default() }
 }
 
 fn to_unit(raw: i32, signal: Signal) -> Action {
@@ -174,4 +174,86 @@ fn units_live_on_while_the_gateway_is_replaced() {
     assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
     assert_eq!(story.wait().1, [Action::Start]);
     assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [], "they run already");
+}
+
+const KILLED: ExitStatus = ExitStatus::Signaled { signal: 9, core: false };
+
+/// A unit whose end by a signal is followed by a restart, twice, and what it leaves behind is ended.
+fn with_a_lasting_neighbour(required: bool) -> Story {
+    let restart = Restart { on: On::Failure, ceiling: 2, ..Restart::default() };
+    let units = vec![UnitRule { restart, ..unit(false, required) }];
+    let end_orphans = Some(Duration::from_millis(500));
+    let mut story = Story::begin(Policy { units, end_orphans, ..policy() });
+    for event in [Event::Begin, SWEPT, Event::UnitStarted { unit: 0, pid: pid(FIRST) }] {
+        story.tell(event);
+    }
+    story.tell(Event::Started { pid: pid(MAIN) });
+    story
+}
+
+/// Waits until something more than a look for orphans is asked for.
+fn until_it_acts(story: &mut Story) -> (Duration, Vec<Action>) {
+    let mut waited = Duration::ZERO;
+    loop {
+        let (time, mut actions) = story.wait();
+        waited += time;
+        actions.retain(|action| *action != Action::FindOrphans);
+        if !actions.is_empty() {
+            return (waited, actions);
+        }
+    }
+}
+
+#[test]
+fn a_unit_whose_supervisor_was_killed_is_started_again_when_nothing_is_left_of_it() {
+    let mut story = with_a_lasting_neighbour(true);
+    let killed = Event::Died { pid: pid(FIRST), status: KILLED };
+    assert_eq!(story.tell(killed), [Action::Reap(pid(FIRST))], "nothing ends for that");
+    assert_eq!(story.supervisor.units()[0].state, UnitState::Waiting);
+    let to_orphans = |signal| Action::SendToOrphans { tool: 0, signal };
+    assert_eq!(story.wait(), (Duration::ZERO, vec![Action::FindOrphans]));
+    assert_eq!(story.tell(Event::Orphaned { tool: 0 }), [to_orphans(Signal::TERM)]);
+    assert_eq!(until_it_acts(&mut story).1, [to_orphans(Signal::KILL)], "it ignores TERM");
+    story.pass(Duration::from_secs(2));
+    let actions = story.tell(Event::Tick);
+    assert!(!actions.contains(&Action::StartUnit(0)), "it still lives: {actions:?}");
+    story.tell(Event::OrphansGone { tool: 0 });
+    assert_eq!(until_it_acts(&mut story), (Duration::ZERO, vec![Action::StartUnit(0)]));
+    assert_eq!(story.tell(Event::UnitStarted { unit: 0, pid: pid(SECOND) }), []);
+    assert_eq!(story.supervisor.next_deadline(), None);
+
+    // Once more after a longer pause, and then it has ended, which is the end of everything.
+    story.tell(Event::Died { pid: pid(SECOND), status: KILLED });
+    let (waited, actions) = until_it_acts(&mut story);
+    assert_eq!(actions, [Action::StartUnit(0)]);
+    assert!(waited > Duration::from_secs(1), "{waited:?}");
+    story.tell(Event::UnitStarted { unit: 0, pid: pid(FIRST) });
+    let actions = story.tell(Event::Died { pid: pid(FIRST), status: KILLED });
+    assert_eq!(actions, [Action::Reap(pid(FIRST)), send(Signal::TERM)]);
+}
+
+#[test]
+fn a_unit_that_waits_for_its_restart_is_not_started_while_everything_ends() {
+    let mut story = with_a_lasting_neighbour(false);
+    story.tell(Event::Died { pid: pid(FIRST), status: KILLED });
+    story.tell(sent(Signal::TERM));
+    assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN)), ENDED]);
+}
+
+#[test]
+fn an_operator_need_not_wait_for_the_pause() {
+    let mut story = with_a_lasting_neighbour(false);
+    story.tell(Event::Died { pid: pid(FIRST), status: KILLED });
+    assert_eq!(story.tell(Event::RestartWanted { unit: Some(0) }), [Action::StartUnit(0)]);
+}
+
+#[test]
+fn a_unit_that_is_added_later_is_started_at_once_and_stopped_with_the_others() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.supervisor.add_unit(unit(false, false)), 0);
+    assert_eq!(story.wait(), (Duration::ZERO, vec![Action::StartUnit(0)]));
+    story.tell(Event::UnitStarted { unit: 0, pid: pid(FIRST) });
+    story.tell(sent(Signal::TERM));
+    main_dies(&mut story, 0);
+    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [to_unit(FIRST, Signal::TERM)]);
 }

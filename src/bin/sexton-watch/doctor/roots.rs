@@ -67,7 +67,7 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
     let first = seen.iter().find(|(_, meta)| !is_missing(meta)).or(seen.first());
     let (lies, changed) = first.map_or((Lies::Nothing, None), |(path, meta)| lies(path, meta));
     let scene = Scene { first: false, ..Scene::by_hand(process::own_pid(), clock::wall()) };
-    let listing = list(root, &locks.family, &scene, locks.report_after, &mut |_| {});
+    let listing = list(root, &locks.family(), &scene, locks.report_after, &mut |_| {});
     let entered = PathBuf::from(&listing.root.path);
     let leases = if listing.entered { leases(&entered) } else { Leases::Untried };
     let facts = Facts {

@@ -1,0 +1,62 @@
+//! A log file that is written to, emptied and written anew between the looks of sexton-watch, beside a plain model:
+//! every line comes once, as it was written. A byte below 8 cuts the input into what is written before each look: 0
+//! empties the file first, the others only look.
+#![no_main]
+
+#[path = "../../src/bin/sexton-watch/follow.rs"]
+#[allow(dead_code)]
+mod follow;
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use follow::Follower;
+use libfuzzer_sys::fuzz_target;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use sexton::ids::Moment;
+
+/// The longest line that is looked at: what `follow` calls LINE.
+const LONGEST: usize = 64 * 1024;
+
+thread_local! {
+    static LOG: RefCell<File> = RefCell::new(memfd_create("log", MFdFlags::empty()).unwrap().into());
+}
+
+fuzz_target!(|bytes: &[u8]| LOG.with_borrow_mut(|log| {
+    log.set_len(0).unwrap();
+    log.seek(SeekFrom::Start(0)).unwrap();
+    let mut follower = Follower::new(&[format!("/proc/self/fd/{}", log.as_raw_fd())]).unwrap();
+    follower.look(Moment::default(), &mut |line| panic!("an empty file has no line: {line:?}"));
+    let mut open = Vec::new();
+    let mut written = 0;
+    for (round, piece) in bytes.split_inclusive(|byte| *byte < 8).take(8).enumerate() {
+        let (text, empties) = match piece.split_last() {
+            Some((0, text)) => (text, true),
+            Some((1..8, text)) => (text, false),
+            _ => (piece, false),
+        };
+        // A file that is emptied and grows past where it was looks like one that was written to; that cannot be told
+        // by looking at it.
+        if empties && text.len() < written {
+            log.set_len(0).unwrap();
+            log.seek(SeekFrom::Start(0)).unwrap();
+            open.clear();
+            written = 0;
+        }
+        log.write_all(text).unwrap();
+        written += text.len();
+        open.extend_from_slice(text);
+        let mut lines: Vec<Vec<u8>> = open.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        open = lines.pop().unwrap_or_default();
+        if open.len() > LONGEST || lines.iter().any(|line| line.len() > LONGEST) {
+            return;
+        }
+        let mut seen = Vec::new();
+        let now = Moment(Duration::from_secs(round as u64 + 1));
+        follower.look(now, &mut |line| seen.push(line.to_vec()));
+        assert_eq!(seen, lines, "in round {round}");
+    }
+}));

@@ -1,0 +1,64 @@
+//! What the plan says of the supervisor's business.
+
+use crate::config::{Locks, Plan};
+use crate::ids::{Signal, SignalSet};
+use crate::os::{clock, signals};
+use crate::supervisor::{Forwarding, Policy};
+
+/// What there is besides the plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings {
+    /// The main process is a tool, and no gateway.
+    pub(super) tool: bool,
+    /// There are units.
+    pub(super) neighbours: bool,
+    /// There is a control socket, where tools register.
+    pub(super) registers: bool,
+}
+
+/// The part of the policy that the plan decides.
+pub(super) fn policy(plan: &Plan, surroundings: Surroundings) -> Policy {
+    let Surroundings { tool, neighbours, registers } = surroundings;
+    Policy {
+        grace: plan.grace,
+        stragglers: plan.stragglers,
+        group: plan.group,
+        stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool)),
+        forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
+        stop_sequence: plan.stop_sequence.clone(),
+        wait_all: plan.wait_all,
+        session: plan.session,
+        tool: None,
+        // A tool ends its own tree as a whole, and soon enough.
+        end_orphans: ((plan.tools.end_orphans || neighbours) && !tool).then_some(plan.tools.grace),
+        strangers_tell: plan.tools.shell || !registers,
+        sweep: plan.locks.as_ref().map(|locks| locks.deadline),
+        hand_over: plan.locks.as_ref().and_then(Locks::start_window),
+        look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
+        can_hold: false,
+        init: false,
+        restart: plan.restart.clone(),
+        seed: 0,
+        replace_on: plan.replace_on.clone(),
+        units: Vec::new(),
+        notify: None,
+    }
+}
+
+/// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP; but not what whoever started us wanted
+/// ignored, as a shell does with INT for a background command.
+fn stop_signals(tool: bool) -> SignalSet {
+    let halt = Signal::new(Signal::RTMIN.number() + 3);
+    let hang_up = tool.then_some(Signal::HUP);
+    [Some(Signal::TERM), Some(Signal::INT), halt, hang_up]
+        .into_iter()
+        .flatten()
+        .filter(|signal| !signals::is_ignored(*signal))
+        .collect()
+}
+
+/// Differs from sexton to sexton, also where many start in one moment with the same pid.
+pub(super) fn seed() -> u64 {
+    let moment = u64::from(clock::now().0.subsec_nanos());
+    (moment << 32) ^ u64::from(std::process::id())
+}

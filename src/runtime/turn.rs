@@ -1,0 +1,183 @@
+//! One turn of the loop: wait, take in what happened, tell the supervisor, carry out what it asks for.
+
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+
+use tracing::{debug, warn};
+
+use super::notify::Link;
+use super::tool::Tool;
+use super::{Runtime, carry_out};
+use crate::ids::{Outcome, Pid, Signal};
+use crate::os::children::{self, Change, Dead};
+use crate::os::signals::{Info, Woken};
+use crate::os::spawn::Started;
+use crate::os::{clock, memory};
+use crate::supervisor::{Event, Origin, Received};
+
+/// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
+/// not keep us from signals and deadlines.
+const DEATHS_A_TURN: usize = 256;
+
+impl Runtime<'_> {
+    /// Turn after turn, until the supervisor says how it ended.
+    pub(super) fn live(&mut self) -> Result<Infallible, Outcome> {
+        self.tell(Event::Begin)?;
+        // Children from before our time, of a shell that executed us, may have died unheard.
+        self.bury()?;
+        loop {
+            self.turn()?;
+        }
+    }
+
+    /// Waits for something to happen, and takes all of it in.
+    fn turn(&mut self) -> Result<(), Outcome> {
+        let left_over = self.more_dead || self.more_signals;
+        let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
+        if !self.settled && self.main.is_some() {
+            // While the command begins, there is nothing else to do.
+            memory::give_back();
+            self.settled = true;
+        }
+        let mut signals = std::mem::take(&mut self.signals);
+        // A tool has no server, and a server is above no tool.
+        let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let above = || self.link.as_ref().map(Link::waits_for);
+        let beside = self.tool.as_ref().map(Tool::beside).or_else(above).or_else(server);
+        let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
+            // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
+            warn!(name: "wait-failed", %error, "could not wait for signals");
+            self.more_dead = true;
+            Woken::default()
+        });
+        self.more_signals = woken.more_signals;
+        let mut child_changed = self.more_dead;
+        for signal in signals.drain(..) {
+            if signal.signal == Signal::CHLD {
+                debug!(name: "received", "Received SIGCHLD");
+                child_changed = true;
+            } else if !self.is_a_hint(signal) {
+                self.tell(Event::Signal(received(signal)))?;
+            }
+        }
+        self.signals = signals;
+        if child_changed {
+            self.bury()?;
+        }
+        self.hear_of_tool()?;
+        self.kills.tick();
+        let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
+        if due {
+            self.tell(Event::Tick)?;
+        }
+        self.hear(woken.beside)?;
+        if woken.beside { self.hear_gateway() } else { Ok(()) }
+    }
+
+    /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until
+    /// there is nobody left, if need be in the next turn.
+    fn bury(&mut self) -> Result<(), Outcome> {
+        let mut told = 0;
+        self.more_dead = true;
+        while told < DEATHS_A_TURN {
+            let found = match self.held {
+                None => self.bury_next(),
+                Some(held) => self.bury_all_but(held),
+            }?;
+            if found == 0 {
+                self.more_dead = false;
+                break;
+            }
+            told += found;
+        }
+        if told > 0 { self.tell(Event::Drained) } else { Ok(()) }
+    }
+
+    fn bury_next(&mut self) -> Result<usize, Outcome> {
+        match children::peek() {
+            Ok(None) => Ok(0),
+            Ok(Some(change)) => self.take_in(change).map(|()| 1),
+            Err(error) => {
+                warn!(name: "wait-failed", %error, "could not look for dead children");
+                Ok(0)
+            }
+        }
+    }
+
+    fn bury_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
+        let changes = children::peek_all_but(held).unwrap_or_else(|error| {
+            warn!(name: "wait-failed", %error, "could not look for dead children");
+            Vec::new()
+        });
+        for change in &changes {
+            self.take_in(*change)?;
+        }
+        Ok(changes.len())
+    }
+
+    fn take_in(&mut self, change: Change) -> Result<(), Outcome> {
+        match change {
+            Change::Died(dead) => self.bury_one(dead),
+            Change::Stopped { pid, signal } if self.main_pid() == Some(pid) => {
+                let terminal = carry_out::foreground(pid);
+                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
+                self.tell(Event::Stopped { signal, terminal })
+            }
+            Change::Stopped { pid, .. } if self.sweeper.sweeps(pid) => self.tell(Event::SweepReady),
+            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
+            Change::Stopped { .. } => Ok(()),
+        }
+    }
+
+    fn bury_one(&mut self, dead: Dead) -> Result<(), Outcome> {
+        if self.sweeper.owns(dead.pid) {
+            self.reap(dead.pid);
+            self.found_orphans(dead.pid)?;
+            let ended = self.sweeper.ended(dead.pid);
+            self.note_released();
+            return match ended {
+                Some(event) => self.tell(event),
+                None => Ok(()),
+            };
+        }
+        if self.main_pid() == Some(dead.pid) {
+            self.held = Some(dead.pid);
+            if let Some(tool) = &mut self.tool {
+                tool.ended(dead.status);
+            }
+            let failure = self.main.as_mut().and_then(Started::failure);
+            if let Some((stage, errno)) = failure {
+                self.tell(Event::StartFailed { stage, errno })?;
+            }
+        }
+        self.tell(Event::Died { pid: dead.pid, status: dead.status })
+    }
+
+    /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
+    ///
+    /// # Errors
+    /// The outcome, when the supervisor has asked for the end.
+    pub(super) fn tell(&mut self, event: Event) -> Result<(), Outcome> {
+        // The buffer is handed round, because one reap should not cost one allocation.
+        let mut actions = std::mem::take(&mut self.actions);
+        self.supervisor.handle(clock::now(), event, &mut actions);
+        for action in actions.drain(..) {
+            if let Some(answer) = self.carry_out(action)? {
+                self.tell(answer)?;
+            }
+        }
+        self.actions = actions;
+        self.tell_watch_of_gateway();
+        self.note_on_board();
+        Ok(())
+    }
+}
+
+fn received(info: Info) -> Received {
+    let origin = match info.code {
+        libc::SI_KERNEL => Origin::Kernel,
+        libc::SI_QUEUE => Origin::Queue(info.value),
+        _ => Origin::Process,
+    };
+    Received { signal: info.signal, origin }
+}

@@ -1,0 +1,133 @@
+//! `packaging/docker`: the images are built and the compose file is run, as they are.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::common::{SOON, helper, sexton, skip, wait_until};
+use crate::engine::Engine;
+use crate::image::Root;
+use crate::shipped::{SEXTON, gateway_image, packaging, sexton_image};
+
+/// Both images, of a gateway whose `node` is a stand-in: that of the other tests, which answers the preset's probes.
+pub fn images(engine: &Engine) -> Option<()> {
+    sexton_image(engine)?;
+    let root = Root::without_sexton();
+    root.program(Path::new(&helper("gateway")), "usr/bin/gateway");
+    root.script(
+        "usr/bin/node",
+        "#!/bin/sh\n[ \"$1 $2 $3\" = 'openclaw.mjs gateway run' ] && exec gateway 18789 /tmp /tmp/log\n",
+    );
+    gateway_image(engine, &root);
+    Some(())
+}
+
+/// How long the windows of these settings are, in seconds.
+pub fn windows(settings: &Path) -> u64 {
+    let output =
+        Command::new(sexton()).args(["check", "--json", "--config"]).arg(settings).arg("true").output();
+    let plan: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let window = |name: &str| humantime::parse_duration(plan[name].as_str().unwrap()).unwrap().as_secs();
+    window("grace") + window("stragglers")
+}
+
+#[test]
+fn the_image_of_the_programs_holds_nothing_else() {
+    let Some(engine) = Engine::start() else { return };
+    if sexton_image(&engine).is_none() {
+        return;
+    }
+    let made = engine.does(["create", SEXTON]);
+    let list = format!("docker export {made} | tar --list --file -");
+    let list = Command::new("sh").args(["-c", &list]).env("DOCKER_HOST", engine.host()).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    // What the engine mounts over is its own.
+    let own = [".dockerenv", "dev/", "etc/", "proc/", "sys/"];
+    let files: Vec<&str> = list.lines().filter(|name| !own.iter().any(|own| name.starts_with(own))).collect();
+    assert_eq!(files, ["usr/", "usr/bin/", "usr/bin/sexton", "usr/bin/sexton-watch"]);
+    let said = engine.does(["run", "--rm", "--network", "none", "--read-only", SEXTON, "--version"]);
+    assert_eq!(said, format!("sexton {}", env!("CARGO_PKG_VERSION")));
+    assert!(SEXTON.ends_with(env!("CARGO_PKG_VERSION")), "the packaging names the version");
+}
+
+/// `docker-compose` or `docker compose`, whichever there is.
+fn compose() -> Option<Vec<&'static str>> {
+    let works = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("version").stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let found = [vec!["docker-compose"], vec!["docker", "compose"]].into_iter().find(|words| works(words));
+    if found.is_none() {
+        skip("docker-compose", "apt-get install docker-compose");
+    }
+    found
+}
+
+#[test]
+fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
+    let Some(engine) = Engine::start_with_limits() else { return };
+    let (Some(compose), Some(())) = (compose(), images(&engine)) else { return };
+    // There is no network here, and who looks only each half minute is no test.
+    let changes = tempfile::tempdir().unwrap();
+    let changed = changes.path().join("changes.yaml");
+    fs::write(&changed, "services: { gateway: { network_mode: none, healthcheck: { interval: 1s } } }\n")
+        .unwrap();
+    let up = |words: &[&str]| {
+        let mut command = Command::new(compose[0]);
+        command.args(&compose[1..]).args(["--project-name", "test", "--file"]);
+        command.arg(packaging("docker/compose.yaml")).arg("--file").arg(&changed).args(words);
+        command.env("DOCKER_HOST", engine.host()).env("OPENCLAW_GATEWAY_TOKEN", "token");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    up(&["up", "--detach", "--no-build"]);
+    let gateway = engine.container(up(&["ps", "--quiet", "gateway"]).trim());
+    let host = "{{with .HostConfig}}{{.ReadonlyRootfs}} {{.CapDrop}} {{.SecurityOpt}} {{.PidsLimit}} \
+                {{.RestartPolicy.Name}} {{.Init}}{{end}}";
+    assert_eq!(gateway.shows(host), "true [ALL] [no-new-privileges:true] 1024 unless-stopped false");
+    let config = "{{with .Config}}{{.User}} {{.StopSignal}} {{.Entrypoint}} {{.Healthcheck.Test}} {{.StopTimeout}}{{end}}";
+    let windows = windows(&packaging("docker/sexton.toml"));
+    assert_eq!(
+        gateway.shows(config),
+        format!("1000:1000 SIGTERM [/usr/bin/sexton --] [CMD /usr/bin/sexton health] {}", windows + 10)
+    );
+    let healthy = || {
+        wait_until(&format!("it is healthy: {}", gateway.says()), || {
+            gateway.shows("{{.State.Health.Status}}") == "healthy"
+        });
+    };
+    healthy();
+
+    let pid = || {
+        let status = gateway.exec(&["sexton", "status", "--json"]).out;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+        status["gateway"]["pid"].as_i64()
+    };
+    let first = pid().unwrap();
+    let seen = gateway.exec(&["cat", &format!("/proc/{first}/environ")]).out;
+    let seen: Vec<&str> = seen.split('\0').collect();
+    for variable in ["SHELL=/usr/bin/sexton-sh", "OPENCLAW_NO_RESPAWN=1", "OPENCLAW_GATEWAY_TOKEN=token"] {
+        assert!(seen.contains(&variable), "{variable}: {seen:?}");
+    }
+    for (place, writable) in
+        [("/tmp", true), ("/home/node/.openclaw", true), ("/app", false), ("/etc", false)]
+    {
+        let said = gateway.exec(&["sh", "-c", &format!("echo >{place}/written")]);
+        assert_eq!(said.code == 0, writable, "{place}: {said:?}");
+    }
+
+    // The gateway dies, and the engine starts the container again.
+    gateway.exec(&["kill", "-s", "KILL", &first.to_string()]);
+    wait_until("it is started again", || gateway.shows("{{.RestartCount}}") == "1");
+    healthy();
+    assert_eq!(pid(), Some(first), "the same pid again");
+
+    let before = Instant::now();
+    up(&["stop"]);
+    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
+    assert_eq!(gateway.shows("{{.State.ExitCode}}"), "0", "{}", gateway.says());
+    up(&["down", "--volumes"]);
+}
