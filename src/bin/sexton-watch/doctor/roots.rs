@@ -103,7 +103,7 @@ fn lies(path: &Path, meta: &io::Result<Metadata>) -> (Lies, Option<SystemTime>) 
     }
 }
 
-/// Tries it with a file that has no name.
+/// Tries it with a file that has no name, and is closed at once, the lease with it.
 fn leases(directory: &Path) -> Leases {
     match files::unnamed_in(directory) {
         Err(error) => match error.kind() {
@@ -113,7 +113,7 @@ fn leases(directory: &Path) -> Leases {
             | io::ErrorKind::QuotaExceeded => Leases::Unwritable(error.to_string()),
             _ => Leases::Untried,
         },
-        Ok(file) => match lease::probe(file.as_fd(), privileges::effective_uid()) {
+        Ok(file) => match lease::take(file.as_fd(), privileges::effective_uid()) {
             lease::Answer::Granted | lease::Answer::Busy => Leases::Work,
             lease::Answer::Refused(errno) => Leases::Refused(errno.to_string()),
         },
