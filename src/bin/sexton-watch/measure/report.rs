@@ -152,7 +152,7 @@ impl Report {
         }
         if self.candidate.is_some() {
             notes.push(
-                "medians of the runs; beyond the noise is what the exact rank test of Mann and Whitney says at 0.01 over \
+                "medians of the runs; beyond the noise is what the exact rank test of Mann and Whitney says at 0.001 over \
                  all metrics together, from 10 % on"
                     .to_owned(),
             );
@@ -201,7 +201,7 @@ mod tests {
             doctor: Some(Said { took_ms: None, first_ms: None, wrong: Some("no output in 30s".into()) }),
             ..Record::default()
         };
-        vec![record; 8]
+        vec![record; 10]
     }
 
     fn report(limits: &[&str]) -> Report {
@@ -217,7 +217,7 @@ mod tests {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words, ["p50", "10", "ms", "20", "ms", "2.00x", "slower"], "{text}");
         assert!(text.contains("doctor  never  never") || text.contains("doctor    never"), "{text}");
-        assert!(text.contains("base: doctor: no output in 30s (8 of 8 runs)"), "{text}");
+        assert!(text.contains("base: doctor: no output in 30s (10 of 10 runs)"), "{text}");
         assert!(text.contains("FAILED: p50>1.5x"), "{text}");
         assert!(report.as_markdown().contains("| p50 | 10 ms | 20 ms | 2.00x | slower |"));
         let json: serde_json::Value = serde_json::from_str(&report.as_json()).unwrap();
