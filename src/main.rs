@@ -11,6 +11,7 @@ use sexton::{control, report, runtime};
 
 sexton::begin_with!(run);
 
+// What it calls is not inlined, because the stack that this function takes is never given back.
 fn run(words: &[OsString]) -> u8 {
     match cli::read(words) {
         Ok(Request::Run { plan, level, format }) => {

@@ -120,6 +120,7 @@ impl Usage {
 ///
 /// # Errors
 /// The first thing that is wrong.
+#[inline(never)]
 pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if shell::is_ours(words.first()) {
         return shell::read(words);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::lock_rule::{self, LockRule};
 use super::unit::{Tools, Unit, User};
 use super::watching::Watching;
-use crate::ids::{self, Dress, Signal, SignalSet};
+use crate::ids::{Dress, Kind, Signal, SignalSet};
 use crate::locks::listing::Word;
 use crate::locks::{Action, Family, Root};
 use crate::supervisor::{Ready, Restart};
@@ -64,7 +64,7 @@ pub struct Plan {
     /// What follows the command's end.
     pub restart: Restart,
     /// The conditions under which the command is stopped by its ladder and started again.
-    pub replace_on: Vec<ids::Kind>,
+    pub replace_on: Vec<Kind>,
     /// The command's neighbours, in their order of start.
     pub units: Vec<Unit>,
     /// How the command's tools are run.
@@ -242,10 +242,10 @@ impl Plan {
     /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
     /// this subject. Of logs, each has its own answer, and its name is the subject.
     #[must_use]
-    pub fn replaces(&self, kind: ids::Kind, subject: &str) -> bool {
+    pub fn replaces(&self, kind: Kind, subject: &str) -> bool {
         let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
         self.replace_on.contains(&kind)
-            && (kind != ids::Kind::Log || logs().any(|log| log.restart && log.name == subject))
+            && (kind != Kind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
     /// The exit code to give for the main process's own.
@@ -259,7 +259,6 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::config::watching::Log;
-    use crate::ids::Kind;
 
     #[test]
     fn of_logs_each_says_for_itself_whether_the_command_is_replaced() {

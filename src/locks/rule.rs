@@ -27,14 +27,6 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
-    /// As it was written.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<Vec<u8>> = self.parts.iter().map(|part| part.0.join(&b'*')).collect();
-        f.write_str(&String::from_utf8_lossy(&parts.join(&b'/')))
-    }
-}
-
 impl Glob {
     fn new(text: &[u8]) -> Glob {
         Glob(text.split(|byte| *byte == b'*').map(<[u8]>::to_vec).collect())

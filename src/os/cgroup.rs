@@ -6,6 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
 use super::procfs::{parse_pids, read_text};
 use crate::ids::Pid;
 
@@ -15,7 +18,8 @@ const ATTEMPTS: u32 = 16;
 /// A cgroup below ours that holds the main process and everything that descends from it.
 pub struct Cgroup {
     path: PathBuf,
-    directory: File,
+    /// Locked, so that no other sexton takes it for a dead one's.
+    directory: Flock<File>,
     procs: File,
     /// It was killed, and may be in use again.
     killed: Cell<bool>,
@@ -40,19 +44,27 @@ impl Cgroup {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => result?,
             }
-            return Cgroup::open(path.clone()).inspect_err(|_| {
+            let opened = Cgroup::open(path.clone()).inspect_err(|_| {
                 // An empty directory is all that is left of the attempt.
                 let _ = fs::remove_dir(&path);
             });
+            if let Some(cgroup) = opened? {
+                return Ok(cgroup);
+            }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    fn open(path: PathBuf) -> io::Result<Cgroup> {
+    /// `None`: it is another's, who has our number in a pid namespace of his own, and nobody in it yet.
+    fn open(path: PathBuf) -> io::Result<Option<Cgroup>> {
         fs::metadata(path.join("cgroup.kill"))?;
-        let directory = File::open(&path)?;
+        let directory = match Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => locked,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, error)) => return Err(error.into()),
+        };
         let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
-        Ok(Cgroup { path, directory, procs, killed: Cell::new(false) })
+        Ok(Some(Cgroup { path, directory, procs, killed: Cell::new(false) }))
     }
 
     /// What a child is born into by clone3(2).

@@ -23,6 +23,7 @@ use crate::report::table;
 
 /// Does what was asked for, prints the answer to standard output, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(plan: &ByHand) -> u8 {
     // Nothing here needs the signals that were blocked for the sake of a gateway; SIGIO comes with a lease.
     early::unblock();

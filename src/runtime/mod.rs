@@ -63,6 +63,7 @@ use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(plan: &Rc<Plan>, reread: Reread<'_>) -> u8 {
     let_it_run(plan, |runtime| runtime.reread = Some(reread))
 }

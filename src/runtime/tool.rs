@@ -45,6 +45,7 @@ const REGISTERING: Duration = Duration::from_millis(100);
 
 /// Runs the tool to the end of its tree, writes its record, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(plan: &ToolPlan) -> u8 {
     let runtime = Tool::new(plan).and_then(|tool| Ok(Runtime::new(&plan.plan, Some(tool))?));
     let runtime = match runtime {

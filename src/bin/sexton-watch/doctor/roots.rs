@@ -103,7 +103,7 @@ fn lies(path: &Path, meta: &io::Result<Metadata>) -> (Lies, Option<SystemTime>) 
     }
 }
 
-/// Tries it with a file that has no name.
+/// Tries it with a file that has no name, and is closed at once, the lease with it.
 fn leases(directory: &Path) -> Leases {
     match files::unnamed_in(directory) {
         Err(error) => match error.kind() {
