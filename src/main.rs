@@ -30,6 +30,10 @@ fn run(words: &[OsString]) -> u8 {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             runtime::become_command(&command)
         }
+        Ok(Request::Helper(words)) => {
+            report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
+            runtime::become_watch(&words)
+        }
         Ok(Request::Install(directory)) => match runtime::install(&directory) {
             Ok(()) => 0,
             Err(why) => fails(&why),

@@ -14,7 +14,6 @@ use tracing::level_filters::LevelFilter;
 
 use super::sources::here;
 use crate::config::file::{File, Reaction};
-use crate::config::lock_rule::LockRule;
 use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
@@ -30,7 +29,7 @@ and clears the locks that the dead left behind.
   ENTRYPOINT [\"sexton\", \"--\"]                          in a container
   ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit
   $ sexton -- npm run dev                              in a terminal
-  $ sexton locks --help                                who holds which lock";
+  $ sexton doctor; sexton locks                        what is wrong here";
 
 const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
@@ -321,7 +320,7 @@ impl Args {
         }
         let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
         let locks = locks.map(|(locks, _)| locks);
-        let watching = watching(file.watching, locks.as_ref(), &file.locks.rules, held_too_long.is_some());
+        let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
         Plan {
             command,
             group,
@@ -383,12 +382,7 @@ impl Args {
 const HELD_LOCKS: Duration = Duration::from_secs(10);
 
 /// What sexton-watch looks at, with the locks that only the plan knows.
-fn watching(
-    mut watching: Watching,
-    locks: Option<&Locks>,
-    rules: &[LockRule],
-    asked: bool,
-) -> Option<Watching> {
+fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Option<Watching> {
     if watching == Watching::default() && !asked {
         return None;
     }
@@ -401,7 +395,7 @@ fn watching(
         roots: locks.roots.iter().flat_map(Root::candidates).collect(),
         report_after: locks.report_after,
         every: HELD_LOCKS,
-        rules: rules.to_vec(),
+        rules: locks.rules.clone(),
     });
     Some(watching)
 }

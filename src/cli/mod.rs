@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod control;
 mod faces;
+mod helper;
 mod install;
 mod locks;
 mod shell;
@@ -69,6 +70,8 @@ pub enum Request {
     Install(PathBuf),
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
+    /// Become sexton-watch with these words, and be sexton no more.
+    Helper(Vec<OsString>),
     /// Ask a sexton that runs.
     Control(Errand),
     /// Print this and end well.
@@ -109,7 +112,7 @@ impl Usage {
     /// The one line that the user gets, whatever letters the words have that it repeats.
     #[must_use]
     pub fn line(&self) -> String {
-        report::render::one_line(&self.to_string())
+        report::render::one_line(&self.to_string()).into_owned()
     }
 }
 
@@ -137,6 +140,9 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if let Some(asked) = control::read(words, &args.command) {
         return asked;
     }
+    if let Some(asked) = helper::read(words, &args.command) {
+        return Ok(asked);
+    }
     if let Some((subcommand, rest)) = subcommand::of(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
@@ -158,6 +164,26 @@ pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
         Ok(Some(fresh)) => Ok(fresh),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
         Err(usage) => Err(usage.line()),
+    }
+}
+
+/// The plan that this command line would make of the environment and the configuration file, for who only wants to
+/// look at it: it may have no command. The program's name comes first.
+///
+/// # Errors
+/// The first thing that is wrong. A program that sexton is called like has no plan to be looked at.
+pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
+    let none = |what: &str| Usage::Word { what: what.to_owned() };
+    if faces::dress(words.first()) != Dress::Own || shell::is_ours(words.first()) {
+        return Err(none("under another program's name there is no configuration"));
+    }
+    match understood(Args::read(words), words)? {
+        Ok(args) => {
+            sources::here();
+            let file = sources::file(&args, None, When::Start)?;
+            Ok(args.plan_to_show(file)?)
+        }
+        Err(_) => Err(none("it only asks for a text")),
     }
 }
 
@@ -198,6 +224,11 @@ fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
+    }
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        return format!("{what} {}", missing.join(", "));
     }
     match variable_of(error, words) {
         Some(name) => format!("{what} (it comes from the variable {name})"),

@@ -9,13 +9,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tracing::level_filters::LevelFilter;
 
-use super::lock_rule::LockRule;
+use super::lock_rule::LockFormat;
 use super::unit::Unit;
 use super::watching::{Ask, Watching};
 use super::{Control, Plan};
 use crate::ids::{Kind, Signal};
-use crate::locks::format::Format;
-use crate::locks::kind::Form;
 use crate::locks::{Action, Root};
 use crate::supervisor::{On, Ready, Restart};
 
@@ -228,22 +226,17 @@ fn locks(plan: &Plan) -> Value {
     let rules: Vec<Value> = locks
         .rules
         .iter()
-        .filter_map(LockRule::kind)
-        .map(|(pattern, kind)| {
-            let keys = if let Format::Json(keys) = &kind.format { Some(keys) } else { None };
+        .map(|rule| {
+            let pid = rule.pid.as_deref().unwrap_or("pid");
             json!({
-                "name": kind.name,
-                "path": pattern.to_string(),
-                "format": match (&kind.format, kind.form) {
-                    (_, Form::Symlink(_)) => "symlink",
-                    (Format::Json(_), _) => "json",
-                    _ => "pid",
-                },
-                "pid": keys.map(|keys| &keys.pid),
-                "started": keys.map(|keys| &keys.started),
-                "host": keys.map(|keys| &keys.host),
-                "boot": keys.map(|keys| &keys.boot),
-                "keeps_open": kind.keeps_open,
+                "name": rule.name.as_ref().unwrap_or(&rule.path),
+                "path": rule.path,
+                "format": rule.format,
+                "pid": (rule.format == LockFormat::Json).then_some(pid),
+                "started": rule.started,
+                "host": rule.host,
+                "boot": rule.boot,
+                "keeps_open": rule.keeps_open,
             })
         })
         .collect();

@@ -55,9 +55,10 @@ pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
     Filesystem { local, carries_flock: local || CARRIES_FLOCK.contains(&magic) }
 }
 
-/// Whether anybody has `file` open, which belongs to `uid`.
+/// Whether anybody has `file` open, which belongs to `uid`. If nobody has, whoever opens it now waits until it is
+/// closed here: what was seen stays true until it was acted on.
 pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
-    match lease::probe(file, uid) {
+    match lease::take(file, uid) {
         lease::Answer::Busy => Lease::Busy,
         lease::Answer::Granted => Lease::Granted,
         lease::Answer::Refused(Errno(number)) => Lease::NoInformation(Errno(number)),
@@ -155,7 +156,8 @@ impl Patience {
     }
 
     /// Opens something anew while the kernel refuses it for the sake of somebody's lease (open(2), `EWOULDBLOCK`):
-    /// another sweep judges it just now, or was killed a moment ago and is not gone yet on a busy machine.
+    /// another sweep judges it just now, or was killed a moment ago and is not gone yet on a busy machine. A lock that
+    /// could not be read for that alone would be left where it is, and its gateway started into it.
     ///
     /// # Errors
     /// What the last attempt said.

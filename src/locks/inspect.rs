@@ -76,7 +76,7 @@ pub struct Judged {
     pub evidence: Evidence,
     /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
     pub age: Duration,
-    /// The lock as it was.
+    /// The lock as it was. Where nobody had it open, nobody can open it as long as this lasts.
     pub specimen: Specimen,
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::inspect::Oddity;
 use super::kind::Form;
 use super::walk::Spot;
+use crate::os::directory;
 use crate::os::files::{self, FileKind, Meta};
 
 /// No lock is larger; whatever is larger is not read.
@@ -122,7 +123,7 @@ fn oddity(meta: &Meta, links: u64) -> Option<Oddity> {
 /// The other name of a file that has two, if it is the temporary one that its writer gives it:
 /// `<name>.<anything>.tmp`.
 fn twin(spot: &Spot<'_>, seen: &Meta) -> io::Result<Option<OsString>> {
-    let mut names = files::list(spot.directory)?;
+    let mut names = directory::list(spot.directory)?;
     for _ in 0..CROWD {
         let Some(name) = names.next_name() else { break };
         let name = name?.name;
@@ -171,7 +172,7 @@ fn directory(spot: &Spot<'_>, seen: &Meta, record: &OsStr) -> io::Result<Result<
     if !meta.same_file(seen) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let mut names = files::list(directory.as_fd())?;
+    let mut names = directory::list(directory.as_fd())?;
     while let Some(name) = names.next_name() {
         if name?.name != record {
             return Ok(Err(Oddity::Contents));

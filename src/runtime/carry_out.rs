@@ -39,7 +39,7 @@ impl Runtime<'_> {
             Action::CountRest => {
                 return Ok(Some(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers()))));
             }
-            Action::FindOrphans => self.find_orphans(),
+            Action::FindOrphans => return Ok(self.find_orphans()),
             Action::SendToOrphans { tool, signal } => return Ok(self.send_to_orphans(tool, signal)),
             Action::Reap(pid) => self.reap(pid),
             Action::GiveTerminal(pid) => give_terminal(pid),

@@ -3,6 +3,7 @@
 //! It decides nothing. After the first process is started nothing in here ends the program but
 //! [`Action::Exit`]: an error becomes a log line or an event.
 
+pub mod aside;
 mod by_hand;
 mod carry_out;
 mod control;
@@ -24,7 +25,7 @@ mod turn;
 mod units;
 mod watch;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -99,6 +100,26 @@ pub fn become_command(command: &[CString]) -> u8 {
     let name = command.first().map(|name| name.as_c_str()).unwrap_or_default();
     error!(name: "start-failed", "{}", words::failed_start(Dress::Own, name, stage, errno));
     exit_code::of_failed_start(Dress::Own, stage, errno)
+}
+
+/// Becomes sexton-watch with these words, to do what sexton itself does not. Comes back only with the exit code of a
+/// failure, which was said.
+#[must_use]
+pub fn become_watch(words: &[OsString]) -> u8 {
+    let Some(program) = programs::find(watch::NAME) else {
+        let word = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        error!(name: "no-watch",
+            "sexton {word} is done by sexton-watch, which is neither beside sexton nor in PATH; put it there");
+        return exit_code::SEXTON_FAILED;
+    };
+    let line = std::iter::once(program.into_os_string()).chain(words.iter().cloned()).collect();
+    match Plan::command_of(line) {
+        Ok(command) => become_command(&command),
+        Err(problem) => {
+            error!(name: "usage", "{problem}");
+            exit_code::SEXTON_FAILED
+        }
+    }
 }
 
 struct Runtime<'a> {

@@ -123,7 +123,7 @@ fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
     gateway.exec(&["kill", "-s", "KILL", &first.to_string()]);
     wait_until("it is started again", || gateway.shows("{{.RestartCount}}") == "1");
     healthy();
-    assert_eq!(pid(), Some(first), "the same pid again");
+    wait_until("the gateway runs again", || pid().is_some());
 
     let before = Instant::now();
     up(&["stop"]);

@@ -168,8 +168,10 @@ fn a_gateway_runs_under_what_its_pod_allows() {
         assert_eq!(wanted, labels);
     }
     let endpoint = &the(&objects, "PodMonitor")["spec"]["podMetricsEndpoints"][0];
-    let metrics = asked(&gateway, port(&endpoint["port"]), text(&endpoint["path"]));
-    assert!(metrics.lines().any(|line| line == "sexton_up 1"), "{metrics}");
+    wait_until("what the PodMonitor scrapes says that sexton is up", || {
+        let metrics = asked(&gateway, port(&endpoint["port"]), text(&endpoint["path"]));
+        metrics.lines().any(|line| line == "sexton_up 1")
+    });
     assert_eq!(endpoint["relabelings"][0]["replacement"], "sexton", "as the alert rules call the job");
 
     let said = gateway.exec(&["/sexton/sexton", "health"]);

@@ -22,7 +22,7 @@ pub const HARDENED: [&str; 11] = [
     "--security-opt",
     "no-new-privileges",
     "--pids-limit",
-    "256",
+    "1024",
     "--tmpfs",
     "/run/sexton:mode=0700,uid=1000,gid=1000",
 ];

@@ -1,7 +1,12 @@
 //! The manual pages and the completions are made of the code: the command line as clap has it, and the schema of the
 //! configuration file. What is shipped is compared with what the code gives now.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by panicking"
+)]
 #![expect(clippy::disallowed_methods, reason = "a test may start programs")]
 
 #[path = "../common/mod.rs"]
@@ -16,8 +21,11 @@ use std::path::Path;
 
 use clap_complete::Shell;
 
-/// What is shipped, by its place below packaging/, and what makes it.
-const SHIPPED: &[(&str, fn() -> String)] = &[
+/// What makes a file.
+type Maker = fn() -> String;
+
+/// What is shipped, by its place below packaging/.
+const SHIPPED: &[(&str, Maker)] = &[
     ("man/sexton.1", pages::sexton),
     ("man/sexton.toml.5", configuration::page),
     ("man/sexton-watch.8", pages::sexton_watch),

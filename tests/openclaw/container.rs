@@ -68,6 +68,26 @@ impl Gateway<'_> {
         })
     }
 
+    /// Starts the container until the gateway has this pid again. Mostly it has at once, but the engine's threads take pids
+    /// in there before sexton is, and are not always as many. Each start finds what the first one found.
+    fn starts_again_as(&self, pid: i64) {
+        let (state, copy) = (self.world.state(), self.world.path("state-copy"));
+        copy_all(&state, &copy);
+        for _ in 0..10 {
+            self.container.does(&["start"]);
+            if self.pid() == pid {
+                return;
+            }
+            self.container.does(&["kill"]);
+            for entry in fs::read_dir(&state).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+            }
+            copy_all(&copy, &state);
+        }
+        panic!("the gateway does not get pid {pid} again");
+    }
+
     /// Waits until it serves.
     fn serves(&self) {
         self.wait_for("200 from /readyz", START, || {
@@ -149,8 +169,7 @@ fn in_its_container_the_gateway_recovers_the_turn_that_a_kill_interrupted() {
     assert_eq!(gateway.session_locks(pid).len(), 1, "the lock is left behind");
     drop(turn);
     say("container: everything was killed in the middle of a turn");
-    gateway.container.does(&["start"]);
-    assert_eq!(gateway.pid(), pid, "the same pid again");
+    gateway.starts_again_as(pid);
     gateway.serves();
     gateway.says(&["lock-handed-over", ".jsonl.lock", &format!("pid={pid}")]);
     gateway.says(&["removed stale session lock", "(dead-pid)"]);
@@ -161,7 +180,13 @@ fn in_its_container_the_gateway_recovers_the_turn_that_a_kill_interrupted() {
     wait_for("the engine to start it again", SOON, || {
         (gateway.container.shows("{{.RestartCount}} {{.State.Running}}") == "1 true").then_some(())
     });
-    assert_eq!(gateway.pid(), pid, "the same pid again");
+    say(&format!("container: started again by the engine, as pid {}", gateway.pid()));
+}
+
+/// Copies what is in the directory, owners and times included.
+fn copy_all(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args(["--archive", "--no-target-directory"]).args([from, to]).status();
+    assert!(copied.unwrap().success());
 }
 
 /// Names the state directory as it is called in the container.

@@ -2,7 +2,12 @@
 //!
 //! They are made by `packaging/build-packages`, with `--fast` for these tests; what was not made is skipped.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by panicking"
+)]
 #![expect(clippy::disallowed_methods, reason = "a test may start programs")]
 
 #[path = "../common/mod.rs"]
@@ -28,6 +33,8 @@ const FILES: &[&str] = &[
     "usr/share/bash-completion/completions/sexton",
     "usr/share/doc/sexton/README.md",
     "usr/share/doc/sexton/changelog.gz",
+    "usr/share/doc/sexton/docs/migration.md",
+    "usr/share/doc/sexton/docs/troubleshooting.md",
     "usr/share/doc/sexton/examples/grafana/README.md",
     "usr/share/doc/sexton/examples/grafana/sexton-alerts.yml",
     "usr/share/doc/sexton/examples/grafana/sexton-dashboard.json",

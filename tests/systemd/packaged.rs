@@ -168,6 +168,8 @@ fn the_packaged_units_are_sound_hardened_and_work() {
                 note "reach-$unit" "$(journalctl -u "$unit" -o cat | grep -c 'reach.*cgroup')"
                 pid=$(systemctl show -P MainPID "$unit")
                 note "caps-$unit" "$(sed -n 's/^CapBnd:\t//p; s/^NoNewPrivs:\t//p' "/proc/$pid/status" | tr '\n' ' ')"
+                socket=$(find /run/sexton* -name control.sock)
+                note "doctor-$unit" "$(sexton doctor --control "$socket" | grep 'stop windows')"
                 note "uid-$unit" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status")"
                 systemctl stop "$unit"
                 note "end-$unit" "$(systemctl show -P ActiveState "$unit") $(systemctl show -P Result "$unit")"
@@ -187,6 +189,8 @@ fn the_packaged_units_are_sound_hardened_and_work() {
         assert_ne!(note("reach"), "0", "{told}");
         assert_eq!(note("caps"), "0000000000000000 1");
         assert_ne!(note("uid"), "0");
+        let doctor = note("doctor");
+        assert!(doctor.starts_with("ok ") && doctor.contains(&format!("{unit}.service has ")), "{doctor}");
         assert_eq!(note("end"), "inactive success");
     }
 }

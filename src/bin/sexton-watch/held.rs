@@ -14,6 +14,7 @@ use sexton::os::{clock, process};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::background;
+use crate::health::Gateway;
 use crate::knowledge::{Known, Shared};
 
 /// How long a look may take before that is worth a line.
@@ -39,6 +40,10 @@ pub async fn look_for_ever(known: Shared, what: HeldLocks) {
     let mut first = true;
     loop {
         due.tick().await;
+        // Before another start sexton removes what the dead have left, but nothing that anybody has just opened.
+        if !matches!(*known.gateway.borrow(), Gateway::Runs(_)) {
+            continue;
+        }
         let what = what.clone();
         let sexton = known.sexton.unwrap_or(Pid::INIT);
         let look =

@@ -1,0 +1,157 @@
+//! What is done to sexton from outside.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::PATIENCE;
+use crate::common::process::{children, send};
+
+const KILL: i32 = 9;
+const STOP: i32 = 19;
+const CONT: i32 = 18;
+
+/// The signals of a burst; the gateway takes no notice of any.
+const HARMLESS: [i32; 6] = [1, 10, 12, 28, 34, 40];
+
+/// How many clients are connected at most.
+const CLIENTS: usize = 8;
+
+/// Lines for the control socket, and pieces of lines.
+const LINES: [&str; 8] = [
+    "{\"op\":\"status\"}\n",
+    "{\"op\":\"subscribe\"}\n",
+    "{\"op\":\"stat",
+    "\u{0}\u{1}\n\n\n",
+    "{\"op\":\"cancel\",\"tool\":\"soak\"}\n",
+    "{\"op\":\"signal\",\"signal\":\"USR1\"}\n",
+    "{\"op\":\"reload\"}\n",
+    "{\"op\":\"tool-began\",\"id\":\"x\",\"name\":\"x\",\"argv\":[],\"pid\":1,\"supervisor\":1,\"began\":1}\n",
+];
+
+pub struct Mischief {
+    random: u64,
+    sexton: i32,
+    socket: PathBuf,
+    clock: Option<String>,
+    clients: Vec<UnixStream>,
+    /// How often each thing was done.
+    done: [(&'static str, u32); 7],
+}
+
+impl Mischief {
+    pub fn new(seed: u64, sexton: i32, socket: PathBuf, clock: Option<String>) -> Mischief {
+        let names = [
+            "gateways killed",
+            "bursts",
+            "clients",
+            "watches killed",
+            "stops",
+            "clock steps",
+            "restarts asked for",
+        ];
+        let done = names.map(|name| (name, 0));
+        Mischief { random: seed | 1, sexton, socket, clock, clients: Vec::new(), done }
+    }
+
+    fn next(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 8) % below
+    }
+
+    fn child(&self, name: &str) -> Option<i32> {
+        children(self.sexton)
+            .into_iter()
+            .find(|child| child.name == name && !child.dead())
+            .map(|child| child.pid)
+    }
+
+    /// One deed, or none.
+    pub fn act(&mut self) {
+        let deed = match self.next(100) {
+            0 => self.kill("restless", 0),
+            1..4 => self.burst(),
+            4..20 => self.speak(),
+            20 => self.kill("sexton-watch", 3),
+            21..23 => self.stop(),
+            23..25 => self.set_clock(),
+            25 if self.next(4) == 0 => self.restart(),
+            _ => None,
+        };
+        if let Some(deed) = deed {
+            self.done[deed].1 += 1;
+        }
+    }
+
+    fn kill(&self, name: &str, deed: usize) -> Option<usize> {
+        send(self.child(name)?, KILL).ok().map(|()| deed)
+    }
+
+    fn burst(&mut self) -> Option<usize> {
+        for _ in 0..50 {
+            let signal = HARMLESS[self.next(HARMLESS.len() as u64) as usize];
+            send(self.sexton, signal).unwrap();
+        }
+        Some(1)
+    }
+
+    /// A client says something, and hangs up at some time or never.
+    fn speak(&mut self) -> Option<usize> {
+        let mut stream = UnixStream::connect(&self.socket).ok()?;
+        stream.set_nonblocking(true).unwrap();
+        for _ in 0..=self.next(3) {
+            let line = LINES[self.next(LINES.len() as u64) as usize];
+            // One whom sexton has had enough of may find the door shut.
+            let _ = stream.write_all(line.as_bytes());
+        }
+        self.clients.push(stream);
+        if self.clients.len() > CLIENTS {
+            let whom = self.next(CLIENTS as u64) as usize;
+            self.clients.swap_remove(whom);
+        }
+        Some(2)
+    }
+
+    fn stop(&mut self) -> Option<usize> {
+        send(self.sexton, STOP).unwrap();
+        thread::sleep(Duration::from_millis(self.next(300)));
+        send(self.sexton, CONT).unwrap();
+        Some(4)
+    }
+
+    fn set_clock(&mut self) -> Option<usize> {
+        let file = self.clock.clone()?;
+        let steps = ["-3600", "+0", "+86400", "-86400", "+3"];
+        let step = steps[self.next(steps.len() as u64) as usize];
+        // Whoever reads it sees all of it or the old one.
+        let aside = format!("{file}.new");
+        fs::write(&aside, step).unwrap();
+        fs::rename(&aside, &file).unwrap();
+        Some(5)
+    }
+
+    fn restart(&self) -> Option<usize> {
+        let mut stream = UnixStream::connect(&self.socket).ok()?;
+        stream.write_all(b"{\"op\":\"restart\"}\n").ok().map(|()| 6)
+    }
+
+    /// No more of it: the gateway is up, and a client is answered.
+    pub fn settle(&mut self) {
+        self.clients.clear();
+        let end = Instant::now() + PATIENCE;
+        while self.child("restless").is_none() || UnixStream::connect(&self.socket).is_err() {
+            assert!(Instant::now() < end, "no gateway, or no control socket, after the chaos");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn tally(&self) -> String {
+        let words = self.done.iter().map(|(name, count)| format!("{count} {name}"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+}
