@@ -46,7 +46,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 const GATEWAYS: u64 = 8;
 /// How many rounds the controls have at most, and how many at a time.
 const TRIES: u64 = 40;
-const TRY: u64 = 10_000;
+const TRY: u64 = 1_000;
 
 fn lock(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number}.jsonl.lock"))
