@@ -34,7 +34,7 @@ A program that is itself named 'locks' runs with: sexton -- locks";
 )]
 pub(super) struct LocksArgs {
     /// 'sweep', to remove what is orphaned
-    #[arg(value_enum, hide = true)]
+    #[arg(value_enum, value_name = "sweep", hide = true)]
     deed: Option<Deed>,
 
     /// With sweep: only show what would be removed

@@ -112,7 +112,7 @@ impl Usage {
     /// The one line that the user gets, whatever letters the words have that it repeats.
     #[must_use]
     pub fn line(&self) -> String {
-        report::render::one_line(&self.to_string())
+        report::render::one_line(&self.to_string()).into_owned()
     }
 }
 
@@ -224,6 +224,11 @@ fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
+    }
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        return format!("{what} {}", missing.join(", "));
     }
     match variable_of(error, words) {
         Some(name) => format!("{what} (it comes from the variable {name})"),

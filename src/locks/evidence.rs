@@ -156,7 +156,8 @@ impl Patience {
     }
 
     /// Opens something anew while the kernel refuses it for the sake of somebody's lease (open(2), `EWOULDBLOCK`):
-    /// another sweep judges it just now, or was killed a moment ago and is not gone yet on a busy machine.
+    /// another sweep judges it just now, or was killed a moment ago and is not gone yet on a busy machine. A lock that
+    /// could not be read for that alone would be left where it is, and its gateway started into it.
     ///
     /// # Errors
     /// What the last attempt said.

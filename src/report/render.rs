@@ -1,5 +1,6 @@
 //! One event as one line: text for people, JSON for machines.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
@@ -65,7 +66,7 @@ pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> Stri
     let mut line = String::with_capacity(4 * LIKELY);
     // Writing to a string cannot fail.
     let _ = write!(line, "sexton[{pid}] {level} {event}: ");
-    push_on_one_line(&mut line, &fields.message);
+    line.push_str(&one_line(&fields.message));
     for (name, value) in &fields.rest {
         line.push(' ');
         line.push_str(name);
@@ -134,20 +135,16 @@ fn is_plain(text: &str) -> bool {
 
 /// The text with control characters escaped, so that nobody's file name can forge a line.
 #[must_use]
-pub fn one_line(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    push_on_one_line(&mut clean, text);
-    clean
-}
-
-/// Adds the text as [`one_line`] has it.
-fn push_on_one_line(line: &mut String, text: &str) {
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    // Nearly all are like this.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return line.push_str(text);
+        return Cow::Borrowed(text);
     }
+    let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+        if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }
     }
+    Cow::Owned(clean)
 }
 
 #[cfg(test)]

@@ -81,9 +81,8 @@ fn orphan(machine: &Machine) {
 #[test]
 fn where_all_is_well_it_says_so_at_once() {
     let Some(machine) = Machine::new() else { return };
-    let report = machine.asked(&[]);
+    let report = Report::in_a_second(|| machine.asked(&[]));
     report.finds_nothing();
-    assert!(report.took < Duration::from_secs(1), "{report:#?}");
     // The lines for people are the same, one a check, and end with a sum.
     let mut doctor =
         machine.doctor(&sexton(), &["--stop-timeout=400s", "--grace=330s", "--", "openclaw", "gateway"]);

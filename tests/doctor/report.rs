@@ -53,6 +53,15 @@ impl Report {
         wrong.map(|finding| format!("{} {}", finding[0], finding[1])).collect()
     }
 
+    /// Asks again, a few times, until it was done in a second: what is measured is the doctor, and not how busy this
+    /// machine is at one moment.
+    #[track_caller]
+    pub fn in_a_second(ask: impl Fn() -> Report) -> Report {
+        let reports = std::iter::repeat_with(ask).take(10);
+        let quick = reports.into_iter().find(|report| report.took < Duration::from_secs(1));
+        quick.expect("ten times the doctor took longer than a second")
+    }
+
     /// That all is well.
     #[track_caller]
     pub fn finds_nothing(&self) {

@@ -129,7 +129,7 @@ impl Told {
 /// Two stand-ins side by side.
 fn compared(measurement: &Measurement, options: &[&str], candidate: [&str; 2]) -> Told {
     let program = helper("slow_gateway");
-    let base = [&program, "{port}", "150", "15", "--against", "--"];
+    let base = [&program, "{port}", "100", "60", "--against", "--"];
     let words = [options, &["--duration", "400ms", "--"], &base, &[&program, "{port}"], &candidate];
     measurement.run(&words.concat())
 }
@@ -139,15 +139,15 @@ fn one_that_takes_twice_as_long_is_called_slower_in_every_form() {
     let measurement = Measurement::new();
     let [html, markdown] = ["report.html", "report.md"].map(|name| measurement.path(name));
     let forms = ["--html", html.to_str().unwrap(), "--markdown", markdown.to_str().unwrap()];
-    let told = compared(&measurement, &[&forms[..], &["--fail-if", "p50>1.5x"]].concat(), ["300", "30"]);
+    let told = compared(&measurement, &[&forms[..], &["--fail-if", "p50>1.5x"]].concat(), ["200", "120"]);
     assert_eq!(told.code, 1, "{told:#?}");
     let (verdict, ratio) = told.verdict("p50");
     assert!(verdict == "worse" && ratio > 1.5, "{told:#?}");
     assert!(told.out.contains("FAILED: p50>1.5x"), "{told:#?}");
-    assert_eq!(told.said.lines().count(), 16, "a line each run: {told:#?}");
+    assert_eq!(told.said.lines().count(), 20, "a line each run: {told:#?}");
     assert!(measurement.read("report.md").contains("| slower |"));
     let page = measurement.read("report.html");
-    assert_eq!(page.matches("<polyline").count(), 32, "two curves of each run");
+    assert_eq!(page.matches("<polyline").count(), 40, "two curves of each run");
 }
 
 /// The long run: `SEXTON_MEASUREMENTS=20 cargo test --test measure -- --ignored --nocapture`.
@@ -156,8 +156,8 @@ fn one_that_takes_twice_as_long_is_called_slower_in_every_form() {
 fn twice_as_slow_is_always_told_and_the_same_never() {
     let times: u32 = std::env::var("SEXTON_MEASUREMENTS").map_or(1, |times| times.parse().unwrap());
     for time in 1..=times {
-        let told = compared(&Measurement::new(), &[], ["300", "30"]);
-        let same = compared(&Measurement::new(), &[], ["150", "15"]);
+        let told = compared(&Measurement::new(), &[], ["200", "120"]);
+        let same = compared(&Measurement::new(), &[], ["100", "60"]);
         println!("{time}: twice as slow: {:?}; the same: {:?}", told.worse(), same.worse());
         assert!(told.worse().contains(&"p50"), "{told:#?}");
         assert_eq!(same.worse(), Vec::<&str>::new(), "{same:#?}");

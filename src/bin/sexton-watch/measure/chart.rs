@@ -61,10 +61,13 @@ pub fn page(report: &Report) -> String {
         record.looks.iter().map(|look| (look.at_ms / 1000.0, mib(look.rss))).collect()
     };
     html.push_str(&draw("Memory", Scale::Linear, Unit::Mebibytes, &lines(report, &memory)));
-    html.push_str("<h2>Medians</h2><table><tr><th>metric</th><th>base</th><th>candidate</th><th>ratio</th><th>candidate is</th></tr>");
-    for row in report.cells() {
-        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        let _ = write!(html, "<tr>{cells}</tr>");
+    html.push_str("<h2>In numbers</h2><table>");
+    if report.candidate.is_some() {
+        let headings = ["metric", "base", "candidate", "ratio", "candidate is"];
+        table(&mut html, &headings.map(str::to_owned), &report.cells());
+    } else {
+        let headings = ["metric", "median", "least", "most"];
+        table(&mut html, &headings.map(str::to_owned), &report.lone_cells());
     }
     html.push_str("</table><ul>");
     for note in report.notes() {
@@ -72,6 +75,16 @@ pub fn page(report: &Report) -> String {
     }
     let _ = writeln!(html, "</ul><footer>sexton {}</footer></main></body></html>", env!("CARGO_PKG_VERSION"));
     html
+}
+
+fn table<const N: usize>(html: &mut String, headings: &[String; N], rows: &[[String; N]]) {
+    let cells = |row: &[String; N], tag: &str| -> String {
+        row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
+    };
+    let _ = write!(html, "<tr>{}</tr>", cells(headings, "th"));
+    for row in rows {
+        let _ = write!(html, "<tr>{}</tr>", cells(row, "td"));
+    }
 }
 
 /// The curve of one run: whose it is, and its points.
@@ -119,15 +132,15 @@ fn draw(name: &str, scale: Scale, unit: Unit, lines: &[Line]) -> String {
         );
     }
     let step = step(span);
-    let mut second = 0.0;
-    while second <= span {
+    let digits = usize::from(step < 1.0);
+    for second in std::iter::successors(Some(0.0), |second| Some(second + step)).take_while(|at| *at <= span)
+    {
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{second} s</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{second:.digits$} s</text>",
             x(second),
             BOTTOM + 20.0
         );
-        second += step;
     }
     for line in lines {
         let _ = write!(svg, "<polyline class=\"{}\" points=\"", line.class);
@@ -160,7 +173,8 @@ fn ticks(scale: Scale, most: f64) -> (Vec<f64>, f64) {
             (ticks.take_while(|tick| *tick <= top * 1.01).collect(), top)
         }
         Scale::Linear => {
-            let step = step(most);
+            // Labels have no digits behind the point.
+            let step = step(most).max(1.0);
             let top = (most / step).ceil() * step;
             let ticks = std::iter::successors(Some(0.0), |tick| Some(tick + step));
             (ticks.take_while(|tick| *tick <= top * 1.01).collect(), top)

@@ -20,6 +20,7 @@ mod run;
 mod stats;
 mod words;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -64,11 +65,11 @@ fn complain(why: &str) -> u8 {
 }
 
 async fn measure(asked: &Asked) -> u8 {
-    let current = Current::default();
-    let mut all = pin!(all(asked, &current));
+    let (current, runs) = (Current::default(), Runs::default());
+    let mut all = pin!(all(asked, &current, &runs));
     let signal = tokio::select! {
         done = &mut all => match done {
-            Ok(report) => return tell(asked, &report),
+            Ok(()) => return tell(asked, &runs),
             Err(why) => return complain(&why),
         },
         signal = interruption() => signal,
@@ -82,6 +83,10 @@ async fn measure(asked: &Asked) -> u8 {
         if tokio::time::timeout(HURRY, &mut all).await.is_ok() {
             break;
         }
+    }
+    // What was measured until then may be enough.
+    if !runs.borrow().0.is_empty() {
+        let _ = tell(asked, &runs);
     }
     u8::try_from(128 + signal.number()).unwrap_or(exit_code::SEXTON_FAILED)
 }
@@ -98,9 +103,11 @@ async fn interruption() -> Signal {
     }
 }
 
+/// What the runs so far have shown: of the base, and of the candidate.
+type Runs = RefCell<(Vec<Record>, Vec<Record>)>;
+
 /// All runs.
-async fn all(asked: &Asked, current: &Current) -> Result<Report, String> {
-    let (mut base, mut candidate) = (Vec::new(), Vec::new());
+async fn all(asked: &Asked, current: &Current, runs: &Runs) -> Result<(), String> {
     let sides = if asked.candidate.is_some() { 2 } else { 1 };
     for number in 0..asked.runs * sides {
         let round = number / sides;
@@ -112,10 +119,10 @@ async fn all(asked: &Asked, current: &Current) -> Result<Report, String> {
             return Err("interrupted".to_owned());
         }
         progress(number + 1, asked.runs * sides, second, &record);
-        if second { candidate.push(record) } else { base.push(record) }
+        let mut runs = runs.borrow_mut();
+        if second { runs.1.push(record) } else { runs.0.push(record) }
     }
-    let commands = (asked.base.join(" "), asked.candidate.as_ref().map(|words| words.join(" ")));
-    Ok(Report::of(base, asked.candidate.is_some().then_some(candidate), commands, &asked.limits))
+    Ok(())
 }
 
 fn progress(number: usize, all: usize, second: bool, record: &Record) {
@@ -134,7 +141,11 @@ fn progress(number: usize, all: usize, second: bool, record: &Record) {
 }
 
 /// Hands the report out in every form that was asked for, and gives the exit code.
-fn tell(asked: &Asked, report: &Report) -> u8 {
+fn tell(asked: &Asked, runs: &Runs) -> u8 {
+    let (base, candidate) = runs.take();
+    let commands = (asked.base.join(" "), asked.candidate.as_ref().map(|words| words.join(" ")));
+    let candidate = asked.candidate.is_some().then_some(candidate);
+    let report = &Report::of(base, candidate, commands, &asked.limits);
     let mut out = report.as_text();
     let forms = [
         (&asked.json, Report::as_json as fn(&Report) -> String),

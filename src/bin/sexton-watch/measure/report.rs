@@ -15,6 +15,8 @@ pub struct Report {
     pub base: Vec<Record>,
     pub candidate: Option<Vec<Record>>,
     pub rows: Vec<Row>,
+    /// How many metrics were not always the same.
+    tested: usize,
     /// The commands, as they were typed.
     pub commands: (String, Option<String>),
     /// Each limit, and whether it came true; `None` if that was not measured.
@@ -38,13 +40,20 @@ impl Report {
             of(&base) || candidate.as_deref().is_some_and(of)
         };
         let metrics: Vec<Metric> = ALL.iter().map(|(metric, ..)| *metric).filter(measured).collect();
+        // What was always the same cannot mislead.
+        let varies = |metric: &&Metric| {
+            let theirs = candidate.iter().flat_map(|records| values(records, **metric));
+            let all: Vec<f64> = values(&base, **metric).into_iter().chain(theirs).collect();
+            all.windows(2).any(|pair| matches!(pair, [one, other] if one != other))
+        };
+        let tested = metrics.iter().filter(varies).count();
         let row = |metric: &Metric| {
             let theirs = candidate.as_ref().map(|records| values(records, *metric));
-            Row::of(*metric, &values(&base, *metric), theirs.as_deref(), metrics.len())
+            Row::of(*metric, &values(&base, *metric), theirs.as_deref(), tested)
         };
         let rows: Vec<Row> = metrics.iter().map(row).collect();
         let limits = limits.iter().map(|limit| (limit.clone(), limit.is_broken(&rows))).collect();
-        Report { base, candidate, rows, commands, limits }
+        Report { base, candidate, rows, tested, commands, limits }
     }
 
     /// Whether a limit came true, or was not measured.
@@ -118,7 +127,8 @@ impl Report {
         self.rows.iter().map(cell).collect()
     }
 
-    fn lone_cells(&self) -> Vec<[String; 4]> {
+    /// The rows of the table of one.
+    pub fn lone_cells(&self) -> Vec<[String; 4]> {
         let cell = |row: &Row| {
             let unit = row.metric.unit();
             let show = |value: Option<f64>| value.map_or("-".to_owned(), |value| unit.show(value));
@@ -138,14 +148,11 @@ impl Report {
         let mut notes = trouble("base", &self.base);
         notes.extend(self.candidate.iter().flat_map(|records| trouble("candidate", records)));
         if self.rows.iter().any(|row| row.verdict == Verdict::TooFew) {
-            notes.push(format!(
-                "with {} runs of each, differences can be told: --runs",
-                enough(self.rows.len())
-            ));
+            notes.push(format!("with {} runs of each, differences can be told: --runs", enough(self.tested)));
         }
         if self.candidate.is_some() {
             notes.push(
-                "medians of the runs; beyond the noise is what the exact rank test of Mann and Whitney says at 0.01 over \
+                "medians of the runs; beyond the noise is what the exact rank test of Mann and Whitney says at 0.001 over \
                  all metrics together, from 10 % on"
                     .to_owned(),
             );
@@ -194,7 +201,7 @@ mod tests {
             doctor: Some(Said { took_ms: None, first_ms: None, wrong: Some("no output in 30s".into()) }),
             ..Record::default()
         };
-        vec![record; 8]
+        vec![record; 10]
     }
 
     fn report(limits: &[&str]) -> Report {
@@ -210,7 +217,7 @@ mod tests {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words, ["p50", "10", "ms", "20", "ms", "2.00x", "slower"], "{text}");
         assert!(text.contains("doctor  never  never") || text.contains("doctor    never"), "{text}");
-        assert!(text.contains("base: doctor: no output in 30s (8 of 8 runs)"), "{text}");
+        assert!(text.contains("base: doctor: no output in 30s (10 of 10 runs)"), "{text}");
         assert!(text.contains("FAILED: p50>1.5x"), "{text}");
         assert!(report.as_markdown().contains("| p50 | 10 ms | 20 ms | 2.00x | slower |"));
         let json: serde_json::Value = serde_json::from_str(&report.as_json()).unwrap();

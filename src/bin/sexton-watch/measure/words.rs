@@ -17,7 +17,7 @@ it was; of two, in turn, where the second is worse.
 
 Usage: sexton measure [OPTIONS] -- BASE... [--against -- CANDIDATE...]
 
-  --runs N            Runs of each [default: 8, the fewest that prove anything]
+  --runs N            Runs of each; fewer than 9 prove nothing [default: 10]
   --duration D        How long each is watched once it is well [default: 30s]
   --start-within D    When its start is given up [default: 3m]
   --health-url URL    Where it is asked; OpenClaw's /healthz is known
@@ -31,6 +31,7 @@ Usage: sexton measure [OPTIONS] -- BASE... [--against -- CANDIDATE...]
 
 {port} in any word is a free port, {state} the run's own state directory; an
 OpenClaw gets both by its variables. Its channels and updates stay off.
+Ctrl-C ends it, and reports the runs that are complete.
 Exit code: 0; 1 a --fail-if came true or was not measured; 125 usage.
 ";
 
@@ -63,7 +64,7 @@ pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let (options, commands) = words.split_at(end);
     let mut asked = Asked {
-        runs: 8,
+        runs: 10,
         duration: Duration::from_secs(30),
         start_within: Duration::from_secs(180),
         health_url: None,
@@ -211,6 +212,20 @@ mod tests {
         ] {
             let why = parsed(line).unwrap_err();
             assert!(why.contains(words) && !why.contains('\n'), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn the_manual_and_the_help_know_the_same_options() {
+        let all = sexton::cli::command();
+        let command = all.find_subcommand("measure").unwrap();
+        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
+        for option in &options {
+            assert!(HELP.contains(&format!("--{option}")), "--{option}");
+        }
+        let begun: Vec<&str> = HELP.lines().filter_map(|line| line.trim_start().strip_prefix("--")).collect();
+        for word in begun.iter().flat_map(|line| line.split(['-', ' ', ',']).next()) {
+            assert!(options.iter().any(|option| option.starts_with(word)), "--{word} is not in the manual");
         }
     }
 
