@@ -209,10 +209,11 @@ fn the_locks_that_a_tool_left_behind_stand_in_its_record_when_they_are_removed()
         let holds = helper("holds_lock");
         let script = format!(
             "{program} tool --record {record} --name one -- {holds} dies {} </dev/null\n\
-             {program} tool --record {record} --name two --timeout 500ms --grace 100ms -- \
-               sh -c 'trap \"\" TERM; {holds} dies {} </dev/zero & wait; exit'\n\
+             {program} tool --record {record} --name two --grace 100ms -- \
+               sh -c 'trap \"\" TERM; {holds} dies {} </dev/zero & wait; exit' &\n\
+             until grep -q pid {} 2>/dev/null; do sleep 0.01; done; kill $!; wait $!\n\
              echo done; exec sleep 1000",
-            locks[0], locks[1]
+            locks[0], locks[1], locks[1]
         );
         let plan = plan.options(["-vv", "--lock-root", &state, "--control", &socket]);
         let mut victim = plan.run(["sh", "-c", &script]);

@@ -12,7 +12,7 @@ use sexton::config::watching::{HeldLocks, Limits, Log, Watching};
 use sexton::control::protocol::{Briefing, Fact, Incident, Kind, ToWatch};
 
 use crate::common::process::look;
-use crate::fake::Watched;
+use crate::fake::{Watched, running};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -145,7 +145,7 @@ fn a_lock_that_its_living_owner_holds_past_its_limit_is_a_condition() {
     let held = [session_lock(&late, 1_020_000), session_lock(&fine, 7_200_000)];
     let roots = vec![late.clone(), fine, watched.path("missing")];
     let locks = Some(HeldLocks { roots, report_after: None, every: ms(100), rules: vec![] });
-    watched.brief(Watching { locks, ..Watching::default() }, None);
+    watched.brief(Watching { locks, ..Watching::default() }, Some(running(4242)));
     let condition = watched.condition(Kind::LockHeld, true);
     let path = late.join("agents/main/sessions/one.jsonl.lock");
     assert_eq!(condition.subject, path.display().to_string());
@@ -182,7 +182,7 @@ fn an_operators_own_lock_is_watched_as_openclaws_are() {
     };
     let report_after = Some(Duration::from_secs(1800));
     let locks = Some(HeldLocks { roots: vec![root], report_after, every: ms(100), rules: vec![rule] });
-    watched.brief(Watching { locks, ..Watching::default() }, None);
+    watched.brief(Watching { locks, ..Watching::default() }, Some(running(4242)));
     let condition = watched.condition(Kind::LockHeld, true);
     assert_eq!(condition.subject, path.display().to_string());
     let (begins, ends) = (format!("pid {us} ("), " of kind worker for 1h, and its limit is 30m");
