@@ -86,6 +86,10 @@ macro_rules! begin_with {
 }
 
 /// What [`begin_with`](crate::begin_with) defines, with the C library's arguments of main.
+#[allow(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the macro alone calls it, with what the C library gives main"
+)]
 pub fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsString]) -> u8) -> c_int {
     let closed = inherited().closed;
     // Ours comes as an error of the write; a signal would be passed on to the command. It cannot fail.

@@ -46,7 +46,8 @@ fn a_gateway_that_hangs_turns_unhealthy_and_then_healthy() {
         serde_json::from_str(&container.exec(&["sexton", "status", "--json"]).out).unwrap();
     let gateway = status["gateway"]["pid"].to_string();
     // Asked from within, it sees the processes, and whose they are.
-    let seen = status["processes"].as_array().unwrap().iter().find(|one| one["pid"].to_string() == gateway);
+    let seen =
+        status["processes"].as_array().unwrap().iter().find(|one| one["pid"] == status["gateway"]["pid"]);
     assert_eq!(
         seen.map(|one| (&one["of"], &one["name"])),
         Some((&"gateway".into(), &"gateway".into())),
