@@ -260,7 +260,7 @@ fn how_far_a_long_look_has_come_is_said_on_a_terminal() {
         house.put(format!("sessions/{number}.jsonl.lock"), SESSION);
     }
     // Every look at a lock begins with the filesystem's type, which takes long once.
-    let strace = "strace -f -qq -o /dev/null -e trace=fstatfs -e inject=fstatfs:delay_enter=1100000:when=1";
+    let strace = "strace --seccomp-bpf -f -qq -o /dev/null -e trace=fstatfs -e inject=fstatfs:delay_enter=1100000:when=1";
     let strace_is_there = Command::new("sh").args(["-c", &format!("{strace} true")]).output().unwrap().status;
     if !house::there_is("strace", strace_is_there.success(), "how_far_a_long_look_has_come") {
         return;

@@ -22,6 +22,9 @@ _sexton() {
             sexton,check)
                 cmd="sexton__subcmd__check"
                 ;;
+            sexton,doctor)
+                cmd="sexton__subcmd__doctor"
+                ;;
             sexton,health)
                 cmd="sexton__subcmd__health"
                 ;;
@@ -30,6 +33,9 @@ _sexton() {
                 ;;
             sexton,locks)
                 cmd="sexton__subcmd__locks"
+                ;;
+            sexton,measure)
+                cmd="sexton__subcmd__measure"
                 ;;
             sexton,ps)
                 cmd="sexton__subcmd__ps"
@@ -59,7 +65,7 @@ _sexton() {
 
     case "${cmd}" in
         sexton)
-            opts="-g -e -v -p -w -h -s --grace --stragglers --group --rewrite --delay --stop-signal --stop-sequence --wait --remap-exit --lock-root --no-locks --sweep-deadline --preset --tool-shell --lock-action --start-window --lock-report-after --log-format --log --parent-death --warn-reaped --help --version --config --control check install locks tool status ps health stop restart signal cancel reload"
+            opts="-g -e -v -p -w -h -s --grace --stragglers --group --rewrite --delay --stop-signal --stop-sequence --wait --remap-exit --lock-root --no-locks --sweep-deadline --preset --tool-shell --lock-action --start-window --lock-report-after --log-format --log --parent-death --warn-reaped --help --version --config --control check install locks tool doctor measure status ps health stop restart signal cancel reload"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -222,6 +228,32 @@ _sexton() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sexton__subcmd__doctor)
+            opts="--json --stop-timeout --deadline --total"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --stop-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deadline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --total)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sexton__subcmd__health)
             opts="--control --json --deadline"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -286,6 +318,72 @@ _sexton() {
                     return 0
                     ;;
                 --sweep-deadline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sexton__subcmd__measure)
+            opts="--runs --duration --start-within --health-url --ready-url --version-command --doctor-command --command-within --state --fail-if --json --markdown --html"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --start-within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --health-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ready-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --version-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --doctor-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --command-within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fail-if)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --json)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --markdown)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -58,6 +58,8 @@ complete -c sexton -n "__fish_sexton_needs_command" -a "check" -d 'Reads the con
 complete -c sexton -n "__fish_sexton_needs_command" -a "install" -d 'Copies sexton, sexton-watch and the link sexton-sh into a directory: a volume that an image without sexton is started with. It needs no shell and no cp'
 complete -c sexton -n "__fish_sexton_needs_command" -a "locks" -d 'Shows every lock in the lock roots: held, orphaned or unclear, and why'
 complete -c sexton -n "__fish_sexton_needs_command" -a "tool" -d 'Runs a command with a deadline, and ends everything that it started. When the time is up, or sexton gets TERM, INT or HUP, or whoever started it dies: TERM to the whole tree, a window, then KILL until nothing is left'
+complete -c sexton -n "__fish_sexton_needs_command" -a "doctor" -d 'Looks at everything that a gateway\'s stop, start and locks depend on'
+complete -c sexton -n "__fish_sexton_needs_command" -a "measure" -d 'Says in numbers how a gateway is, and of two where the second is worse'
 complete -c sexton -n "__fish_sexton_needs_command" -a "status" -d 'Show how the gateway, its units, its tools and all processes are'
 complete -c sexton -n "__fish_sexton_needs_command" -a "ps" -d 'Show the processes, and whose each is'
 complete -c sexton -n "__fish_sexton_needs_command" -a "health" -d 'Say in one line whether the gateway is well, and how slow; within a second'
@@ -90,6 +92,23 @@ complete -c sexton -n "__fish_sexton_using_subcommand tool" -l record -d 'Add on
 complete -c sexton -n "__fish_sexton_using_subcommand tool" -l wait -d 'all: wait for what it leaves behind, too' -r -f -a "leader\t''
 all\t''"
 complete -c sexton -n "__fish_sexton_using_subcommand tool" -s v -d 'Log lines: -v warnings, -vv info, -vvv debug'
+complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l stop-timeout -d 'What Docker or Kubernetes waits for before it kills' -r
+complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l deadline -d 'What one check may take [default: 2s]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l total -d 'What all checks together may take [default: 30s]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l json -d 'Print one JSON object, at the end'
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l runs -d 'Runs of each; fewer than 9 prove nothing [default: 10]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l duration -d 'How long each is watched once it is well [default: 30s]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l start-within -d 'When its start is given up [default: 3m]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l health-url -d 'Where it is asked; that of OpenClaw is known' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l ready-url -d 'Where it tells of its event loop; that of OpenClaw is known' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l version-command -d 'Its command line says its version; that of OpenClaw is known' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l doctor-command -d 'Its own doctor; that of OpenClaw is known' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l command-within -d 'When these two are given up [default: 30s]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l state -d 'Each run gets a copy of it [default: an empty one]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l fail-if -d 'End with 1: p99>1.5x, stop>20s, memory>2GiB; repeatable' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l json -d 'The report as JSON; - is standard output' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l markdown -d 'The report as Markdown' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l html -d 'The report as a page with curves' -r
 complete -c sexton -n "__fish_sexton_using_subcommand status" -l control -d 'The control socket' -r -F
 complete -c sexton -n "__fish_sexton_using_subcommand status" -l deadline -d 'How long sexton may take to answer' -r
 complete -c sexton -n "__fish_sexton_using_subcommand status" -l watch -d 'Again and again'

@@ -4,14 +4,14 @@ use clap::builder::ValueHint;
 use clap::{Arg, Command, CommandFactory};
 
 use super::args::Args;
-use super::{control, subcommand};
+use super::{control, helper, subcommand};
 
 /// sexton's command with its options and all its subcommands, and nothing hidden that somebody could want.
 ///
 /// What is hidden in `--help` is so for the sake of one screen. The descriptions of the subcommands are their first
 /// sentence; what else their help says is in [`Command::get_after_help`] and [`Command::get_long_about`].
 pub fn command() -> Command {
-    let subcommands = subcommand::commands().chain(control::commands()).map(told);
+    let subcommands = subcommand::commands().chain(helper::commands()).chain(control::commands()).map(told);
     told(Args::command())
         .mut_arg("subreaper", |option| option.hide(true))
         .mut_arg("config", |option| option.value_hint(ValueHint::FilePath))

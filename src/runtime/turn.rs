@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
 use super::notify::Link;
 use super::tool::Tool;
 use super::{Runtime, carry_out};
-use crate::ids::{Outcome, Pid, Signal};
+use crate::ids::{Moment, Outcome, Pid, Signal};
 use crate::os::children::{self, Change, Dead};
 use crate::os::signals::{Info, Woken};
 use crate::os::spawn::Started;
@@ -18,6 +19,11 @@ use crate::supervisor::{Event, Origin, Received};
 /// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
 /// not keep us from signals and deadlines.
 const DEATHS_A_TURN: usize = 256;
+
+/// Whether this is a long wait, the first of which ends the start.
+fn is_far(deadline: Option<Moment>) -> bool {
+    deadline.is_none_or(|deadline| deadline > clock::now().after(Duration::from_secs(1)))
+}
 
 impl Runtime<'_> {
     /// Turn after turn, until the supervisor says how it ended.
@@ -34,8 +40,7 @@ impl Runtime<'_> {
     fn turn(&mut self) -> Result<(), Outcome> {
         let left_over = self.more_dead || self.more_signals;
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
-        if !self.settled && self.main.is_some() {
-            // While the command begins, there is nothing else to do.
+        if !self.settled && self.main.is_some() && is_far(deadline) {
             memory::give_back();
             self.settled = true;
         }

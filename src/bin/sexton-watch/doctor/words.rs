@@ -114,6 +114,20 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_and_the_help_know_the_same_options() {
+        let all = sexton::cli::command();
+        let command = all.find_subcommand("doctor").unwrap();
+        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
+        for option in &options {
+            assert!(HELP.contains(&format!("--{option}")), "--{option}");
+        }
+        let begun: Vec<&str> = HELP.lines().filter_map(|line| line.trim_start().strip_prefix("--")).collect();
+        for word in begun.iter().flat_map(|line| line.split(['-', ' ', ',']).next()) {
+            assert!(options.iter().any(|option| option.starts_with(word)), "--{word} is not in the manual");
+        }
+    }
+
+    #[test]
     fn the_help_fits_a_screen() {
         assert!(HELP.lines().count() <= 30);
         assert!(HELP.lines().all(|line| line.len() <= 80));
