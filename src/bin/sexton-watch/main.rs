@@ -15,6 +15,7 @@ mod alerts;
 mod background;
 mod census;
 mod curve;
+mod cutter;
 mod exposition;
 mod follow;
 mod guard;
