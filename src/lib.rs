@@ -16,7 +16,8 @@
 //! | [`ids`] | the small values that all of them speak in |
 //!
 //! `src/bin/sexton-watch` is a program of its own, with network and an async runtime, that looks and tells; it uses
-//! this library, and nothing here knows it but by the language of [`control::protocol`].
+//! this library, and nothing here knows it but by the language of [`control::protocol`]. `sexton doctor` and its
+//! neighbour become it with the words that were typed.
 //!
 //! Imports run one way, and `tests/layering.rs` fails on any other:
 //!

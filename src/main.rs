@@ -11,6 +11,7 @@ use sexton::{control, report, runtime};
 
 sexton::begin_with!(run);
 
+// What it calls is not inlined, because the stack that this function takes is never given back.
 fn run(words: &[OsString]) -> u8 {
     match cli::read(words) {
         Ok(Request::Run { plan, level, format }) => {
@@ -28,6 +29,10 @@ fn run(words: &[OsString]) -> u8 {
         Ok(Request::Become(command)) => {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
             runtime::become_command(&command)
+        }
+        Ok(Request::Helper(words)) => {
+            report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
+            runtime::become_watch(&words)
         }
         Ok(Request::Install(directory)) => match runtime::install(&directory) {
             Ok(()) => 0,

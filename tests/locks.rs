@@ -435,6 +435,26 @@ fn a_root_that_cannot_be_written_keeps_its_locks_and_says_so() {
     fs::set_permissions(house.path(""), Permissions::from_mode(0o755)).unwrap();
 }
 
+#[test]
+fn on_a_filesystem_that_is_read_only_every_lock_stays_and_is_judged_all_the_same() {
+    if !is_root("on_a_filesystem_that_is_read_only: mounts one") {
+        return;
+    }
+    let house = House::new();
+    let mounted = house::Mounted::tmpfs(&house, "size=1m");
+    house.put(SESSION_PATH, SESSION);
+    house.put(USAGE_PATH, &sidecar(house::dead_pid()));
+    mounted.make_read_only();
+    let before = house.listing();
+    let report = Sweep::of(&house).run();
+    // Nobody has the first open; of the second, nobody can tell whether another sexton is there.
+    assert_eq!((report.removed, report.failed, report.unclear), (0, 1, 1), "{}", report.log());
+    assert!(!report.exclusive && report.lines("root-unregistered").len() == 1, "{}", report.log());
+    let line = &report.lines("lock-remove-failed")[0];
+    assert!(line["error"].contains("Read-only file system"), "{line:?}");
+    assert_eq!(house.listing(), before);
+}
+
 /// Not a test of its own: [`house::sweep_elsewhere`] runs it in another process.
 #[test]
 #[ignore = "a part of other tests, which run it in a process of its own"]

@@ -94,6 +94,9 @@ fn one_lock_is_explained_step_by_step() {
     {
         assert!(text.contains(words), "{words}: {text}");
     }
+    let (code, json, _) = locks(&house, &["--json", "--explain", path.to_str().unwrap()]);
+    let entry: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, entry["verdict"].as_str(), entry["pid"].as_i64()), (1, Some("orphaned"), Some(2)));
     let (code, text, log) = locks(&house, &["--explain", "/nowhere/at/all.lock"]);
     assert_eq!((code, text.as_str()), (2, ""));
     assert!(log.contains("no lock that sexton knows"), "{log}");
@@ -130,6 +133,18 @@ fn what_cannot_be_looked_at_is_not_fine() {
     let output = command.args(["locks", "--root"]).arg(house.path("nowhere")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("does not exist"));
+    // What cannot be meant is one line that says what.
+    for (words, said) in [
+        (&["--verdict", "nonsense"][..], "nonsense"),
+        (&["swep"], "swep"),
+        (&["--dry-run"], "sweep"),
+        (&["--explain"], "--explain"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sexton")).arg("locks").args(words).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{words:?}: {log}");
+        assert!(log.contains(said) && log.lines().count() == 1, "{words:?}: {log}");
+    }
     // A name that is a program's keeps its meaning behind two dashes.
     let output = Command::new(env!("CARGO_BIN_EXE_sexton")).args(["--", "locks"]).output().unwrap();
     assert_eq!(output.status.code(), Some(127));
@@ -165,4 +180,98 @@ fn an_operators_rule_in_a_configuration_file_counts_everywhere() {
             "{log}"
         );
     }
+}
+
+/// An operator's locks of every format, with the same pid again in every way.
+#[test]
+fn an_operators_rules_tell_the_dead_the_living_and_the_recycled() {
+    let house = House::new();
+    let file = House::beside(&house);
+    let rules = [
+        "[[locks.rule]]\npath = \"w/*.json\"\nformat = \"json\"\npid = \"owner.pid\"\nstarted = \"owner.start\"\nhost = \"host\"\n",
+        "[[locks.rule]]\npath = \"w/*.pid\"\nformat = \"pid\"\n",
+        "[[locks.rule]]\npath = \"w/*.link\"\nformat = \"symlink\"\n",
+    ];
+    file.put("sexton.toml", &format!("[locks]\nroots = [{:?}]\n{}", house.path(""), rules.concat()));
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
+    let (live, corpse, dead) = (Live::idle(), Live::idle().into_corpse(), house::dead_pid());
+    let json = |pid, start: u64| format!(r#"{{"owner":{{"pid":{pid},"start":{start}}},"host":"{host}"}}"#);
+    let files = [
+        ("dead.json", json(dead, 5), "orphaned"),
+        ("alive.json", json(live.pid, live.start.0), "held"),
+        ("other-start.json", json(live.pid, live.start.0 + 1), "orphaned"),
+        ("no-start.json", format!(r#"{{"owner":{{"pid":{}}}}}"#, live.pid), "unclear"),
+        ("zombie.json", json(corpse.pid, corpse.start.0), "orphaned"),
+        ("no-lock.json", "{}".to_owned(), "unclear"),
+        ("dead.pid", format!("{dead}\n"), "orphaned"),
+        ("number-in-use.pid", format!("{}\n", live.pid), "unclear"),
+        ("zombie.pid", format!("{}\n", corpse.pid), "orphaned"),
+    ];
+    let links = [
+        ("dead.link", format!("{host}-{dead}"), "orphaned"),
+        ("number-in-use.link", format!("{host}-{}", live.pid), "unclear"),
+        ("zombie.link", format!("{host}-{}", corpse.pid), "orphaned"),
+        ("other-container.link", format!("6f2c01ab9d11-{}", live.pid), "orphaned"),
+    ];
+    fs::create_dir(house.path("w")).unwrap();
+    for (name, content, _) in &files {
+        house.put(format!("w/{name}"), content);
+    }
+    for (name, target, _) in &links {
+        std::os::unix::fs::symlink(target, house.path(format!("w/{name}"))).unwrap();
+    }
+    let expected = files.iter().chain(&links);
+    let sexton = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+        command.args(words).env("SEXTON_CONFIG", file.path("sexton.toml")).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), output.stderr)
+    };
+    // While another sexton is there, a number proves nothing but a life.
+    let other = Sweep::of(&house).run();
+    let shared = entries(&sexton(&["locks", "--json"]).1);
+    assert_eq!(shared.len(), files.len() + links.len());
+    for entry in shared {
+        let is_alive = entry["lies"]["path"].as_str().unwrap().ends_with("/alive.json");
+        assert_eq!(entry["verdict"], if is_alive { "held" } else { "unclear" }, "{entry:#}");
+    }
+    drop(other);
+    let (code, json, _) = sexton(&["locks", "--json"]);
+    assert_eq!(code, Some(1));
+    let all = entries(&json);
+    for (name, _, verdict) in expected.clone() {
+        let end = format!("/w/{name}");
+        let entry = all.iter().find(|entry| entry["lies"]["path"].as_str().unwrap().ends_with(&end)).unwrap();
+        assert_eq!(entry["verdict"].as_str(), Some(*verdict), "{entry:#}");
+    }
+    // A run removes exactly those.
+    let (code, _, log) = sexton(&["-v", "--", "true"]);
+    assert_eq!(code, Some(0));
+    for (name, _, verdict) in expected {
+        let log = String::from_utf8_lossy(&log);
+        assert_eq!(house.has(format!("w/{name}")), *verdict != "orphaned", "{name}: {log}");
+    }
+}
+
+#[test]
+fn how_far_a_long_look_has_come_is_said_on_a_terminal() {
+    let house = House::new();
+    for number in 0..1000 {
+        house.put(format!("sessions/{number}.jsonl.lock"), SESSION);
+    }
+    // Every look at a lock begins with the filesystem's type, which takes long once.
+    let strace = "strace --seccomp-bpf -f -qq -o /dev/null -e trace=fstatfs -e inject=fstatfs:delay_enter=1100000:when=1";
+    let strace_is_there = Command::new("sh").args(["-c", &format!("{strace} true")]).output().unwrap().status;
+    if !house::there_is("strace", strace_is_there.success(), "how_far_a_long_look_has_come") {
+        return;
+    }
+    let root = house.path("");
+    let words = format!("{strace} {} locks --root {}", env!("CARGO_BIN_EXE_sexton"), root.display());
+    let output =
+        Command::new("script").args(["-qec", &words, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let said = format!("1000 locks looked at in {}", root.display());
+    let (at, table) = (text.find(&said), text.find("VERDICT"));
+    assert!(at.is_some() && at < table, "{}", text.chars().take(300).collect::<String>());
 }

@@ -62,6 +62,13 @@ const SAMPLES: &[Sample] = &[
         },
     },
     Sample {
+        path: "gateway.0fedcba9.lock",
+        record: None,
+        keeps_open: true,
+        records_start: false,
+        text: |pid, _| format!(r#"{{"pid":{pid},"createdAt":"{CREATED}","configPath":"/c"}}"#),
+    },
+    Sample {
         path: "tmp/openclaw-1000/gateway.state.lock",
         record: None,
         keeps_open: true,
@@ -221,6 +228,14 @@ fn chromium_loses_all_three_or_none() {
     drop(report);
     assert_eq!(Sweep::of(&house).run().removed, 1);
     assert_eq!(there(), [false; 3]);
+
+    // The owner is dead and not yet reaped, in hand or not.
+    let corpse = Live::idle().into_corpse();
+    for corpses in [&[(corpse.pid, corpse.start)][..], &[]] {
+        put(&format!("{}-{}", own_host(), corpse.pid));
+        assert_eq!(Sweep::of(&house).corpses(corpses).run().removed, 1);
+        assert_eq!(there(), [false; 3]);
+    }
 
     // The container had another name in its former life; where another sexton is, it may be that one's.
     let former = format!("6f2c01ab9d11-{}", live.pid);

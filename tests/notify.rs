@@ -15,7 +15,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use common::process::send;
+use common::process::{look, send};
 use common::victim::{Mode, Plan, Victim, plan};
 use common::{NEVER, PATIENCE, helper, wait_until};
 
@@ -187,7 +187,7 @@ fn signs_of_life_come_at_half_the_interval_and_not_from_a_sexton_that_hangs() {
     let (least, most) = (Duration::from_millis(1700), Duration::from_millis(3600));
     assert!(took > least && took < most, "nine intervals of 200 ms took {took:?}");
     send(victim.pid(), 19).unwrap();
-    wait_until("sexton stands still", || common::process::look(victim.pid()).unwrap().state == 'T');
+    wait_until("sexton stands still", || look(victim.pid()).unwrap().state == 'T');
     manager.forget();
     std::thread::sleep(Duration::from_millis(600));
     assert_eq!(manager.all("WATCHDOG=1").len(), 0, "who hangs gives no sign of life");
@@ -472,4 +472,63 @@ fn a_gateway_that_is_asked_is_ready_when_it_answers_and_vouched_for_while_it_doe
     manager.hears("WATCHDOG=1");
     victim.signal(15);
     victim.ends_with(0);
+}
+
+#[test]
+fn a_gateway_that_nobody_can_ask_is_ready_when_it_runs() {
+    // There is no sexton-watch, or one that cannot be executed.
+    for (program, warnings) in [(None, &["no-watch", "unwatched"][..]), (Some(""), &["unwatched"])] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let mut manager = Manager::without_path(&plan);
+        let [config, alone] = [plan.path("sexton.toml"), plan.path("alone")];
+        fs::write(&config, "[health]\ncommand = ['false']\nstart_period = '10m'\n").unwrap();
+        fs::create_dir(&alone).unwrap();
+        let copy = format!("{alone}/sexton");
+        fs::copy(common::sexton(), &copy).unwrap();
+        if let Some(text) = program {
+            fs::write(format!("{alone}/sexton-watch"), text).unwrap();
+        }
+        let plan = under(&manager, plan).instead(&copy).options(["--config", &config]);
+        let mut victim = plan.run([&helper("prints_signals"), "15", "0"]);
+        victim.says("ready");
+        manager.hears("READY=1");
+        assert_eq!(manager.hears("STATUS=running"), "");
+        victim.signal(15);
+        victim.ends_with(0);
+        for warning in warnings {
+            let warning = format!("WARN {warning}: ");
+            let said = victim.stderr().lines().filter(|line| line.contains(&warning)).count();
+            assert_eq!(said, 1, "{program:?}, {warning}: {}", victim.stderr());
+        }
+    }
+}
+
+#[test]
+fn a_gateway_whose_watcher_is_ended_is_ready_when_it_runs_and_is_vouched_for() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let config = plan.path("sexton.toml");
+    let settings = "[health]\ncommand = ['false']\nevery = '100ms'\nmisses = 1\nstart_period = '10m'\n";
+    fs::write(&config, settings).unwrap();
+    let plan = under(&manager, plan).variable("WATCHDOG_USEC", "400000");
+    let mut victim = plan.options(["--config", &config]).run([&helper("prints_signals"), "15", "0"]);
+    victim.says("ready");
+    let watch = || victim.live().into_iter().find(|one| runs(one.pid, "sexton-watch"));
+    wait_until("sexton-watch runs", || watch().is_some());
+    assert_eq!(manager.all("READY=1").len(), 0, "it is asked, and is not well");
+    // Its supervisor ends it, and does so for good.
+    let ancestors = std::iter::successors(watch(), |one| look(one.parent));
+    let supervisor = ancestors.map(|one| one.pid).find(|pid| !runs(*pid, "sexton-watch")).unwrap();
+    send(supervisor, 15).unwrap();
+    manager.hears("READY=1");
+    manager.forget();
+    manager.hears("WATCHDOG=1");
+    victim.signal(15);
+    victim.ends_with(0);
+    assert!(victim.stderr().contains("WARN unwatched: "), "{}", victim.stderr());
+}
+
+fn runs(pid: i32, program: &str) -> bool {
+    let exe = fs::read_link(format!("/proc/{pid}/exe"));
+    exe.is_ok_and(|exe| exe.file_name() == Some(program.as_ref()))
 }

@@ -344,6 +344,9 @@ fn a_cgroup_in_which_somebody_lives_is_left_to_them() {
         let Ok(first) = Cgroup::create(killed) else {
             return println!("SKIPPED: needs a writable cgroup v2 (run as root, or with a delegated one)");
         };
+        // One that begins at the same moment, with the same number in another pid namespace.
+        let rival = Cgroup::create(killed).unwrap();
+        rival.remove().unwrap();
         let command = [c"sleep".to_owned(), c"1000".to_owned()];
         let plain = spawn::Request::plain(&command, early::inherited());
         let request = spawn::Request { cgroup: Some(&first), ..plain };

@@ -21,7 +21,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-use common::sexton;
+use common::victim::{Mode, plan};
+use common::{helper, sexton, wait_until};
 use serde_json::Value;
 
 /// Runs it to its end with nothing in its environment that could change what it does.
@@ -194,4 +195,51 @@ fn an_ignored_hang_up_stays_ignored() {
     command.args(["--default-signal=HUP", sexton().to_str().unwrap(), "tool", "--", "sh", "-c"]);
     let status = command.arg("kill -HUP $PPID; exec sleep 1000").status();
     assert_eq!(status.unwrap().code(), Some(129));
+}
+
+/// One tool whose main process dies with its lock, and one whose child has to be killed with its own.
+#[test]
+fn the_locks_that_a_tool_left_behind_stand_in_its_record_when_they_are_removed() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some(plan) = plan(mode) else { return };
+        let (state, socket) = (plan.path("state"), plan.path("control.sock"));
+        let locks = ["one", "two"].map(|name| format!("{state}/sessions/{name}.jsonl.lock"));
+        fs::create_dir_all(format!("{state}/sessions")).unwrap();
+        let (program, record) = (sexton().display().to_string(), plan.path("record"));
+        let holds = helper("holds_lock");
+        let script = format!(
+            "{program} tool --record {record} --name one -- {holds} dies {} </dev/null\n\
+             {program} tool --record {record} --name two --timeout 500ms --grace 100ms -- \
+               sh -c 'trap \"\" TERM; {holds} dies {} </dev/zero & wait; exit'\n\
+             echo done; exec sleep 1000",
+            locks[0], locks[1]
+        );
+        let plan = plan.options(["-vv", "--lock-root", &state, "--control", &socket]);
+        let mut victim = plan.run(["sh", "-c", &script]);
+        victim.says("done");
+        let ask = |words: &[&str]| {
+            let mut command = Command::new(sexton());
+            let output = command.args(words).env_clear().env("SEXTON_CONTROL", &socket).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let ended = || serde_json::from_str::<Value>(&ask(&["status", "--json"])).unwrap()["ended"].clone();
+        let released = |name: &str| {
+            let ended = ended();
+            let record = ended.as_array().unwrap().iter().find(|record| record["name"] == name).cloned();
+            record.unwrap()["locks_released"].clone()
+        };
+        for (name, path) in ["one", "two"].into_iter().zip(&locks) {
+            wait_until(&format!("the record of {name} has its lock"), || !released(name).is_null());
+            assert_eq!(released(name), serde_json::json!([path]), "{name}: {:#}", ended());
+            assert!(!fs::exists(path).unwrap());
+        }
+        assert_eq!(ask(&["status"]).lines().filter(|line| line.ends_with("; a lock was removed")).count(), 2);
+        assert_eq!(victim.stderr().matches("INFO lock-of-tool: ").count(), 2, "{}", victim.stderr());
+        // Each was written before anybody knew.
+        assert!(
+            !victim.read("record").contains("locks_released") && victim.read("record").lines().count() == 2
+        );
+        victim.signal(15);
+        victim.ends_with(143);
+    }
 }

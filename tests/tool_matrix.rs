@@ -20,19 +20,20 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::spawn;
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::cgroup::Cgroup;
 use common::process::{Process, children, kill_if, look, marked, send};
-use common::{PATIENCE, helper, sexton, unshare, wait_until};
+use common::{PATIENCE, crowd, helper, sexton, unshare, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const TERM: i32 = 15;
 const KILL: i32 = 9;
 
-/// The tool's window. What ignores TERM lives so much longer, and nothing more than a second beyond.
+/// The tool's window. What ignores TERM lives so much longer, and nothing more than a second beyond: where others
+/// want the processors, too, as many times that second as there are who want each.
 const GRACE: Duration = Duration::from_millis(700);
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -186,10 +187,12 @@ impl Run {
             Run { dir, timeout, all, tool, child, output, group, supervisor: nobody, seen: HashSet::new() };
         // The deadline cannot come before this.
         let in_time = || begun.elapsed() < timeout;
-        wait_until("the tool is ready", || run.dir.path().join("ready").exists() || !in_time());
-        if kind == Kind::Stopped {
+        let is_ready = || {
             let stopped = || run.left().iter().any(|process| process.state == 'T');
-            wait_until("the tool is stopped", || stopped() || !in_time());
+            run.dir.path().join("ready").exists() && (kind != Kind::Stopped || stopped())
+        };
+        while in_time() && !is_ready() {
+            sleep(Duration::from_millis(2));
         }
         let left = run.look();
         if in_time() {
@@ -253,6 +256,7 @@ impl Drop for Run {
 
 /// One cell of the matrix.
 fn cell(kind: Kind, end: End) {
+    let crowded = crowd();
     let Some(mut run) = Run::start(kind, end) else { return };
     let what = format!("{kind:?} {end:?}");
     // sexton keeps the pipe open no longer than the tool does. A deadline may come before we have looked.
@@ -263,6 +267,7 @@ fn cell(kind: Kind, end: End) {
     }
     let ended = run.end(end);
     let gone = SystemTime::now();
+    let crowded = crowded.max(crowd());
     // sexton reaps them all before it tells anybody.
     let zombies = if end == End::InitStops { Vec::new() } else { run.unreaped() };
     assert!(zombies.is_empty(), "{what}: {zombies:#?}");
@@ -277,8 +282,12 @@ fn cell(kind: Kind, end: End) {
     let record: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{what}: {error}: {text}"));
     // The time that it was given counts from its own beginning, however late the machine came to that.
     let began = UNIX_EPOCH + Duration::from_millis(record["began"].as_u64().unwrap());
-    let latest = ended.unwrap_or(began + run.timeout) + GRACE + MARGIN;
-    assert!(gone <= latest, "{what}: {:?} too late", gone.duration_since(latest));
+    let latest = ended.unwrap_or(began + run.timeout) + GRACE + crowded * MARGIN;
+    assert!(
+        gone <= latest,
+        "{what}: {:?} too late, {crowded} want each processor",
+        gone.duration_since(latest)
+    );
     let rung = if kind.takes_kill() { "kill" } else { "grace" };
     let outcome = &record["outcome"];
     let (word, code) = match end {

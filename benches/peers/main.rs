@@ -4,6 +4,7 @@
 //! cargo bench --bench peers                         everything, a few minutes
 //! cargo bench --bench peers -- --only reaping       one measurement
 //! cargo bench --bench peers -- --rounds 5 --check   short; exit code 1 if a target is missed
+//! cargo bench --bench peers -- --into benches/results   the table and the chart that the README shows
 //! ```
 //!
 //! The peers are those that are installed (on Debian: `apt-get install tini dumb-init catatonit`). All of them
@@ -18,6 +19,7 @@
 
 mod blind_window;
 mod chamber;
+mod chart;
 mod forwarding;
 mod helpers;
 mod idle;
@@ -61,9 +63,9 @@ struct Options {
     #[arg(long, value_name = "PATH")]
     sexton: Option<PathBuf>,
 
-    /// Write the figures to this file as well
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Write the table as peers.md, the chart as peers.svg and the figures as peers.json into this directory as well
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
 
     /// Exit with code 1 if sexton misses one of its targets, each time it is measured
     #[arg(long)]
@@ -92,6 +94,16 @@ enum Measurement {
     /// The files
     Size,
 }
+
+/// What stands above the table in its file.
+const HEAD: &str = "\
+# sexton beside its peers
+
+Made by `packaging/build-release` and `cargo bench --bench peers -- --into benches/results`, in one run.
+
+![sexton beside its peers](peers.svg)
+
+";
 
 /// How often a missed target is measured before it counts: a busy moment misses now this one and now that, a
 /// real fault the same one each time.
@@ -152,13 +164,20 @@ fn run(options: &Options) -> Result<bool> {
     let chosen = |measurement: &Measurement| options.only.is_empty() || options.only.contains(measurement);
     let table = measure(&bench, chosen)?;
     println!("{}", table.markdown());
-    if let Some(path) = &options.json {
-        std::fs::write(path, table.json()?).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut verdicts = targets::check(&table);
+    if let Some(directory) = &options.into {
+        let judged: String = verdicts.iter().map(|verdict| format!("- {verdict}.\n")).collect();
+        let page = format!("{HEAD}{}\n## Targets\n\n{judged}", table.markdown());
+        for (name, text) in
+            [("peers.md", page), ("peers.svg", chart::svg(&table)?), ("peers.json", table.json()?)]
+        {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
     }
     if !options.check {
         return Ok(true);
     }
-    let mut verdicts = targets::check(&table);
     for _ in 1..ATTEMPTS {
         let missed: Vec<Measurement> =
             verdicts.iter().filter(|verdict| verdict.missed()).map(|verdict| verdict.measurement).collect();

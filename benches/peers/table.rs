@@ -72,6 +72,21 @@ impl Table {
         Table { machine, notes: bench.notes.clone(), rounds: bench.rounds, columns, rows: Vec::new() }
     }
 
+    /// The columns' names.
+    pub fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|column| column.name).collect()
+    }
+
+    /// The machine, in one line.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// The row with this key, if it was measured.
+    pub fn row(&self, key: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.key == key)
+    }
+
     /// How many rounds there were.
     pub fn rounds(&self) -> u32 {
         self.rounds
@@ -111,21 +126,19 @@ impl Table {
     /// One value, or the median of several, if it was measured.
     pub fn value(&self, key: &str, column: &str) -> Option<f64> {
         let index = self.columns.iter().position(|known| known.name == column)?;
-        let row = self.rows.iter().find(|row| row.key == key)?;
-        row.values.get(index).copied().flatten()
+        self.row(key)?.values.get(index).copied().flatten()
     }
 
-    /// The least of several samples, if they were measured.
-    pub fn least(&self, key: &str, column: &str) -> Option<f64> {
-        let index = self.columns.iter().position(|known| known.name == column)?;
-        let row = self.rows.iter().find(|row| row.key == key)?;
-        row.least.as_ref()?.get(index).copied().flatten()
+    /// The least value or median of the others, if it was measured.
+    pub fn best_but(&self, key: &str, column: &str) -> Option<f64> {
+        let others = self.columns.iter().filter(|other| other.name != column);
+        others.filter_map(|other| self.value(key, other.name)).min_by(f64::total_cmp)
     }
 
     /// For people.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+        let names = self.names();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
         for row in &self.rows {
@@ -153,6 +166,16 @@ impl Table {
 }
 
 impl Row {
+    /// By column, the only value or the median; `None` where it was not measured.
+    pub fn values(&self) -> &[Option<f64>] {
+        &self.values
+    }
+
+    /// A value of this row with its unit.
+    pub fn show(&self, value: f64) -> String {
+        self.unit.show(value)
+    }
+
     /// The value, the 99th percentile behind it, and the factor to the best of the row, where there are such.
     fn cells(&self) -> Vec<String> {
         let best = self.values.iter().flatten().copied().fold(f64::INFINITY, f64::min);

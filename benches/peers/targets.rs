@@ -10,8 +10,8 @@ use crate::table::Table;
 
 /// How unlikely a difference must be before it counts as one, where chance has a part in it.
 const SIGNIFICANT: f64 = 0.01;
-/// How much CPU time a reap may take, as a multiple of tini's.
-const REAPING: f64 = 1.3;
+/// What counts as near the best of the others, as a multiple of theirs.
+const NEAR: f64 = 1.1;
 
 /// What became of one target.
 #[derive(Debug)]
@@ -51,20 +51,38 @@ impl fmt::Display for Verdict {
 
 /// Judges every target, always in the same order.
 pub fn check(table: &Table) -> Vec<Verdict> {
-    let reaping = factor(table, "reaping.burst.cpu", "tini");
-    let wakeups = table.value("idle.wakeups", SEXTON);
+    let most = |measurement, key, what: &str, limit: f64, unit: &str, scale: f64| {
+        let value = table.value(key, SEXTON);
+        let judge = |value: f64| (value / scale <= limit, format!("{:.1} {unit}", value / scale));
+        Verdict::new(measurement, format!("{what}: at most {limit} {unit}"), value.map(judge))
+    };
+    let near_best = |measurement, key, what: &str| {
+        let judge = |factor: f64| (factor <= NEAR, format!("{factor:.2} times"));
+        let best = table.best_but(key, SEXTON).zip(table.value(key, SEXTON)).map(|(best, ours)| ours / best);
+        Verdict::new(
+            measurement,
+            format!("{what}: at most {NEAR} times the best of the others"),
+            best.map(judge),
+        )
+    };
+    let startup = "startup.outside.command";
+    let startup = table.value(startup, SEXTON).zip(table.value(startup, "tini"));
     vec![
+        Verdict::new(
+            Measurement::Startup,
+            "startup overhead outside a namespace: at most tini's",
+            startup.map(|(ours, tini)| (ours <= tini, format!("{:.2} times", ours / tini))),
+        ),
         blind_window(table),
-        Verdict::new(
-            Measurement::Reaping,
-            format!("CPU per reap, 10,000 orphans at once: at most {REAPING} times tini's"),
-            reaping.map(|factor| (factor <= REAPING, format!("{factor:.2} times"))),
-        ),
-        Verdict::new(
-            Measurement::Idle,
-            "no wake-up in 10 s when idle",
-            wakeups.map(|count| (count == 0.0, format!("{count:.0} wake-ups"))),
-        ),
+        near_best(Measurement::Forwarding, "forwarding", "a signal passed on, median"),
+        near_best(Measurement::Reaping, "reaping.streamed.cpu", "CPU per reap, one after another"),
+        near_best(Measurement::Reaping, "reaping.burst.cpu", "CPU per reap, 10,000 at once"),
+        near_best(Measurement::Stopping, "stopping.pid1", "from TERM to gone, as PID 1"),
+        near_best(Measurement::Stopping, "stopping.outside", "from TERM to gone, not PID 1"),
+        most(Measurement::Idle, "idle.wakeups", "idle for 10 s", 0.0, "wake-ups", 1.0),
+        most(Measurement::Idle, "idle.rss", "resident memory, idle", 700.0, "KiB", 1.0),
+        most(Measurement::Idle, "idle.private-dirty", "private dirty memory, idle", 48.0, "KiB", 1.0),
+        most(Measurement::Size, "size", "the file", 2.5, "MB", 1e6),
     ]
 }
 
@@ -83,10 +101,4 @@ fn blind_window(table: &Table) -> Verdict {
     };
     let target = "as PID 1, a TERM in the first 3 ms is lost no more often than under tini-static";
     Verdict::new(Measurement::BlindWindow, target, judge())
-}
-
-/// How many times the other's figure sexton's is: each side's least, because whatever else the machine does can
-/// only add to a CPU time.
-fn factor(table: &Table, key: &str, other: &str) -> Option<f64> {
-    Some(table.least(key, SEXTON)? / table.least(key, other)?)
 }

@@ -18,7 +18,7 @@ use crate::config::unit::GATEWAY;
 use crate::config::watching::{HeldLocks, Watching};
 use crate::config::{Control, Locks, Plan, Problem, words};
 use crate::ids::{Dress, Signal};
-use crate::locks::{Action, Family, Root, roots};
+use crate::locks::{Action, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
 
@@ -29,7 +29,7 @@ and clears the locks that the dead left behind.
   ENTRYPOINT [\"sexton\", \"--\"]                          in a container
   ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit
   $ sexton -- npm run dev                              in a terminal
-  $ sexton locks --help                                who holds which lock";
+  $ sexton doctor; sexton locks                        what is wrong here";
 
 const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
@@ -368,7 +368,7 @@ impl Args {
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
             deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
-            family: Family::with(file.kinds.clone()),
+            rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
             start_window: self.pick("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),
@@ -395,6 +395,7 @@ fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Optio
         roots: locks.roots.iter().flat_map(Root::candidates).collect(),
         report_after: locks.report_after,
         every: HELD_LOCKS,
+        rules: locks.rules.clone(),
     });
     Some(watching)
 }

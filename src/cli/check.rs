@@ -29,7 +29,7 @@ A program that is itself named 'check' runs with: sexton -- check";
     disable_version_flag = true,
     max_term_width = 80
 )]
-struct CheckArgs {
+pub(super) struct CheckArgs {
     /// The command that would be run
     #[arg(trailing_var_arg = true, hide = true)]
     command: Vec<OsString>,

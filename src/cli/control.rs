@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use super::{Request, Usage, parse, subcommand};
 use crate::control::errand::{Errand, What};
@@ -90,6 +90,14 @@ enum Word {
 }
 
 const WORDS: [&str; 8] = ["status", "ps", "health", "stop", "restart", "signal", "cancel", "reload"];
+
+/// All of them, as clap sees them, each with the options that they share.
+pub(super) fn commands() -> impl Iterator<Item = Command> {
+    let all = ControlArgs::command();
+    let shared: Vec<_> = all.get_arguments().map(|option| option.clone().global(false)).collect();
+    let commands: Vec<_> = all.get_subcommands().cloned().collect();
+    commands.into_iter().map(move |command| command.args(shared.clone()))
+}
 
 /// The request, if one was typed: its word is the first that is not an option, with no `--` before it. `words`
 /// is the whole command line, `command` its end as far as it was taken for a command.

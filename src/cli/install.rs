@@ -25,7 +25,7 @@ A program that is itself named 'install' runs with: sexton -- install";
     disable_version_flag = true,
     max_term_width = 80
 )]
-struct InstallArgs {
+pub(super) struct InstallArgs {
     /// Where to; it must be there
     #[arg(value_name = "DIR")]
     directory: PathBuf,

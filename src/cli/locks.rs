@@ -10,8 +10,8 @@ use super::args::{Args, lock_roots};
 use super::{Request, Usage, parse, sources, subcommand};
 use crate::config::file::File;
 use crate::config::{ByHand, Locks, Task};
+use crate::locks::Action;
 use crate::locks::listing::Word;
-use crate::locks::{Action, Family};
 
 const ABOUT: &str = "\
 Shows every lock in the lock roots: held, orphaned or unclear, and why.
@@ -34,7 +34,7 @@ A program that is itself named 'locks' runs with: sexton -- locks";
 )]
 pub(super) struct LocksArgs {
     /// 'sweep', to remove what is orphaned
-    #[arg(value_enum, hide = true)]
+    #[arg(value_enum, value_name = "sweep", hide = true)]
     deed: Option<Deed>,
 
     /// With sweep: only show what would be removed
@@ -112,7 +112,7 @@ impl LocksArgs {
         let locks = Locks {
             roots: lock_roots(&self.root, &file.locks.roots),
             deadline: self.sweep_deadline,
-            family: Family::with(file.locks.kinds),
+            rules: file.locks.rules,
             action: Action::Remove,
             start_window: Duration::ZERO,
             report_after: self.lock_report_after.or(file.locks.report_after),

@@ -7,12 +7,14 @@ mod args;
 mod check;
 mod control;
 mod faces;
+mod helper;
 mod install;
 mod locks;
 mod shell;
 mod sources;
 mod subcommand;
 mod tool;
+mod whole;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -32,6 +34,7 @@ use crate::report;
 use crate::report::log::Format;
 use args::Args;
 use sources::When;
+pub use whole::command;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub enum Request {
     Install(PathBuf),
     /// Become this command, and be sexton no more.
     Become(Vec<CString>),
+    /// Become sexton-watch with these words, and be sexton no more.
+    Helper(Vec<OsString>),
     /// Ask a sexton that runs.
     Control(Errand),
     /// Print this and end well.
@@ -107,7 +112,7 @@ impl Usage {
     /// The one line that the user gets, whatever letters the words have that it repeats.
     #[must_use]
     pub fn line(&self) -> String {
-        report::render::one_line(&self.to_string())
+        report::render::one_line(&self.to_string()).into_owned()
     }
 }
 
@@ -115,6 +120,7 @@ impl Usage {
 ///
 /// # Errors
 /// The first thing that is wrong.
+#[inline(never)]
 pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if shell::is_ours(words.first()) {
         return shell::read(words);
@@ -133,6 +139,9 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     };
     if let Some(asked) = control::read(words, &args.command) {
         return asked;
+    }
+    if let Some(asked) = helper::read(words, &args.command) {
+        return Ok(asked);
     }
     if let Some((subcommand, rest)) = subcommand::of(words, &args.command) {
         return (subcommand.read)(args, rest);
@@ -155,6 +164,26 @@ pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
         Ok(Some(fresh)) => Ok(fresh),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
         Err(usage) => Err(usage.line()),
+    }
+}
+
+/// The plan that this command line would make of the environment and the configuration file, for who only wants to
+/// look at it: it may have no command. The program's name comes first.
+///
+/// # Errors
+/// The first thing that is wrong. A program that sexton is called like has no plan to be looked at.
+pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
+    let none = |what: &str| Usage::Word { what: what.to_owned() };
+    if faces::dress(words.first()) != Dress::Own || shell::is_ours(words.first()) {
+        return Err(none("under another program's name there is no configuration"));
+    }
+    match understood(Args::read(words), words)? {
+        Ok(args) => {
+            sources::here();
+            let file = sources::file(&args, None, When::Start)?;
+            Ok(args.plan_to_show(file)?)
+        }
+        Err(_) => Err(none("it only asks for a text")),
     }
 }
 
@@ -195,6 +224,11 @@ fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
+    }
+    if let (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        return format!("{what} {}", missing.join(", "));
     }
     match variable_of(error, words) {
         Some(name) => format!("{what} (it comes from the variable {name})"),

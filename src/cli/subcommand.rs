@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 
+use clap::{Command, CommandFactory};
+
 use super::args::Args;
 use super::{Request, Usage, check, install, locks, tool};
 
@@ -13,14 +15,21 @@ pub(super) struct Subcommand {
     name: &'static str,
     /// What the words behind it mean; the options before it are sexton's own.
     pub(super) read: fn(Args, &[OsString]) -> Result<Request, Usage>,
+    /// Its options, as clap sees them.
+    options: fn() -> Command,
 }
 
 const TABLE: &[Subcommand] = &[
-    Subcommand { name: "check", read: check::read },
-    Subcommand { name: "install", read: install::read },
-    Subcommand { name: "locks", read: locks::read },
-    Subcommand { name: "tool", read: tool::read_behind },
+    Subcommand { name: "check", read: check::read, options: check::CheckArgs::command },
+    Subcommand { name: "install", read: install::read, options: install::InstallArgs::command },
+    Subcommand { name: "locks", read: locks::read, options: locks::LocksArgs::command },
+    Subcommand { name: "tool", read: tool::read_behind, options: tool::ToolArgs::command },
 ];
+
+/// All of them, as clap sees them.
+pub(super) fn commands() -> impl Iterator<Item = Command> {
+    TABLE.iter().map(|subcommand| (subcommand.options)().name(subcommand.name))
+}
 
 /// The subcommand that was typed, and the words behind it. `words` is the whole command line, `command` its end
 /// as far as it was taken for a command.

@@ -119,3 +119,18 @@ fn a_tools_log_lines_can_be_asked_for_on_both_sides_and_its_options_stand_behind
     let places: Vec<usize> = order.iter().map(|word| help.find(word).unwrap()).collect();
     assert!(places.is_sorted(), "{help}");
 }
+
+#[test]
+fn sexton_watch_is_told_of_the_operators_own_kinds_of_locks() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sexton.toml");
+    let text = "[locks]\nheld_too_long = 'report'\n[[locks.rule]]\nname = 'worker'\npath = 'w/*.lock'\nformat = 'pid'\n";
+    std::fs::write(&file, text).unwrap();
+    let plan = plan(&format!("--config {} a", file.display()));
+    let rules = plan.watching.unwrap().locks.unwrap().rules;
+    assert_eq!(
+        (rules.len(), rules[0].path.as_str(), rules[0].name.as_deref()),
+        (1, "w/*.lock", Some("worker"))
+    );
+    assert_eq!(plan.locks.unwrap().rules, rules, "as sexton itself knows them");
+}

@@ -48,32 +48,27 @@ const LIVE: [&str; 17] = [
     "wait",
     "watch",
 ];
-/// What sexton-watch is told. One that was not started is not started now.
-const WATCHED: [&str; 6] = ["alerts", "health", "limits", "locks.held_too_long", "logs", "watch"];
-
 /// Takes what can be had of `fresh` over into `old`.
 #[must_use]
 pub fn between(old: &Fresh, fresh: Fresh) -> Change {
     let (before, after) = (keys(old), keys(&fresh));
-    let watches = old.plan.watching.is_some();
-    let live = |key: &str| among(&LIVE, key) && (watches || !among(&WATCHED, key));
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     let all: BTreeMap<&String, ()> = before.keys().chain(after.keys()).map(|key| (key, ())).collect();
     for key in all.into_keys().filter(|key| before.get(*key) != after.get(*key)) {
-        if live(key) { taken.push(key.clone()) } else { left.push(key.clone()) }
+        if among(&LIVE, key) { taken.push(key.clone()) } else { left.push(key.clone()) }
     }
     let now = Fresh { plan: mixed(&old.plan, fresh.plan), log: Log { json: old.log.json, ..fresh.log } };
     Change { now, taken, left }
 }
 
 fn mixed(old: &Plan, fresh: Plan) -> Plan {
-    let (watching, replace_on) = match &old.watching {
-        None => (None, old.replace_on.clone()),
+    let watching = match &old.watching {
+        None => fresh.watching,
         Some(before) => {
             let mut now = fresh.watching.unwrap_or_else(Watching::usual);
             // Which locks there are is settled at the start.
             now.locks.clone_from(&before.locks);
-            (Some(now), fresh.replace_on)
+            Some(now)
         }
     };
     Plan {
@@ -88,7 +83,7 @@ fn mixed(old: &Plan, fresh: Plan) -> Plan {
         restart: fresh.restart,
         tools: fresh.tools,
         watching,
-        replace_on,
+        replace_on: fresh.replace_on,
         ..old.clone()
     }
 }
@@ -153,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sexton_watch_that_runs_can_be_told_something_else() {
+    fn what_is_watched_can_begin_change_and_end() {
         let watching = |minutes: u64| {
             let start_period = Duration::from_secs(60 * minutes);
             Some(Watching { start_period, listen: "127.0.0.1:1".parse().ok(), ..Watching::usual() })
         };
         let change = between(&fresh(plan()), fresh(Plan { watching: watching(1), ..plan() }));
-        assert!(change.taken.is_empty() && change.left.contains(&"watch.listen".to_owned()), "{change:?}");
-        assert!(change.now.plan.watching.is_none());
+        assert!(change.left.is_empty() && change.taken.contains(&"watch.listen".to_owned()), "{change:?}");
+        assert_eq!(change.now.plan.watching, watching(1));
         let old = fresh(Plan { watching: watching(1), ..plan() });
         let change = between(&old, fresh(plan()));
         assert!(change.left.is_empty() && change.taken.contains(&"watch.listen".to_owned()), "{change:?}");

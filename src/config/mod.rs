@@ -4,6 +4,7 @@
 
 pub mod change;
 pub mod file;
+pub mod lock_rule;
 mod plan;
 mod preset;
 pub mod spelled;

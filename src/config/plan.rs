@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::lock_rule::{self, LockRule};
 use super::unit::{Tools, Unit, User};
 use super::watching::Watching;
 use crate::ids::{Dress, Kind, Signal, SignalSet};
@@ -124,8 +125,8 @@ pub struct Locks {
     pub roots: Vec<Root>,
     /// How long one sweep may take.
     pub deadline: Duration,
-    /// The kinds of locks that are known.
-    pub family: Family,
+    /// The operator's own kinds of locks, which come before those that sexton knows by itself.
+    pub rules: Vec<LockRule>,
     /// What becomes of a lock that was left behind.
     pub action: Action,
     /// How long a lock that was handed over is left for the starting gateway to find.
@@ -137,6 +138,13 @@ pub struct Locks {
 }
 
 impl Locks {
+    /// All kinds of locks that are known. They are put together for whoever looks for locks, and not kept: PID 1
+    /// itself never does.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        lock_rule::family(&self.rules)
+    }
+
     /// The start window, where locks are handed over.
     #[must_use]
     pub fn start_window(&self) -> Option<Duration> {

@@ -9,12 +9,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tracing::level_filters::LevelFilter;
 
+use super::lock_rule::LockFormat;
 use super::unit::Unit;
 use super::watching::{Ask, Watching};
 use super::{Control, Plan};
 use crate::ids::{Kind, Signal};
-use crate::locks::format::Format;
-use crate::locks::kind::Form;
 use crate::locks::{Action, Root};
 use crate::supervisor::{On, Ready, Restart};
 
@@ -225,23 +224,19 @@ fn locks(plan: &Plan) -> Value {
     let Some(locks) = &plan.locks else { return json!({ "enabled": false }) };
     let watched = plan.watching.as_ref().is_some_and(|watching| watching.locks.is_some());
     let rules: Vec<Value> = locks
-        .family
-        .own()
-        .map(|(pattern, kind)| {
-            let keys = if let Format::Json(keys) = &kind.format { Some(keys) } else { None };
+        .rules
+        .iter()
+        .map(|rule| {
+            let pid = rule.pid.as_deref().unwrap_or("pid");
             json!({
-                "name": kind.name,
-                "path": pattern.to_string(),
-                "format": match (&kind.format, kind.form) {
-                    (_, Form::Symlink(_)) => "symlink",
-                    (Format::Json(_), _) => "json",
-                    _ => "pid",
-                },
-                "pid": keys.map(|keys| &keys.pid),
-                "started": keys.map(|keys| &keys.started),
-                "host": keys.map(|keys| &keys.host),
-                "boot": keys.map(|keys| &keys.boot),
-                "keeps_open": kind.keeps_open,
+                "name": rule.name.as_ref().unwrap_or(&rule.path),
+                "path": rule.path,
+                "format": rule.format,
+                "pid": (rule.format == LockFormat::Json).then_some(pid),
+                "started": rule.started,
+                "host": rule.host,
+                "boot": rule.boot,
+                "keeps_open": rule.keeps_open,
             })
         })
         .collect();

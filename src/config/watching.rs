@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lock_rule::LockRule;
+
 /// Everything that is looked at. Nothing of it is the same as no sexton-watch at all.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -119,6 +121,9 @@ pub struct HeldLocks {
     pub report_after: Option<Duration>,
     /// How often they are looked for.
     pub every: Duration,
+    /// The operator's own kinds, which are looked for besides OpenClaw's.
+    #[serde(default)]
+    pub rules: Vec<LockRule>,
 }
 
 /// Who is told of incidents.

@@ -26,6 +26,10 @@ const ARGUMENTS: usize = 16;
 /// The largest record that is kept with everything that it says, in bytes of JSON.
 const RECORD: usize = 4096;
 
+/// The field of a record that has the locks which were removed after the run, and how many it names at most.
+pub const RELEASED: &str = "locks_released";
+const MOST_RELEASED: usize = 8;
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Speaker {
@@ -191,6 +195,24 @@ impl Desk {
         Heard::Noted(incident)
     }
 
+    /// Notes a lock that was removed in the record of the tool whose it was, and gives that one's id. The lock named
+    /// `pid` as its owner and was `taken` at that time, in milliseconds since the epoch, or up to a second later.
+    ///
+    /// It was the tool's whose main process, or one of those that it left to be ended, is the lock's owner, if the
+    /// lock was taken during the run: before and after it, somebody else may have had the number.
+    pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
+        let whole_seconds = taken.saturating_add(1000);
+        let record = self.ended.iter_mut().find(|record| {
+            let began = record.ended.saturating_sub(record.duration);
+            began <= whole_seconds && taken <= record.ended && has_process(record, pid)
+        })?;
+        let known = record.more.entry(RELEASED.to_owned()).or_insert_with(|| json!([]));
+        if let Some(paths) = known.as_array_mut().filter(|paths| paths.len() < MOST_RELEASED) {
+            paths.push(path.into());
+        }
+        Some(record.id.clone())
+    }
+
     /// The book in which sexton writes what it finds wrong itself.
     pub fn incidents(&mut self) -> &mut Incidents {
         &mut self.incidents
@@ -228,6 +250,14 @@ impl Desk {
         status.incidents = self.incidents.list();
         status.counters.tools = self.tools_ended;
     }
+}
+
+/// Whether this process was of the run, as far as its record knows.
+fn has_process(record: &ToolRecord, pid: i32) -> bool {
+    let is =
+        |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_i64) == Some(pid.into());
+    let killed = record.more.get("killed").and_then(|killed| killed.as_array());
+    is(record.more.get("pid")) || killed.into_iter().flatten().any(|one| is(one.get("pid")))
 }
 
 #[cfg(test)]
@@ -280,6 +310,45 @@ mod tests {
         let status = status(&desk);
         assert_eq!((status.tools.len(), status.ended.len(), status.counters.tools), (0, 1, 1));
         assert_eq!(status.ended[0].outcome, json!({ "exited": { "code": 0 } }));
+    }
+
+    #[test]
+    fn a_lock_that_was_removed_is_noted_with_the_tool_whose_it_was() {
+        let mut desk = Desk::default();
+        let run = |id: &str, ended: u64, pid: i32| ToolRecord {
+            ended,
+            duration: 5_000,
+            more: [
+                ("pid".to_owned(), json!(pid)),
+                ("killed".to_owned(), json!([{ "pid": 8, "rung": "kill" }])),
+            ]
+            .into(),
+            ..record(id)
+        };
+        for (id, ended, pid) in [("t1", 100_000, 7), ("t2", 200_000, 7)] {
+            say(&mut desk, speaker(1), &Request::ToolEnded(run(id, ended, pid)));
+        }
+        let release = |desk: &mut Desk, pid: i32, taken: u64| {
+            desk.released(&format!("/data/{pid}-{taken}.lock"), pid, taken)
+        };
+        for (pid, taken, tool) in [
+            (7, 97_000, Some("t1")),
+            (8, 198_000, Some("t2")),
+            (7, 194_500, Some("t2")),
+            (7, 193_000, None),
+            (7, 200_001, None),
+            (7, 150_000, None),
+            (9, 198_000, None),
+        ] {
+            assert_eq!(release(&mut desk, pid, taken).as_deref(), tool, "{pid} {taken}");
+        }
+        let ended = status(&desk).ended;
+        assert_eq!(ended[0].more[RELEASED], json!(["/data/8-198000.lock", "/data/7-194500.lock"]));
+        assert_eq!(ended[1].more[RELEASED], json!(["/data/7-97000.lock"]));
+        for _ in 0..100 {
+            release(&mut desk, 7, 97_000);
+        }
+        assert_eq!(status(&desk).ended[1].more[RELEASED].as_array().unwrap().len(), MOST_RELEASED);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub enum What {
 
 /// Asks, prints the answer to standard output, or to standard error what went wrong, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(errand: &Errand) -> u8 {
     // Nothing here needs the signals that were blocked for the sake of a gateway.
     early::unblock();

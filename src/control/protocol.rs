@@ -145,7 +145,8 @@ pub struct ToolRun {
 }
 
 /// A tool run that has ended. The whole record is what `--record` writes; its fields beside these are kept as
-/// they are.
+/// they are. One comes later: `locks_released` has the paths of the locks that sexton removed after the run, because
+/// their owner was its main process or one that had to be ended.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ToolRecord {
     /// The run's id.

@@ -335,6 +335,12 @@ impl Server {
         self.desk.incidents().note(condition, wall)
     }
 
+    /// Notes a lock that was removed in the record of the tool whose it was, if it was one's, and gives that one's id.
+    /// The lock named `pid` as its owner, and was `taken` then, in milliseconds since the epoch.
+    pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
+        self.desk.released(path, pid, taken)
+    }
+
     /// What sexton-watch has said and is so at this moment.
     pub fn lasting(&mut self) -> Vec<Incident> {
         self.desk.incidents().of_watch()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 
+use super::desk::RELEASED;
 use super::protocol::{Process, Status};
 use crate::ids::Outcome;
 use crate::report::{table, words};
@@ -105,7 +106,13 @@ fn tools(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
         .iter()
         .take(SHOWN)
         .map(|record| {
-            let how = plain(&outcome(&record.outcome));
+            let released = record.more.get(RELEASED).and_then(|paths| paths.as_array()).map_or(0, Vec::len);
+            let locks = match released {
+                0 => String::new(),
+                1 => "; a lock was removed".to_owned(),
+                number => format!("; {number} locks were removed"),
+            };
+            let how = format!("{}{locks}", plain(&outcome(&record.outcome)));
             [plain(&record.id), plain(&record.name), ago(record.ended), time(record.duration), how]
         })
         .collect();

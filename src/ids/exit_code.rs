@@ -39,6 +39,16 @@ pub const WELL: u8 = 0;
 /// `sexton health`: it does not, or nobody says.
 pub const NOT_WELL: u8 = 1;
 
+/// `sexton doctor`: nothing is wrong that stops, loses or delays something; there may be warnings.
+pub const SOUND: u8 = 0;
+/// `sexton doctor`: there are problems.
+pub const UNSOUND: u8 = 1;
+
+/// `sexton measure`: it was measured, and no `--fail-if` came true.
+pub const MEASURED: u8 = 0;
+/// `sexton measure`: a `--fail-if` came true, or what it asks about could not be measured.
+pub const TOO_MUCH: u8 = 1;
+
 /// The step of a launch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

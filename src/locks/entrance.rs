@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::roots::{Root, temporary};
 use super::scene::Scene;
 use super::shown::Shown;
+use crate::os::directory;
 use crate::os::files::{self, FileKind, Meta};
 use crate::os::privileges;
 
@@ -97,7 +98,7 @@ pub fn enter(root: &Root, scene: &Scene<'_>) -> Result<Entered, Shut> {
         return Err(Shut::Closed);
     }
     // Whether it can be listed shows here and not at the first lock.
-    if let Err(error) = files::list(directory.as_fd()) {
+    if let Err(error) = directory::list(directory.as_fd()) {
         once!(scene, name: "root-unreadable", root = %shown, error = %error, "the lock root {shown} cannot be read: {error}");
         return Err(Shut::Closed);
     }

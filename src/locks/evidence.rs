@@ -2,6 +2,7 @@
 //!
 //! It draws no conclusion from what it learns; that is the verdict's.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -54,9 +55,10 @@ pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
     Filesystem { local, carries_flock: local || CARRIES_FLOCK.contains(&magic) }
 }
 
-/// Whether anybody has `file` open, which belongs to `uid`.
+/// Whether anybody has `file` open, which belongs to `uid`. If nobody has, whoever opens it now waits until it is
+/// closed here: what was seen stays true until it was acted on.
 pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
-    match lease::probe(file, uid) {
+    match lease::take(file, uid) {
         lease::Answer::Busy => Lease::Busy,
         lease::Answer::Granted => Lease::Granted,
         lease::Answer::Refused(Errno(number)) => Lease::NoInformation(Errno(number)),
@@ -143,19 +145,72 @@ impl Patience {
         }
     }
 
+    /// Waits for so long. `false` if there was no pause left.
+    fn pause(&mut self, milliseconds: u64) -> bool {
+        let left = self.pauses > 0;
+        if left {
+            self.pauses -= 1;
+            lease::pause(Duration::from_millis(milliseconds));
+        }
+        left
+    }
+
+    /// Opens something anew while the kernel refuses it for the sake of somebody's lease (open(2), `EWOULDBLOCK`):
+    /// another sweep judges it just now, or was killed a moment ago and is not gone yet on a busy machine. A lock that
+    /// could not be read for that alone would be left where it is, and its gateway started into it.
+    ///
+    /// # Errors
+    /// What the last attempt said.
+    pub fn open_again<T>(&mut self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        for milliseconds in [1, 1, 2, 4, 8, 16, 32, 64, 128] {
+            match open() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.pause(milliseconds) => {}
+                answer => return answer,
+            }
+        }
+        open()
+    }
+
     /// Asks again, a few times, while the answer is [`Lease::Busy`].
     pub fn ask_again(&mut self, file: BorrowedFd<'_>, uid: u32) -> Lease {
         for milliseconds in [1, 1, 2, 4, 8] {
-            if self.pauses == 0 {
+            if !self.pause(milliseconds) {
                 break;
             }
-            self.pauses -= 1;
-            lease::pause(Duration::from_millis(milliseconds));
             match lease(file, uid) {
                 Lease::Busy => {}
                 answer => return answer,
             }
         }
         Lease::Busy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebodys_lease_keeps_shut_is_tried_again_and_nothing_else_is() {
+        let open = |refusals: u32, kind: io::ErrorKind| {
+            let mut attempts = 0;
+            let mut patience = Patience::NEW;
+            let answer = patience.open_again(|| {
+                attempts += 1;
+                if attempts > refusals { Ok(()) } else { Err(io::Error::from(kind)) }
+            });
+            (attempts, answer.is_ok())
+        };
+        assert_eq!(open(0, io::ErrorKind::WouldBlock), (1, true));
+        assert_eq!(open(3, io::ErrorKind::WouldBlock), (4, true));
+        assert_eq!(open(u32::MAX, io::ErrorKind::WouldBlock), (10, false), "it ends");
+        assert_eq!(open(3, io::ErrorKind::PermissionDenied), (1, false));
+        let mut attempts = 0;
+        let mut none = Patience::NONE;
+        let refused = none.open_again(|| {
+            attempts += 1;
+            Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
+        });
+        assert_eq!((attempts, refused.is_err()), (1, true), "who has no patience asks once");
     }
 }

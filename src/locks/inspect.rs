@@ -76,7 +76,7 @@ pub struct Judged {
     pub evidence: Evidence,
     /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
     pub age: Duration,
-    /// The lock as it was.
+    /// The lock as it was. Where nobody had it open, nobody can open it as long as this lasts.
     pub specimen: Specimen,
 }
 
@@ -88,7 +88,7 @@ pub fn inspect(
     exclusive: bool,
     patience: &mut Patience,
 ) -> Finding {
-    let specimen = match specimen::take(spot, kind.form) {
+    let specimen = match patience.open_again(|| specimen::take(spot, kind.form)) {
         Ok(Ok(specimen)) => specimen,
         Ok(Err(oddity)) => return Finding::Odd(oddity),
         Err(error) => {

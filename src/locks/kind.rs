@@ -172,12 +172,6 @@ impl Family {
         Family { kinds: own.chain(openclaw().into_iter().map(|row| (patterns(&row), row.kind))).collect() }
     }
 
-    /// The operator's own kinds.
-    pub fn own(&self) -> impl Iterator<Item = (&Pattern, &Kind)> {
-        let own = self.kinds.len().saturating_sub(openclaw().len());
-        self.kinds.iter().take(own).flat_map(|(patterns, kind)| patterns.iter().map(move |it| (it, kind)))
-    }
-
     /// The rules by which a walk finds all of them.
     #[must_use]
     pub fn rules(&self) -> Rules<What<'_>> {

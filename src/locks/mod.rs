@@ -40,5 +40,5 @@ pub use kind::Family;
 pub use roots::Root;
 pub use scene::Scene;
 pub use shown::Shown;
-pub use sweep::{Action, Report, Request, sweep};
+pub use sweep::{Action, Released, Report, Request, sweep};
 pub use vigil::Beside;

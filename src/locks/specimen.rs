@@ -7,24 +7,17 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use super::inspect::Oddity;
 use super::kind::Form;
 use super::walk::Spot;
+use crate::os::directory;
 use crate::os::files::{self, FileKind, Meta};
-use crate::os::lease;
 
 /// No lock is larger; whatever is larger is not read.
 const LARGEST: usize = 64 * 1024;
 /// How many names a directory may have that is searched for a lock's second name.
 const CROWD: usize = 200_000;
-
-/// How long is waited each time for somebody who has a lease on a lock, and how often this process will: who leases
-/// locks on purpose, and keeps them, gets half a second of our time and no more.
-const WAIT: Duration = Duration::from_millis(2);
-static WAITS: AtomicU32 = AtomicU32::new(250);
 
 /// One file or link.
 pub struct Piece {
@@ -100,7 +93,7 @@ fn file(
     if let Some(oddity) = seen.and_then(|seen| oddity(seen, links)) {
         return Ok(Err(oddity));
     }
-    let file = open(directory, name)?;
+    let file = files::open_to_read(directory, name)?;
     let meta = files::meta(file.as_fd())?;
     if seen.is_some_and(|seen| !meta.same_file(seen)) {
         return Err(io::ErrorKind::NotFound.into());
@@ -113,24 +106,6 @@ fn file(
         return Ok(Err(Oddity::Size(meta.size)));
     }
     Ok(Ok(Piece { name: name.to_owned(), file, meta, bytes }))
-}
-
-/// Opens it, though another look of ours may hold a lease on it: one that was just given up, and is about to die, or
-/// one from another container, which gives it back as soon as it hears that somebody wants the file. A lock that could
-/// not be read for that alone would be left where it is, and its gateway started into it.
-fn open(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    let is_left = |left: u32| left.checked_sub(1);
-    loop {
-        match files::open_to_read(directory, name) {
-            Err(error)
-                if error.kind() == io::ErrorKind::WouldBlock
-                    && WAITS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok() =>
-            {
-                lease::pause(WAIT);
-            }
-            opened => return opened,
-        }
-    }
 }
 
 fn oddity(meta: &Meta, links: u64) -> Option<Oddity> {
@@ -148,7 +123,7 @@ fn oddity(meta: &Meta, links: u64) -> Option<Oddity> {
 /// The other name of a file that has two, if it is the temporary one that its writer gives it:
 /// `<name>.<anything>.tmp`.
 fn twin(spot: &Spot<'_>, seen: &Meta) -> io::Result<Option<OsString>> {
-    let mut names = files::list(spot.directory)?;
+    let mut names = directory::list(spot.directory)?;
     for _ in 0..CROWD {
         let Some(name) = names.next_name() else { break };
         let name = name?.name;
@@ -197,7 +172,7 @@ fn directory(spot: &Spot<'_>, seen: &Meta, record: &OsStr) -> io::Result<Result<
     if !meta.same_file(seen) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let mut names = files::list(directory.as_fd())?;
+    let mut names = directory::list(directory.as_fd())?;
     while let Some(name) = names.next_name() {
         if name?.name != record {
             return Ok(Err(Oddity::Contents));

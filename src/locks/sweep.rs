@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::entrance::{self, Shut, once};
 use super::evidence::{self, Patience};
@@ -56,6 +56,17 @@ pub struct Request<'a> {
     pub beside: Option<Beside<'a>>,
 }
 
+/// A lock whose recorded owner is known, and which was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released {
+    /// Where it lay, for eyes: see [`Shown`].
+    pub path: String,
+    /// Its owner, as the lock had it.
+    pub pid: i32,
+    /// When it was taken, by its own word or else by its file's time, which is one of whole seconds.
+    pub taken: SystemTime,
+}
+
 /// What a sweep did.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -79,6 +90,8 @@ pub struct Report {
     pub failed: u32,
     /// The fingerprints of locks that were reported now, because they are held past their limits.
     pub reported: Vec<u64>,
+    /// The locks that were removed, as far as their owners are known.
+    pub released: Vec<Released>,
     /// Whether no other sexton used the root while it was swept.
     pub exclusive: bool,
     /// The open file that registers us in the root, if this sweep opened a new one. Whoever gets it keeps it
@@ -292,6 +305,10 @@ impl<'a> Sweep<'a> {
             }
             Removal::Done => {
                 self.report.removed += 1;
+                let taken = self.request.scene.now.checked_sub(judged.age);
+                if let (Some(pid), Some(taken)) = (said.pid, taken) {
+                    self.report.released.push(Released { path: said.path.to_string(), pid, taken });
+                }
                 tracing::warn!(name: "lock-removed", path = %said.path, kind = said.kind, pid = said.pid,
                     age = %said.age, reason = %why, "removed a lock that its owner left behind");
             }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::rule::{Foreign, Place, Rules, Step};
+use crate::os::directory;
 use crate::os::files::{self, FileKind};
 
 /// How many names of one directory are read before the first of them is dealt with: a removal between two reads
@@ -73,7 +74,7 @@ impl<T: Copy> Walk<'_, T> {
             }
             return;
         }
-        let mut names = match files::list(directory) {
+        let mut names = match directory::list(directory) {
             Ok(names) => names,
             Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
         };

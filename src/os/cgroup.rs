@@ -6,6 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
 use super::procfs::{parse_pids, read_text};
 use crate::ids::Pid;
 
@@ -15,7 +18,8 @@ const ATTEMPTS: u32 = 16;
 /// A cgroup below ours that holds the main process and everything that descends from it.
 pub struct Cgroup {
     path: PathBuf,
-    directory: File,
+    /// Locked, so that no other sexton takes it for a dead one's.
+    directory: Flock<File>,
     procs: File,
     /// It was killed, and may be in use again.
     killed: Cell<bool>,
@@ -40,19 +44,27 @@ impl Cgroup {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => result?,
             }
-            return Cgroup::open(path.clone()).inspect_err(|_| {
+            let opened = Cgroup::open(path.clone()).inspect_err(|_| {
                 // An empty directory is all that is left of the attempt.
                 let _ = fs::remove_dir(&path);
             });
+            if let Some(cgroup) = opened? {
+                return Ok(cgroup);
+            }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    fn open(path: PathBuf) -> io::Result<Cgroup> {
+    /// `None`: it is another's, who has our number in a pid namespace of his own, and nobody in it yet.
+    fn open(path: PathBuf) -> io::Result<Option<Cgroup>> {
         fs::metadata(path.join("cgroup.kill"))?;
-        let directory = File::open(&path)?;
+        let directory = match Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => locked,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, error)) => return Err(error.into()),
+        };
         let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
-        Ok(Cgroup { path, directory, procs, killed: Cell::new(false) })
+        Ok(Some(Cgroup { path, directory, procs, killed: Cell::new(false) }))
     }
 
     /// What a child is born into by clone3(2).
@@ -173,6 +185,67 @@ fn count(directory: PathBuf, file: &str, name: &str) -> Option<u64> {
     parse_count(&read_text(directory.join(file)).ok()?, name)
 }
 
+/// How much of something there may be in a cgroup, and how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Room {
+    /// The limit.
+    pub most: u64,
+    /// What is used of it.
+    pub used: u64,
+}
+
+/// The limits of the cgroup of a process and of those above it, as far as they can be seen: of several the one that
+/// leaves least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Rooms {
+    /// Bytes of memory; what the kernel can take back at once, files that nobody uses, is not counted as used.
+    pub memory: Option<Room>,
+    /// Processes and threads.
+    pub processes: Option<Room>,
+}
+
+/// Reads them for the cgroup that `pid` is in.
+#[must_use]
+pub fn rooms_of(pid: Pid) -> Rooms {
+    let Counters { mounts, memberships } = Counters::of(pid);
+    let two = own_directory(&mounts, &memberships);
+    let of = |controller: &str| directory_of(&mounts, &memberships, controller);
+    let memory = |path: Option<PathBuf>, [most, used, cache]: [&str; 3]| {
+        tightest(path, &|level| {
+            let files = count(level.to_owned(), "memory.stat", cache).unwrap_or_default();
+            Some(Room {
+                most: number_in(&level.join(most))?,
+                used: number_in(&level.join(used))?.saturating_sub(files),
+            })
+        })
+    };
+    let processes = |path: Option<PathBuf>| {
+        tightest(path, &|level| {
+            let (most, used) = (level.join("pids.max"), level.join("pids.current"));
+            Some(Room { most: number_in(&most)?, used: number_in(&used)? })
+        })
+    };
+    let of_two = ["memory.max", "memory.current", "inactive_file"];
+    let of_one = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"];
+    Rooms {
+        memory: memory(two.clone(), of_two).or_else(|| memory(of("memory"), of_one)),
+        processes: processes(two).or_else(|| processes(of("pids"))),
+    }
+}
+
+/// Of this directory and those above it, the one that leaves least.
+fn tightest(path: Option<PathBuf>, read: &dyn Fn(&Path) -> Option<Room>) -> Option<Room> {
+    let path = path?;
+    let rooms = path.ancestors().filter_map(read);
+    // Version 1 says "no limit" with a number that no machine has.
+    rooms.filter(|room| room.most < 1 << 60).min_by_key(|room| room.most.saturating_sub(room.used))
+}
+
+/// The number in a file; `None` for "max" and where there is none.
+fn number_in(path: &Path) -> Option<u64> {
+    read_text(path).ok()?.trim().parse().ok()
+}
+
 fn is_populated(path: &Path) -> bool {
     let events = read_text(path.join("cgroup.events")).unwrap_or_default();
     parse_count(&events, "populated") == Some(1)
@@ -205,7 +278,8 @@ pub fn directory_of(mounts: &str, memberships: &str, controller: &str) -> Option
 
 /// Where `membership` is seen below a mount whose kind and options are wanted.
 fn directory(mounts: &str, membership: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+    // There may be hundreds of mounts, and this is asked at each start.
+    mounts.lines().filter(|line| line.contains(" - cgroup")).find_map(|line| {
         // From the end, because what stands before the kind varies in number. Blanks within a field are escaped.
         let mut right = line.rsplitn(4, ' ');
         let (options, _source, kind, left) = (right.next()?, right.next()?, right.next()?, right.next()?);
@@ -233,6 +307,14 @@ mod tests {
         let expected = PathBuf::from("/sys/fs/cgroup/unified/a.slice/b.service");
         assert_eq!(own_directory(HYBRID, memberships), Some(expected));
         assert_eq!(own_directory(HYBRID, "0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified/")));
+    }
+
+    /// As Linux writes them: the names of version 2 begin alike.
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        let two = "low 0\nhigh 0\nmax 731\noom 4\noom_kill 3\noom_group_kill 1\n";
+        let one = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
+        assert_eq!((parse_count(two, "oom_kill"), parse_count(one, "oom_kill")), (Some(3), Some(2)));
     }
 
     #[test]

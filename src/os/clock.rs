@@ -28,7 +28,13 @@ pub fn wall() -> SystemTime {
 /// The wall clock in milliseconds since 1970, as it is said to other programs.
 #[must_use]
 pub fn wall_millis() -> u64 {
-    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    millis_of(wall())
+}
+
+/// A moment of the wall clock in milliseconds since 1970.
+#[must_use]
+pub fn millis_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

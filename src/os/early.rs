@@ -80,13 +80,17 @@ macro_rules! begin_with {
     ($run:path) => {
         #[unsafe(no_mangle)]
         extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
-            $crate::os::early::begin(count, words, $run)
+            // SAFETY: these are the C library's own arguments of main.
+            unsafe { $crate::os::early::begin(count, words, $run) }
         }
     };
 }
 
 /// What [`begin_with`](crate::begin_with) defines, with the C library's arguments of main.
-pub fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsString]) -> u8) -> c_int {
+///
+/// # Safety
+/// `words` must be an array of `count` strings that end with a NUL byte and stay for the program's life.
+pub unsafe fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsString]) -> u8) -> c_int {
     let closed = inherited().closed;
     // Ours comes as an error of the write; a signal would be passed on to the command. It cannot fail.
     let _ = signals::set_ignored(Signal::PIPE);
@@ -95,7 +99,7 @@ pub fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsString]) -> 
     }
     let words: Vec<OsString> = (0..usize::try_from(count).unwrap_or_default())
         .map(|index| {
-            // SAFETY: the C library passes an array of so many words.
+            // SAFETY: the array has so many words.
             let word = unsafe { words.add(index) };
             // SAFETY: as above.
             let word = unsafe { word.read() };

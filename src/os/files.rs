@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::dir::{Dir, Entry, OwningIter, Type};
 use nix::errno::Errno;
 use nix::fcntl::{
     AtFlags, FcntlArg, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2,
@@ -118,6 +117,15 @@ pub fn enter(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(directory, name, flags, Mode::empty(), ResolveFlag::empty())
 }
 
+/// Opens a new file in the directory at `path` that has no name and goes away with the descriptor (`O_TMPFILE`).
+///
+/// # Errors
+/// What open(2) says; `EOPNOTSUPP` where the filesystem has no such files.
+pub fn unnamed_in(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    Ok(open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?)
+}
+
 /// Opens a file for reading. A named pipe that took its place meanwhile does not block, and the time of the last
 /// look at the file stays what it was, where we are its owner: so the look costs no write.
 ///
@@ -203,7 +211,8 @@ pub fn filesystem(file: BorrowedFd<'_>) -> io::Result<u32> {
 /// What pread(2) says.
 pub fn read_up_to(file: BorrowedFd<'_>, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
+    // Larger than nearly every lock, and soon cleared.
+    let mut buffer = [0; 1024];
     while bytes.len() < limit {
         let offset = i64::try_from(bytes.len()).map_err(io::Error::other)?;
         let read = match pread(file, &mut buffer, offset) {
@@ -278,57 +287,6 @@ fn fill(file: BorrowedFd<'_>, content: &[u8], like: &Meta) -> io::Result<()> {
 /// What unlinkat(2) says.
 pub fn remove_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     Ok(unlinkat(directory, name, UnlinkatFlags::RemoveDir)?)
-}
-
-/// The names in a directory, in no order, without `.` and `..`.
-pub struct Names {
-    entries: OwningIter,
-    entry: Option<Entry>,
-}
-
-/// One name.
-#[derive(Clone, Copy)]
-pub struct Name<'a> {
-    /// The name: any bytes but `/`.
-    pub name: &'a OsStr,
-    /// What it is, where the listing says so, as on most filesystems.
-    pub kind: Option<FileKind>,
-}
-
-/// Lists a directory.
-///
-/// # Errors
-/// What openat(2) says.
-pub fn list(directory: BorrowedFd<'_>) -> io::Result<Names> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(Names { entries: Dir::openat(directory, ".", flags, Mode::empty())?.into_iter(), entry: None })
-}
-
-impl Names {
-    /// The next name, which lasts until the one after it: an allocation for each would be felt in a directory of
-    /// a million.
-    pub fn next_name(&mut self) -> Option<io::Result<Name<'_>>> {
-        loop {
-            let entry = match self.entries.next()? {
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(error.into())),
-            };
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                self.entry = Some(entry);
-                break;
-            }
-        }
-        let entry = self.entry.as_ref()?;
-        let kind = entry.file_type().map(|kind| match kind {
-            Type::Directory => FileKind::Directory,
-            Type::Symlink => FileKind::Symlink,
-            Type::Fifo => FileKind::Fifo,
-            Type::Socket => FileKind::Socket,
-            Type::CharacterDevice | Type::BlockDevice => FileKind::Device,
-            Type::File => FileKind::Regular,
-        });
-        Some(Ok(Name { name: OsStr::from_bytes(entry.file_name().to_bytes()), kind }))
-    }
 }
 
 /// How to hold a file against others who ask for the same (fcntl(2), "Open file description locks").
@@ -427,9 +385,6 @@ mod tests {
         let (one, other) = (meta(file.as_fd()).unwrap(), meta_in(inner.as_fd(), "f".as_ref()).unwrap());
         assert_eq!(one, other);
         assert_eq!((one.kind, one.size, one.links), (FileKind::Regular, 4, 1));
-        let mut names = list(inner.as_fd()).unwrap();
-        assert_eq!(names.next_name().unwrap().unwrap().name, "f");
-        assert!(names.next_name().is_none());
         unlink(inner.as_fd(), "f".as_ref()).unwrap();
         assert_eq!(unlink(inner.as_fd(), "f".as_ref()).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -20,22 +20,14 @@ pub enum Answer {
     Refused(Errno),
 }
 
-/// Takes a write lease on `file` and gives it back at once (`F_SETLEASE`, `F_WRLCK`).
+/// Takes a write lease on `file` (`F_SETLEASE`, `F_WRLCK`).
+///
+/// Whoever opens the file from now on waits until [`give_back`], until `file` is closed, or for
+/// `/proc/sys/fs/lease-break-time` (45 s), and [`is_whole`] tells of it.
 ///
 /// `file` has to be the only descriptor that this process has of it, and SIGIO has to be blocked or ignored:
-/// it comes if somebody opens the file in the instant between. `owner` is the file's: the kernel gives leases
-/// to the owner only, and root without `CAP_LEASE` (any root in a container) asks in its name.
-#[must_use]
-pub fn probe(file: BorrowedFd<'_>, owner: u32) -> Answer {
-    let answer = take(file, owner);
-    if answer == Answer::Granted {
-        give_back(file);
-    }
-    answer
-}
-
-/// The same without giving it back: whoever opens the file from now on waits until [`give_back`], until `file`
-/// is closed, or for `/proc/sys/fs/lease-break-time` (45 s), and [`is_whole`] tells of it.
+/// it comes if somebody opens the file meanwhile. `owner` is the file's: the kernel gives leases to the owner
+/// only, and root without `CAP_LEASE` (any root in a container) asks in its name.
 #[must_use]
 pub fn take(file: BorrowedFd<'_>, owner: u32) -> Answer {
     let answer = ask(file);
@@ -106,14 +98,19 @@ mod tests {
         writer.write_all(b"x").unwrap();
         let reader = File::open(&path).unwrap();
         let owner = nix::unistd::geteuid().as_raw();
-        assert_eq!(probe(reader.as_fd(), owner), Answer::Busy);
+        assert_eq!(take(reader.as_fd(), owner), Answer::Busy);
         drop(writer);
-        assert_eq!(probe(reader.as_fd(), owner), Answer::Granted);
-        // It was given back, so that it can be had again.
+        assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
+        // Whoever asks twice gets the same answer.
+        assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
+        give_back(reader.as_fd());
         let other = File::open(&path).unwrap();
-        assert_eq!(probe(reader.as_fd(), owner), Answer::Busy);
+        assert_eq!(take(reader.as_fd(), owner), Answer::Busy);
         drop(other);
-        assert_eq!(probe(reader.as_fd(), owner), Answer::Granted);
+        assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
+        // It ends with the descriptor.
+        drop(reader);
+        let _other = File::open(&path).unwrap();
     }
 
     #[test]
@@ -140,6 +137,6 @@ mod tests {
     #[test]
     fn a_pipe_gives_no_information() {
         let (reader, _writer) = io::pipe().unwrap();
-        assert!(matches!(probe(reader.as_fd(), 0), Answer::Refused(_)));
+        assert!(matches!(take(reader.as_fd(), 0), Answer::Refused(_)));
     }
 }

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod children;
 pub mod clock;
 pub mod descriptors;
+pub mod directory;
 pub mod early;
 pub mod files;
 pub mod halt;

@@ -1,7 +1,9 @@
 //! The record of a tool run: one line of JSON that says all that is known of it.
 //!
-//! It does not name locks. A run's supervisor knows of none: the sexton above looks for locks of the dead after the
-//! record has come to it, and says what it removed in its own log.
+//! The line that is written names no locks. A run's supervisor knows of none: the sexton above looks for locks of the
+//! dead after the record has come to it, and removes one beside a living gateway only when nobody has wanted it for a
+//! second, which is later than the caller waits. What it removed is added to the record that it keeps, as
+//! `locks_released`, and said in its log.
 
 use std::ffi::CString;
 

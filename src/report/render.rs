@@ -1,5 +1,6 @@
 //! One event as one line: text for people, JSON for machines.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
@@ -7,6 +8,9 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 
 use crate::ids::Dress;
+
+/// How long a value seldom is, in bytes.
+const LIKELY: usize = 128;
 
 /// The fields of an event, in the order in which they were given; the message apart.
 #[derive(Default)]
@@ -37,7 +41,11 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, Value::String(format!("{value:?}")));
+        // Most fit, so that the text need not be moved while it grows.
+        let mut text = String::with_capacity(LIKELY);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{value:?}");
+        self.put(field, Value::String(text));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field, Value::from(value));
@@ -55,13 +63,18 @@ impl Visit for Fields {
 
 /// `sexton[1] WARN lock-removed: message key=value`, with a newline.
 pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> String {
-    let mut line = format!("sexton[{pid}] {level} {event}: {}", one_line(&fields.message));
+    let mut line = String::with_capacity(4 * LIKELY);
+    // Writing to a string cannot fail.
+    let _ = write!(line, "sexton[{pid}] {level} {event}: ");
+    line.push_str(&one_line(&fields.message));
     for (name, value) in &fields.rest {
-        // Writing to a string cannot fail.
-        let _ = match value {
-            Value::String(text) if is_plain(text) => write!(line, " {name}={text}"),
-            value => write!(line, " {name}={value}"),
-        };
+        line.push(' ');
+        line.push_str(name);
+        line.push('=');
+        match value {
+            Value::String(text) if is_plain(text) => line.push_str(text),
+            value => _ = write!(line, "{value}"),
+        }
     }
     line.push('\n');
     line
@@ -114,17 +127,24 @@ pub(super) fn json(time: &str, pid: u32, level: Level, event: &str, fields: Fiel
 
 /// Whether a value can stand in a text line without quotation marks.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'=';
+    // Only what is not ASCII has to be looked at letter by letter.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=';
+    !text.is_empty() && (text.bytes().all(plain) || !text.contains(odd))
 }
 
 /// The text with control characters escaped, so that nobody's file name can forge a line.
 #[must_use]
-pub fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    // Nearly all are like this.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }
     }
-    clean
+    Cow::Owned(clean)
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@
 //! sexton: a gateway that runs could take over the very lock that is being removed, and stopping it is not
 //! this command's to do.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,15 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{error, warn};
 
+use super::aside::{self, Silence};
 use crate::config::{ByHand, Locks, Task};
-use crate::ids::{Pid, Signal, exit_code};
+use crate::ids::exit_code;
 use crate::locks::listing::{Entry, Listing, Name, Word, list};
 use crate::locks::{self, Action, Request, Root, Scene, Shown};
-use crate::os::{children, clock, early, messages, poll, process, signals, spawn};
+use crate::os::{clock, early, process};
 use crate::report::table;
 
 /// Does what was asked for, prints the answer to standard output, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(plan: &ByHand) -> u8 {
     // Nothing here needs the signals that were blocked for the sake of a gateway; SIGIO comes with a lease.
     early::unblock();
@@ -70,6 +70,7 @@ fn count(listings: &[Listing], word: Word) -> usize {
 /// What each root holds; `None` for one that did not answer.
 fn look(locks: &Locks) -> Vec<Option<Listing>> {
     let shows_progress = io::stderr().is_terminal();
+    let family = locks.family();
     let ask = |root: &Root| {
         in_a_child(root, locks.deadline, || {
             let begun = clock::now();
@@ -83,7 +84,7 @@ fn look(locks: &Locks) -> Vec<Option<Listing>> {
                     let _ = write!(io::stderr(), "\r{seen} locks looked at in {root} ");
                 }
             };
-            let listing = list(root, &locks.family, &scene(true), locks.report_after, &mut progress);
+            let listing = list(root, &family, &scene(), locks.report_after, &mut progress);
             if said {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
@@ -93,19 +94,8 @@ fn look(locks: &Locks) -> Vec<Option<Listing>> {
     locks.roots.iter().map(ask).collect()
 }
 
-fn scene(quiet: bool) -> Scene<'static> {
-    let us = process::own_pid();
-    Scene {
-        quiet,
-        alive: false,
-        patient: true,
-        first: true,
-        sexton: us,
-        sweeper: us,
-        helpers: &[],
-        corpses: &[],
-        now: clock::wall(),
-    }
+fn scene() -> Scene<'static> {
+    Scene::by_hand(process::own_pid(), clock::wall())
 }
 
 /// What a removal by hand came to.
@@ -146,12 +136,13 @@ fn sweep(locks: &Locks, listings: &[Listing]) -> Done {
         return Done { removed: 0, left: waiting, because };
     }
     let mut all = Done::default();
+    let family = locks.family();
     for root in &locks.roots {
         let done = in_a_child(root, locks.deadline, || {
             let request = Request {
                 root,
-                family: &locks.family,
-                scene: Scene { first: false, ..scene(true) },
+                family: &family,
+                scene: Scene { first: false, ..scene() },
                 registration: None,
                 action: Action::Remove,
                 report_after: None,
@@ -175,49 +166,15 @@ fn in_a_child<T: Serialize + for<'a> Deserialize<'a>>(
     deadline: Duration,
     work: impl FnOnce() -> T,
 ) -> Option<T> {
-    let began = messages::pipe().and_then(|(ours, theirs)| {
-        let pid = spawn::fork_helper(|| {
-            let said = serde_json::to_vec(&work()).map_err(io::Error::from);
-            let sent = theirs.try_clone().and_then(|pipe| File::from(pipe).write_all(&said?));
-            u8::from(sent.is_err())
-        })?;
-        Ok((pid, ours))
-    });
-    let (pid, ours) = match began {
-        Ok(began) => began,
-        Err(error) => {
+    match aside::ask(deadline, work) {
+        Ok(said) => Some(said),
+        Err(Silence::Refused(error)) => {
             warn!(name: "sweep-failed", %root, %error, "could not look at the lock root {root}");
-            return None;
+            None
         }
-    };
-    let said = hear(ours, pid, deadline);
-    if said.is_none() {
-        warn!(name: "sweep-abandoned", %root, "the lock root {root} did not answer");
-    }
-    said.and_then(|bytes| serde_json::from_slice(&bytes).ok())
-}
-
-/// Everything that comes through the pipe until its other end is closed; `None` if that takes too long.
-fn hear(pipe: OwnedFd, pid: Pid, deadline: Duration) -> Option<Vec<u8>> {
-    let until = clock::now().after(deadline);
-    let mut pipe = File::from(pipe);
-    let mut bytes = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        poll::until(pipe.as_fd(), Some(until)).ok()?;
-        match pipe.read(&mut buffer) {
-            Ok(0) => {
-                let _ = children::wait_for(pid);
-                return Some(bytes);
-            }
-            Ok(read) => bytes.extend(buffer.iter().take(read)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && clock::now() < until => {}
-            Err(_) => {
-                // It may hang in the kernel, so that nobody waits for its end.
-                let _ = signals::send(pid, Signal::KILL);
-                return None;
-            }
+        Err(Silence::Late(_) | Silence::Died) => {
+            warn!(name: "sweep-abandoned", %root, "the lock root {root} did not answer");
+            None
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{Runtime, Terminal, Tool};
 use crate::config::unit::User;
 use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 use crate::os::privileges::Identity;
-use crate::os::{cgroup, children, process, signals, spawn, terminal};
+use crate::os::{children, process, signals, spawn, terminal};
 use crate::supervisor::{Action, Event, Note, Tally};
 
 impl Runtime<'_> {
@@ -39,7 +39,7 @@ impl Runtime<'_> {
             Action::CountRest => {
                 return Ok(Some(Event::Rest(self.reach.rest(self.held, self.sweeper.helpers()))));
             }
-            Action::FindOrphans => self.find_orphans(),
+            Action::FindOrphans => return Ok(self.find_orphans()),
             Action::SendToOrphans { tool, signal } => return Ok(self.send_to_orphans(tool, signal)),
             Action::Reap(pid) => self.reap(pid),
             Action::GiveTerminal(pid) => give_terminal(pid),
@@ -110,7 +110,8 @@ impl Runtime<'_> {
                 }
                 self.main = Some(started);
                 if self.tool.is_none() {
-                    self.oom_kills = cgroup::oom_kills_of(process::own_pid());
+                    let first = self.supervisor.gateway().restarts == 0;
+                    self.kills.began(first && self.reach.is_init());
                 }
                 info!(name: "started", pid = pid.raw(), "the main process was started");
                 Event::Started { pid }
@@ -158,7 +159,7 @@ impl Runtime<'_> {
         self.reach.spare_no_more(pid);
     }
 
-    fn note(&self, note: Note) {
+    fn note(&mut self, note: Note) {
         match note {
             Note::Forwarded(signal) => debug!(name: "forwarded", %signal, "passed a signal on"),
             Note::Kept(signal) => debug!(name: "kept", %signal, "a signal waits for the start"),
@@ -180,19 +181,19 @@ impl Runtime<'_> {
                 warn!(name: "hurried", %signal, "a repeated stop signal ends this window");
             }
             Note::MainEnded(pid, status) => {
-                let code = status.code();
+                let (code, kills) = (status.code(), self.kills.ended(status));
                 match status {
                     ExitStatus::Exited(_) => {
                         info!(name: "main-ended", pid = pid.raw(), code, "the main process has ended");
                     }
                     ExitStatus::Signaled { signal, core } => {
                         let by = Signal::new(signal).map(|signal| signal.to_string()).unwrap_or_default();
-                        match self.oom_kills_since_start() {
-                            kills @ 1.. if signal == libc::SIGKILL => {
+                        match kills {
+                            Some(kills) => {
                                 warn!(name: "out-of-memory", pid = pid.raw(), code, kills,
                                       "the main process was killed, and the kernel has killed for want of memory");
                             }
-                            _ => info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
+                            None => info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
                                        "the main process was ended by a signal"),
                         }
                     }
@@ -242,12 +243,6 @@ impl Runtime<'_> {
             Note::RequiredUnitEnded(unit) => self.note_required(unit),
             Note::UnitHangs(unit) => self.note_unit_hangs(unit),
         }
-    }
-
-    /// How many of the tree the kernel has killed for want of memory since the main process was started.
-    fn oom_kills_since_start(&self) -> u64 {
-        let kills = self.oom_kills.map(|_| cgroup::oom_kills_of(process::own_pid()).unwrap_or_default());
-        kills.unwrap_or_default().saturating_sub(self.oom_kills.unwrap_or_default())
     }
 
     fn report_alive(&mut self, rung: Rung) {

@@ -46,11 +46,8 @@ impl Runtime<'_> {
     /// When this turn has to end, whatever comes.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let supervisor = self.supervisor.next_deadline();
-        match (server, supervisor) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let others = [self.supervisor.next_deadline(), self.kills.deadline()];
+        server.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Does one small thing for those who are connected, if there is something to do.
@@ -89,6 +86,19 @@ impl Runtime<'_> {
                     server.answer(key, &answer);
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// Notes the locks that a sweep has removed in the records of the tools whose they were.
+    pub(super) fn note_released(&mut self) {
+        for lock in self.sweeper.take_released() {
+            let tool = self
+                .server
+                .as_mut()
+                .and_then(|server| server.released(&lock.path, lock.pid, clock::millis_of(lock.taken)));
+            if let Some(tool) = tool {
+                info!(name: "lock-of-tool", tool, path = lock.path, "a lock that was removed was this tool's");
             }
         }
     }

@@ -3,10 +3,12 @@
 //! It decides nothing. After the first process is started nothing in here ends the program but
 //! [`Action::Exit`]: an error becomes a log line or an event.
 
+pub mod aside;
 mod by_hand;
 mod carry_out;
 mod control;
 mod install;
+mod memory;
 mod notify;
 mod orphans;
 mod policy;
@@ -23,7 +25,7 @@ mod turn;
 mod units;
 mod watch;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -61,6 +63,7 @@ use watch::Watch;
 
 /// Carries the plan out, from the first sweep to the last, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(plan: &Rc<Plan>, reread: Reread<'_>) -> u8 {
     let_it_run(plan, |runtime| runtime.reread = Some(reread))
 }
@@ -99,6 +102,26 @@ pub fn become_command(command: &[CString]) -> u8 {
     exit_code::of_failed_start(Dress::Own, stage, errno)
 }
 
+/// Becomes sexton-watch with these words, to do what sexton itself does not. Comes back only with the exit code of a
+/// failure, which was said.
+#[must_use]
+pub fn become_watch(words: &[OsString]) -> u8 {
+    let Some(program) = programs::find(watch::NAME) else {
+        let word = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        error!(name: "no-watch",
+            "sexton {word} is done by sexton-watch, which is neither beside sexton nor in PATH; put it there");
+        return exit_code::SEXTON_FAILED;
+    };
+    let line = std::iter::once(program.into_os_string()).chain(words.iter().cloned()).collect();
+    match Plan::command_of(line) {
+        Ok(command) => become_command(&command),
+        Err(problem) => {
+            error!(name: "usage", "{problem}");
+            exit_code::SEXTON_FAILED
+        }
+    }
+}
+
 struct Runtime<'a> {
     plan: Rc<Plan>,
     /// How the configuration is read again, if it can be.
@@ -126,8 +149,8 @@ struct Runtime<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
-    /// How many the kernel had killed for want of memory when the main process was started, if it counts them.
-    oom_kills: Option<u64>,
+    /// Whom the kernel kills for want of memory.
+    kills: memory::Kills,
     /// The working directory that we were started in, once we have left it.
     began_in: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
@@ -213,7 +236,7 @@ impl<'a> Runtime<'a> {
             units: Units::new(units),
             relay: None,
             main: None,
-            oom_kills: None,
+            kills: memory::Kills::default(),
             began_in: None,
             tool,
             orphans: orphans::Orphans::default(),

@@ -54,8 +54,9 @@ impl Orphans {
 }
 
 impl Runtime<'_> {
-    /// Sends a helper to look whose those are that came to us and are nobody's yet.
-    pub(super) fn find_orphans(&mut self) {
+    /// Sends a helper to look whose those are that came to us and are nobody's yet. The answer, if there is nobody to
+    /// ask about.
+    pub(super) fn find_orphans(&mut self) -> Option<Event> {
         if let Some((helper, _)) = self.orphans.helper.take() {
             // It takes too long over somebody who will not be read.
             let _ = signals::send(helper, Signal::KILL);
@@ -69,7 +70,7 @@ impl Runtime<'_> {
         unknown.retain(|stat| !known(stat));
         unknown.truncate(ASKED);
         if unknown.is_empty() {
-            return;
+            return Some(Event::OrphansFound);
         }
         let tools = self.plan.tools.end_orphans;
         let begun = messages::pipe().and_then(|(ours, theirs)| {
@@ -83,8 +84,12 @@ impl Runtime<'_> {
             Ok((helper, answer)) => {
                 self.sweeper.count_as_ours(helper);
                 self.orphans.helper = Some((helper, answer));
+                None
             }
-            Err(error) => warn!(name: "orphans-unknown", %error, "could not look whose orphans are"),
+            Err(error) => {
+                warn!(name: "orphans-unknown", %error, "could not look whose orphans are");
+                Some(Event::OrphansFound)
+            }
         }
     }
 
@@ -149,7 +154,7 @@ impl Runtime<'_> {
         for tool in tools {
             self.tell(Event::Orphaned { tool })?;
         }
-        Ok(())
+        self.tell(Event::OrphansFound)
     }
 
     /// Sends this signal to everybody of a lost tool and to all below them, and CONT behind any but KILL.

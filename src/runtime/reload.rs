@@ -33,6 +33,10 @@ impl Runtime<'_> {
         let watching = now.plan.watching != self.plan.watching;
         log::set_level(now.log.level);
         self.plan = Rc::new(now.plan);
+        let watched = self.watch.is_some();
+        if !watched && self.plan.watching.is_some() {
+            self.begin_to_watch();
+        }
         let surroundings = Surroundings {
             tool: false,
             neighbours: !self.units.list.is_empty(),
@@ -40,13 +44,15 @@ impl Runtime<'_> {
         };
         self.supervisor.amend(policy(&self.plan, surroundings));
         self.tell(Event::Reloaded)?;
-        if watching {
+        if watched && watching {
             self.brief_watch_again();
         }
         let (taken, left) = (taken.join(", "), left.join(", "));
         info!(name: "reloaded", taken, left, "the configuration was read again");
         let left = if left.is_empty() { left } else { format!("; after a new start of sexton only: {left}") };
         let taken = if taken.is_empty() { "nothing".to_owned() } else { taken };
-        Ok(Answer::Done(format!("changed: {taken}{left}")))
+        let blind = self.plan.watching.is_some() && self.watch.is_none();
+        let blind = if blind { "; nothing is watched, because sexton-watch is not there" } else { "" };
+        Ok(Answer::Done(format!("changed: {taken}{left}{blind}")))
     }
 }

@@ -77,7 +77,7 @@ impl Runtime<'_> {
                     let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
                     words::failed_start(self.plan.dress, command, stage, errno)
                 }
-                outcome => outcome.to_string(),
+                outcome => format!("{outcome}{}", self.kills.words()),
             }),
         }
     }

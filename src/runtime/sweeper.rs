@@ -4,13 +4,14 @@
 //! comes back is a short message a root, and the descriptor that registers us as a user of the root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 
 use crate::config::Locks;
+use crate::control::incidents::clip;
 use crate::ids::{Errno, Pid, Signal, StartTime};
-use crate::locks::{self, Action, Beside, Report, Request, Root, Scene};
+use crate::locks::{self, Action, Beside, Family, Released, Report, Request, Root, Scene};
 use crate::os::{children, clock, messages, process, procfs, signals, spawn};
 use crate::supervisor::{Event, Occasion, Tally};
 
@@ -20,8 +21,12 @@ const STILL: Duration = Duration::from_secs(2);
 const REPORTED: usize = 16;
 /// How many such locks are remembered.
 const REMEMBERED: usize = 256;
-/// The length of a message: the root's place, whether it is missing, three counts, and those fingerprints.
-const ROOM: usize = 2 + 3 * 4 + 8 * REPORTED;
+/// How many removed locks one message names, and how much of a path it has room for, in bytes; the log has them all.
+const RELEASED: usize = 8;
+const PATH: usize = 255;
+/// The length of a message: the root's place, whether it is missing, three counts, those fingerprints and their
+/// number, and of each of those locks the owner, the time, and the path with its length.
+const ROOM: usize = 2 + 3 * 4 + 1 + 8 * REPORTED + RELEASED * (4 + 8 + 1 + PATH);
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
@@ -39,6 +44,8 @@ pub(super) struct Sweeper<'a> {
     reported: Vec<u64>,
     /// How many locks were removed.
     removed: u64,
+    /// Those of them that nobody has asked for yet.
+    released: Vec<Released>,
 }
 
 impl<'a> Sweeper<'a> {
@@ -54,12 +61,18 @@ impl<'a> Sweeper<'a> {
             given_up: None,
             reported: Vec::new(),
             removed: 0,
+            released: Vec::new(),
         }
     }
 
     /// How many locks were removed since the start.
     pub(super) fn removed(&self) -> u64 {
         self.removed
+    }
+
+    /// The locks that were removed since the last time that somebody asked.
+    pub(super) fn take_released(&mut self) -> Vec<Released> {
+        std::mem::take(&mut self.released)
     }
 
     /// Starts a sweep of every root. `false` if there is none to wait for.
@@ -90,7 +103,9 @@ impl<'a> Sweeper<'a> {
             // The child itself, for those that it starts in its turn.
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
             let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
-            Job { locks, occasion, sexton, corpse, helpers, reported, outbox }.run(&self.registrations);
+            let family = locks.family();
+            Job { locks, family, occasion, sexton, corpse, helpers, reported, outbox }
+                .run(&self.registrations);
             0
         })?;
         Ok((pid, ours))
@@ -152,10 +167,13 @@ impl<'a> Sweeper<'a> {
         let mut swept = vec![false; self.roots.len()];
         let mut all = Tally::default();
         while let Some((bytes, length, registration)) = messages::receive::<ROOM>(inbox.as_fd()) {
-            let Some((place, found, removed, reported)) = bytes.get(..length).and_then(decode) else {
+            let Some(Told { place, found, removed, reported, released }) =
+                bytes.get(..length).and_then(decode)
+            else {
                 continue;
             };
             self.removed += u64::from(removed);
+            self.released.extend(released);
             if let Some(swept) = swept.get_mut(usize::from(place)) {
                 *swept = true;
             }
@@ -180,6 +198,7 @@ impl<'a> Sweeper<'a> {
 /// What the child knows.
 struct Job<'a> {
     locks: &'a Locks,
+    family: Family,
     occasion: Occasion,
     sexton: Pid,
     corpse: Option<(Pid, StartTime)>,
@@ -229,7 +248,7 @@ impl Job<'_> {
         };
         let request = Request {
             root,
-            family: &self.locks.family,
+            family: &self.family,
             scene,
             registration,
             action: self.action(),
@@ -292,33 +311,68 @@ fn relay(child: Pid) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What a child has told of one root.
+struct Told {
+    place: u8,
+    found: Tally,
+    removed: u32,
+    reported: Vec<u64>,
+    released: Vec<Released>,
+}
+
 fn encode(place: u8, report: &Report) -> Vec<u8> {
     let mut message = vec![place, u8::from(report.missing)];
     message.extend(report.waiting.to_ne_bytes());
     message.extend(report.handed_over.to_ne_bytes());
     message.extend(report.removed.to_ne_bytes());
+    message.push(u8::try_from(report.reported.len().min(REPORTED)).unwrap_or_default());
     message.extend(report.reported.iter().take(REPORTED).flat_map(|fingerprint| fingerprint.to_ne_bytes()));
+    for Released { path, pid, taken } in report.released.iter().take(RELEASED) {
+        let mut path = path.clone();
+        clip(&mut path, PATH);
+        message.extend(pid.to_ne_bytes());
+        message.extend(clock::millis_of(*taken).to_ne_bytes());
+        message.push(u8::try_from(path.len()).unwrap_or_default());
+        message.extend(path.into_bytes());
+    }
     message
 }
 
-fn decode(message: &[u8]) -> Option<(u8, Tally, u32, Vec<u64>)> {
+fn decode(message: &[u8]) -> Option<Told> {
     let (place, rest) = message.split_first()?;
     let (missing, rest) = rest.split_first()?;
     let (waiting, rest) = rest.split_first_chunk()?;
     let (handed_over, rest) = rest.split_first_chunk()?;
     let (removed, rest) = rest.split_first_chunk()?;
-    let tally = Tally {
+    let (number, rest) = rest.split_first()?;
+    let (fingerprints, mut rest) = rest.split_at_checked(8 * usize::from(*number))?;
+    let found = Tally {
         waiting: u32::from_ne_bytes(*waiting),
         handed_over: u32::from_ne_bytes(*handed_over),
         missing: *missing != 0,
     };
-    let reported = rest.chunks_exact(8).filter_map(|chunk| Some(u64::from_ne_bytes(chunk.try_into().ok()?)));
-    Some((*place, tally, u32::from_ne_bytes(*removed), reported.collect()))
+    let reported = fingerprints.as_chunks().0.iter().map(|chunk| u64::from_ne_bytes(*chunk)).collect();
+    let mut released = Vec::new();
+    while !rest.is_empty() {
+        let (pid, more) = rest.split_first_chunk()?;
+        let (taken, more) = more.split_first_chunk()?;
+        let (length, more) = more.split_first()?;
+        let (path, more) = more.split_at_checked(usize::from(*length))?;
+        let taken = UNIX_EPOCH.checked_add(Duration::from_millis(u64::from_ne_bytes(*taken)))?;
+        let path = String::from_utf8_lossy(path).into_owned();
+        released.push(Released { path, pid: i32::from_ne_bytes(*pid), taken });
+        rest = more;
+    }
+    Some(Told { place: *place, found, removed: u32::from_ne_bytes(*removed), reported, released })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lock(pid: i32) -> Released {
+        Released { path: "ü".repeat(200), pid, taken: UNIX_EPOCH + Duration::from_millis(1_795_330_765_232) }
+    }
 
     #[test]
     fn what_a_sweep_found_survives_its_message() {
@@ -328,14 +382,22 @@ mod tests {
             handed_over: 300,
             removed: 5,
             reported: (0..40).collect(),
+            released: (0..20).map(lock).collect(),
             ..Report::default()
         };
         let message = encode(3, &report);
         assert_eq!(message.len(), ROOM);
-        let (place, tally, removed, reported) = decode(&message).unwrap();
-        assert_eq!((place, tally), (3, Tally { waiting: 7, handed_over: 300, missing: true }));
-        assert_eq!(removed, 5);
-        assert_eq!(reported, (0..16).collect::<Vec<u64>>());
-        assert_eq!(decode(&message[..5]), None);
+        let told = decode(&message).unwrap();
+        assert_eq!((told.place, told.found), (3, Tally { waiting: 7, handed_over: 300, missing: true }));
+        assert_eq!(told.removed, 5);
+        assert_eq!(told.reported, (0..16).collect::<Vec<u64>>());
+        assert_eq!(told.released.len(), 8);
+        assert_eq!((told.released[7].pid, told.released[7].taken), (7, lock(7).taken));
+        assert!(told.released[7].path.ends_with("ü…") && told.released[7].path.len() <= PATH);
+        for length in [5, 14, 50, ROOM - 1] {
+            assert!(decode(&message[..length]).is_none(), "{length}");
+        }
+        let none = decode(&encode(0, &Report::default())).unwrap();
+        assert!(none.reported.is_empty() && none.released.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use tracing::{debug, error, info};
 
@@ -45,6 +45,7 @@ const REGISTERING: Duration = Duration::from_millis(100);
 
 /// Runs the tool to the end of its tree, writes its record, and gives the exit code.
 #[must_use]
+#[inline(never)]
 pub fn run(plan: &ToolPlan) -> u8 {
     let runtime = Tool::new(plan).and_then(|tool| Ok(Runtime::new(&plan.plan, Some(tool))?));
     let runtime = match runtime {
@@ -111,7 +112,7 @@ impl<'a> Tool<'a> {
             beside.add(pidfd, PARENT, Wanted::Read)?;
         }
         let random = std::hash::RandomState::new().build_hasher().finish();
-        let id = format!("{:x}-{}-{random:016x}", millis(began.0), process::own_pid());
+        let id = format!("{:x}-{}-{random:016x}", clock::millis_of(began.0), process::own_pid());
         Ok(Tool {
             plan,
             id,
@@ -166,7 +167,7 @@ impl<'a> Tool<'a> {
             argv: Argv::of(&self.plan.plan.command).argv,
             supervisor: process::own_pid().raw(),
             pid: self.pid.map_or(0, Pid::raw),
-            began: millis(self.began.0),
+            began: clock::millis_of(self.began.0),
             timeout: self.plan.timeout.map(in_millis),
         }
     }
@@ -207,8 +208,8 @@ impl<'a> Tool<'a> {
             argv: Argv::of(&self.plan.plan.command),
             supervisor: process::own_pid().raw(),
             pid: self.pid.map(Pid::raw),
-            began: millis(began.0),
-            ended: millis(ended.0),
+            began: clock::millis_of(began.0),
+            ended: clock::millis_of(ended.0),
             began_monotonic: in_millis(began.1.0),
             ended_monotonic: in_millis(ended.1.0),
             duration: in_millis(ended.1.since(began.1)),
@@ -331,10 +332,6 @@ fn open_record(to: &RecordTo) -> Result<File, Failure> {
             .map(File::from)
             .map_err(|error| Failure::Record { to: format!("descriptor {number}"), error }),
     }
-}
-
-fn millis(time: SystemTime) -> u64 {
-    in_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn in_millis(time: Duration) -> u64 {

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
 use super::notify::Link;
 use super::tool::Tool;
 use super::{Runtime, carry_out};
-use crate::ids::{Outcome, Pid, Signal};
+use crate::ids::{Moment, Outcome, Pid, Signal};
 use crate::os::children::{self, Change, Dead};
 use crate::os::signals::{Info, Woken};
 use crate::os::spawn::Started;
@@ -18,6 +19,11 @@ use crate::supervisor::{Event, Origin, Received};
 /// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
 /// not keep us from signals and deadlines.
 const DEATHS_A_TURN: usize = 256;
+
+/// Whether this is a long wait, the first of which ends the start.
+fn is_far(deadline: Option<Moment>) -> bool {
+    deadline.is_none_or(|deadline| deadline > clock::now().after(Duration::from_secs(1)))
+}
 
 impl Runtime<'_> {
     /// Turn after turn, until the supervisor says how it ended.
@@ -34,8 +40,7 @@ impl Runtime<'_> {
     fn turn(&mut self) -> Result<(), Outcome> {
         let left_over = self.more_dead || self.more_signals;
         let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
-        if !self.settled && self.main.is_some() {
-            // While the command begins, there is nothing else to do.
+        if !self.settled && self.main.is_some() && is_far(deadline) {
             memory::give_back();
             self.settled = true;
         }
@@ -65,6 +70,7 @@ impl Runtime<'_> {
             self.bury()?;
         }
         self.hear_of_tool()?;
+        self.kills.tick();
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.tell(Event::Tick)?;
@@ -132,7 +138,9 @@ impl Runtime<'_> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             self.found_orphans(dead.pid)?;
-            return match self.sweeper.ended(dead.pid) {
+            let ended = self.sweeper.ended(dead.pid);
+            self.note_released();
+            return match ended {
                 Some(event) => self.tell(event),
                 None => Ok(()),
             };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Runtime, programs};
+use super::{Runtime, programs, units};
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
 use crate::control::protocol::{Briefing, Condition, Incident, Kind, ToWatch};
@@ -111,6 +111,14 @@ impl Watch {
 }
 
 impl Runtime<'_> {
+    /// Something is to be watched, and was not until now.
+    pub(super) fn begin_to_watch(&mut self) {
+        let Some((unit, watch)) = prepare(&self.plan, &mut self.server) else { return };
+        self.supervisor.add_unit(units::rule(&unit));
+        self.units.list.push(unit);
+        self.watch = Some(watch);
+    }
+
     /// A sexton-watch begins and is told what to do.
     pub(super) fn brief_watch(&mut self, lasted: Vec<Incident>) {
         self.tell_settings(lasted);

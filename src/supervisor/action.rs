@@ -48,7 +48,8 @@ pub enum Action {
     /// Say what is left; answered by [`Rest`](super::Event::Rest).
     CountRest,
     /// Look for processes of lost tools among those that came to us; answered by
-    /// [`Orphaned`](super::Event::Orphaned), once for each tool.
+    /// [`Orphaned`](super::Event::Orphaned), once for each tool, and then by
+    /// [`OrphansFound`](super::Event::OrphansFound).
     FindOrphans,
     /// Send a signal to what a lost tool left with us, and to all below that; answered by
     /// [`OrphansGone`](super::Event::OrphansGone) if there is nobody.

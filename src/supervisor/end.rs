@@ -18,9 +18,7 @@ impl Supervisor {
         }
         if self.phase != (Phase::Running { pid }) {
             self.keeper.wanted |= self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
-            if self.policy.strangers_tell {
-                self.expect_orphans(now);
-            }
+            self.stranger_died(now);
             out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
             return;
         }

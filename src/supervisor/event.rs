@@ -94,6 +94,8 @@ pub enum Event {
         /// The tool.
         tool: ToolKey,
     },
+    /// The look for orphans is over, and each tool of which one was found was told.
+    OrphansFound,
     /// Nobody is left of what this tool left with us.
     OrphansGone {
         /// The tool.

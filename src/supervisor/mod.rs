@@ -201,6 +201,7 @@ impl Supervisor {
             Event::SweepReady => self.sweep_ready(now, out),
             Event::Cancel(by) => self.cancel(now, by, out),
             Event::Orphaned { tool } => self.orphaned(now, tool, out),
+            Event::OrphansFound => self.orphans_found(),
             Event::OrphansGone { tool } => self.orphans_gone(tool),
             Event::ToolLost => self.expect_orphans(now),
             Event::ToolEnded => {

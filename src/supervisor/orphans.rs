@@ -20,6 +20,9 @@ pub type ToolKey = u32;
 /// When it is looked once more, and the least time between two looks: a burst of deaths is one reason.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long the answer of a look is waited for, by those who must not begin before everybody was found.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// The longest grace of what a killed supervisor leaves behind. Whoever killed it waits for the end of the pipes
 /// and had no patience.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,12 +36,19 @@ pub(super) struct Orphans {
     twice: bool,
     /// No look begins before this.
     not_before: Moment,
+    /// A look has begun, and nobody waits for its answer any longer than this.
+    answer_by: Option<Moment>,
 }
 
 impl Orphans {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let ladders = self.ladders.iter().filter_map(|(_, ladder)| ladder.deadline());
-        earlier(self.look, ladders.min())
+        earlier(earlier(self.look, self.answer_by), ladders.min())
+    }
+
+    /// Somebody is being looked for, or ended.
+    pub(super) fn is_busy(&self) -> bool {
+        self.deadline().is_some()
     }
 }
 
@@ -62,6 +72,18 @@ impl Supervisor {
         }
     }
 
+    /// A look is over, and whoever was found was told.
+    pub(super) fn orphans_found(&mut self) {
+        self.orphans.answer_by = None;
+    }
+
+    /// Somebody has died whom we did not start. He may have been the last above one who comes to us now.
+    pub(super) fn stranger_died(&mut self, now: Moment) {
+        if self.policy.strangers_tell || !self.orphans.ladders.is_empty() {
+            self.expect_orphans(now);
+        }
+    }
+
     /// Nobody is left of this tool.
     pub(super) fn orphans_gone(&mut self, tool: ToolKey) {
         self.orphans.ladders.retain(|(known, _)| *known != tool);
@@ -77,8 +99,10 @@ impl Supervisor {
             self.orphans.not_before = now.after(AGAIN);
             self.orphans.look = self.orphans.twice.then_some(self.orphans.not_before);
             self.orphans.twice = false;
+            self.orphans.answer_by = Some(now.after(ANSWER));
             out.push(Action::FindOrphans);
         }
+        self.orphans.answer_by = self.orphans.answer_by.filter(|by| now < *by);
         self.orphans.ladders.retain_mut(|(tool, ladder)| {
             let kill = Action::SendToOrphans { tool: *tool, signal: Signal::KILL };
             match ladder.due(now) {

@@ -363,7 +363,7 @@ impl Supervisor {
     /// The unit that is started again next, and when. None is while everything ends, nor before what the lost have
     /// left behind is gone.
     fn next_unit_again(&self) -> Option<(Moment, UnitId)> {
-        let free = self.takes_units() && self.orphans.deadline().is_none();
+        let free = self.takes_units() && !self.orphans.is_busy();
         let beside_gateway = matches!(self.phase, Phase::Running { .. });
         self.units.next_to_wait_for(beside_gateway).filter(|_| free)
     }

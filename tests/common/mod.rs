@@ -17,6 +17,7 @@
 )]
 
 pub mod cgroup;
+pub mod console;
 pub mod log;
 pub mod process;
 pub mod pty;
@@ -84,6 +85,20 @@ pub fn unshare() -> Option<Vec<String>> {
         );
     }
     works.then_some(command)
+}
+
+/// How many processes want each processor at this moment, and at least 1. What somebody has to do takes about as many
+/// times longer than on a machine that is all his, so that a bound on time that has no window in it grows with this.
+pub fn crowd() -> u32 {
+    // "0.20 0.18 0.12 3/80 11206", and one of the three is us: proc_loadavg(5). It comes and goes.
+    let wanting = || {
+        sleep(Duration::from_millis(1));
+        let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+        let wanting = text.split(' ').nth(3).and_then(|field| field.split('/').next()?.parse::<u32>().ok());
+        wanting.unwrap().saturating_sub(1)
+    };
+    let processors = std::thread::available_parallelism().map_or(1, |number| number.get() as u32);
+    (0..10).map(|_| wanting()).max().unwrap().div_ceil(processors).max(1)
 }
 
 /// Waits until `condition` holds, and panics with `what` if it never does.

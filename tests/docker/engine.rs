@@ -151,7 +151,13 @@ impl Engine {
     /// `docker run --detach --network none WORDS`.
     #[track_caller]
     pub fn runs<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> Container<'_> {
-        let mut line: Vec<String> = ["run", "--detach", "--network", "none"].map(str::to_owned).into();
+        self.starts("none", words)
+    }
+
+    /// The same with another network.
+    #[track_caller]
+    pub fn starts<S: AsRef<str>>(&self, network: &str, words: impl IntoIterator<Item = S>) -> Container<'_> {
+        let mut line: Vec<String> = ["run", "--detach", "--network", network].map(str::to_owned).into();
         line.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
         self.container(&self.does(line))
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::common::{helper, wait_until};
 use crate::engine::{Container, Engine};
 use crate::image::Root;
-use crate::life::HARDENED;
+use crate::shipped::HARDENED;
 
 const SETTINGS: &str = "\
 [health]
@@ -45,12 +45,22 @@ fn a_gateway_that_hangs_turns_unhealthy_and_then_healthy() {
     let status: serde_json::Value =
         serde_json::from_str(&container.exec(&["sexton", "status", "--json"]).out).unwrap();
     let gateway = status["gateway"]["pid"].to_string();
+    // Asked from within, it sees the processes, and whose they are.
+    let seen =
+        status["processes"].as_array().unwrap().iter().find(|one| one["pid"] == status["gateway"]["pid"]);
+    assert_eq!(
+        seen.map(|one| (&one["of"], &one["name"])),
+        Some((&"gateway".into(), &"gateway".into())),
+        "{status:#}"
+    );
+    let table = container.exec(&["sexton", "status"]).out;
+    assert!(table.contains("UNIT") && table.lines().any(|line| line.starts_with("sexton-watch ")), "{table}");
     let stand = |signal: &str| {
         assert_eq!(container.exec(&["kill", "-s", signal, &gateway]).code, 0, "{signal} to {gateway}");
     };
     stand("STOP");
     turns(&container, "unhealthy");
-    assert!(container.shows(last).contains("failing"), "{}", container.shows(last));
+    wait_until("it says why", || container.shows(last).contains("failing"));
     assert_eq!(container.shows("{{.State.Running}}"), "true", "it is only reported");
     stand("CONT");
     turns(&container, "healthy");

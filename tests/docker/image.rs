@@ -59,6 +59,11 @@ impl Root {
     /// Puts the machine's program there, with the libraries that it is linked with.
     pub fn program(&self, from: &Path, to: &str) {
         self.copy(from, to);
+        self.libraries(from);
+    }
+
+    /// The libraries that the machine's program is linked with.
+    pub fn libraries(&self, from: &Path) {
         let output = Command::new("ldd").arg(from).output().unwrap();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)" or "/lib64/ld-linux-x86-64.so.2 (0x...)".

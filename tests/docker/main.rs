@@ -24,5 +24,7 @@ mod life;
 mod names;
 mod packaged;
 mod pod;
+mod readme;
 mod restarts;
+mod shipped;
 mod terminal;

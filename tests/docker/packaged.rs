@@ -1,56 +1,26 @@
 //! `packaging/docker`: the images are built and the compose file is run, as they are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::common::{SOON, helper, sexton, skip, wait_until};
 use crate::engine::Engine;
 use crate::image::Root;
+use crate::shipped::{SEXTON, gateway_image, packaging, sexton_image};
 
-/// The gateway's image that the packaging is made for.
-pub const GATEWAY: &str = "ghcr.io/openclaw/openclaw:2026.5.22";
-/// The image of the programs alone.
-const SEXTON: &str = "sexton:0.1.0";
-
-pub fn packaging(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
-}
-
-/// Builds the image of the static programs, and takes in a stand-in of the gateway's image: its `node` is the
-/// gateway of the other tests, which answers the probes of the preset. `None`, after a line that says so, without
-/// static programs.
+/// Both images, of a gateway whose `node` is a stand-in: that of the other tests, which answers the preset's probes.
 pub fn images(engine: &Engine) -> Option<()> {
-    let dist = Path::new(env!("CARGO_BIN_EXE_sexton")).ancestors().nth(2).unwrap().join("dist");
-    if !dist.join("sexton").is_file() {
-        skip("the static programs", "packaging/build-release --fast");
-        return None;
-    }
-    // The build's own files are there as well, and would all be sent to the engine.
-    let context = tempfile::tempdir().unwrap();
-    for name in ["sexton", "sexton-watch"] {
-        fs::copy(dist.join(name), context.path().join(name)).unwrap();
-    }
-    engine.builds(SEXTON, &packaging("docker/Dockerfile"), context.path(), &[]);
-    engine.image(GATEWAY, &stand_in(), &["WORKDIR /app", r#"ENTRYPOINT ["tini", "-s", "--"]"#]);
-    Some(())
-}
-
-fn stand_in() -> Root {
+    sexton_image(engine)?;
     let root = Root::without_sexton();
     root.program(Path::new(&helper("gateway")), "usr/bin/gateway");
     root.script(
         "usr/bin/node",
         "#!/bin/sh\n[ \"$1 $2 $3\" = 'openclaw.mjs gateway run' ] && exec gateway 18789 /tmp /tmp/log\n",
     );
-    for tool in ["chown", "ln"] {
-        root.tool(tool);
-    }
-    for directory in ["app", "home/node", "run"] {
-        fs::create_dir_all(root.path().join(directory)).unwrap();
-    }
-    root
+    gateway_image(engine, &root);
+    Some(())
 }
 
 /// How long the windows of these settings are, in seconds.
@@ -65,7 +35,7 @@ pub fn windows(settings: &Path) -> u64 {
 #[test]
 fn the_image_of_the_programs_holds_nothing_else() {
     let Some(engine) = Engine::start() else { return };
-    if images(&engine).is_none() {
+    if sexton_image(&engine).is_none() {
         return;
     }
     let made = engine.does(["create", SEXTON]);
@@ -99,7 +69,6 @@ fn compose() -> Option<Vec<&'static str>> {
 fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
     let Some(engine) = Engine::start_with_limits() else { return };
     let (Some(compose), Some(())) = (compose(), images(&engine)) else { return };
-    engine.builds("sexton-gateway", &packaging("docker/gateway.Dockerfile"), &packaging("docker"), &[]);
     // There is no network here, and who looks only each half minute is no test.
     let changes = tempfile::tempdir().unwrap();
     let changed = changes.path().join("changes.yaml");
@@ -154,7 +123,7 @@ fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
     gateway.exec(&["kill", "-s", "KILL", &first.to_string()]);
     wait_until("it is started again", || gateway.shows("{{.RestartCount}}") == "1");
     healthy();
-    assert_eq!(pid(), Some(first), "the same pid again");
+    wait_until("the gateway runs again", || pid().is_some());
 
     let before = Instant::now();
     up(&["stop"]);

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::common::{SOON, skip, wait_until};
 use crate::engine::{Container, Engine};
-use crate::packaged::{self, packaging};
+use crate::packaged;
+use crate::shipped::packaging;
 
 /// Everything that packaging/kubernetes comes to, once it has been found valid.
 fn objects() -> Option<Vec<Value>> {
@@ -167,8 +168,10 @@ fn a_gateway_runs_under_what_its_pod_allows() {
         assert_eq!(wanted, labels);
     }
     let endpoint = &the(&objects, "PodMonitor")["spec"]["podMetricsEndpoints"][0];
-    let metrics = asked(&gateway, port(&endpoint["port"]), text(&endpoint["path"]));
-    assert!(metrics.lines().any(|line| line == "sexton_up 1"), "{metrics}");
+    wait_until("what the PodMonitor scrapes says that sexton is up", || {
+        let metrics = asked(&gateway, port(&endpoint["port"]), text(&endpoint["path"]));
+        metrics.lines().any(|line| line == "sexton_up 1")
+    });
     assert_eq!(endpoint["relabelings"][0]["replacement"], "sexton", "as the alert rules call the job");
 
     let said = gateway.exec(&["/sexton/sexton", "health"]);

@@ -1,6 +1,7 @@
-//! A container that is started again, whose gateway has the same pid each time, and finds no lock in its way.
+//! A container that is started again, whose gateway has a pid that locks of the dead name, and finds none in its way.
 
 use std::fs::{self, File, Permissions};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use crate::common::wait_until;
 use crate::engine::Engine;
 use crate::image::Root;
-use crate::life::HARDENED;
+use crate::shipped::HARDENED;
 
 /// Held by the gateway's stand-in itself, and left by it when the engine kills everything.
 const HELD: &str = "agents/main/agent/auth-profiles.json.lock";
-/// Planted: of a gateway with the same pid, dead for hours.
-const PLANTED: &str = "locks/oauth-refresh/sha256-0123456789abcdef.lock";
+/// The pids of planted locks: of gateways, dead for hours. Which one the next gateway has is not known beforehand: the
+/// engine's own threads take pids in the container before sexton is there, and are not always as many.
+const PIDS: RangeInclusive<i64> = 2..=20;
 
 fn owner(path: &Path) -> Option<i64> {
     let lock: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
@@ -30,15 +32,16 @@ fn plant(path: &Path, pid: i64) {
 }
 
 #[test]
-fn the_same_pid_finds_no_lock_three_times() {
+fn a_gateway_with_a_dead_ones_pid_finds_no_lock_three_times() {
     let Some(engine) = Engine::start() else { return };
     let root = Root::new();
     root.program(Path::new(&crate::common::helper("holds_lock")), "usr/bin/holds_lock");
     engine.image("demo", &root, &[r#"ENTRYPOINT ["sexton", "--grace", "120s", "--"]"#]);
 
     let state = tempfile::tempdir().unwrap();
-    let (held, planted) = (state.path().join(HELD), state.path().join(PLANTED));
-    for lock in [&held, &planted] {
+    let held = state.path().join(HELD);
+    let planted = |pid: i64| state.path().join(format!("locks/oauth-refresh/sha256-{pid:016}.lock"));
+    for lock in [&held, &planted(0)] {
         fs::create_dir_all(lock.parent().unwrap()).unwrap();
     }
     let owned = std::process::Command::new("chown").args(["-R", "1000:1000"]).arg(state.path()).status();
@@ -51,7 +54,6 @@ fn the_same_pid_finds_no_lock_three_times() {
     let script =
         "holds_lock hold /state/agents/main/agent/auth-profiles.json.lock sidecar & trap '' TERM; wait; wait";
     let container = engine.runs([&HARDENED[..], &place, &["sh", "-c", script]].concat());
-    let mut pids = Vec::new();
     for round in 1..=4 {
         wait_until(&format!("start {round} has its lock; it said {:?}", container.says()), || {
             let ready = container.says().lines().filter(|line| *line == "ready").count();
@@ -59,20 +61,22 @@ fn the_same_pid_finds_no_lock_three_times() {
             ready == round
         });
         let pid = owner(&held).unwrap();
-        pids.push(pid);
-        assert!(!planted.exists(), "start {round}: {}", container.says());
+        assert!(PIDS.contains(&pid), "no lock was planted for pid {pid}, so that this shows nothing");
+        let left: Vec<i64> = PIDS.filter(|pid| planted(*pid).exists()).collect();
+        assert!(left.is_empty(), "start {round}, pid {pid}, left those of {left:?}: {}", container.says());
+        let removed = |path: &str| {
+            let says = container.says();
+            says.lines().filter(|line| line.contains("lock-removed") && line.contains(path)).count()
+        };
+        wait_until(
+            &format!("start {round} has said what it removed; it said {:?}", container.says()),
+            || removed(HELD) == round - 1 && removed("oauth-refresh") == (round - 1) * PIDS.count(),
+        );
         if round < 4 {
-            plant(&planted, pid);
+            PIDS.for_each(|pid| plant(&planted(pid), pid));
             // The engine has no patience: everything is killed, and the lock that was held stays as well.
             container.does(&["restart", "--time", "0"]);
         }
     }
-    assert_eq!(pids, [pids[0]; 4], "it has the same pid each time, or this shows nothing");
-    let removed = |path: &str| {
-        let says = container.says();
-        let lines = says.lines().filter(|line| line.contains("lock-removed") && line.contains(path));
-        lines.inspect(|line| assert!(line.contains(&format!("pid={}", pids[0])), "{line}")).count()
-    };
-    assert_eq!((removed(HELD), removed(PLANTED)), (3, 3), "{}", container.says());
     container.does(&["kill"]);
 }

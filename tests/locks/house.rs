@@ -107,6 +107,11 @@ impl Mounted {
         assert!(done.success());
         Mounted(path)
     }
+
+    pub fn make_read_only(&self) {
+        let done = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap();
+        assert!(done.success());
+    }
 }
 
 impl Drop for Mounted {

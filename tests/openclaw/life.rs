@@ -13,13 +13,13 @@ use nix::fcntl::OFlag;
 use crate::cage::{Cage, Inmate, command_in_cage};
 use crate::http;
 use crate::wait::{SOON, START, wait_for};
-use crate::world::{TOKEN, World};
+use crate::world::World;
 
 /// How long sexton gives the gateway to stop. A healthy one takes a second or three.
 pub const GRACE: Duration = Duration::from_secs(120);
 
 /// The same conversation in each life, so that the second has to open what the first had locked.
-const SESSION: &str = "agent:main:sexton-test";
+pub const SESSION: &str = "agent:main:sexton-test";
 
 /// A gateway that is not busy answers within a few milliseconds; one whose event loop stalls, in seconds.
 const QUICK: Duration = Duration::from_millis(250);
@@ -80,21 +80,13 @@ impl<'world> Life<'world> {
     }
 
     /// Asks for a turn on the given model. The gateway gives it up when the connection is closed.
-    ///
-    /// `openclaw agent` would ask for the same turn, but when it loses the gateway it takes the session lock
-    /// itself and goes on alone. A connection can't.
     pub fn begin_turn(&self, model: &str) -> TcpStream {
         self.begin_turn_in(SESSION, model)
     }
 
     /// The same in another conversation.
     pub fn begin_turn_in(&self, session: &str, model: &str) -> TcpStream {
-        let (bearer, model) = (format!("Bearer {TOKEN}"), format!("test/{model}"));
-        let headers =
-            [("Authorization", &*bearer), ("X-OpenClaw-Session-Key", session), ("X-OpenClaw-Model", &model)];
-        let body = r#"{ "model": "openclaw", "messages": [{ "role": "user", "content": "ping" }] }"#;
-        http::post(self.world.port, "/v1/chat/completions", &headers, body, START)
-            .unwrap_or_else(|error| panic!("failed to ask the gateway for a turn: {error}"))
+        self.world.begin_turn(session, model)
     }
 
     /// Takes a whole turn, and returns what the gateway answered.

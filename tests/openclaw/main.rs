@@ -11,16 +11,28 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "the fences are for sexton; a test has clocks and processes of its own, and fails by a panic"
 )]
 
 mod cage;
+#[path = "../common/mod.rs"]
+mod common;
+mod container;
+#[path = "../docker/engine.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest")]
+mod engine;
 #[path = "../watch/fake.rs"]
 mod fake;
 mod http;
+#[path = "../docker/image.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest")]
+mod image;
 mod life;
 mod locks;
 mod rival;
+#[path = "../docker/shipped.rs"]
+mod shipped;
 mod tools;
 mod wait;
 mod watched;

@@ -1,7 +1,7 @@
 //! Where the gateway lives: its directories, its configuration, its environment, its model.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use tempfile::TempDir;
 
-use crate::wait::{SOON, wait_for};
+use crate::http;
+use crate::wait::{SOON, START, wait_for};
 
 /// What the client shows to the gateway. It guards nothing.
 pub const TOKEN: &str = "sexton-test";
@@ -26,13 +27,18 @@ pub struct World {
 
 impl World {
     pub fn set_up(bin: &Path) -> Self {
+        Self::set_up_at(bin, free_port())
+    }
+
+    /// The same for a gateway whose port is given.
+    pub fn set_up_at(bin: &Path, port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("sexton-openclaw-").tempdir();
         let directory = directory.expect("the temporary directory is writable");
         for name in ["state/workspace", "home", "tmp", "bin"] {
             fs::create_dir_all(directory.path().join(name)).expect("the directory is ours");
         }
         let model = spawn_model(bin, directory.path());
-        let world = Self { directory, bin: bin.to_owned(), port: free_port(), model };
+        let world = Self { directory, bin: bin.to_owned(), port, model };
         world.write_configuration(world.model_port());
         world.write_gate();
         world
@@ -70,6 +76,19 @@ impl World {
     pub fn asked_models(&self) -> Vec<String> {
         let log = fs::read_to_string(self.path("model.log")).unwrap_or_default();
         log.lines().filter_map(|line| line.strip_prefix("asked ")).map(str::to_owned).collect()
+    }
+
+    /// Asks the gateway for a turn on this model. It gives the turn up when the connection is closed.
+    ///
+    /// `openclaw agent` would ask for the same turn, but when it loses the gateway it takes the session lock
+    /// itself and goes on alone. A connection can't.
+    pub fn begin_turn(&self, session: &str, model: &str) -> TcpStream {
+        let (bearer, model) = (format!("Bearer {TOKEN}"), format!("test/{model}"));
+        let headers =
+            [("Authorization", &*bearer), ("X-OpenClaw-Session-Key", session), ("X-OpenClaw-Model", &model)];
+        let body = r#"{ "model": "openclaw", "messages": [{ "role": "user", "content": "ping" }] }"#;
+        http::post(self.port, "/v1/chat/completions", &headers, body, START)
+            .unwrap_or_else(|error| panic!("failed to ask the gateway for a turn: {error}"))
     }
 
     /// Gives a command the gateway's environment and nothing else: what a developer or a service manager

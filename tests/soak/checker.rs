@@ -44,12 +44,7 @@ fn too_long<K: std::hash::Hash + Eq + Clone>(
     bound: Duration,
 ) -> Option<K> {
     seen.retain(|key, _| now.contains(key));
-    for key in now {
-        if seen.entry(key.clone()).or_insert_with(Instant::now).elapsed() > bound {
-            return Some(key);
-        }
-    }
-    None
+    now.into_iter().find(|key| seen.entry(key.clone()).or_insert_with(Instant::now).elapsed() > bound)
 }
 
 impl Checker {

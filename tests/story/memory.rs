@@ -1,8 +1,10 @@
 //! Memory: too much of it is mended before the kernel does, and what the kernel does is called by its name.
 
 use crate::common::cgroup::Cgroup;
+use crate::common::process::send;
 use crate::common::victim::{Mode, Plan};
-use crate::house::{lasting, site};
+use crate::common::wait_until;
+use crate::house::{House, lasting, site};
 
 const GROWS: &str = "grace = \"5s\"\n[restart]\ndelay = \"50ms\"\n[limits]\nmemory = \"100M\"\nevery = \"100ms\"\n\
     action = \"restart\"\n";
@@ -57,4 +59,27 @@ fn a_gateway_that_the_kernel_killed_for_want_of_memory_ends_with_a_line_that_say
         "{said}"
     );
     assert!(said.contains(" kills=1"), "{said}");
+}
+
+#[test]
+fn one_that_the_kernel_killed_and_one_that_somebody_did_are_told_apart() {
+    let Some(site) = site(Mode::Pid1) else { return };
+    let Some(group) = Cgroup::with_memory_limit(200 << 20) else { return };
+    let restart = "[restart]\non = 'on-failure'\ndelay = \"10ms\"\n";
+    let mut house = site.with(|plan: Plan| plan.inside(group)).start(restart);
+    let last = |house: &House, restarts: u64| {
+        house.shows("another run", |status| {
+            let gateway = &status["gateway"];
+            (gateway["restarts"] == restarts && gateway["state"] == "running")
+                .then(|| gateway["last"].clone())
+        })
+    };
+    assert!(house.get("/swell").is_err(), "it is gone before it answers");
+    assert_eq!(last(&house, 1), "ended by SIGKILL, for want of memory");
+    // The count stays where it is, and the next end has another reason.
+    wait_until("another one answers", || house.get("/pid").is_ok());
+    send(house.victim.main().pid, 9).unwrap();
+    assert_eq!(last(&house, 2), "ended by SIGKILL");
+    wait_until("another one answers", || house.get("/pid").is_ok());
+    house.stop(0);
 }

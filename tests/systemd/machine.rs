@@ -72,8 +72,13 @@ impl Machine {
     }
 
     fn program(self, name: &str, from: &Path) -> Machine {
-        let machine = self.file(&format!("/usr/bin/{name}"), "");
-        fs::copy(from, machine.extra.path().join("usr/bin").join(name)).unwrap();
+        self.copy(&format!("/usr/bin/{name}"), from)
+    }
+
+    /// With a copy of this file of ours.
+    pub fn copy(self, path: &str, from: &Path) -> Machine {
+        let machine = self.file(path, "");
+        fs::copy(from, machine.extra.path().join(path.trim_start_matches('/'))).unwrap();
         machine
     }
 

@@ -110,6 +110,51 @@ fn a_hung_gateway_is_sexton_s_business_and_a_hung_sexton_is_systemd_s() {
     );
 }
 
+/// Asks the gateway over HTTP, which is how one whose event loop is blocked is known: its port stays bound.
+const ASKED: &str = "grace = '1s'\nstragglers = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\n\
+    every = '200ms'\ntimeout = '500ms'\nmisses = 2\nstart_period = '3s'\naction = 'restart'\n\
+    [restart]\ndelay = '100ms'\n";
+
+#[test]
+fn a_gateway_whose_event_loop_is_blocked_is_replaced_by_sexton_and_systemd_has_nothing_to_do() {
+    let Some(machine) = machine() else { return };
+    let service = "WatchdogSec=2\nRestart=on-failure\nRestartSec=100ms\nTimeoutStartSec=20";
+    let line = "--config /etc/gw.toml -- /usr/bin/gateway 18789 /run/gw-state /run/gw.log";
+    let told = machine
+        .file("/etc/systemd/system/gw.service", &unit(service, line))
+        .file("/etc/gw.toml", ASKED)
+        .helper("gateway")
+        .story(
+            r#"
+            get() { (exec 3<>/dev/tcp/127.0.0.1/18789 && printf 'GET %s HTTP/1.0\r\n\r\n' "$1" >&3 && timeout 2 tail -n 1 <&3); }
+            ip link set lo up 2>/dev/null
+            systemctl start gw
+            note started "$(prop ActiveState)"
+            wait_for text gw "running, healthy"
+            sexton=$(prop MainPID)
+            first=$(get /pid)
+            note blocked "$(get /block)"
+            (exec 3<>/dev/tcp/127.0.0.1/18789) && note bound yes
+            note answer "$(get /pid)"
+            wait_for said gw "restarting"
+            wait_for eval '[[ -n $(get /pid) && $(get /pid) != '"$first"' ]]'
+            wait_for text gw "running, healthy"
+            [[ $(prop MainPID) == "$sexton" ]] && note same yes
+            note systemd "$(prop NRestarts) $(prop ActiveState) $(journalctl -u gw -o cat | grep -c 'Watchdog timeout')"
+            note why "$(journalctl -u gw -o cat | grep -c 'why=failing')"
+            systemctl stop gw
+            note end "$(prop ActiveState) $(prop Result)"
+            "#,
+        );
+    assert_eq!(told.note("started"), "active", "{told}");
+    assert_eq!((told.note("blocked"), told.note("answer")), ("blocked".to_owned(), String::new()), "{told}");
+    assert_eq!(told.note("bound"), "yes", "the port says nothing of it");
+    assert_eq!(told.note("same"), "yes", "{told}");
+    assert_eq!(told.note("systemd"), "0 active 0", "{told}");
+    assert_eq!(told.note("why"), "1", "{told}");
+    assert_eq!(told.note("end"), "inactive success", "{told}");
+}
+
 #[test]
 fn a_stop_that_takes_longer_than_systemd_waits_is_not_cut_short() {
     let Some(machine) = machine() else { return };

@@ -1,9 +1,16 @@
 //! The files of packaging/systemd, installed and used as an operator would do it.
 
+use std::path::Path;
+
+use super::common::console;
 use super::machine::{Machine, machine};
 
-/// The files of packaging/systemd where a package puts them.
+/// With the package that `SEXTON_TEST_DEB` names, or else with the files of packaging/systemd where it puts them.
 fn packaged(machine: Machine) -> Machine {
+    let machine = machine.file("/srv/gateway.mjs", include_str!("gateway.mjs")).file("/usr/bin/words", WORDS);
+    if let Some(deb) = std::env::var_os("SEXTON_TEST_DEB") {
+        return machine.copy("/srv/sexton.deb", Path::new(&deb));
+    }
     let units = "/usr/lib/systemd/system";
     machine
         .file(
@@ -17,12 +24,17 @@ fn packaged(machine: Machine) -> Machine {
         )
         .file("/usr/lib/sysusers.d/sexton.conf", include_str!("../../packaging/systemd/sysusers.conf"))
         .file("/usr/lib/tmpfiles.d/sexton.conf", include_str!("../../packaging/systemd/tmpfiles.conf"))
-        .file("/srv/gateway.mjs", include_str!("gateway.mjs"))
-        .file("/usr/bin/words", WORDS)
 }
 
 /// What the stories here have in common.
 const WORDS: &str = r#"
+if [[ -e /srv/sexton.deb ]]; then
+    dpkg --install /srv/sexton.deb || note GAVE-UP "the package does not install"
+    note owner "$(dpkg --search /usr/bin/sexton)"
+else
+    systemd-sysusers
+    systemd-tmpfiles --create sexton.conf
+fi
 get() { exec 3<>/dev/tcp/127.0.0.1/18789 && printf 'GET /%s HTTP/1.0\r\n\r\n' "$1" >&3 && cat <&3; exec 3>&-; }
 pid() { get pid | sed -n 's/.*"pid":\([0-9]*\).*/\1/p'; }
 free() { ! (exec 3<>/dev/tcp/127.0.0.1/18789) 2>/dev/null; }
@@ -48,8 +60,6 @@ fn the_packaged_service_lives_through_all_that_a_service_meets() {
         .story(
             r#"
             . words
-            systemd-sysusers
-            systemd-tmpfiles --create sexton.conf
 
             # It is active when the gateway answers, and not before.
             systemctl start --no-block sexton-gateway
@@ -102,6 +112,9 @@ fn the_packaged_service_lives_through_all_that_a_service_meets() {
             journalctl -u sexton-gateway -p warning -o cat >/out/warnings
             "#,
         );
+    if std::env::var_os("SEXTON_TEST_DEB").is_some() {
+        assert_eq!(told.note("owner"), "sexton: /usr/bin/sexton", "{told}");
+    }
     assert_eq!(told.note("before"), "activating");
     assert_ne!(told.note("reach"), "0", "the log says what reaches everybody: {told}");
     assert_eq!(told.note("deaf"), "1", "there is one that does not heed TERM: {told}");
@@ -137,8 +150,7 @@ fn the_packaged_units_are_sound_hardened_and_work() {
         .file("/etc/sexton/home.toml", "command = ['/usr/bin/prints_signals', '15', '0']\nlog = 'info'\n")
         .story(
             r#"
-            systemd-sysusers
-            systemd-tmpfiles --create sexton.conf
+            . words
             note config "$(stat -c '%a %G' /etc/sexton)"
             note verify "$(systemd-analyze verify --man=no sexton-gateway.service sexton@home.service \
                 /usr/lib/systemd/user/sexton-gateway.service 2>&1 | grep -i sexton)"
@@ -156,6 +168,8 @@ fn the_packaged_units_are_sound_hardened_and_work() {
                 note "reach-$unit" "$(journalctl -u "$unit" -o cat | grep -c 'reach.*cgroup')"
                 pid=$(systemctl show -P MainPID "$unit")
                 note "caps-$unit" "$(sed -n 's/^CapBnd:\t//p; s/^NoNewPrivs:\t//p' "/proc/$pid/status" | tr '\n' ' ')"
+                socket=$(find /run/sexton* -name control.sock)
+                note "doctor-$unit" "$(sexton doctor --control "$socket" | grep 'stop windows')"
                 note "uid-$unit" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status")"
                 systemctl stop "$unit"
                 note "end-$unit" "$(systemctl show -P ActiveState "$unit") $(systemctl show -P Result "$unit")"
@@ -175,6 +189,8 @@ fn the_packaged_units_are_sound_hardened_and_work() {
         assert_ne!(note("reach"), "0", "{told}");
         assert_eq!(note("caps"), "0000000000000000 1");
         assert_ne!(note("uid"), "0");
+        let doctor = note("doctor");
+        assert!(doctor.starts_with("ok ") && doctor.contains(&format!("{unit}.service has ")), "{doctor}");
         assert_eq!(note("end"), "inactive success");
     }
 }
@@ -214,4 +230,49 @@ fn the_packaged_user_unit_works_for_a_user() {
     assert_eq!(told.note("deaf"), "0", "{told}");
     assert_eq!(told.note("port"), "free", "{told}");
     assert!(told.priorities("journal").contains(&4), "the rung of KILL is a warning: {told}");
+}
+
+#[test]
+fn what_the_readme_says_of_systemd_is_seen() {
+    let Some(machine) = machine() else { return };
+    let readme = include_str!("../../README.md");
+    let block = |language: &str, of: &str| {
+        let blocks = console::blocks(readme, language);
+        blocks.into_iter().find(|block| block.contains(of)).unwrap_or_else(|| panic!("no block has {of}"))
+    };
+    let paste = block("sh", "systemctl enable --now sexton-gateway");
+    let shown = block("text", "Active: active");
+    let told = packaged(machine)
+        .file("/usr/bin/openclaw", "#!/bin/sh\ntouch go\nMEEK=1 exec node /srv/gateway.mjs\n")
+        .file("/srv/paste", &paste)
+        .file("/etc/systemd/system/openclaw.service", &block("ini", "ExecStart="))
+        .story(
+            r#"
+            . words
+            chmod +x /usr/bin/openclaw
+            # The package is installed by now.
+            sed -i '/^sudo apt install/d' /srv/paste
+            sudo() { "$@"; }
+            . /srv/paste
+            wait_for text sexton-gateway "running, healthy in"
+            systemctl status sexton-gateway >/out/status
+            systemctl disable --now sexton-gateway
+            note own-stopped "$(gw ActiveState)"
+            cd / && systemctl start openclaw
+            note own "$(systemctl is-active openclaw)"
+            first=$(systemctl show -P MainPID openclaw)
+            systemctl reload openclaw && note reload done
+            [[ $(systemctl show -P MainPID openclaw) == "$first" ]] && systemctl is-active openclaw && note goes-on yes
+            systemctl stop openclaw
+            note end "$(systemctl is-active openclaw) $(systemctl show -P Result openclaw)"
+            "#,
+        );
+    let shown: Vec<String> = shown.lines().map(str::to_owned).collect();
+    let status = told.read("status");
+    assert!(console::fits(&shown, &status.lines().collect::<Vec<_>>()), "{status}{told}");
+    assert_eq!(told.note("own-stopped"), "inactive", "{told}");
+    assert_eq!(told.note("own"), "active", "{told}");
+    assert_eq!(told.note("reload"), "done", "{told}");
+    assert_eq!(told.note("goes-on"), "yes", "{told}");
+    assert_eq!(told.note("end"), "inactive success", "{told}");
 }

@@ -102,3 +102,27 @@ fn sexton_watch_is_told_of_new_settings() {
     victim.signal(SIGTERM);
     victim.ends_with(143);
 }
+
+#[test]
+fn what_is_to_be_watched_from_now_on_is() {
+    let plain = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n";
+    let watched = format!(
+        "{plain}[health]\ncommand = ['false']\nevery = '50ms'\ntimeout = '2s'\nstart_period = '0s'\nmisses = 1\n\
+         action = 'restart'\n[restart]\nceiling = 1000\n"
+    );
+    for mode in Mode::PID1_AND_NOT {
+        let Some((mut victim, socket)) = begin(mode, plain) else { return };
+        victim.says("up");
+        fs::write(victim.path("sexton.toml"), &watched).unwrap();
+        let done = text(&ask(&socket, ["reload"]).stdout);
+        let left = "; after a new start of sexton only: systemd.ready\n";
+        assert!(done.starts_with("changed: health.action, ") && done.ends_with(left), "{done}");
+        wait_until("it is asked, is not well, and is replaced", || {
+            status(&socket)["counters"]["restarts"].as_u64().is_some_and(|restarts| restarts > 0)
+        });
+        let now = status(&socket);
+        assert_eq!(now["units"][0]["name"], "sexton-watch", "{now:#}");
+        victim.signal(SIGTERM);
+        victim.ends_with(143);
+    }
+}

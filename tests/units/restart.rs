@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{SIGKILL, SIGTERM};
 
-use super::common::process::send;
-use super::common::victim::Mode;
+use super::common::process::{look, send};
+use super::common::victim::{Mode, Victim};
 use super::common::{SOON, helper, log, wait_until};
 use super::{ask, begin, configured, lines, named, status};
 
@@ -194,4 +194,35 @@ fn a_stop_while_it_is_replaced_is_a_stop() {
     send(named(&victim, "prints_signals")[0], SIGKILL).unwrap();
     victim.ends_with(137);
     assert!(begun.elapsed() < SOON);
+}
+
+#[test]
+fn a_unit_whose_supervisor_was_killed_is_started_again_and_nothing_is_doubled() {
+    // The unit has a daemon in a session of its own, that ignores TERM and outlives its supervisor.
+    let script = "echo x >>DIR/runs; setsid IGNORES >/dev/null & exec sleep 1000";
+    let config = format!(
+        "command = ['sh', '-c', 'echo up; exec tail -f /dev/null']\n[units.a]\nrequired = true\nstragglers = '200ms'\n\
+         command = ['sh', '-c', '''{}''']\nrestart = {{ on = 'on-failure', delay = '50ms' }}\n",
+        script.replace("IGNORES", &helper("ignores_term"))
+    );
+    for mode in Mode::ALL {
+        let Some((mut victim, socket)) = begin(mode, &config) else { return };
+        victim.says("up");
+        let both = |victim: &Victim| [named(victim, "sleep"), named(victim, "ignores_term")];
+        let once = |victim: &Victim| both(victim).iter().all(|found| found.len() == 1);
+        lines(&victim, "runs", 1);
+        wait_until("the unit and its daemon run", || once(&victim));
+        let [unit, daemon] = both(&victim).map(|found| found[0]);
+        send(look(unit).unwrap().parent, SIGKILL).unwrap();
+        lines(&victim, "runs", 2);
+        let gone = |pid: i32| look(pid).is_none_or(|one| one.dead());
+        assert!(gone(unit) && gone(daemon), "the next one begins when nothing is left of the first");
+        wait_until("they run once", || once(&victim));
+        wait_until("it is shown as running", || status(&socket)["units"][0]["state"] == "running");
+        let now = status(&socket);
+        assert_eq!(now["incidents"].as_array().map(Vec::len), Some(0), "{now:#}");
+        assert_eq!(log::events(&victim.stderr(), "unit-lost").len(), 1);
+        victim.signal(SIGTERM);
+        victim.ends_with(143);
+    }
 }

@@ -96,7 +96,12 @@ pub fn everything(stand_in: &StandIn, watched: &Watched) -> Watching {
         window: 100,
         limits: Limits { every: Duration::from_millis(100), memory: Some(1 << 40), zombies: Some(10) },
         logs: vec![log],
-        locks: Some(HeldLocks { roots: vec![roots], report_after: None, every: Duration::from_millis(200) }),
+        locks: Some(HeldLocks {
+            roots: vec![roots],
+            report_after: None,
+            every: Duration::from_millis(200),
+            rules: vec![],
+        }),
         listen: Some("127.0.0.1:0".parse().unwrap()),
         ..Watching::default()
     }

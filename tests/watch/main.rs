@@ -20,5 +20,6 @@ mod fake;
 mod health;
 mod link;
 mod packaging;
+mod prometheus;
 mod stand_in;
 mod tree;

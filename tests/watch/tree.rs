@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use sexton::config::lock_rule::{LockFormat, LockRule};
 use sexton::config::watching::{HeldLocks, Limits, Log, Watching};
 use sexton::control::protocol::{Briefing, Fact, Incident, Kind, ToWatch};
 
@@ -38,10 +39,11 @@ impl Drop for Below {
     }
 }
 
+/// It ends by itself, so that a test that was killed leaves nobody behind who takes the whole machine.
 const GROWS: &str = "
 import time
 kept = []
-while True:
+while len(kept) < 600:
     kept.append(bytearray(b'x' * (1 << 20)))
     time.sleep(0.1)
 ";
@@ -142,19 +144,56 @@ fn a_lock_that_its_living_owner_holds_past_its_limit_is_a_condition() {
     let (late, fine) = (watched.path("late"), watched.path("fine"));
     let held = [session_lock(&late, 1_020_000), session_lock(&fine, 7_200_000)];
     let roots = vec![late.clone(), fine, watched.path("missing")];
-    let locks = Some(HeldLocks { roots, report_after: None, every: ms(100) });
+    let locks = Some(HeldLocks { roots, report_after: None, every: ms(100), rules: vec![] });
     watched.brief(Watching { locks, ..Watching::default() }, None);
     let condition = watched.condition(Kind::LockHeld, true);
     let path = late.join("agents/main/sessions/one.jsonl.lock");
     assert_eq!(condition.subject, path.display().to_string());
     let pid = std::process::id();
     assert!(condition.detail.starts_with(&format!("pid {pid} (")), "{}", condition.detail);
-    assert!(condition.detail.ends_with(" for 1h, and its limit is 17m"), "{}", condition.detail);
+    let (says, ends) = (" for 1h", ", and its limit is 17m");
+    assert!(condition.detail.contains(says) && condition.detail.ends_with(ends), "{}", condition.detail);
     drop(held);
     fs::remove_file(path).unwrap();
     watched.condition(Kind::LockHeld, false);
     let begun = watched.said.iter().filter(|said| format!("{said:?}").contains("holds: true")).count();
     assert_eq!(begun, 1, "only the one that is late: {:#?}", watched.said);
+}
+
+#[test]
+fn an_operators_own_lock_is_watched_as_openclaws_are() {
+    let mut watched = Watched::silent();
+    let root = watched.path("state");
+    fs::create_dir_all(root.join("workers/one")).unwrap();
+    let path = root.join("workers/one/run.lock");
+    let us = std::process::id();
+    fs::write(&path, format!("{{\"owner\": {{\"pid\": {us}}}}}")).unwrap();
+    let held = File::open(&path).unwrap();
+    held.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let rule = LockRule {
+        name: Some("worker".into()),
+        path: "workers/*/run.lock".into(),
+        format: LockFormat::Json,
+        pid: Some("owner.pid".into()),
+        started: None,
+        host: None,
+        boot: None,
+        keeps_open: true,
+    };
+    let report_after = Some(Duration::from_secs(1800));
+    let locks = Some(HeldLocks { roots: vec![root], report_after, every: ms(100), rules: vec![rule] });
+    watched.brief(Watching { locks, ..Watching::default() }, None);
+    let condition = watched.condition(Kind::LockHeld, true);
+    assert_eq!(condition.subject, path.display().to_string());
+    let (begins, ends) = (format!("pid {us} ("), " of kind worker for 1h, and its limit is 30m");
+    assert!(
+        condition.detail.starts_with(&begins) && condition.detail.ends_with(ends),
+        "{}",
+        condition.detail
+    );
+    drop(held);
+    fs::remove_file(path).unwrap();
+    watched.condition(Kind::LockHeld, false);
 }
 
 fn append(path: &Path, lines: &[&str]) {

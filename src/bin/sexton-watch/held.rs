@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sexton::config::lock_rule;
 use sexton::config::watching::HeldLocks;
 use sexton::control::protocol::Kind;
 use sexton::ids::Pid;
 use sexton::locks::listing::{Entry, Listing, list};
-use sexton::locks::{Family, Root, Scene, Shown, changes_user};
+use sexton::locks::{Root, Scene, Shown, changes_user};
 use sexton::os::{clock, process};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -43,18 +44,17 @@ pub async fn look_for_ever(known: Shared, what: HeldLocks) {
         if !matches!(*known.gateway.borrow(), Gateway::Runs(_)) {
             continue;
         }
-        let (roots, report_after) = (what.roots.clone(), what.report_after);
+        let what = what.clone();
         let sexton = known.sexton.unwrap_or(Pid::INIT);
-        let look = move || {
-            roots.iter().map(|root| look(root, sexton, report_after, first)).collect::<Vec<Listing>>()
-        };
+        let look =
+            move || what.roots.iter().map(|root| look(root, &what, sexton, first)).collect::<Vec<Listing>>();
         let Some(listings) = background::run("the look at the locks", DEADLINE, look).await else { continue };
         first = false;
         judge(&known, listings);
     }
 }
 
-fn look(root: &Path, sexton: Pid, report_after: Option<Duration>, first: bool) -> Listing {
+fn look(root: &Path, what: &HeldLocks, sexton: Pid, first: bool) -> Listing {
     let path: PathBuf = root.to_owned();
     // That one does not exist is sexton's to say, who knows which of them were named.
     let root = Root::Discovered(vec![path.clone()]);
@@ -83,7 +83,7 @@ fn look(root: &Path, sexton: Pid, report_after: Option<Duration>, first: bool) -
         corpses: &[],
         now: clock::wall(),
     };
-    list(&root, &Family::openclaw(), &scene, report_after, &mut |_| {})
+    list(&root, &lock_rule::family(&what.rules), &scene, what.report_after, &mut |_| {})
 }
 
 fn judge(known: &Known, listings: Vec<Listing>) {

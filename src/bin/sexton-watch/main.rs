@@ -5,6 +5,7 @@
 //! link        the socket to sexton             knowledge   what is known, for whoever asks
 //! health      from answers to a state (pure)   window      latencies to percentiles (pure)
 //! probe       asks once: HTTP, TCP, a command  guard       the process around such a command
+//! doctor      `sexton doctor`, which looks once    measure     `sexton measure`, which compares
 //! ```
 //!
 //! One thread, on which every task runs until it waits; what may hang (a directory, a log, a look into a process's
@@ -16,6 +17,7 @@ mod background;
 mod census;
 mod curve;
 mod cutter;
+mod doctor;
 mod exposition;
 mod follow;
 mod guard;
@@ -24,7 +26,9 @@ mod held;
 mod knowledge;
 mod link;
 mod logs;
+mod measure;
 mod metrics;
+mod openclaw;
 mod page;
 mod probe;
 mod rate;
@@ -47,7 +51,8 @@ sexton::block_signals_before_main!();
 
 const HELP: &str = "\
 sexton-watch is started by sexton when something is to be watched, and is not
-meant to be started by hand: see the README, 'Watching'.
+meant to be started by hand: see the README, 'Watching'. 'sexton doctor' and
+'sexton measure' are done by it too.
 ";
 
 fn main() -> ExitCode {
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
     // A guard keeps all signals blocked and reads them; we get them as any program does.
     early::unblock();
     match arguments.first().and_then(|word| word.to_str()) {
+        Some("measure") => return ExitCode::from(measure::run(arguments.get(1..).unwrap_or_default())),
+        Some("doctor") => return ExitCode::from(doctor::run(arguments.get(1..).unwrap_or_default())),
         Some("--version" | "-V") => {
             let _ = writeln!(std::io::stdout(), "sexton-watch {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;

@@ -7,10 +7,8 @@ use serde::Deserialize;
 
 use super::refused::{Below, Flaw};
 use super::values::{Reaction, Text};
+use crate::config::lock_rule::{LockFormat, LockRule};
 use crate::locks::Action;
-use crate::locks::format::{Format, Keys};
-use crate::locks::kind::{Form, Kind};
-use crate::locks::rule::Pattern;
 
 /// What is done about locks that a dead process left behind.
 #[derive(Deserialize, Default)]
@@ -33,7 +31,7 @@ pub(super) struct RawLocks {
     /// What follows when a living owner holds a lock past its limit. Either value starts sexton-watch.
     held_too_long: Option<Reaction>,
     /// Kinds of locks that sexton does not know by itself.
-    rule: Vec<RawRule>,
+    rule: Vec<LockRule>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -42,39 +40,6 @@ pub(super) struct RawLocks {
 enum RawAction {
     Remove,
     HandOver,
-}
-
-/// A kind of lock.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    /// Its name in log lines; without it, the path.
-    name: Option<String>,
-    /// Where it lies below a root; `*` stands for any bytes but `/`.
-    path: String,
-    /// How it is written: `json`, `pid` (a pid file) or `symlink` (to HOST-PID).
-    format: RawFormat,
-    /// The field with the owner's pid; without it, `pid`. A dotted path leads deeper.
-    pid: Option<String>,
-    /// The field with the owner's start time, as field 22 of /proc/PID/stat has it.
-    started: Option<String>,
-    /// The field with the host's name.
-    host: Option<String>,
-    /// The field with /proc/sys/kernel/random/boot_id.
-    boot: Option<String>,
-    /// Whether its owner has the file open as long as it holds the lock.
-    #[serde(default)]
-    keeps_open: bool,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-enum RawFormat {
-    Json,
-    Pid,
-    Symlink,
 }
 
 /// What a file says of locks; what it leaves out is not there.
@@ -95,13 +60,13 @@ pub struct Locks {
     /// What follows when one is held too long.
     pub held_too_long: Option<Reaction>,
     /// The operator's own kinds of locks.
-    pub kinds: Vec<(Pattern, Kind)>,
+    pub rules: Vec<LockRule>,
 }
 
 impl RawLocks {
     pub(super) fn check(self) -> Result<Locks, Flaw> {
-        let kinds = self.rule.into_iter().enumerate();
-        let kinds = kinds.map(|(index, rule)| rule.check().map_err(|flaw| flaw.at(index)));
+        let rules = self.rule.into_iter().enumerate();
+        let rules = rules.map(|(index, rule)| checked(rule).map_err(|flaw| flaw.at(index)));
         Ok(Locks {
             enabled: self.enabled,
             roots: self.roots,
@@ -113,42 +78,23 @@ impl RawLocks {
             start_window: self.start_window.map(|time| time.0),
             report_after: self.report_after.map(|time| time.0),
             held_too_long: self.held_too_long,
-            kinds: kinds.collect::<Result<_, _>>().below("rule")?,
+            rules: rules.collect::<Result<_, _>>().below("rule")?,
         })
     }
 }
 
-impl RawRule {
-    fn check(self) -> Result<(Pattern, Kind), Flaw> {
-        let pattern = Pattern::new(&self.path).ok_or_else(|| {
-            let path = &self.path;
-            Flaw::new(format!("'{path}' has to be a path below a root, without '.', '..' and empty parts"))
-                .below("path")
-        })?;
-        let fields =
-            [("pid", &self.pid), ("started", &self.started), ("host", &self.host), ("boot", &self.boot)];
-        let named = fields.iter().find(|(_, field)| field.is_some());
-        if let Some((field, _)) = named.filter(|_| self.format != RawFormat::Json) {
-            let what = "only a rule of format \"json\" can name a field; remove it, or change the format";
-            return Err(Flaw::new(what).below(field));
-        }
-        let (form, format) = match self.format {
-            RawFormat::Pid => (Form::File, Format::Pid),
-            RawFormat::Symlink => (Form::Symlink(&[]), Format::HostAndPid),
-            RawFormat::Json => {
-                let pid = self.pid.unwrap_or_else(|| "pid".to_owned());
-                let keys = Keys { pid, started: self.started, host: self.host, boot: self.boot };
-                (Form::File, Format::Json(Box::new(keys)))
-            }
-        };
-        let kind = Kind {
-            name: self.name.unwrap_or(self.path).into(),
-            form,
-            format,
-            keeps_open: self.keeps_open && form == Form::File,
-            lifelong: false,
-            recovers: false,
-        };
-        Ok((pattern, kind))
+/// Says what is wrong with a rule; nothing, if it stands for a kind of lock.
+fn checked(rule: LockRule) -> Result<LockRule, Flaw> {
+    let fields = [("pid", &rule.pid), ("started", &rule.started), ("host", &rule.host), ("boot", &rule.boot)];
+    let named = fields.iter().find(|(_, field)| field.is_some());
+    if let Some((field, _)) = named.filter(|_| rule.format != LockFormat::Json) {
+        let what = "only a rule of format \"json\" can name a field; remove it, or change the format";
+        return Err(Flaw::new(what).below(field));
     }
+    if rule.kind().is_none() {
+        let path = &rule.path;
+        let what = format!("'{path}' has to be a path below a root, without '.', '..' and empty parts");
+        return Err(Flaw::new(what).below("path"));
+    }
+    Ok(rule)
 }

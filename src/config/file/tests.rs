@@ -35,7 +35,7 @@ fn secs(seconds: u64) -> Duration {
 #[test]
 fn nothing_is_said_by_an_empty_file() {
     let file = read("").unwrap();
-    assert_eq!((file.grace, file.group, file.locks.kinds.len()), (None, None, 0));
+    assert_eq!((file.grace, file.group, file.locks.rules.len()), (None, None, 0));
     assert_eq!((file.watching, file.restart), (Watching::default(), Restart::default()));
 }
 
@@ -45,7 +45,8 @@ fn the_example_says_what_it_says() {
     assert_eq!(file.locks.roots, [std::path::PathBuf::from("/data")]);
     assert_eq!(file.locks.action, Some(Action::Remove));
     assert_eq!(file.locks.report_after, Some(secs(1800)));
-    let [(_, kind)] = file.locks.kinds.as_slice() else { panic!("{:?}", file.locks.kinds) };
+    let [rule] = file.locks.rules.as_slice() else { panic!("{:?}", file.locks.rules) };
+    let (_, kind) = rule.kind().unwrap();
     assert_eq!(kind.name, "worker");
     assert!(kind.keeps_open && matches!(&kind.format, Format::Json(keys) if keys.pid == "owner.pid"));
     let units: Vec<_> = file.units.iter().map(|unit| (&*unit.name, unit.after_gateway)).collect();

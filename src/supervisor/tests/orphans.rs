@@ -20,6 +20,7 @@ fn a_strangers_death_makes_us_look_at_once_and_once_more() {
     assert_eq!(story.tell(died(99)), [Action::Reap(pid(99))]);
     assert_eq!(story.tell(Event::Drained), [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans]);
+    story.tell(Event::OrphansFound);
     assert_eq!(story.supervisor.next_deadline(), None, "nobody polls");
 }
 
@@ -55,6 +56,20 @@ fn where_tools_are_registered_only_a_loss_makes_us_look() {
     story.tell(Event::ToolLost);
     assert_eq!(story.wait().1, [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans], "and once more");
+}
+
+#[test]
+fn whoever_dies_while_the_lost_are_ended_may_have_left_somebody() {
+    let policy = Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() };
+    let mut story = Story::running(policy);
+    story.tell(Event::Orphaned { tool: 1 });
+    story.tell(died(99));
+    assert_eq!(story.tell(Event::Drained), [Action::FindOrphans]);
+    assert_eq!(story.wait().1, [Action::FindOrphans], "and once more");
+    story.tell(Event::OrphansGone { tool: 1 });
+    story.tell(Event::OrphansFound);
+    story.tell(died(100));
+    assert_eq!(story.tell(Event::Drained), []);
 }
 
 #[test]

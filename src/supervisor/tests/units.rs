@@ -197,6 +197,9 @@ fn until_it_acts(story: &mut Story) -> (Duration, Vec<Action>) {
     loop {
         let (time, mut actions) = story.wait();
         waited += time;
+        if actions.contains(&Action::FindOrphans) {
+            story.tell(Event::OrphansFound);
+        }
         actions.retain(|action| *action != Action::FindOrphans);
         if !actions.is_empty() {
             return (waited, actions);
@@ -213,11 +216,13 @@ fn a_unit_whose_supervisor_was_killed_is_started_again_when_nothing_is_left_of_i
     let to_orphans = |signal| Action::SendToOrphans { tool: 0, signal };
     assert_eq!(story.wait(), (Duration::ZERO, vec![Action::FindOrphans]));
     assert_eq!(story.tell(Event::Orphaned { tool: 0 }), [to_orphans(Signal::TERM)]);
+    story.tell(Event::OrphansFound);
     assert_eq!(until_it_acts(&mut story).1, [to_orphans(Signal::KILL)], "it ignores TERM");
     story.pass(Duration::from_secs(2));
     let actions = story.tell(Event::Tick);
     assert!(!actions.contains(&Action::StartUnit(0)), "it still lives: {actions:?}");
     story.tell(Event::OrphansGone { tool: 0 });
+    story.tell(Event::OrphansFound);
     assert_eq!(until_it_acts(&mut story), (Duration::ZERO, vec![Action::StartUnit(0)]));
     assert_eq!(story.tell(Event::UnitStarted { unit: 0, pid: pid(SECOND) }), []);
     assert_eq!(story.supervisor.next_deadline(), None);
@@ -256,4 +261,30 @@ fn a_unit_that_is_added_later_is_started_at_once_and_stopped_with_the_others() {
     story.tell(sent(Signal::TERM));
     main_dies(&mut story, 0);
     assert_eq!(story.tell(Event::Rest(Rest::Gone)), [to_unit(FIRST, Signal::TERM)]);
+}
+
+#[test]
+fn a_unit_is_not_started_again_before_everybody_was_looked_for() {
+    let mut story = with_a_lasting_neighbour(false);
+    story.tell(Event::Died { pid: pid(FIRST), status: KILLED });
+    assert_eq!(story.wait().1, [Action::FindOrphans]);
+    assert_eq!(story.wait().1, [Action::FindOrphans], "once more");
+    story.pass(Duration::from_millis(950));
+    assert_eq!(story.tell(Event::Tick), [], "nobody has answered yet, and its pause is over");
+    story.tell(Event::OrphansFound);
+    assert_eq!(story.tell(Event::Tick), [Action::StartUnit(0)]);
+
+    // One that never answers does not hold it up for good.
+    story.tell(Event::UnitStarted { unit: 0, pid: pid(SECOND) });
+    story.tell(Event::Died { pid: pid(SECOND), status: KILLED });
+    let mut looks = 0;
+    loop {
+        match story.wait().1.as_slice() {
+            [Action::FindOrphans] => looks += 1,
+            [] => {}
+            [Action::StartUnit(0)] => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(looks, 2);
 }

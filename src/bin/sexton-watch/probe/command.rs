@@ -2,6 +2,7 @@
 //!
 //! Between us and the command stands a [`guard`]: its end is the command's end, and ours is its.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::process::Stdio;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use sexton::ids::{Pid, Signal};
 use sexton::os::{clock, signals};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::guard;
@@ -24,6 +25,19 @@ pub enum End {
     TimedOut,
     /// It could not be started.
     Failed(String),
+}
+
+/// What a command had to say besides its end.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// Its end.
+    pub end: End,
+    /// What it said on standard output, as much as is kept.
+    pub said: String,
+    /// When it first said anything, on standard output or standard error.
+    pub first: Option<Duration>,
+    /// How long it took altogether.
+    pub took: Duration,
 }
 
 /// How much of what it says is kept, in bytes. It may say more, which nobody reads.
@@ -49,23 +63,35 @@ pub async fn ask(argv: &[String], timeout: Duration) -> Outcome {
 /// Runs a command with `input` on its standard input, for at most `timeout`. If this future is dropped, the
 /// command ends.
 pub async fn run(argv: &[String], timeout: Duration, input: &[u8]) -> End {
-    match start(argv, timeout) {
+    attend(argv, timeout, input, Stdio::null()).await.end
+}
+
+/// Runs a command with nothing on its standard input, for at most `timeout`, and listens to its standard output.
+pub async fn hear(argv: &[String], timeout: Duration) -> Heard {
+    attend(argv, timeout, b"", Stdio::piped()).await
+}
+
+async fn attend(argv: &[String], timeout: Duration, input: &[u8], output: Stdio) -> Heard {
+    match start(argv, timeout, output) {
         Ok(guard) => guard.attend(timeout, input).await,
-        Err(error) => End::Failed(format!("the command cannot be started: {error}")),
+        Err(error) => {
+            let end = End::Failed(format!("the command cannot be started: {error}"));
+            Heard { end, said: String::new(), first: None, took: Duration::ZERO }
+        }
     }
 }
 
 /// The guard's process. Dropped before its end, it is asked to end, and takes the command with it.
 struct Guard(Child);
 
-fn start(argv: &[String], timeout: Duration) -> io::Result<Guard> {
+fn start(argv: &[String], timeout: Duration, output: Stdio) -> io::Result<Guard> {
     let child = Command::new("/proc/self/exe")
         .arg0("sexton-watch")
         .args(guard::arguments(timeout))
         .args(argv.iter().map(OsStr::new))
         .env_remove(crate::link::VARIABLE)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(Stdio::piped())
         .spawn();
     child.map(Guard)
@@ -80,31 +106,30 @@ impl Drop for Guard {
 }
 
 impl Guard {
-    async fn attend(mut self, timeout: Duration, input: &[u8]) -> End {
+    async fn attend(mut self, timeout: Duration, input: &[u8]) -> Heard {
         let begun = clock::now();
         let child = &mut self.0;
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let first = Cell::new(None);
         let feed = async {
             if let Some(mut stdin) = stdin {
                 // A command that does not want to know is free not to.
                 let _ = stdin.write_all(input).await;
             }
         };
-        let listen = async {
-            let mut said = Vec::new();
-            let mut buffer = [0; 512];
-            if let Some(mut stderr) = stderr {
-                while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
-                    said.extend(buffer.iter().take(length.min(KEPT.saturating_sub(said.len()))));
-                }
-            }
-            said
-        };
+        let said = RefCell::new(Vec::new());
         let all = async {
-            let ((), said, status) = tokio::join!(feed, listen, child.wait());
-            (said, status)
+            let heard = || first.set(first.get().or(Some(clock::now().since(begun))));
+            let mut complaint = Vec::new();
+            let ((), (), (), status) = tokio::join!(
+                feed,
+                listen(stdout, &heard, |bytes| keep(&mut said.borrow_mut(), bytes)),
+                listen(stderr, &heard, |bytes| keep(&mut complaint, bytes)),
+                child.wait()
+            );
+            (complaint, status)
         };
-        match tokio::time::timeout(timeout + SLACK, all).await {
+        let end = match tokio::time::timeout(timeout + SLACK, all).await {
             Ok((said, Ok(status))) => match status.code() {
                 // A command can have ended with these by itself, but not so late.
                 Some(TIMED_OUT | KILLED) if clock::now().since(begun) >= timeout => End::TimedOut,
@@ -113,8 +138,23 @@ impl Guard {
             },
             Ok((_, Err(error))) => End::Failed(format!("the command cannot be waited for: {error}")),
             Err(_) => End::TimedOut,
-        }
+        };
+        let said = String::from_utf8_lossy(&said.into_inner()).into_owned();
+        Heard { end, said, first: first.get(), took: clock::now().since(begun) }
     }
+}
+
+async fn listen(pipe: Option<impl AsyncRead + Unpin>, heard: &impl Fn(), mut keep: impl FnMut(&[u8])) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = [0; 512];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        heard();
+        keep(buffer.get(..length).unwrap_or_default());
+    }
+}
+
+fn keep(said: &mut Vec<u8>, bytes: &[u8]) {
+    said.extend(bytes.iter().take(KEPT.saturating_sub(said.len())));
 }
 
 /// The last line that was said, on one line.

@@ -12,7 +12,7 @@ use sexton::ids::Moment;
 use sexton::os::clock;
 use tokio::net::TcpStream;
 
-pub use command::{End, run};
+pub use command::{End, Heard, hear, run};
 
 use crate::health::{Answer, Outcome};
 

@@ -1,0 +1,180 @@
+//! How the gateway answers: ten questions, one after the other.
+
+use std::time::Duration;
+
+use sexton::config::watching::{Ask, Probe};
+use sexton::control::protocol::EventLoop;
+use sexton::os::clock;
+use sexton::report::words::latency;
+
+use super::finding::Finding;
+use crate::health::Outcome;
+use crate::probe;
+
+/// How many questions there are.
+const QUESTIONS: usize = 10;
+
+/// What came of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Asked {
+    /// The latencies of the good answers.
+    took: Vec<Duration>,
+    /// The first that was not good.
+    wrong: Option<Outcome>,
+    event_loop: Option<EventLoop>,
+}
+
+/// Asks as `probe` says, and for no longer than `time`. `up` is for how long the gateway runs, if sexton knows.
+pub async fn check(
+    probe: &Probe,
+    time: Duration,
+    up: Option<Duration>,
+    start_period: Duration,
+) -> Vec<Finding> {
+    let until = clock::now().after(time);
+    let mut asked = Asked::default();
+    let often = if matches!(probe.ask, Ask::Command { .. }) { 1 } else { QUESTIONS };
+    while asked.took.len() < often && asked.wrong.is_none() {
+        // A timeout that is shown is one that can be read.
+        let left =
+            Duration::from_millis(u64::try_from(until.since(clock::now()).as_millis()).unwrap_or(u64::MAX));
+        if left.is_zero() {
+            break;
+        }
+        let once = Probe { timeout: probe.timeout.min(left), ..probe.clone() };
+        let answer = probe::ask(&once).await;
+        asked.event_loop = answer.event_loop.or(asked.event_loop);
+        match answer.answer {
+            Some(answer) if answer.outcome == Outcome::Good => asked.took.push(answer.latency),
+            Some(answer) => asked.wrong = Some(answer.outcome),
+            None => break,
+        }
+    }
+    vec![judge(probe, asked, up, start_period)]
+}
+
+fn place(ask: &Ask) -> String {
+    match ask {
+        Ask::Http { url, .. } => url.clone(),
+        Ask::Tcp { address } => address.clone(),
+        Ask::Command { argv } => argv.join(" "),
+    }
+}
+
+fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Duration) -> Finding {
+    let name = "health";
+    let place = place(&probe.ask);
+    let answered = asked.took.len();
+    let starting = up.is_some_and(|up| up < start_period);
+    if let Some(wrong) = asked.wrong {
+        let why = match wrong {
+            Outcome::Bad(why) => why,
+            Outcome::Draining => {
+                return Finding::warning(
+                    name,
+                    format!("{place}: it drains, and takes no new work"),
+                    "It is about to stop or to start again; look again when it is back",
+                );
+            }
+            Outcome::Good => String::new(),
+        };
+        let (none, hangs) = (up.is_none(), why.starts_with("no answer"));
+        if starting {
+            let what = format!("{place}: {why}; it is still within its start_period");
+            return Finding::warning(name, what, "Look again in a minute");
+        }
+        if none && why.starts_with("cannot connect") {
+            return Finding::ok(name, format!("{place}: nothing listens, and nothing runs"));
+        }
+        let advice = if hangs {
+            "The port is bound and the event loop stands: 'sexton restart'; [health] action = \"restart\" does it by itself"
+        } else {
+            "The gateway's log says why; 'sexton status' says since when"
+        };
+        return Finding::problem(
+            name,
+            format!("{place}: {why} ({answered} of {QUESTIONS} answered)"),
+            advice,
+        );
+    }
+    let mut took = asked.took;
+    took.sort_unstable();
+    let (Some(worst), Some(middle)) = (took.last(), took.get(answered / 2)) else {
+        return Finding::warning(
+            name,
+            format!("{place}: this machine stood still, and nothing was learned"),
+            "Look again",
+        );
+    };
+    let ms = |time: &Duration| latency(time.as_secs_f64() * 1000.0);
+    let loops = asked.event_loop.map(|event_loop| {
+        let delay =
+            event_loop.delay_p99_ms.map(|delay| format!(", event loop delayed by {}", latency(delay)));
+        format!(
+            "{}{}",
+            delay.unwrap_or_default(),
+            if event_loop.degraded { ", and it calls itself degraded" } else { "" }
+        )
+    });
+    let what = format!(
+        "{place}: {answered} answers, median {}, worst {}{}",
+        ms(middle),
+        ms(worst),
+        loops.unwrap_or_default()
+    );
+    if *worst > probe.latency || answered < QUESTIONS && !matches!(probe.ask, Ask::Command { .. }) {
+        let limit = humantime::format_duration(probe.latency);
+        Finding::warning(
+            name,
+            format!("{what}; its limit is {limit}"),
+            "Its event loop is busy: 'sexton status' has the percentiles",
+        )
+    } else if asked.event_loop.is_some_and(|event_loop| event_loop.degraded) {
+        Finding::warning(name, what, "Its event loop is busy: 'sexton status' has the percentiles")
+    } else {
+        Finding::ok(name, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Grade;
+    use super::*;
+
+    fn judged(ms: &[u64], wrong: Option<Outcome>, up: Option<u64>) -> Finding {
+        let probe = Probe {
+            name: "x".into(),
+            ask: Ask::Tcp { address: "localhost:1".into() },
+            every: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            latency: Duration::from_millis(500),
+            misses: 3,
+        };
+        let asked =
+            Asked { took: ms.iter().copied().map(Duration::from_millis).collect(), wrong, event_loop: None };
+        judge(&probe, asked, up.map(Duration::from_secs), Duration::from_secs(180))
+    }
+
+    #[test]
+    fn answers_are_counted_and_judged_by_the_worst() {
+        let good = judged(&[2; 10], None, Some(999));
+        assert_eq!(good.what, "localhost:1: 10 answers, median 2.0 ms, worst 2.0 ms");
+        assert_eq!(good.grade, Grade::Ok);
+        assert_eq!(judged(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 501], None, Some(999)).grade, Grade::Warning);
+        assert_eq!(judged(&[2; 4], None, Some(999)).grade, Grade::Warning, "there was no time for all");
+        assert_eq!(judged(&[], None, Some(999)).grade, Grade::Warning);
+    }
+
+    #[test]
+    fn what_is_wrong_depends_on_what_runs() {
+        let bad = |why: &str| Some(Outcome::Bad(why.to_owned()));
+        let hangs = judged(&[], bad("no answer within 2s"), Some(999));
+        assert!(hangs.grade == Grade::Problem && hangs.advice.contains("event loop stands"));
+        assert_eq!(judged(&[], bad("no answer within 2s"), None).grade, Grade::Problem);
+        assert_eq!(judged(&[], bad("no answer within 2s"), Some(9)).grade, Grade::Warning);
+        assert_eq!(judged(&[], bad("cannot connect to x"), None).grade, Grade::Ok);
+        assert_eq!(judged(&[], bad("cannot connect to x"), Some(999)).grade, Grade::Problem);
+        assert_eq!(judged(&[], bad("status 500"), Some(999)).grade, Grade::Problem);
+        assert_eq!(judged(&[], Some(Outcome::Draining), Some(999)).grade, Grade::Warning);
+    }
+}

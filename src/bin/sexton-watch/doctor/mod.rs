@@ -1,0 +1,237 @@
+//! `sexton doctor`: everything that a gateway's start, stop and locks depend on, looked at once.
+//!
+//! Each check runs in a process of its own, which is killed when its time is over and left behind if it cannot be
+//! killed: what hangs is a finding, and never hangs the doctor. The checks run one after the other, so that none
+//! disturbs another's measurement, and what is printed comes in one order.
+
+mod control;
+mod finding;
+mod gateway;
+mod health;
+mod helpers;
+mod kernel;
+mod leftovers;
+mod role;
+mod roots;
+mod subject;
+mod versions;
+mod windows;
+mod words;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use sexton::config::Plan;
+use sexton::control::protocol::Status;
+use sexton::ids::{Dress, Moment, UnitState, exit_code};
+use sexton::os::{clock, let_go};
+use sexton::runtime::aside::{self, Silence};
+
+use finding::{Finding, Grade};
+use words::Asked;
+
+/// The gateway's own command line may take this many times a check's deadline.
+const PATIENCE: u32 = 5;
+/// What a check that counts its time itself gets on top of it, to come to its end.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// Does what the words behind `doctor` ask for, and gives the exit code.
+pub fn run(words: &[OsString]) -> u8 {
+    let asked = match words::parse(words) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => {
+            let _ = std::io::stdout().write_all(words::HELP.as_bytes());
+            return exit_code::SOUND;
+        }
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "sexton doctor: {why}");
+            return exit_code::SEXTON_FAILED;
+        }
+    };
+    let mut round = Round { until: clock::now().after(asked.total), found: Vec::new(), asked };
+    let (plan, status) = round.meet();
+    round.look(&plan, status.as_ref());
+    let Round { asked, found, .. } = round;
+    let end = if asked.json { finding::as_json(&found) } else { format!("{}\n", finding::summary(&found)) };
+    let _ = std::io::stdout().write_all(end.as_bytes());
+    if found.iter().any(|finding| finding.grade == Grade::Problem) {
+        exit_code::UNSOUND
+    } else {
+        exit_code::SOUND
+    }
+}
+
+/// One visit.
+struct Round {
+    asked: Asked,
+    until: Moment,
+    found: Vec<Finding>,
+}
+
+impl Round {
+    /// Finds out what is to be looked at: the plan, and how the sexton that runs by it is.
+    fn meet(&mut self) -> (Plan, Option<Status>) {
+        let one = self.asked.deadline;
+        let mut line = self.asked.line.clone();
+        let (mut report, mut plan) = Round::understand(&line, one);
+        let control = plan.as_ref().map(|plan| plan.control.clone()).unwrap_or_default();
+        let status = self.ask("control socket", one + SLACK, || control::check(&control, one));
+        // Whoever says nothing else means the sexton that runs, as it was started.
+        if let Some(status) = status.as_ref().filter(|_| line.len() == 1) {
+            let origin = aside::ask(one, || {
+                silence();
+                subject::of_running(status.pid)
+            });
+            if let Ok(Some(origin)) = origin {
+                line = origin.take_on();
+                (report, plan) = Round::understand(&line, one);
+            }
+        }
+        self.tell(report);
+        (plan.unwrap_or_else(|| Plan::bare(Dress::Own)), status)
+    }
+
+    /// The plan that this command line makes, first in a process of its own: its file may lie where reading hangs.
+    fn understand(line: &[OsString], deadline: Duration) -> (Finding, Option<Plan>) {
+        match aside::ask(deadline, || subject::check(line)) {
+            Ok(report) if report.grade == Grade::Problem => (report, None),
+            Ok(report) => (report, subject::plan(line)),
+            Err(silence) => (hangs("configuration", &silence), None),
+        }
+    }
+
+    fn look(&mut self, plan: &Plan, status: Option<&Status>) {
+        let one = self.asked.deadline;
+        let told = self.asked.stop_timeout;
+        self.check("role", one, || role::check(status));
+        self.check("privileges", one, || role::privileges(status));
+        self.check("kernel", one, || kernel::check(status));
+        self.check("cgroup limits", one, || kernel::rooms(status));
+        let touched = self.roots(plan, status);
+        self.check("clock", one, || kernel::clock(&touched));
+        let patience = one.saturating_mul(PATIENCE);
+        let runs = self.ask("gateway", one, || gateway::found(plan));
+        let version = runs.filter(|runs| *runs).and_then(|_| {
+            self.ask("gateway version", patience + SLACK, || {
+                waited_for(gateway::version(plan, patience)).unwrap_or_default()
+            })
+        });
+        self.check("gateway config", one, || gateway::configuration(plan));
+        self.health(plan, status);
+        self.check("stop windows", one + SLACK, || {
+            let sexton = status.map(|status| status.pid);
+            let mut found = waited_for(windows::check(plan, sexton, told, one)).unwrap_or_default();
+            found.extend(version.map(|version| windows::drain(plan, version)).unwrap_or_default());
+            found
+        });
+        self.check("sexton-watch", one, || helpers::watch(plan, status));
+        self.check("tool shell", one, || helpers::shell(plan, status));
+        self.check("leftovers", one, || leftovers::check(plan, status));
+        self.check("incidents", one, || control::incidents(status));
+    }
+
+    fn health(&mut self, plan: &Plan, status: Option<&Status>) {
+        let Some(watching) = &plan.watching else { return };
+        let one = self.asked.deadline;
+        let gateway = status.map(|status| &status.gateway);
+        let up = gateway
+            .filter(|gateway| gateway.state == UnitState::Running)
+            .map(|gateway| Duration::from_millis(clock::wall_millis().saturating_sub(gateway.since)));
+        for probe in &watching.health {
+            let work =
+                || waited_for(health::check(probe, one, up, watching.start_period)).unwrap_or_default();
+            self.check("health", one + SLACK, work);
+        }
+    }
+
+    /// Looks at all lock roots, and gives the times at which they were changed.
+    fn roots(&mut self, plan: &Plan, status: Option<&Status>) -> Vec<SystemTime> {
+        let Some(locks) = &plan.locks else {
+            self.tell(Finding::ok("lock root", "none: locks are left alone"));
+            return Vec::new();
+        };
+        let one = self.asked.deadline;
+        let gateway = status.and_then(|status| role::uid_of(status.gateway.pid?));
+        // One that does not answer uses its roots all the same.
+        let sexton = status.map(|status| status.pid).or_else(control::sexton_by_name);
+        let around = roots::Around { sexton, gateway };
+        let look = |root| self.ask(&format!("lock root {root}"), one, || roots::check(root, locks, &around));
+        locks.roots.iter().filter_map(look).collect()
+    }
+
+    fn check(&mut self, name: &str, deadline: Duration, work: impl FnOnce() -> Vec<Finding>) {
+        let _: Option<bool> = self.ask(name, deadline, || (work(), None));
+    }
+
+    /// Does `work` in a process of its own, tells what it found, and gives what else it learned.
+    fn ask<T: Serialize + for<'a> Deserialize<'a>>(
+        &mut self,
+        name: &str,
+        deadline: Duration,
+        work: impl FnOnce() -> (Vec<Finding>, Option<T>),
+    ) -> Option<T> {
+        let left = self.until.since(clock::now());
+        if left.is_zero() {
+            let total = humantime::format_duration(self.asked.total);
+            let what = format!("{name} was not looked at: the checks before it took {total}");
+            self.tell(Finding::problem(
+                "doctor",
+                what,
+                "Mend what is late above, or let it have longer with --total",
+            ));
+            return None;
+        }
+        let said = aside::ask(deadline.min(left), || {
+            silence();
+            work()
+        });
+        match said {
+            Ok((found, learned)) => {
+                found.into_iter().for_each(|finding| self.tell(finding));
+                learned
+            }
+            Err(why) => {
+                self.tell(hangs(name, &why));
+                None
+            }
+        }
+    }
+
+    /// Prints a finding as soon as it is known.
+    fn tell(&mut self, finding: Finding) {
+        if !self.asked.json {
+            // A reader that has gone away is no reason to complain.
+            let _ = writeln!(std::io::stdout(), "{}", finding.line());
+        }
+        self.found.push(finding);
+    }
+}
+
+/// A check that may outlive us must not hold what our reader waits for the end of.
+fn silence() {
+    for number in 0..=2 {
+        // Where there is no /dev/null it keeps what it has.
+        let _ = let_go::replace_standard(number);
+    }
+}
+
+/// What it means that a check was not heard of.
+fn hangs(name: &str, silence: &Silence) -> Finding {
+    let advice = match silence {
+        Silence::Late(_) => {
+            "A filesystem or a process that it looked at hangs: a dead NFS or FUSE mount, or state D in ps"
+        }
+        Silence::Died => "Run it again; if it stays so, that is a bug of sexton's",
+        Silence::Refused(_) => "Raise the limit on processes, in the cgroup or with ulimit -u",
+    };
+    Finding::problem("doctor", format!("the check '{name}': {silence}"), advice)
+}
+
+/// What comes of `work`; `None` where there can be no runtime for it.
+fn waited_for<T>(work: impl Future<Output = T>) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    Some(runtime.block_on(work))
+}

@@ -1,0 +1,395 @@
+//! A lock root: whether it can be entered, whose it is, what it lies on, and what lies in it. A filesystem that hangs
+//! makes its check hang, which is a finding of its own.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sexton::config::Locks;
+use sexton::locks::listing::{Entry, Listing, Word, list};
+use sexton::locks::{Root, Scene, Shown};
+use sexton::os::{clock, files, lease, privileges, process};
+
+use super::finding::Finding;
+
+/// What lies at the root's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Lies {
+    Nothing,
+    Directory { uid: u32, filesystem: u32 },
+    Link(String),
+    Other,
+    Unseen(String),
+}
+
+/// Whether the kernel says who has a file open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Leases {
+    Work,
+    Refused(String),
+    /// It was not tried: this filesystem has no files without a name.
+    Untried,
+    /// Nothing can be written there.
+    Unwritable(String),
+}
+
+/// What is known of a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    shown: String,
+    given: bool,
+    lies: Lies,
+    leases: Leases,
+    listing: Listing,
+    /// Who looked.
+    us: u32,
+    /// The sexton that runs, if one does.
+    sexton: Option<i32>,
+    /// The gateway's uid, if it runs.
+    gateway: Option<u32>,
+}
+
+/// What the check needs to know besides the root.
+pub struct Around {
+    pub sexton: Option<i32>,
+    pub gateway: Option<u32>,
+}
+
+/// Looks at a root; afterwards this process is its owner's. Also when it was last changed.
+pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Option<SystemTime>) {
+    let us = privileges::effective_uid();
+    let candidates = root.candidates();
+    let seen: Vec<_> = candidates.iter().map(|path| (path, fs::symlink_metadata(path))).collect();
+    let first = seen.iter().find(|(_, meta)| !is_missing(meta)).or(seen.first());
+    let (lies, changed) = first.map_or((Lies::Nothing, None), |(path, meta)| lies(path, meta));
+    let scene = Scene { first: false, ..Scene::by_hand(process::own_pid(), clock::wall()) };
+    let listing = list(root, &locks.family(), &scene, locks.report_after, &mut |_| {});
+    let entered = PathBuf::from(&listing.root.path);
+    let leases = if listing.entered { leases(&entered) } else { Leases::Untried };
+    let facts = Facts {
+        shown: if listing.entered { Shown(&entered).to_string() } else { root.to_string() },
+        given: matches!(root, Root::Given(_)),
+        lies,
+        leases,
+        listing,
+        us,
+        sexton: around.sexton,
+        gateway: around.gateway,
+    };
+    (judge(&facts), changed)
+}
+
+fn is_missing(meta: &io::Result<Metadata>) -> bool {
+    meta.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn lies(path: &Path, meta: &io::Result<Metadata>) -> (Lies, Option<SystemTime>) {
+    match meta {
+        Err(_) if is_missing(meta) => (Lies::Nothing, None),
+        Err(error) => (Lies::Unseen(error.to_string()), None),
+        Ok(meta) if meta.is_symlink() => {
+            let target = fs::read_link(path).unwrap_or_default();
+            (Lies::Link(Shown(&target).to_string()), None)
+        }
+        Ok(meta) if meta.is_dir() => {
+            let filesystem = files::look(path).and_then(|file| files::filesystem(file.as_fd())).unwrap_or(0);
+            (Lies::Directory { uid: meta.uid(), filesystem }, meta.modified().ok())
+        }
+        Ok(_) => (Lies::Other, None),
+    }
+}
+
+/// Tries it with a file that has no name, and is closed at once, the lease with it.
+fn leases(directory: &Path) -> Leases {
+    match files::unnamed_in(directory) {
+        Err(error) => match error.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded => Leases::Unwritable(error.to_string()),
+            _ => Leases::Untried,
+        },
+        Ok(file) => match lease::take(file.as_fd(), privileges::effective_uid()) {
+            lease::Answer::Granted | lease::Answer::Busy => Leases::Work,
+            lease::Answer::Refused(errno) => Leases::Refused(errno.to_string()),
+        },
+    }
+}
+
+fn judge(facts: &Facts) -> Vec<Finding> {
+    let root = &facts.shown;
+    let name = "lock root";
+    let advice = "Name the right directory with --lock-root, or mount the volume there";
+    let (uid, filesystem) = match &facts.lies {
+        Lies::Nothing if facts.given => {
+            return vec![Finding::problem(
+                name,
+                format!("{root} does not exist: no lock there is ever cleared"),
+                advice,
+            )];
+        }
+        Lies::Nothing => return vec![Finding::ok(name, format!("{root} is not there yet"))],
+        Lies::Link(target) => {
+            let what = format!(
+                "{root} is a symbolic link to {target}, which is not followed: no lock there is cleared"
+            );
+            return vec![Finding::problem(
+                name,
+                what,
+                format!("Name the directory itself: --lock-root {target}"),
+            )];
+        }
+        Lies::Other => return vec![Finding::problem(name, format!("{root} is not a directory"), advice)],
+        Lies::Unseen(error) => {
+            return vec![Finding::problem(name, format!("{root} cannot be looked at: {error}"), advice)];
+        }
+        Lies::Directory { uid, filesystem } => (*uid, *filesystem),
+    };
+    if facts.listing.missing {
+        return vec![Finding::ok(name, format!("{root} is not there yet"))];
+    }
+    if !facts.listing.entered {
+        let what = format!("{root} belongs to uid {uid}, and uid {} may not look into it", facts.us);
+        return vec![Finding::problem(
+            name,
+            what,
+            "Run sexton as its owner or as root, or chown the directory",
+        )];
+    }
+    let mut found = vec![place(facts, uid, filesystem)];
+    found.extend(contents(facts));
+    found
+}
+
+/// What it is, and what can be proven there.
+fn place(facts: &Facts, uid: u32, filesystem: u32) -> Finding {
+    let (root, name) = (&facts.shown, "lock root");
+    let (kind, local) = kind(filesystem);
+    let lies = format!("{root}, of uid {uid}, on {kind}");
+    if let Some(gateway) = facts.gateway.filter(|gateway| *gateway != uid && *gateway != 0) {
+        let what = format!("{lies}: the gateway runs as uid {gateway}, and may not be able to write it");
+        return Finding::problem(
+            name,
+            what,
+            format!("chown -R {gateway} {root}, or run the gateway as uid {uid}"),
+        );
+    }
+    if let Leases::Unwritable(why) = &facts.leases {
+        let what = format!("{lies}, cannot be written ({why}): neither a lock can be made nor one removed");
+        return Finding::problem(name, what, "Mount it read-write, with room left");
+    }
+    if let Leases::Refused(why) = &facts.leases {
+        let what = format!("{lies}, where the kernel does not say who has a file open ({why})");
+        return Finding::warning(
+            name,
+            what,
+            "Locks whose owner cannot be told stay: a local volume clears more",
+        );
+    }
+    if !local {
+        let what = format!("{lies}, which other machines may reach: a lock's owner need not be on this one");
+        return Finding::warning(
+            name,
+            what,
+            "Locks whose owner cannot be told stay: a local volume clears more",
+        );
+    }
+    let used = match (facts.listing.alone, facts.sexton) {
+        (true, _) => "; nobody else uses it",
+        (false, Some(_)) => "; the sexton that runs uses it",
+        (false, None) => {
+            let what = format!(
+                "{lies}, is used by another sexton, in another container perhaps: a pid proves nothing there"
+            );
+            return Finding::warning(name, what, "Give each gateway a state directory of its own");
+        }
+    };
+    let leases = if facts.leases == Leases::Work { "leases work" } else { "leases were not tried" };
+    Finding::ok(name, format!("{lies}: {leases}{used}"))
+}
+
+/// What lies there.
+fn contents(facts: &Facts) -> Vec<Finding> {
+    let entries = &facts.listing.entries;
+    let of = |word: Word| entries.iter().filter(move |entry| entry.verdict == word);
+    let name = "locks";
+    let mut found = Vec::new();
+    let first = |entry: &Entry| Shown(Path::new(&entry.lies.path)).to_string();
+    let many = |number: usize| if number == 1 { "a lock".to_owned() } else { format!("{number} locks") };
+    let orphaned: Vec<&Entry> = of(Word::Orphaned).collect();
+    if let Some(one) = orphaned.first() {
+        let what = format!("{} of the dead: {} ({})", many(orphaned.len()), first(one), one.why);
+        let advice = match facts.sexton {
+            Some(_) => {
+                "The gateway waits for it until sexton next sweeps; 'sexton locks --explain' says why it is still there"
+            }
+            None => "sexton's next start removes it; 'sexton locks sweep' does now",
+        };
+        found.push(Finding::warning(name, what, advice));
+    }
+    for held in of(Word::Held).filter(|entry| entry.held_too_long) {
+        let second = |seconds: Option<u64>| {
+            let time = std::time::Duration::from_secs(seconds.unwrap_or_default());
+            humantime::format_duration(time).to_string()
+        };
+        let owner = held.pid.map_or(String::new(), |pid| format!(" by pid {pid}"));
+        let what = format!(
+            "{} is held{owner} for {}, past its limit of {}: its owner lives, so nothing may remove it",
+            first(held),
+            second(held.age_seconds),
+            second(held.limit_seconds)
+        );
+        let advice = "'sexton restart' frees it; [locks] held_too_long = \"restart\" does so by itself";
+        found.push(Finding::problem(name, what, advice));
+    }
+    let unclear: Vec<&Entry> = of(Word::Unclear).collect();
+    if let Some(one) = unclear.first() {
+        let what =
+            format!("of {} nobody can tell the owner: {} ({})", many(unclear.len()), first(one), one.why);
+        let advice =
+            "They stay until somebody who knows removes them; 'sexton locks --explain' has the evidence";
+        found.push(Finding::warning(name, what, advice));
+    }
+    for guard in of(Word::NotJudged).filter(|entry| entry.lies.path.ends_with(".reclaim")) {
+        let what = format!(
+            "{} is left of a takeover that was killed, and can keep its lock from everybody",
+            first(guard)
+        );
+        found.push(Finding::warning(name, what, "Remove it while no gateway and no openclaw command runs"));
+    }
+    if found.is_empty() {
+        let (held, rest) = (of(Word::Held).count(), of(Word::NotJudged).count() + of(Word::Skipped).count());
+        found.push(Finding::ok(
+            name,
+            format!("{held} held, none too long, none left behind; {rest} not judged"),
+        ));
+    }
+    found
+}
+
+/// A filesystem's name by its number (statfs(2)), and whether it is this kernel's alone.
+fn kind(magic: u32) -> (String, bool) {
+    let (name, local) = match magic {
+        0x0000_ef53 => ("ext4", true),
+        0x5846_5342 => ("xfs", true),
+        0x9123_683e => ("btrfs", true),
+        0x0102_1994 => ("tmpfs", true),
+        0x8584_58f6 => ("ramfs", true),
+        0x794c_7630 => ("overlay", true),
+        0x2fc1_2fc1 => ("zfs", true),
+        0xf2f5_2010 => ("f2fs", true),
+        0xca45_1a4e => ("bcachefs", true),
+        0x0000_6969 => ("nfs", false),
+        0x6573_5546 => ("fuse", false),
+        0x0102_1997 => ("9p", false),
+        0x00c3_6400 => ("ceph", false),
+        0xff53_4d42 | 0xfe53_4d42 => ("smb", false),
+        other => return (format!("a filesystem of type {other:#x}"), false),
+    };
+    (name.to_owned(), local)
+}
+
+#[cfg(test)]
+mod tests {
+    use sexton::locks::listing::Name;
+
+    use super::super::finding::Grade;
+    use super::*;
+
+    fn entry(path: &str, verdict: Word) -> Entry {
+        Entry {
+            lies: Name::from(Path::new(path)),
+            kind: None,
+            verdict,
+            why: "so".into(),
+            pid: Some(7),
+            process: None,
+            age_seconds: Some(90),
+            limit_seconds: Some(60),
+            held_too_long: false,
+            evidence: Vec::new(),
+        }
+    }
+
+    fn facts(entries: Vec<Entry>) -> Facts {
+        Facts {
+            shown: "/s".into(),
+            given: true,
+            lies: Lies::Directory { uid: 1000, filesystem: 0xef53 },
+            leases: Leases::Work,
+            listing: Listing {
+                root: Name::from(Path::new("/s")),
+                entered: true,
+                missing: false,
+                alone: true,
+                entries,
+            },
+            us: 0,
+            sexton: None,
+            gateway: None,
+        }
+    }
+
+    fn grades(facts: &Facts) -> Vec<Grade> {
+        judge(facts).iter().map(|finding| finding.grade).collect()
+    }
+
+    #[test]
+    fn a_root_that_is_none_is_one_line() {
+        for lies in [Lies::Nothing, Lies::Link("/t".into()), Lies::Other, Lies::Unseen("EIO".into())] {
+            assert_eq!(grades(&Facts { lies, ..facts(vec![]) }), [Grade::Problem]);
+        }
+        let later = Facts { lies: Lies::Nothing, given: false, ..facts(vec![]) };
+        assert_eq!(grades(&later), [Grade::Ok]);
+        let mut closed = facts(vec![]);
+        closed.listing.entered = false;
+        assert_eq!(grades(&closed), [Grade::Problem]);
+        closed.listing.missing = true;
+        assert_eq!(grades(&closed), [Grade::Ok]);
+    }
+
+    #[test]
+    fn what_can_be_proven_depends_on_the_place() {
+        let place = |facts: Facts| grades(&facts)[0];
+        assert_eq!(place(facts(vec![])), Grade::Ok);
+        assert_eq!(place(Facts { gateway: Some(1001), ..facts(vec![]) }), Grade::Problem);
+        assert_eq!(place(Facts { gateway: Some(0), ..facts(vec![]) }), Grade::Ok);
+        assert_eq!(
+            place(Facts { leases: Leases::Unwritable("EROFS".into()), ..facts(vec![]) }),
+            Grade::Problem
+        );
+        assert_eq!(
+            place(Facts { leases: Leases::Refused("EINVAL".into()), ..facts(vec![]) }),
+            Grade::Warning
+        );
+        let nfs = Lies::Directory { uid: 1000, filesystem: 0x6969 };
+        assert_eq!(place(Facts { lies: nfs, ..facts(vec![]) }), Grade::Warning);
+        let mut shared = facts(vec![]);
+        shared.listing.alone = false;
+        assert_eq!(place(shared.clone()), Grade::Warning);
+        assert_eq!(place(Facts { sexton: Some(1), ..shared }), Grade::Ok);
+    }
+
+    #[test]
+    fn each_kind_of_trouble_has_a_line() {
+        let late = Entry { held_too_long: true, ..entry("/s/late", Word::Held) };
+        let all = vec![
+            entry("/s/a", Word::Held),
+            late,
+            entry("/s/b", Word::Orphaned),
+            entry("/s/c", Word::Orphaned),
+            entry("/s/d", Word::Unclear),
+            entry("/s/e.reclaim", Word::NotJudged),
+        ];
+        let found = judge(&facts(all));
+        let grades: Vec<Grade> = found.iter().map(|finding| finding.grade).collect();
+        assert_eq!(grades, [Grade::Ok, Grade::Warning, Grade::Problem, Grade::Warning, Grade::Warning]);
+        assert!(found[1].what.contains("2 locks of the dead: /s/b"), "{found:?}");
+        assert!(found[2].what.contains("held by pid 7 for 1m 30s, past its limit of 1m"), "{found:?}");
+        assert_eq!(self::grades(&facts(vec![entry("/s/a", Word::Held)])), [Grade::Ok, Grade::Ok]);
+    }
+}

@@ -1,0 +1,135 @@
+//! The doctor's command line. Pure.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+pub const HELP: &str = "\
+Looks at everything that a gateway's stop, start and locks depend on: one line
+a check, ok, warning or problem, with what it means and what to do.
+
+  sexton doctor                              beside a sexton that runs: its own
+  docker exec CONTAINER sexton doctor        in a container
+  sexton doctor --stop-timeout 10s           the engine kills after ten seconds
+  sexton doctor --config F -- openclaw gateway run       before the first start
+
+Usage: sexton doctor [OPTIONS] [SEXTON'S OPTIONS] [-- COMMAND [ARG...]]
+
+Options:
+      --json            Print one JSON object, at the end
+      --stop-timeout D  What Docker or Kubernetes waits for before it kills
+      --deadline D      What one check may take; the gateway's own command line
+                        may take five times as long [default: 2s]
+      --total D         What all checks together may take [default: 30s]
+  -h, --help            Print this help
+
+Without options of sexton's and a command, they are those of the sexton that
+runs, if one does. Nothing is changed, and nothing started but the gateway's
+own --version. What hangs is a finding, and is left behind.
+Exit code: 0 no problem, maybe warnings; 1 problems; 125 usage.
+";
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The answer is wanted as JSON.
+    pub json: bool,
+    /// What one check may take.
+    pub deadline: Duration,
+    /// What all of them may take.
+    pub total: Duration,
+    /// What the engine above waits for before it kills.
+    pub stop_timeout: Option<Duration>,
+    /// A command line of sexton's, with its name.
+    pub line: Vec<OsString>,
+}
+
+/// What the words ask for; `None` for the help. What is not the doctor's own is sexton's.
+pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
+    let mut asked = Asked {
+        json: false,
+        deadline: Duration::from_secs(2),
+        total: Duration::from_secs(30),
+        stop_timeout: None,
+        line: vec!["sexton".into()],
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_str().unwrap_or_default();
+        let (name, joined) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        let mut time = || {
+            let value = match joined {
+                Some(value) => value,
+                None => words.next().and_then(|value| value.to_str()).unwrap_or_default(),
+            };
+            match humantime::parse_duration(value) {
+                Ok(time) if time > Duration::ZERO => Ok(time),
+                _ => Err(format!("{name} takes a duration such as 2s or 500ms, and not '{value}'")),
+            }
+        };
+        match name {
+            "-h" | "--help" => return Ok(None),
+            "--json" if joined.is_none() => asked.json = true,
+            "--deadline" => asked.deadline = time()?,
+            "--total" => asked.total = time()?,
+            "--stop-timeout" => asked.stop_timeout = Some(time()?),
+            "--" => {
+                asked.line.push(word.clone());
+                asked.line.extend(words.cloned());
+                break;
+            }
+            _ => asked.line.push(word.clone()),
+        }
+    }
+    Ok(Some(asked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Option<Asked>, String> {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_not_its_own_is_sextons() {
+        let asked =
+            parsed("--json --grace 9s --deadline=1s --stop-timeout 10s -- gw --json").unwrap().unwrap();
+        assert!(asked.json);
+        assert_eq!(
+            (asked.deadline, asked.stop_timeout),
+            (Duration::from_secs(1), Some(Duration::from_secs(10)))
+        );
+        assert_eq!(asked.line, ["sexton", "--grace", "9s", "--", "gw", "--json"]);
+        assert_eq!(parsed("").unwrap().unwrap().line, ["sexton"]);
+        assert_eq!(parsed("--json -h").unwrap(), None);
+    }
+
+    #[test]
+    fn a_bad_time_is_named() {
+        for line in ["--deadline", "--deadline soon", "--total=0s", "--stop-timeout="] {
+            let why = parsed(line).unwrap_err();
+            assert!(why.contains("takes a duration such as 2s"), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn the_manual_and_the_help_know_the_same_options() {
+        let all = sexton::cli::command();
+        let command = all.find_subcommand("doctor").unwrap();
+        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
+        for option in &options {
+            assert!(HELP.contains(&format!("--{option}")), "--{option}");
+        }
+        let begun: Vec<&str> = HELP.lines().filter_map(|line| line.trim_start().strip_prefix("--")).collect();
+        for word in begun.iter().flat_map(|line| line.split(['-', ' ', ',']).next()) {
+            assert!(options.iter().any(|option| option.starts_with(word)), "--{word} is not in the manual");
+        }
+    }
+
+    #[test]
+    fn the_help_fits_a_screen() {
+        assert!(HELP.lines().count() <= 30);
+        assert!(HELP.lines().all(|line| line.len() <= 80));
+    }
+}

@@ -1,0 +1,76 @@
+//! An operator's own kind of lock, as it stands in the configuration file and as sexton-watch is told of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::locks::Family;
+use crate::locks::format::{Format, Keys};
+use crate::locks::kind::{Form, Kind};
+use crate::locks::rule::Pattern;
+
+/// A kind of lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LockRule {
+    /// Its name in log lines; without it, the path.
+    pub name: Option<String>,
+    /// Where it lies below a root; `*` stands for any bytes but `/`.
+    pub path: String,
+    /// How it is written: `json`, `pid` (a pid file) or `symlink` (to HOST-PID).
+    pub format: LockFormat,
+    /// The field with the owner's pid; without it, `pid`. A dotted path leads deeper.
+    pub pid: Option<String>,
+    /// The field with the owner's start time, as field 22 of /proc/PID/stat has it.
+    pub started: Option<String>,
+    /// The field with the host's name.
+    pub host: Option<String>,
+    /// The field with /proc/sys/kernel/random/boot_id.
+    pub boot: Option<String>,
+    /// Whether its owner has the file open as long as it holds the lock.
+    #[serde(default)]
+    pub keeps_open: bool,
+}
+
+/// How a lock is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum LockFormat {
+    /// JSON.
+    Json,
+    /// A pid file.
+    Pid,
+    /// A symbolic link to HOST-PID.
+    Symlink,
+}
+
+impl LockRule {
+    /// Where such locks lie and what they are; `None` if the path leads out of a root.
+    #[must_use]
+    pub fn kind(&self) -> Option<(Pattern, Kind)> {
+        let (form, format) = match self.format {
+            LockFormat::Pid => (Form::File, Format::Pid),
+            LockFormat::Symlink => (Form::Symlink(&[]), Format::HostAndPid),
+            LockFormat::Json => {
+                let pid = self.pid.clone().unwrap_or_else(|| "pid".to_owned());
+                let (started, host, boot) = (self.started.clone(), self.host.clone(), self.boot.clone());
+                (Form::File, Format::Json(Box::new(Keys { pid, started, host, boot })))
+            }
+        };
+        let kind = Kind {
+            name: self.name.as_ref().unwrap_or(&self.path).clone().into(),
+            form,
+            format,
+            keeps_open: self.keeps_open && form == Form::File,
+            lifelong: false,
+            recovers: false,
+        };
+        Some((Pattern::new(&self.path)?, kind))
+    }
+}
+
+/// All kinds that are known where these rules are.
+#[must_use]
+pub fn family(rules: &[LockRule]) -> Family {
+    Family::with(rules.iter().filter_map(LockRule::kind).collect())
+}
