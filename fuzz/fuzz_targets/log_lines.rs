@@ -1,11 +1,15 @@
 //! A log file that is written to, emptied and written anew between the looks of sexton-watch, beside a plain model:
 //! every line comes once, as it was written. A byte below 8 cuts the input into what is written before each look: 0
-//! empties the file first, the others only look.
+//! empties the file first, the others only look. A real file is looked at if the first byte is 0, which takes a hundred
+//! times as long.
 #![no_main]
 
 #[path = "../../src/bin/sexton-watch/follow.rs"]
 #[allow(dead_code)]
 mod follow;
+
+#[path = "../../src/bin/sexton-watch/cutter.rs"]
+mod cutter;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,19 +17,39 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use cutter::{Cutter, LINE};
 use follow::Follower;
 use libfuzzer_sys::fuzz_target;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use sexton::ids::Moment;
 
-/// The longest line that is looked at: what `follow` calls LINE.
-const LONGEST: usize = 64 * 1024;
-
 thread_local! {
     static LOG: RefCell<File> = RefCell::new(memfd_create("log", MFdFlags::empty()).unwrap().into());
 }
 
-fuzz_target!(|bytes: &[u8]| LOG.with_borrow_mut(|log| {
+fuzz_target!(|bytes: &[u8]| {
+    pieces(bytes);
+    if let Some((0, bytes)) = bytes.split_first() {
+        LOG.with_borrow_mut(|log| looks(log, bytes));
+    }
+});
+
+/// What comes in pieces, and from the middle of a line on.
+fn pieces(bytes: &[u8]) {
+    let lines = |mut cutter: Cutter, pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut lines = Vec::new();
+        pieces.for_each(|piece| cutter.cut(piece, &mut |line| lines.push(line.to_vec())));
+        lines
+    };
+    let mut expected: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    expected.pop();
+    let cut = lines(Cutter::default(), &mut bytes.split_inclusive(|byte| *byte < 8));
+    assert_eq!(cut, expected);
+    let cut = lines(Cutter::in_the_middle(), &mut bytes.chunks(3));
+    assert_eq!(cut, expected.get(1..).unwrap_or_default());
+}
+
+fn looks(log: &mut File, bytes: &[u8]) {
     log.set_len(0).unwrap();
     log.seek(SeekFrom::Start(0)).unwrap();
     let mut follower = Follower::new(&[format!("/proc/self/fd/{}", log.as_raw_fd())]).unwrap();
@@ -51,7 +75,7 @@ fuzz_target!(|bytes: &[u8]| LOG.with_borrow_mut(|log| {
         open.extend_from_slice(text);
         let mut lines: Vec<Vec<u8>> = open.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
         open = lines.pop().unwrap_or_default();
-        if open.len() > LONGEST || lines.iter().any(|line| line.len() > LONGEST) {
+        if open.len() > LINE || lines.iter().any(|line| line.len() > LINE) {
             return;
         }
         let mut seen = Vec::new();
@@ -59,4 +83,4 @@ fuzz_target!(|bytes: &[u8]| LOG.with_borrow_mut(|log| {
         follower.look(now, &mut |line| seen.push(line.to_vec()));
         assert_eq!(seen, lines, "in round {round}");
     }
-}));
+}

@@ -64,11 +64,12 @@ impl Mischief {
         (self.random >> 8) % below
     }
 
+    /// A child of sexton's, or a unit's main process, which is the child of one.
     fn child(&self, name: &str) -> Option<i32> {
-        children(self.sexton)
-            .into_iter()
-            .find(|child| child.name == name && !child.dead())
-            .map(|child| child.pid)
+        let near = children(self.sexton);
+        let far = near.iter().filter(|child| child.name == "sexton").flat_map(|child| children(child.pid));
+        let mut all = near.iter().cloned().chain(far);
+        all.find(|child| child.name == name && !child.dead()).map(|child| child.pid)
     }
 
     /// One deed, or none.

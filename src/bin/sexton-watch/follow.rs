@@ -13,10 +13,10 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use sexton::ids::Moment;
 
+use crate::cutter::{Cutter, LINE};
+
 /// The most files that one rule follows.
 const FILES: usize = 64;
-/// The longest line that is looked at, in bytes; of a longer one, its beginning.
-const LINE: usize = 64 * 1024;
 /// The most that one look reads of one file.
 const ROUND: u64 = 8 << 20;
 /// A log that is this far ahead is caught up with at its end.
@@ -45,9 +45,7 @@ struct Followed {
     file: File,
     id: Id,
     at: u64,
-    partial: Vec<u8>,
-    /// The rest of a line that is too long is passed over.
-    rest_of_line: bool,
+    cutter: Cutter,
 }
 
 impl Follower {
@@ -137,7 +135,7 @@ impl Follower {
         if meta.is_file() {
             let at = if self.begun { 0 } else { meta.len() };
             // What is begun in the middle of a line is begun with the next one.
-            let followed = Followed { file, id: id(&meta), at, partial: Vec::new(), rest_of_line: false };
+            let followed = Followed { file, id: id(&meta), at, cutter: Cutter::default() };
             self.files.insert(path, followed);
         }
     }
@@ -150,12 +148,10 @@ impl Followed {
         let mut passed_over = 0;
         if meta.len() < self.at {
             // It was emptied, and is written from its beginning.
-            (self.at, self.rest_of_line) = (0, false);
-            self.partial.clear();
+            (self.at, self.cutter) = (0, Cutter::default());
         } else if meta.len() - self.at > BEHIND {
             passed_over = meta.len() - self.at;
-            (self.at, self.rest_of_line) = (meta.len(), true);
-            self.partial.clear();
+            (self.at, self.cutter) = (meta.len(), Cutter::in_the_middle());
         }
         if meta.len() == self.at || self.file.seek(SeekFrom::Start(self.at)).is_err() {
             return passed_over;
@@ -170,26 +166,9 @@ impl Followed {
                 Err(_) => break,
             };
             self.at += length as u64;
-            self.split(buffer.get(..length).unwrap_or_default(), line);
+            self.cutter.cut(buffer.get(..length).unwrap_or_default(), line);
         }
         passed_over
-    }
-
-    fn split(&mut self, bytes: &[u8], line: &mut dyn FnMut(&[u8])) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
-            if !self.rest_of_line {
-                let room = LINE - self.partial.len().min(LINE);
-                self.partial.extend_from_slice(text.get(..room.min(text.len())).unwrap_or_default());
-                if ends || self.partial.len() >= LINE {
-                    line(&self.partial);
-                    self.partial.clear();
-                    self.rest_of_line = !ends;
-                }
-            } else if ends {
-                self.rest_of_line = false;
-            }
-        }
     }
 }
 
@@ -288,7 +267,7 @@ mod tests {
             house.append("a.log", &"y".repeat(1 << 20));
             house.look();
         }
-        assert!(house.follower.files.values().all(|followed| followed.partial.len() <= LINE));
+        assert!(house.follower.files.values().all(|followed| followed.cutter.partial.len() <= LINE));
     }
 
     #[test]

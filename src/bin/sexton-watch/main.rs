@@ -16,6 +16,7 @@ mod alerts;
 mod background;
 mod census;
 mod curve;
+mod cutter;
 mod doctor;
 mod exposition;
 mod follow;
