@@ -98,6 +98,8 @@ fn live(mode: Mode, fault: &Fault) -> Result<usize, String> {
     lock("dead.jsonl.lock", 4_000_000);
     let (path, live) = lock("live.jsonl.lock", std::process::id());
     nix::unistd::mkfifo(Path::new(&fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Open at both ends, so that nobody waits for one who failed to open it.
+    let mut gate = File::options().read(true).write(true).open(&fifo).unwrap();
 
     let command =
         "trap 'exit 0' TERM; (setsid sleep 1000 &); sleep 1000 & echo >\"$0\"; while :; do wait; done";
@@ -117,7 +119,7 @@ fn live(mode: Mode, fault: &Fault) -> Result<usize, String> {
         .run(["sh", "-c", command, &up]);
     let pid = victim.pid();
     let tracer = attach(pid, fault, Path::new(&log))?;
-    fs::write(&fifo, "\n").unwrap();
+    gate.write_all(b"\n").unwrap();
 
     let gone = || look(pid).is_none_or(|process| process.dead());
     // Who follows the children breaks the command as well, which then cannot say that it runs.
