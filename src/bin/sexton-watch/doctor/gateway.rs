@@ -84,7 +84,8 @@ fn judge(shown: &str, heard: &Heard, version: Option<Version>, deadline: Duratio
          'sexton measure' says how long it takes";
     match (&heard.end, version) {
         (End::TimedOut, _) => {
-            let silent = if heard.first.is_none() { "said nothing" } else { "did not end" };
+            let silent =
+                if heard.first.is_none_or(|first| first > deadline) { "said nothing" } else { "did not end" };
             let deadline = humantime::format_duration(deadline);
             Finding::problem(name, format!("'{shown} --version' {silent} within {deadline}"), advice)
         }

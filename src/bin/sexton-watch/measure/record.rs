@@ -22,8 +22,10 @@ pub struct Said {
 impl Said {
     /// Of what was heard within `limit`.
     pub fn of(heard: &Heard, limit: Duration) -> Said {
+        // What it says while it is being ended, a shell's "Terminated" say, is no output in time.
+        let first = heard.first.filter(|first| *first <= limit);
         let limit = humantime::format_duration(limit);
-        let wrong = match (&heard.end, heard.first) {
+        let wrong = match (&heard.end, first) {
             (End::Code(0, _), _) => None,
             (End::Code(code, said), _) => Some(format!("ended with {code}: {said}")),
             (End::TimedOut, None) => Some(format!("no output in {limit}")),
@@ -31,7 +33,7 @@ impl Said {
             (End::Failed(why), _) => Some(why.clone()),
         };
         let ended = matches!(heard.end, End::Code(..));
-        Said { took_ms: ended.then(|| ms(heard.took)), first_ms: heard.first.map(ms), wrong }
+        Said { took_ms: ended.then(|| ms(heard.took)), first_ms: first.map(ms), wrong }
     }
 }
 
@@ -207,6 +209,8 @@ mod tests {
             [Metric::P99, Metric::Memory, Metric::Growth, Metric::Stop].map(|metric| record.value(metric)),
             [None; 4]
         );
+        let late = Heard { first: Some(Duration::from_secs(31)), ..silent.clone() };
+        assert_eq!(Said::of(&late, limit).wrong.as_deref(), Some("no output in 30s"));
         let babbles = Heard { first: Some(Duration::from_secs(1)), ..silent };
         assert_eq!(Said::of(&babbles, limit).wrong.as_deref(), Some("no end in 30s"));
         let failed = Heard { end: End::Code(1, "oh".into()), ..babbles };
