@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     if words.iter().skip(1).any(names_file) {
         return;
     }
-    match cli::read(words.iter().cloned()) {
+    match cli::read(&words) {
         Ok(Request::Run { plan, .. }) => {
             // The command's words are the last ones that were typed, but for the faces, whose options can follow, and
             // of which one runs nothing if it is asked to.
@@ -50,7 +50,10 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Request::Tool { tool, .. }) => assert!(!tool.plan.command.is_empty()),
         Ok(Request::Become(command)) => assert!(!command.is_empty()),
         Ok(Request::Complain { text, .. } | Request::Print(text)) => assert!(!text.is_empty()),
-        Ok(Request::Locks { .. } | Request::Control(_)) => {}
+        Ok(Request::Helper(given)) => {
+            assert!(!given.is_empty() && given.iter().all(|word| words.contains(word)))
+        }
+        Ok(Request::Locks { .. } | Request::Install(_) | Request::Control(_)) => {}
         Err(usage) => {
             let text = usage.line();
             assert!(!text.is_empty() && !text.contains('\n'), "not one line: {text:?}");

@@ -44,7 +44,7 @@ fn round(bytes: &[u8]) {
 fn shown(bytes: &[u8]) -> Option<String> {
     let path = written(bytes);
     let words = ["sexton", "check", "--config", path.to_str().unwrap(), "--", "true"];
-    match cli::read(words.map(OsString::from)) {
+    match cli::read(&words.map(OsString::from)) {
         Ok(Request::Print(text)) => Some(text),
         Ok(other) => panic!("check only prints: {other:?}"),
         Err(usage) => {
