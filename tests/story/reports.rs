@@ -127,8 +127,9 @@ fn watching_costs_pid_1_hardly_any_memory_and_no_more_than_a_turn_for_each_fact(
     let (before, begun) = (cost(&watched).1, Instant::now());
     std::thread::sleep(time.saturating_sub(begun.elapsed()));
     let (memory, woken) = cost(&watched);
-    // The summary of the health comes every 10 s; a census comes when it is news.
-    let most = time.as_secs() / 10 + 3;
+    // The summary of the health comes every 10 s. Of the sixty times that the tree is looked at, few are news: most are
+    // while a busy machine still warms up.
+    let most = time.as_secs() / 10 + 5;
     assert!(woken - before <= most, "{} wakes in {time:?}, {most} are due", woken - before);
     let more = memory.saturating_sub(cost(&alone).0);
     assert!(more <= 200, "{more} KiB more than without");
