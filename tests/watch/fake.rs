@@ -10,6 +10,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -57,10 +58,15 @@ pub fn running(pid: i32) -> UnitStatus {
 impl Watched {
     /// Starts it and tells it nothing.
     pub fn silent() -> Watched {
+        Watched::silent_of(Path::new(env!("CARGO_BIN_EXE_sexton-watch")))
+    }
+
+    /// The same for another build of it.
+    pub fn silent_of(program: &Path) -> Watched {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sexton-watch"));
+        let mut command = Command::new(program);
         command.env("SEXTON_WATCH_FD", theirs.as_raw_fd().to_string()).env("SEXTON_LOG", "debug");
         command.stdin(Stdio::null()).stderr(std::fs::File::create(dir.path().join("stderr")).unwrap());
         let number = theirs.as_raw_fd();
