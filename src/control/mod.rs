@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`protocol`] | the words |
 //! | [`place`] | where the socket is, and whose it is |
-//! | [`lines`], [`desk`], [`incidents`] | the pure half of the side that answers |
+//! | [`lines`], [`desk`], [`incidents`], [`pace`] | the pure half of the side that answers |
 //! | [`server`], `connection` | its connections |
 //! | [`client`] | the side that asks, for tools as well |
 //! | [`processes`], [`attribution`] | the processes, which whoever asks looks up, and whose they are |
@@ -21,6 +21,7 @@ pub mod errand;
 pub mod health;
 pub mod incidents;
 pub mod lines;
+pub mod pace;
 pub mod place;
 pub mod processes;
 pub mod protocol;

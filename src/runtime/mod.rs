@@ -34,6 +34,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::Plan;
 use crate::config::change::Fresh;
 use crate::config::unit::Unit;
+use crate::control::pace::Pace;
 use crate::control::protocol::Counters;
 use crate::control::server::Server;
 use crate::ids::{Dress, Outcome, Pid, exit_code};
@@ -139,6 +140,8 @@ struct Runtime<'a> {
     server: Option<Server>,
     /// The service manager above.
     link: Option<Link>,
+    /// How much of our time goes to those who are connected.
+    pace: Pace,
     counters: Counters,
     began: Began,
     units: Units,
@@ -230,6 +233,7 @@ impl<'a> Runtime<'a> {
             server,
             watch,
             link,
+            pace: Pace::default(),
             counters: Counters::default(),
             began: Began::now(),
             name_width: units::name_width(&units, plan.prefix.as_deref()),

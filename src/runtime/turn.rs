@@ -44,11 +44,14 @@ impl Runtime<'_> {
             memory::give_back();
             self.settled = true;
         }
+        let rest = self.pace.rest(clock::now());
+        let deadline = deadline.into_iter().chain(rest).min();
         let mut signals = std::mem::take(&mut self.signals);
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
         let above = || self.link.as_ref().map(Link::waits_for);
         let beside = self.tool.as_ref().map(Tool::beside).or_else(above).or_else(server);
+        let beside = beside.filter(|_| rest.is_none());
         let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
             // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
             warn!(name: "wait-failed", %error, "could not wait for signals");
@@ -56,6 +59,9 @@ impl Runtime<'_> {
             Woken::default()
         });
         self.more_signals = woken.more_signals;
+        if woken.beside {
+            self.pace.taken(clock::now());
+        }
         let mut child_changed = self.more_dead;
         for signal in signals.drain(..) {
             if signal.signal == Signal::CHLD {
