@@ -9,7 +9,10 @@ const NAMES: [&str; 4] = ["sexton", "tini", "dumb-init", "catatonit"];
 
 /// A shell with a terminal, whose `$R` runs a command under sexton in a container with a terminal of its own.
 fn shell() -> Option<(Engine, Shell)> {
-    let engine = Engine::start()?;
+    Engine::start().map(shell_at)
+}
+
+fn shell_at(engine: Engine) -> (Engine, Shell) {
     let root = Root::new();
     for name in NAMES.iter().skip(1) {
         root.link("sexton", &format!("usr/bin/{name}"));
@@ -19,12 +22,24 @@ fn shell() -> Option<(Engine, Shell)> {
     shell.line(&format!("export DOCKER_HOST={}", engine.host()));
     shell.line("R='docker run --rm --network none --interactive --tty small'; echo set$((1))");
     shell.sees("set1");
-    Some((engine, shell))
+    (engine, shell)
 }
 
 #[test]
 fn keys_reach_the_command_and_its_exit_code_comes_back() {
-    let Some((_engine, mut shell)) = shell() else { return };
+    if let Some((_engine, mut shell)) = shell() {
+        keys_reach(&mut shell);
+    }
+}
+
+#[test]
+fn so_they_do_with_cgroups_of_version_1() {
+    if let Some((_engine, mut shell)) = Engine::start_v1().map(shell_at) {
+        keys_reach(&mut shell);
+    }
+}
+
+fn keys_reach(shell: &mut Shell) {
     shell.line("$R sh -c 'read word; echo \"got <$word>\"; exit 7'; echo code=$?");
     shell.line("hello");
     shell.sees("got <hello>");
