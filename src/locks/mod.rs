@@ -14,8 +14,8 @@
 //!
 //! Everything impure here runs in a short-lived child of sexton and never in PID 1 itself: the directories
 //! below belong to others, and their filesystem may hang. The one exception asks the kernel's memory alone
-//! ([`are_known_missing`]). *Only what is judged orphaned is ever removed, and a
-//! lock whose owner lives never is, whatever its age.*
+//! ([`are_known_missing`]). *Only what is judged orphaned is ever removed, and a lock whose owner lives never is,
+//! whatever its age.*
 
 mod entrance;
 mod evidence;

@@ -1,7 +1,8 @@
 //! The short-lived child that judges and removes locks.
 //!
 //! PID 1 touches no root itself: a root's filesystem can hang, and its directories belong to others. All that it
-//! asks is whether the kernel remembers that there is none, which saves most runs the child. What comes back is a short message a root, and the descriptor that registers us as a user of the root.
+//! asks is whether the kernel remembers that there is none, which saves most runs the child. What comes back is
+//! a short message a root, and the descriptor that registers us as a user of the root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, UNIX_EPOCH};
