@@ -99,8 +99,9 @@ fn status_shows_the_tree_and_whose_each_process_is() {
         let Some((plan, socket)) = controlled(mode) else { return };
         let program = sexton();
         let script = format!(
-            "(SEXTON_TOOL_ID=gone setsid sleep 1000 &) \n sleep 1000 & \n \
+            "(SEXTON_TOOL_ID=gone setsid sh -c 'echo $$ >orphan; exec sleep 1000' &) \n sleep 1000 & \n \
              while ! grep -q sleep /proc/$!/comm; do :; done \n \
+             until grep -qs sleep \"/proc/$(cat orphan)/comm\"; do :; done \n \
              {0} status --json > status.json; {0} ps > ps.txt; {0} status > status.txt; echo seen; wait",
             program.display()
         );

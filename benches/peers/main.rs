@@ -168,6 +168,7 @@ fn run(options: &Options) -> Result<bool> {
     if let Some(directory) = &options.into {
         let judged: String = verdicts.iter().map(|verdict| format!("- {verdict}.\n")).collect();
         let page = format!("{HEAD}{}\n## Targets\n\n{judged}", table.markdown());
+        std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         for (name, text) in
             [("peers.md", page), ("peers.svg", chart::svg(&table)?), ("peers.json", table.json()?)]
         {
