@@ -215,7 +215,7 @@ impl Runtime<'_> {
             Note::SweepOverdue(window) => {
                 let deadline = humantime::format_duration(window);
                 warn!(name: "sweep-overdue", %deadline,
-                      "the lock sweep did not end in time and was given up; locks may be left");
+                      "the lock sweep did not end in time and was given up; locks may be left until the next one");
             }
             Note::Again(pause) => {
                 let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
