@@ -15,7 +15,7 @@ mod common;
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::time::Instant;
 
 use nix::libc;
@@ -109,4 +109,36 @@ fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more
         victim.ends_with(143);
         assert!(before.elapsed() < SOON);
     }
+}
+
+#[test]
+fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_repeated() {
+    if !common::root() {
+        return common::skip("to make a program that becomes root", "root");
+    }
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let raised = plan.path("becomes_root");
+    let copied = std::path::Path::new("/usr/bin/setpriv");
+    if !copied.exists() {
+        return common::skip("setpriv", "Debian's package util-linux");
+    }
+    fs::copy(copied, &raised).unwrap();
+    fs::set_permissions(&raised, fs::Permissions::from_mode(0o4755)).unwrap();
+    let above = std::path::Path::new(&raised).parent().unwrap();
+    fs::set_permissions(above, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut victim = plan
+        .options(["--grace", "100ms", "--stragglers", "100ms"])
+        .through(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
+        .run([&raised, "--reuid", "0", "--", "sh", "-c", "echo raised; exec sleep 1000"]);
+    victim.says("raised");
+    let before = Instant::now();
+    victim.signal(15);
+    // KILL is repeated for ten seconds; what it would have made of the command is the code.
+    assert_eq!(victim.code(), 137, "{}", victim.stderr());
+    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
+    assert!(victim.stderr().contains("survived SIGKILL"), "{}", victim.stderr());
+    let left = victim.live();
+    assert_eq!(left.iter().map(|process| process.name.as_str()).collect::<Vec<_>>(), ["sleep"]);
+    common::process::send(left[0].pid, 9).unwrap();
+    wait_until("it is gone", || victim.live().is_empty());
 }
