@@ -209,6 +209,12 @@ impl World {
             Step::Cancel if s.policy.tool.is_some() => vec![Event::Cancel(Canceller::Request)],
             Step::Abandoned if s.policy.tool.is_some() => vec![Event::Abandoned],
             Step::EarlyTick if cast.words => vec![Event::Tick],
+            Step::LateTick if cast.delays => {
+                *now = now.after(Duration::from_secs(1));
+                let mut events = self.deaths().unwrap_or_default();
+                events.push(Event::Tick);
+                events
+            }
             Step::Deadline => {
                 let due = s.next_deadline()?;
                 // Whoever dies meanwhile is told of first.
