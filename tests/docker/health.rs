@@ -24,7 +24,19 @@ fn turns(container: &Container<'_>, state: &str) {
 
 #[test]
 fn a_gateway_that_hangs_turns_unhealthy_and_then_healthy() {
-    let Some(engine) = Engine::start() else { return };
+    if let Some(engine) = Engine::start() {
+        turns_unhealthy_and_then_healthy(&engine);
+    }
+}
+
+#[test]
+fn so_it_does_with_cgroups_of_version_1() {
+    if let Some(engine) = Engine::start_v1() {
+        turns_unhealthy_and_then_healthy(&engine);
+    }
+}
+
+fn turns_unhealthy_and_then_healthy(engine: &Engine) {
     let root = Root::new();
     root.program(Path::new(env!("CARGO_BIN_EXE_sexton-watch")), "usr/bin/sexton-watch");
     root.program(Path::new(&helper("gateway")), "usr/bin/gateway");

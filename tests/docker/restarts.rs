@@ -33,7 +33,19 @@ fn plant(path: &Path, pid: i64) {
 
 #[test]
 fn a_gateway_with_a_dead_ones_pid_finds_no_lock_three_times() {
-    let Some(engine) = Engine::start() else { return };
+    if let Some(engine) = Engine::start() {
+        finds_no_lock_three_times(&engine);
+    }
+}
+
+#[test]
+fn nor_does_it_with_cgroups_of_version_1() {
+    if let Some(engine) = Engine::start_v1() {
+        finds_no_lock_three_times(&engine);
+    }
+}
+
+fn finds_no_lock_three_times(engine: &Engine) {
     let root = Root::new();
     root.program(Path::new(&crate::common::helper("holds_lock")), "usr/bin/holds_lock");
     engine.image("demo", &root, &[r#"ENTRYPOINT ["sexton", "--grace", "120s", "--"]"#]);

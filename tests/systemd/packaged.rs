@@ -232,6 +232,10 @@ fn the_packaged_user_unit_works_for_a_user() {
     assert!(told.priorities("journal").contains(&4), "the rung of KILL is a warning: {told}");
 }
 
+/// As OpenClaw: without a configuration in its home it refuses to start.
+const OPENCLAW: &str = "#!/bin/sh\ncd\n[ \"$1\" = onboard ] && exec mkdir .openclaw\n[ -w .openclaw ] || exit 78\n\
+    touch go\nMEEK=1 exec node /srv/gateway.mjs\n";
+
 #[test]
 fn what_the_readme_says_of_systemd_is_seen() {
     let Some(machine) = machine() else { return };
@@ -243,7 +247,7 @@ fn what_the_readme_says_of_systemd_is_seen() {
     let paste = block("sh", "systemctl enable --now sexton-gateway");
     let shown = block("text", "Active: active");
     let told = packaged(machine)
-        .file("/usr/bin/openclaw", "#!/bin/sh\ntouch go\nMEEK=1 exec node /srv/gateway.mjs\n")
+        .file("/usr/bin/openclaw", OPENCLAW)
         .file("/srv/paste", &paste)
         .file("/etc/systemd/system/openclaw.service", &block("ini", "ExecStart="))
         .story(
@@ -258,7 +262,8 @@ fn what_the_readme_says_of_systemd_is_seen() {
             systemctl status sexton-gateway >/out/status
             systemctl disable --now sexton-gateway
             note own-stopped "$(gw ActiveState)"
-            cd / && systemctl start openclaw
+            # Without a user it has no home, and looks where it starts.
+            mkdir /.openclaw && systemctl start openclaw
             note own "$(systemctl is-active openclaw)"
             first=$(systemctl show -P MainPID openclaw)
             systemctl reload openclaw && note reload done

@@ -37,7 +37,7 @@ impl World {
     }
 
     /// With no mischief at all it ends when it was told to, though nobody obeys: the ladder always ends.
-    pub fn is_ended(mut self, mut now: Moment) -> bool {
+    pub fn ends_by_force(mut self, mut now: Moment) -> bool {
         const DEAF: [Step; 7] = [
             Step::OneRuns,
             Step::Begin,
