@@ -16,6 +16,7 @@ mod common;
 use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::Command;
 use std::time::Instant;
 
 use nix::libc;
@@ -23,7 +24,7 @@ use nix::sys::stat::Mode as Permissions;
 
 use common::cgroup::Cgroup;
 use common::victim::{Mode, plan};
-use common::{NEVER, SOON, helper, wait_until};
+use common::{NEVER, SOON, helper, root, skip, wait_until};
 
 #[test]
 fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
@@ -33,6 +34,21 @@ fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
     let mut victim = plan.inside(group).run(["sh", "-c", "exit 7"]);
     wait_until("it says so", || victim.stderr().contains(" start-again: a limit on processes is reached"));
     fs::write(limit, "max").unwrap();
+    victim.ends_with(7);
+}
+
+#[test]
+fn a_users_own_limit_on_processes_is_waited_out_as_well() {
+    if !root() {
+        return skip("root", "a user of its own, and its limit raised from outside");
+    }
+    let Some(plan) = plan(Mode::Tree) else { return };
+    // sexton is the only process of this user's, and root knows no such limit.
+    let mut victim = plan.by_user(23_456).through(["prlimit", "--nproc=1:1000"]).run(["sh", "-c", "exit 7"]);
+    wait_until("it says so", || victim.stderr().contains(" start-again: a limit on processes is reached"));
+    let raise = ["prlimit", "--pid", &victim.pid().to_string(), "--nproc=1000:1000"];
+    let user = ["--reuid=23456", "--regid=23456", "--clear-groups"];
+    assert!(Command::new("setpriv").args(user).args(raise).status().unwrap().success());
     victim.ends_with(7);
 }
 

@@ -42,7 +42,15 @@ fn run(program: &Path, words: &[&str], variables: &[(&str, &str)]) -> Said {
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    let (mut out, mut err) = (text(output.stdout), text(output.stderr));
+    // What tini itself says when it is to say more stands between the command's own lines, on standard output. Here
+    // all of the log goes to standard error.
+    let log = ["[INFO  tini", "[DEBUG tini", "[TRACE tini"];
+    let (of_log, of_command): (Vec<&str>, Vec<&str>) =
+        out.split_inclusive('\n').partition(|line| log.iter().any(|level| line.starts_with(level)));
+    err.extend(of_log);
+    out = of_command.concat();
+    Said { code: output.status.code(), out, err }
 }
 
 /// The link by which sexton becomes `name`, and the real program, if it is here.
@@ -65,13 +73,17 @@ fn same(name: &str, lines: &[Line<'_>]) {
     let dir = tempfile::tempdir().unwrap();
     let (ours, original) = pair(dir.path(), name);
     for (variables, words, code, out, err) in lines {
+        let mut streams = Vec::new();
         for program in [Some(&ours), original.as_ref()].into_iter().flatten() {
             let said = run(program, words, variables);
             let shown = format!("{} {variables:?} {words:?}: {said:?}", program.display());
             assert_eq!(said.code, Some(*code), "{shown}");
             assert!(said.out.contains(out) && said.err.contains(err), "{shown}, expected {out:?} {err:?}");
-            // A program that prints its usage prints it on one stream only.
-            assert!(out.is_empty() || said.err.is_empty() || !err.is_empty(), "{shown}");
+            streams.push((said.out.is_empty(), said.err.is_empty(), shown));
+        }
+        // Who redirects one of the streams gets the same on it.
+        if let [ours, original] = &streams[..] {
+            assert_eq!((ours.0, ours.1), (original.0, original.1), "{}\n{}", ours.2, original.2);
         }
     }
 }
@@ -105,6 +117,32 @@ const TINI: &[Line<'_>] = &[
     (&[("TINI_SUBREAPER", "")], &["true"], 0, "", ""),
     (&[("TINI_VERBOSITY", "0")], &["true"], 0, "", ""),
     (&[("TINI_SUBREAPER", "")], &["--", ""], 127, "", "No such file or directory"),
+    (&[], &["-s", "--version"], 1, "", "invalid option -- '-'"),
+    (&[], &["--help"], 1, "", "invalid option -- '-'"),
+    (&[], &["-sx", "true"], 1, "", "invalid option -- 'x'"),
+    (&[], &["-hx"], 0, "TINI_VERBOSITY", ""),
+    (&[], &["-lx"], 0, "MIT", ""),
+    (&[], &["-se"], 1, "", "option requires an argument -- 'e'"),
+    (&[], &["-sg"], 1, "", "Usage: "),
+    (&[], &["-sgv", "true"], 0, "", "[INFO  tini ("),
+    (&[], &["-s", "-vvv", "true"], 0, "", "Received SIGCHLD"),
+    (&[], &["-se143", "-e", "130", "--", "sh", "-c", "exit 130"], 0, "", ""),
+    (&[], &["-s", "-e", "", "true"], 0, "", ""),
+    (&[], &["-s", "-e", " +3", "--", "sh", "-c", "exit 3"], 0, "", ""),
+    (&[], &["-e", "3 ", "true"], 1, "", "Not a valid option for -e: 3 "),
+    (&[], &["-e", " ", "true"], 1, "", "Not a valid option for -e:  "),
+    (&[], &["-e", "0x3", "true"], 1, "", "Not a valid option for -e: 0x3"),
+    (&[], &["-p", "", "true"], 1, "", "Not a valid option for -p: "),
+    (&[], &["-p", "SIGRTMIN", "true"], 1, "", "Not a valid option for -p: SIGRTMIN"),
+    (&[], &["-s", "--", "-"], 127, "", "exec - failed: No such file or directory"),
+    (&[], &["-s", "/etc"], 126, "", "exec /etc failed: Permission denied"),
+    (&[], &["-s", "/etc/passwd/x"], 1, "", "exec /etc/passwd/x failed: Not a directory"),
+    (&[("POSIXLY_CORRECT", "1")], &["-s", "echo", "-g", "--"], 0, "-g --\n", ""),
+    (&[("TINI_SUBREAPER", ""), ("TINI_KILL_PROCESS_GROUP", "")], &["true"], 0, "", ""),
+    (&[("TINI_SUBREAPER", ""), ("TINI_VERBOSITY", "2")], &["true"], 0, "", "[INFO  tini ("),
+    (&[("TINI_SUBREAPER", ""), ("TINI_VERBOSITY", " 3x")], &["true"], 0, "", "Received SIGCHLD"),
+    (&[("TINI_SUBREAPER", ""), ("TINI_VERBOSITY", "-1")], &["true"], 0, "", "Received SIGCHLD"),
+    (&[("TINI_VERBOSITY", "none")], &["true"], 0, "", ""),
 ];
 
 #[test]
@@ -176,6 +214,23 @@ fn dumb_inits_command_lines() {
         (&[], &["echo", "-v", "--", "x"], 0, "-v -- x\n", ""),
         (&[], &["-v", "true"], 0, "", "[dumb-init] "),
         (&[("DUMB_INIT_DEBUG", "1")], &["true"], 0, "", "[dumb-init] "),
+        (&[("DUMB_INIT_DEBUG", "0")], &["true"], 0, "", ""),
+        (&[("DUMB_INIT_SETSID", "0")], &["sh", "-c", "exit 7"], 7, "", ""),
+        (&[("DUMB_INIT_SETSID", "1")], &["sh", "-c", "exit 7"], 7, "", ""),
+        (&[("POSIXLY_CORRECT", "1")], &["-c", "echo", "-v"], 0, "-v\n", ""),
+        (&[], &["-hV"], 0, "", "Usage: "),
+        (&[], &["-Vx"], 0, "", "dumb-init v1.2.5"),
+        (&[], &["-cx"], 1, "", "invalid option -- 'x'"),
+        (&[], &["-cvr15:3", "true"], 0, "", "[dumb-init] "),
+        (&[], &["-r", " +15: 3x", "true"], 0, "", ""),
+        (&[], &["-r", "15 :3", "true"], 1, "", rewrite),
+        (&[], &["-r", "", "true"], 1, "", rewrite),
+        (&[], &["--rewrite"], 1, "", "option '--rewrite' requires an argument"),
+        (&[], &["--single", "true"], 0, "", ""),
+        (&[], &["--help=1"], 1, "", "option '--help' doesn't allow an argument"),
+        (&[], &["-"], 2, "", "[dumb-init] -: No such file or directory"),
+        (&[], &["/etc"], 2, "", "[dumb-init] /etc: Permission denied"),
+        (&[], &["/etc/passwd/x"], 2, "", "[dumb-init] /etc/passwd/x: Not a directory"),
     ];
     same("dumb-init", lines);
 }
@@ -200,6 +255,17 @@ fn catatonits_command_lines() {
         (&[], &["/etc/passwd"], 1, "", "failed to exec pid1: Permission denied"),
         (&[], &["--", "sh", "-c", "exit 7"], 7, "", ""),
         (&[], &["--", "sh", "-c", "kill -9 $$"], 137, "", ""),
+        (&[("POSIXLY_CORRECT", "1")], &["echo", "-g"], 0, "-g\n", ""),
+        (&[("CATATONIT_DEBUG", "")], &["-g", "true"], 0, "", "DEBUG (catatonit:"),
+        (&[], &["-gV"], 0, "tini version", ""),
+        (&[], &["--ver"], 0, "tini version", ""),
+        (&[], &["--version=1"], 1, "", "option '--version' doesn't allow an argument"),
+        (&[], &["-gx", "true"], 1, "", "invalid option -- 'x'"),
+        (&[], &["--foo"], 1, "", "unrecognized option '--foo'"),
+        (&[], &["-Px"], 1, "", "invalid option -- 'x'"),
+        (&[], &["--", "-"], 1, "", "failed to exec pid1: No such file or directory"),
+        (&[], &["/etc"], 1, "", "failed to exec pid1: Permission denied"),
+        (&[], &["/etc/passwd/x"], 1, "", "failed to exec pid1: Not a directory"),
     ];
     same("catatonit", lines);
 }
@@ -240,6 +306,18 @@ fn a_face_bounds_no_stop_and_passes_every_signal_on() {
         }
         victim.ends_with(5);
         assert_eq!(victim.stdout(), "ready\n15\n2\n1\n15\n12\n", "{name} {mode:?}");
+    }
+}
+
+#[test]
+fn a_face_bounds_a_stop_if_a_variable_says_so() {
+    for name in ["tini", "dumb-init", "catatonit"] {
+        let Some(plan) = plan(Mode::Pid1) else { return };
+        let windows = plan.variable("SEXTON_GRACE", "200ms").variable("SEXTON_STRAGGLERS", "200ms");
+        let mut victim = windows.named(name).run_as_typed(["--", &helper("ignores_term")]);
+        victim.says("ready");
+        victim.signal(15);
+        victim.ends_with(137);
     }
 }
 

@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/bin/sexton-watch/main.rs", &["ids", "os", "report", "runtime"]),
     ("src/bin/sexton-watch/health.rs", &["config", "control", "ids"]),
     ("src/bin/sexton-watch/openclaw.rs", &[]),
+    ("src/bin/sexton-watch/words.rs", &["cli"]),
     ("src/bin/sexton-watch/measure/stats.rs", &[]),
     ("src/bin/sexton-watch/measure/compare.rs", &[]),
     ("src/bin/sexton-watch/measure/limit.rs", &[]),

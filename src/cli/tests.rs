@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::CommandFactory as _;
+
 use super::*;
 use crate::config::Task;
 use crate::locks::listing::Word;
@@ -29,6 +31,15 @@ fn options_end_at_the_command() {
     assert_eq!(command("ls -- -l"), ["ls", "--", "-l"]);
     assert_eq!(command("-- -odd"), ["-odd"]);
     assert_eq!(command("-sgvvw -e 143 -- a"), ["a"]);
+}
+
+#[test]
+fn every_option_has_a_variable_for_images_whose_command_line_stays() {
+    let options = Args::command();
+    let without = options.get_arguments().filter(|option| option.get_env().is_none());
+    let names: Vec<&str> = without.map(|option| option.get_id().as_str()).collect();
+    // SEXTON_LOCK_ROOTS lists several, and SEXTON_LOG says what -v counts; -s changes nothing.
+    assert_eq!(names, ["command", "lock_root", "verbose", "subreaper", "help", "version"]);
 }
 
 #[test]

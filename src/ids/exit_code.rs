@@ -110,13 +110,14 @@ pub fn of_failed_start(dress: Dress, stage: Stage, errno: Errno) -> u8 {
     match (dress, stage, errno.0) {
         (Dress::DumbInit, Stage::Exec, _) => 2,
         (Dress::Own | Dress::Tini, Stage::Exec, ENOENT) => NOT_FOUND,
-        (Dress::Own | Dress::Tini, Stage::Exec, _) => CANNOT_EXECUTE,
+        (Dress::Own, Stage::Exec, _) | (Dress::Tini, Stage::Exec, EACCES) => CANNOT_EXECUTE,
         _ => dress.failed(),
     }
 }
 
-/// "No such file or directory"; the number is the same on every Linux.
+/// "No such file or directory" and "permission denied"; the numbers are the same on every Linux.
 const ENOENT: i32 = 2;
+const EACCES: i32 = 13;
 
 #[cfg(test)]
 mod tests {
@@ -125,11 +126,13 @@ mod tests {
     #[test]
     fn a_failed_start_has_the_shells_codes() {
         assert_eq!(of_failed_start(Dress::Own, Stage::Exec, Errno(ENOENT)), 127);
-        assert_eq!(of_failed_start(Dress::Own, Stage::Exec, Errno(13)), 126);
+        assert_eq!(of_failed_start(Dress::Own, Stage::Exec, Errno(EACCES)), 126);
+        assert_eq!(of_failed_start(Dress::Own, Stage::Exec, Errno(20)), 126);
         assert_eq!(of_failed_start(Dress::Own, Stage::Fork, Errno(11)), 125);
         assert_eq!(of_failed_start(Dress::Own, Stage::Group, Errno(ENOENT)), 125);
         let exec = |dress, errno| of_failed_start(dress, Stage::Exec, Errno(errno));
-        assert_eq!([2, 13].map(|errno| exec(Dress::Tini, errno)), [127, 126]);
+        // What is in the way may also be no directory (20), which tini counts among its own failures.
+        assert_eq!([2, 13, 20].map(|errno| exec(Dress::Tini, errno)), [127, 126, 1]);
         assert_eq!([2, 13].map(|errno| exec(Dress::DumbInit, errno)), [2, 2]);
         assert_eq!([2, 13].map(|errno| exec(Dress::Catatonit, errno)), [1, 1]);
     }

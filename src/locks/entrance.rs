@@ -39,6 +39,21 @@ pub fn changes_user(root: &Root) -> bool {
     us == 0 && owner().is_some_and(|owner| owner != us)
 }
 
+/// Whether the kernel remembers that none of these roots exists, so that there is nothing to sweep. It is never asked
+/// of a root that the operator named: that one is missing is to be said.
+///
+/// No filesystem is looked at, and so this may be asked outside of a sweep's own process.
+#[must_use]
+pub fn are_known_missing(roots: &[Root]) -> bool {
+    let missing = |places: &[PathBuf]| places.iter().all(|place| files::is_known_missing(place));
+    roots.iter().all(|root| match root {
+        Root::Given(_) => false,
+        // Whose directory it would be, the owner of the first that exists tells.
+        Root::Discovered(places) | Root::TemporaryOfOwner { states: places, .. } => missing(places),
+        Root::Temporary { base, uid } => missing(&[temporary(base, *uid)]),
+    })
+}
+
 /// Why a root was not entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shut {

@@ -145,6 +145,18 @@ impl Patience {
         }
     }
 
+    /// Halves the pauses that are left, for two that share a sweep.
+    pub fn halve(&mut self) -> Patience {
+        let half = self.pauses / 2;
+        self.pauses -= half;
+        Patience { filesystem: self.filesystem, pauses: half }
+    }
+
+    /// Takes back what another half has not used.
+    pub fn take_back(&mut self, half: &Patience) {
+        self.pauses += half.pauses;
+    }
+
     /// Waits for so long. `false` if there was no pause left.
     fn pause(&mut self, milliseconds: u64) -> bool {
         let left = self.pauses > 0;

@@ -102,7 +102,7 @@ pub fn inspect(
     let record = specimen.bytes().map_or(Content::Empty.into(), |bytes| kind.format.read(bytes));
     let content = record.content;
     let file = specimen.to_be_asked();
-    let lease = file.map_or(Lease::NotAFile, |piece| evidence::lease(piece.file.as_fd(), piece.meta.uid));
+    let lease = file.map_or(Lease::NotAFile, |piece| piece.lease);
     let mut evidence = Evidence {
         content,
         lease,

@@ -135,12 +135,18 @@ pub fn list(
     let mut entries: Vec<Entry> = Vec::new();
     walk(directory, &entered.path, &family.rules(), &mut |sight| {
         let entry = match sight {
-            Sight::Match(spot, What::Lock(kind)) => {
-                let finding = inspect(&spot, kind, scene, alone && carries_flock, &mut patience);
-                of_finding(&spot.path, kind, &finding, report_after)
-            }
-            Sight::Match(spot, What::Foreign(why)) => {
-                spot.exists().then(|| other(&spot.path, Word::NotJudged, &why))
+            Sight::Matches(found) => {
+                for (spot, what) in found {
+                    entries.extend(match what {
+                        What::Lock(kind) => {
+                            let finding = inspect(spot, kind, scene, alone && carries_flock, &mut patience);
+                            of_finding(&spot.path, kind, &finding, report_after)
+                        }
+                        What::Foreign(why) => spot.exists().then(|| other(&spot.path, Word::NotJudged, why)),
+                    });
+                    progress(entries.len());
+                }
+                return;
             }
             Sight::Foreign(path, why) => Some(other(&path, Word::NotJudged, &why)),
             Sight::Closed(path, error) => {

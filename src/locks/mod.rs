@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Everything impure here runs in a short-lived child of sexton and never in PID 1 itself: the directories
-//! below belong to others, and their filesystem may hang. *Only what is judged orphaned is ever removed, and a
-//! lock whose owner lives never is, whatever its age.*
+//! below belong to others, and their filesystem may hang. The one exception asks the kernel's memory alone
+//! ([`are_known_missing`]). *Only what is judged orphaned is ever removed, and a lock whose owner lives never is,
+//! whatever its age.*
 
 mod entrance;
 mod evidence;
@@ -35,7 +36,7 @@ pub mod verdict;
 mod vigil;
 mod walk;
 
-pub use entrance::changes_user;
+pub use entrance::{are_known_missing, changes_user};
 pub use kind::Family;
 pub use roots::Root;
 pub use scene::Scene;

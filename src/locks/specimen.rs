@@ -8,8 +8,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::evidence;
 use super::inspect::Oddity;
 use super::kind::Form;
+use super::verdict::Lease;
 use super::walk::Spot;
 use crate::os::directory;
 use crate::os::files::{self, FileKind, Meta};
@@ -27,6 +29,9 @@ pub struct Piece {
     pub file: OwnedFd,
     /// What it was.
     pub meta: Meta,
+    /// Whether somebody has it open. It was asked before the content was read: if nobody has, nobody can have
+    /// changed the content since.
+    pub lease: Lease,
     /// What it held, or where it pointed.
     pub bytes: Vec<u8>,
 }
@@ -101,11 +106,12 @@ fn file(
     if let Some(oddity) = oddity(&meta, links) {
         return Ok(Err(oddity));
     }
+    let lease = evidence::lease(file.as_fd(), meta.uid);
     let bytes = files::read_up_to(file.as_fd(), LARGEST + 1)?;
     if bytes.len() > LARGEST {
         return Ok(Err(Oddity::Size(meta.size)));
     }
-    Ok(Ok(Piece { name: name.to_owned(), file, meta, bytes }))
+    Ok(Ok(Piece { name: name.to_owned(), file, meta, lease, bytes }))
 }
 
 fn oddity(meta: &Meta, links: u64) -> Option<Oddity> {
@@ -143,7 +149,7 @@ fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Result<Piece, Odd
         return Ok(Err(Oddity::Kind(meta.kind)));
     }
     let bytes = files::target(file.as_fd())?.into_os_string().into_vec();
-    Ok(Ok(Piece { name: name.to_owned(), file, meta, bytes }))
+    Ok(Ok(Piece { name: name.to_owned(), file, meta, lease: Lease::NotAFile, bytes }))
 }
 
 fn links(spot: &Spot<'_>, with: &[&str]) -> io::Result<Result<Specimen, Oddity>> {
@@ -193,13 +199,11 @@ impl Piece {
     /// Whether this still lies at its name in `directory`, as it was: file, size, time, owner, number of names
     /// and content, which is compared first, because the identity is what has to be true last.
     fn is_there(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
-        let bytes = if self.meta.kind == FileKind::Symlink {
-            // A link's target cannot change; another link is another inode.
-            self.bytes.clone()
-        } else {
-            files::read_up_to(self.file.as_fd(), self.bytes.len() + 1)?
-        };
-        Ok(bytes == self.bytes && files::meta_in(directory, &self.name)? == self.meta)
+        // A link's target cannot change; another link is another inode.
+        let cannot_change = self.meta.kind == FileKind::Symlink || self.lease == Lease::Granted;
+        let is_same =
+            cannot_change || files::read_up_to(self.file.as_fd(), self.bytes.len() + 1)? == self.bytes;
+        Ok(is_same && files::meta_in(directory, &self.name)? == self.meta)
     }
 }
 

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use tracing::dispatcher;
+
 use super::entrance::{self, Shut, once};
 use super::evidence::{self, Patience};
 use super::hand_over::{hand_over, is_handed_over};
@@ -21,6 +23,11 @@ use super::shown::Shown;
 use super::verdict::{Doubt, Orphan, Verdict};
 use super::vigil::{Beside, Vigil};
 use super::walk::{Sight, Spot, walk};
+
+/// From how many names in a directory on a second thread is worth its start.
+const MANY: usize = 128;
+/// The second thread's stack, in bytes; it is used to a tenth.
+const STACK: usize = 256 * 1024;
 
 /// What becomes of an orphaned lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,6 +106,21 @@ pub struct Report {
     pub registration: Option<OwnedFd>,
 }
 
+impl Report {
+    /// Adds what another thread of the same sweep did.
+    fn add(&mut self, other: Report) {
+        self.removed += other.removed;
+        self.handed_over += other.handed_over;
+        self.held += other.held;
+        self.unclear += other.unclear;
+        self.waiting += other.waiting;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.reported.extend(other.reported);
+        self.released.extend(other.released);
+    }
+}
+
 /// Sweeps one root: finds every lock, judges it, and acts on the orphaned ones. Each removal, failure and
 /// doubt is a line in the log.
 ///
@@ -117,22 +139,21 @@ pub fn sweep(request: &Request<'_>) -> Report {
     say_standing(&request.scene, &Shown(&root.path), registration.standing(), carries_flock);
 
     let mut sweep = Sweep {
-        request,
+        scene: &request.scene,
+        action: request.action,
+        report_after: request.report_after,
+        reported: request.reported,
         patience: if request.scene.patient { Patience::NEW } else { Patience::NONE },
         report: Report { entered: true, exclusive, ..Report::default() },
         vigil: request.beside.as_ref().map(|_| Vigil::default()),
     };
     walk(directory, &root.path, &request.family.rules(), &mut |sight| match sight {
-        Sight::Match(spot, What::Lock(kind)) => sweep.lock(&spot, kind),
-        Sight::Match(spot, What::Foreign(why)) if spot.exists() => {
-            foreign(&Shown(&spot.path), why);
-        }
-        Sight::Match(_, What::Foreign(_)) => {}
+        Sight::Matches(found) => sweep.matches(found),
         Sight::Foreign(path, why) => foreign(&Shown(&path), why),
         Sight::Closed(path, error) => sweep.closed(&Shown(&path), &error),
         Sight::Link(path) => sweep.link(&Shown(&path)),
     });
-    sweep.end_vigil();
+    sweep.end_vigil(request.beside.as_ref());
     let mut report = sweep.report;
     report.registration = registration.settle();
     tracing::debug!(name: "root-swept", root = %Shown(&root.path), removed = report.removed,
@@ -164,7 +185,10 @@ fn foreign(path: &Shown<'_>, why: Foreign) {
 }
 
 struct Sweep<'a> {
-    request: &'a Request<'a>,
+    scene: &'a Scene<'a>,
+    action: Action,
+    report_after: Option<Duration>,
+    reported: &'a [u64],
     patience: Patience,
     report: Report,
     vigil: Option<Vigil<'a>>,
@@ -187,9 +211,47 @@ impl<'a> Said<'a> {
 }
 
 impl<'a> Sweep<'a> {
+    /// Where there are many, two threads share them: one waits for the filesystem while the other judges. A thread
+    /// that cannot be had only means that it takes longer.
+    fn matches(&mut self, found: &[(Spot<'_>, What<'a>)]) {
+        let half = if found.len() < MANY || self.vigil.is_some() { 0 } else { found.len() / 2 };
+        let (there, here) = found.split_at(half);
+        if there.is_empty() {
+            return self.each(here);
+        }
+        let mut other = Sweep {
+            patience: self.patience.halve(),
+            report: Report { exclusive: self.report.exclusive, ..Report::default() },
+            vigil: None,
+            ..*self
+        };
+        let log = dispatcher::get_default(Clone::clone);
+        let shared = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let begun = thread.spawn_scoped(scope, || dispatcher::with_default(&log, || other.each(there)));
+            self.each(here);
+            begun.is_ok()
+        });
+        if !shared {
+            self.each(there);
+        }
+        self.patience.take_back(&other.patience);
+        self.report.add(other.report);
+    }
+
+    fn each(&mut self, found: &[(Spot<'_>, What<'a>)]) {
+        for (spot, what) in found {
+            match what {
+                What::Lock(kind) => self.lock(spot, kind),
+                What::Foreign(why) if spot.exists() => foreign(&Shown(&spot.path), *why),
+                What::Foreign(_) => {}
+            }
+        }
+    }
+
     fn lock(&mut self, spot: &Spot<'_>, kind: &'a Kind) {
         let path = Shown(&spot.path);
-        match inspect(spot, kind, &self.request.scene, self.report.exclusive, &mut self.patience) {
+        match inspect(spot, kind, self.scene, self.report.exclusive, &mut self.patience) {
             Finding::Vanished => {}
             Finding::Odd(oddity) => {
                 self.report.skipped += 1;
@@ -217,7 +279,7 @@ impl<'a> Sweep<'a> {
                 self.held(kind, &judged, &said);
             }
             Verdict::Orphaned(_) | Verdict::Unclear(Doubt::Busy(_))
-                if handed_over && self.request.action != Action::Remove =>
+                if handed_over && self.action != Action::Remove =>
             {
                 self.report.handed_over += 1;
                 tracing::debug!(name: "lock-waits-for-gateway", path = %said.path, kind = said.kind,
@@ -243,8 +305,8 @@ impl<'a> Sweep<'a> {
     }
 
     /// Removes what was watched in vain for somebody who wants it, if everybody stands still for it.
-    fn end_vigil(&mut self) {
-        let (Some(vigil), Some(beside)) = (self.vigil.take(), &self.request.beside) else { return };
+    fn end_vigil(&mut self, beside: Option<&Beside<'_>>) {
+        let (Some(vigil), Some(beside)) = (self.vigil.take(), beside) else { return };
         let (watched, wanted) = vigil.keep(beside.settle);
         for lock in &wanted {
             self.waits(&lock.said(), &lock.why, true);
@@ -279,9 +341,9 @@ impl<'a> Sweep<'a> {
 
     /// A lock whose owner lives stays, however long; but it is said once.
     fn held(&mut self, kind: &Kind, judged: &Judged, said: &Said<'_>) {
-        let Some(limit) = limit(kind, judged, self.request.report_after) else { return };
+        let Some(limit) = limit(kind, judged, self.report_after) else { return };
         let fingerprint = judged.specimen.fingerprint();
-        if judged.age <= limit || self.request.reported.contains(&fingerprint) {
+        if judged.age <= limit || self.reported.contains(&fingerprint) {
             return;
         }
         self.report.reported.push(fingerprint);
@@ -293,7 +355,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn orphaned(&mut self, spot: &Spot<'_>, kind: &Kind, said: &Said<'_>, why: &Orphan, judged: &Judged) {
-        let hands_over = self.request.action == Action::HandOver && kind.recovers;
+        let hands_over = self.action == Action::HandOver && kind.recovers;
         let done =
             if hands_over { hand_over(spot, &judged.specimen) } else { remove(spot, &judged.specimen) };
         match done {
@@ -305,7 +367,7 @@ impl<'a> Sweep<'a> {
             }
             Removal::Done => {
                 self.report.removed += 1;
-                let taken = self.request.scene.now.checked_sub(judged.age);
+                let taken = self.scene.now.checked_sub(judged.age);
                 if let (Some(pid), Some(taken)) = (said.pid, taken) {
                     self.report.released.push(Released { path: said.path.to_string(), pid, taken });
                 }
@@ -329,13 +391,13 @@ impl<'a> Sweep<'a> {
 
     fn closed(&mut self, path: &Shown<'_>, error: &io::Error) {
         self.report.failed += 1;
-        once!(self.request.scene, name: "directory-unreadable", path = %path, error = %error,
+        once!(self.scene, name: "directory-unreadable", path = %path, error = %error,
             "cannot look for locks in a directory");
     }
 
     fn link(&mut self, path: &Shown<'_>) {
         self.report.skipped += 1;
-        once!(self.request.scene, name: "directory-symlink", path = %path,
+        once!(self.scene, name: "directory-symlink", path = %path,
             "did not follow a symbolic link where a directory with locks was expected");
     }
 }

@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::inspect::Judged;
@@ -48,7 +48,7 @@ pub(super) struct Vigil<'a>(Vec<Watched<'a>>);
 
 /// One of them.
 pub(super) struct Watched<'a> {
-    directory: Rc<OwnedFd>,
+    directory: Arc<OwnedFd>,
     name: OsString,
     path: PathBuf,
     pub(super) kind: &'a Kind,
@@ -71,9 +71,9 @@ impl<'a> Vigil<'a> {
         };
         let beside_last = self.0.last().filter(|last| last.path.parent() == spot.path.parent());
         let directory = match beside_last {
-            Some(last) => Rc::clone(&last.directory),
+            Some(last) => Arc::clone(&last.directory),
             None => match spot.directory.try_clone_to_owned() {
-                Ok(directory) => Rc::new(directory),
+                Ok(directory) => Arc::new(directory),
                 Err(_) => return Err(judged),
             },
         };

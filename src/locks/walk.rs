@@ -45,8 +45,8 @@ impl Spot<'_> {
 
 /// What a walk comes upon.
 pub enum Sight<'a, T> {
-    /// Something that fits this rule.
-    Match(Spot<'a>, T),
+    /// Names in one directory that fit rules, each with its own. At most [`BATCH`] at once.
+    Matches(&'a [(Spot<'a>, T)]),
     /// Something that fits a rule, and that nobody may touch.
     Foreign(PathBuf, Foreign),
     /// A directory that something might lie in, but that cannot be entered or listed.
@@ -68,17 +68,17 @@ struct Walk<'w, T> {
 impl<T: Copy> Walk<'_, T> {
     fn directory(&mut self, directory: BorrowedFd<'_>, path: &Path, place: &Place) {
         let rules = self.rules;
+        let mut batch = Vec::new();
         if let Some(names) = rules.only_names(place) {
             for name in names {
-                self.name(directory, path, OsStr::from_bytes(name), None, rules.step(place, name));
+                batch.push((OsStr::from_bytes(name).to_owned(), None, rules.step(place, name)));
             }
-            return;
+            return self.names(directory, path, &mut batch);
         }
         let mut names = match directory::list(directory) {
             Ok(names) => names,
             Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
         };
-        let mut batch = Vec::new();
         while let Some(name) = names.next_name() {
             match name {
                 Ok(name) => {
@@ -106,11 +106,22 @@ impl<T: Copy> Walk<'_, T> {
         path: &Path,
         batch: &mut Vec<(OsString, Option<FileKind>, Step<T>)>,
     ) {
+        let found: Vec<(Spot<'_>, T)> = batch
+            .iter()
+            .filter_map(|(name, kind, step)| {
+                Some((Spot { directory, name, path: path.join(name), kind: *kind }, step.found?))
+            })
+            .collect();
+        if !found.is_empty() {
+            (self.see)(Sight::Matches(&found));
+        }
+        drop(found);
         for (name, kind, step) in batch.drain(..) {
             self.name(directory, path, &name, kind, step);
         }
     }
 
+    /// What one name is besides a match.
     fn name(
         &mut self,
         directory: BorrowedFd<'_>,
@@ -119,9 +130,6 @@ impl<T: Copy> Walk<'_, T> {
         kind: Option<FileKind>,
         step: Step<T>,
     ) {
-        if let Some(what) = step.found {
-            (self.see)(Sight::Match(Spot { directory, name, path: path.join(name), kind }, what));
-        }
         if let Some(why) = step.foreign
             && (kind.is_some() || files::meta_in(directory, name).is_ok())
         {
@@ -185,7 +193,9 @@ mod tests {
         let (mut found, mut links) = (Vec::new(), Vec::new());
         let handle = files::look(root).unwrap();
         walk(handle.as_fd(), Path::new(""), &rules, &mut |sight| match sight {
-            Sight::Match(spot, what) => found.push((spot.path, what)),
+            Sight::Matches(matches) => {
+                found.extend(matches.iter().map(|(spot, what)| (spot.path.clone(), *what)));
+            }
             Sight::Link(path) => links.push(path),
             Sight::Foreign(path, why) => panic!("{path:?}: {why}"),
             Sight::Closed(path, error) => panic!("{path:?}: {error}"),

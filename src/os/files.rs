@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{
-    AtFlags, FcntlArg, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2,
+    AT_FDCWD, AtFlags, FcntlArg, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2,
     readlinkat, renameat,
 };
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
@@ -105,6 +105,16 @@ pub fn look(path: &Path) -> io::Result<OwnedFd> {
 /// What openat2(2) says.
 pub fn look_in(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(directory, name, OFlag::O_PATH, Mode::empty(), ResolveFlag::RESOLVE_NO_XDEV)
+}
+
+/// Whether the kernel remembers that nothing lies at `path`, links before the last component followed (openat2(2),
+/// `RESOLVE_CACHED`, Linux 5.12). It answers from its memory of names alone, without a look at any filesystem, and so
+/// never waits for one. `false` where it does not remember, or knows no such question.
+#[must_use]
+pub fn is_known_missing(path: &Path) -> bool {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED));
+    matches!(openat2(AT_FDCWD, path, how), Err(Errno::ENOENT))
 }
 
 /// Opens a directory to look for names in it, which takes the right to search but none to list. Mounts are
@@ -387,6 +397,21 @@ mod tests {
         assert_eq!((one.kind, one.size, one.links), (FileKind::Regular, 4, 1));
         unlink(inner.as_fd(), "f".as_ref()).unwrap();
         assert_eq!(unlink(inner.as_fd(), "f".as_ref()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_the_kernel_remembers_is_told_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("d");
+        // Nobody has asked for it yet.
+        assert!(!is_known_missing(&path));
+        fs::create_dir(&path).unwrap();
+        assert!(!is_known_missing(&path));
+        symlink("d", directory.path().join("link")).unwrap();
+        assert!(!is_known_missing(&directory.path().join("link")));
+        fs::remove_dir(&path).unwrap();
+        // Whether it remembers depends on the filesystem; a tmpfs does not.
+        let _ = is_known_missing(&path);
     }
 
     #[test]

@@ -211,13 +211,20 @@ pub fn parse_proportional(rollup: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 
+/// The pid of every process that /proc shows, in no order.
+///
+/// # Errors
+/// /proc itself cannot be listed.
+pub fn pids() -> io::Result<Vec<Pid>> {
+    Ok(numbers(fs::read_dir("/proc")?))
+}
+
 /// Every process that /proc shows, in no order; those that end meanwhile are left out.
 ///
 /// # Errors
 /// /proc itself cannot be listed.
 pub fn all() -> io::Result<Vec<Stat>> {
-    let processes = numbers(fs::read_dir("/proc")?);
-    Ok(processes.into_iter().filter_map(|pid| stat(pid).ok().flatten()).collect())
+    Ok(pids()?.into_iter().filter_map(|pid| stat(pid).ok().flatten()).collect())
 }
 
 #[cfg(test)]

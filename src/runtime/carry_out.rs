@@ -14,7 +14,7 @@ use crate::config::unit::User;
 use crate::ids::{ExitStatus, Outcome, Pid, Rung, Signal};
 use crate::os::privileges::Identity;
 use crate::os::{children, process, signals, spawn, terminal};
-use crate::supervisor::{Action, Event, Note, Tally};
+use crate::supervisor::{Action, Event, Note};
 
 impl Runtime<'_> {
     /// Does it, and gives the event that answers it, if there is one.
@@ -24,8 +24,8 @@ impl Runtime<'_> {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
         match action {
             Action::Sweep(occasion) => {
-                if !self.sweeper.start(occasion) {
-                    return Ok(Some(Event::SweepDone(Tally::default())));
+                if let Some(found) = self.sweeper.start(occasion) {
+                    return Ok(Some(Event::SweepDone(found)));
                 }
             }
             Action::Proceed { still } => self.sweeper.proceed(still),
@@ -215,7 +215,7 @@ impl Runtime<'_> {
             Note::SweepOverdue(window) => {
                 let deadline = humantime::format_duration(window);
                 warn!(name: "sweep-overdue", %deadline,
-                      "the lock sweep did not end in time and was given up; locks may be left");
+                      "the lock sweep did not end in time and was given up; locks may be left until the next one");
             }
             Note::Again(pause) => {
                 let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));

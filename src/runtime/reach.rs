@@ -223,7 +223,13 @@ impl Reach {
         // and only a cgroup can hold processes that are nobody's descendants of ours.
         let others = match &self.way {
             Way::Tree => false,
-            Way::KillAll => self.living(helpers).iter().any(|stat| !ours(&stat.pid)),
+            Way::KillAll => {
+                let us = process::own_pid();
+                // Mostly nobody is shown whose state is to be asked for.
+                let shown = procfs::pids().unwrap_or_default();
+                shown.iter().any(|pid| *pid != us && !ours(pid))
+                    && self.living(helpers).iter().any(|stat| !ours(&stat.pid))
+            }
             Way::Cgroup(cgroup) => cgroup.is_populated(),
         };
         if others { Rest::Strangers } else { Rest::Gone }

@@ -1,7 +1,8 @@
 //! The short-lived child that judges and removes locks.
 //!
-//! PID 1 touches no root itself: a root's filesystem can hang, and its directories belong to others. What
-//! comes back is a short message a root, and the descriptor that registers us as a user of the root.
+//! PID 1 touches no root itself: a root's filesystem can hang, and its directories belong to others. All that it
+//! asks is whether the kernel remembers that there is none, which saves most runs the child. What comes back is
+//! a short message a root, and the descriptor that registers us as a user of the root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, UNIX_EPOCH};
@@ -75,11 +76,15 @@ impl<'a> Sweeper<'a> {
         std::mem::take(&mut self.released)
     }
 
-    /// Starts a sweep of every root. `false` if there is none to wait for.
-    pub(super) fn start(&mut self, occasion: Occasion) -> bool {
+    /// Starts a sweep of every root. What it found, if there is none to wait for.
+    pub(super) fn start(&mut self, occasion: Occasion) -> Option<Tally> {
         let Some(locks) = self.locks.filter(|locks| !locks.roots.is_empty()) else {
-            return false;
+            return Some(Tally::default());
         };
+        if locks::are_known_missing(&locks.roots) {
+            debug!(name: "root-missing", "there is no directory in which a gateway keeps locks");
+            return Some(Tally { missing: true, ..Tally::default() });
+        }
         match self.fork(locks, occasion) {
             Ok(child) => {
                 self.helpers.push(child.0);
@@ -87,7 +92,7 @@ impl<'a> Sweeper<'a> {
             }
             Err(error) => warn!(name: "sweep-failed", %error, "could not sweep the lock roots"),
         }
-        self.child.is_some()
+        if self.child.is_some() { None } else { Some(Tally::default()) }
     }
 
     fn fork(&self, locks: &Locks, occasion: Occasion) -> Result<(Pid, OwnedFd), Errno> {

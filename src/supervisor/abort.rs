@@ -87,7 +87,7 @@ impl Supervisor {
     }
 
     pub(super) fn deadline_passed(&mut self, now: Moment, out: &mut Vec<Action>) {
-        if self.abort.until.is_some_and(|until| now >= until) {
+        if self.abort.until.take_if(|until| now >= *until).is_some() {
             self.end_early(now, Cause::Deadline, out);
         }
     }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::keeper::Keeper;
 use super::ladder::Ladder;
-use super::replacement::gone;
+use super::replacement::{Purpose, gone};
 use super::{Action, Corpse, Note, Occasion, Phase, Rest, Supervisor, Tally};
 use crate::ids::{ExitStatus, Moment, Outcome, Pid};
+
+/// What a sweep that was given up may have found: locks that it handed over, for the next main process to find, and no
+/// root.
+pub(super) const UNKNOWN: Tally = Tally { waiting: 0, handed_over: 1, missing: true };
 
 /// How often processes whose deaths nobody tells us are looked for.
 pub(super) const RECOUNT: Duration = Duration::from_millis(25);
@@ -23,6 +26,7 @@ impl Supervisor {
             return;
         }
         self.release(now, out);
+        self.forget_orphans();
         self.tool_ended();
         let held = self.policy.can_hold;
         if !held {
@@ -55,6 +59,7 @@ impl Supervisor {
         self.ladder = Ladder::Idle;
         self.stop_keeping(out);
         if self.ends_with_units(corpse) {
+            self.purpose = Purpose::End;
             self.phase = Phase::UnitsDown { corpse };
             self.take_down(now, out);
             return;
@@ -62,7 +67,7 @@ impl Supervisor {
         // A command that never ran has left nothing.
         let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
         if window.is_some() && self.units_live(false) {
-            self.phase = Phase::Settling { corpse };
+            self.phase = Phase::Settling { corpse, until: now.after(window.unwrap_or_default()) };
             self.stopped = None;
             self.keeper.wanted = true;
             self.keep(now, out);
@@ -86,7 +91,7 @@ impl Supervisor {
             }
             Phase::Running { .. } | Phase::Settling { .. } => self.kept(now, found, out),
             // A look that began before the main process died.
-            Phase::Clearing { .. } => self.keeper = Keeper::default(),
+            Phase::Clearing { .. } => self.forget(),
             Phase::New
             | Phase::UnitsUp
             | Phase::UnitsDown { .. }
@@ -103,8 +108,11 @@ impl Supervisor {
         out.push(Action::Exit(outcome));
     }
 
-    pub(super) fn give_sweep_up(&self, out: &mut Vec<Action>) {
+    /// A sweep has taken its whole time, and what comes after it waits no longer.
+    pub(super) fn give_sweep_up(&mut self, out: &mut Vec<Action>) {
         let window = self.policy.sweep.unwrap_or_default();
-        out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(window))]);
+        self.found_first = UNKNOWN;
+        self.abandon_sweep(out);
+        out.push(Action::Note(Note::SweepOverdue(window)));
     }
 }

@@ -18,10 +18,15 @@
 //! last system call: nobody goes on before it is dead, or [`ENDING`] has passed.
 //!
 //! The same is done when the main process has died and is to be started again while units live on: whoever
-//! lives could take a lock over.
+//! lives could take a lock over. Its successor waits until no lock does, for as long as a sweep may take.
+//!
+//! A sweep that takes too long is given up, and what waits for it goes on: a filesystem that hangs must not keep a
+//! gateway from its start. It has not come to everything, so that another look follows as soon as it is gone. One that
+//! hangs in the kernel is not gone: no look is begun beside it, or there would be more and more of them.
 
 use std::time::Duration;
 
+use super::end::UNKNOWN;
 use super::{Action, Note, Occasion, Phase, Stood, Supervisor, Tally, earlier, gone};
 use crate::ids::{Moment, Signal};
 
@@ -76,6 +81,8 @@ pub(super) struct Keeper {
     started: Moment,
     /// How many tries to make a quiet moment have failed since the last one that did not.
     failures: u32,
+    /// A sweep was given up and has not ended yet: no look is begun beside it.
+    hanging: bool,
 }
 
 impl Keeper {
@@ -86,6 +93,7 @@ impl Keeper {
                 Some(until)
             }
             State::Stopping { until, again, .. } => Some(until.min(again)),
+            State::Rests if self.hanging => None,
             State::Rests => {
                 let wanted = self.wanted.then_some(self.not_before);
                 earlier(wanted, earlier(self.spare_until, self.later.map(|(at, _)| at)))
@@ -121,22 +129,32 @@ impl Keeper {
 impl Supervisor {
     /// Begins a look, if one is wanted and may begin.
     pub(super) fn keep(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let (Phase::Running { .. } | Phase::Settling { .. }, State::Rests, Some(window)) =
-            (self.phase, self.keeper.state, self.policy.sweep)
+        let (Phase::Running { .. } | Phase::Settling { .. }, State::Rests, Some(window), false) =
+            (self.phase, self.keeper.state, self.policy.sweep, self.keeper.hanging)
         else {
             return;
         };
         self.keeper.due(now);
         if self.keeper.wanted && now >= self.keeper.not_before {
             self.keeper.wanted = false;
-            self.keeper.state = State::Looking { since: now, until: now.after(window) };
+            self.look(now, window);
             let spare = self.keeper.spare_until.is_some();
             let gone = match self.phase {
-                Phase::Settling { corpse } => Some(gone(corpse)),
+                Phase::Settling { corpse, .. } => Some(gone(corpse)),
                 _ => None,
             };
             out.push(Action::Sweep(Occasion::Beside { spare, settle: SETTLE, gone }));
         }
+    }
+
+    /// A sweep looks, for no longer than whoever waits for it.
+    fn look(&mut self, now: Moment, window: Duration) {
+        let until = now.after(window);
+        let until = match self.phase {
+            Phase::Settling { until: last, .. } => until.min(last),
+            _ => until,
+        };
+        self.keeper.state = State::Looking { since: now, until };
     }
 
     /// The sweep waits for everybody to stand still, or has done what they stood still for.
@@ -147,7 +165,7 @@ impl Supervisor {
             State::Looking { .. } if self.stopped.is_some() || !self.is_kept() => {
                 self.keeper.state = State::Rests;
                 self.try_later(now);
-                out.push(Action::AbandonSweep);
+                self.abandon_sweep(out);
             }
             State::Looking { .. } => {
                 self.keeper.state =
@@ -157,19 +175,21 @@ impl Supervisor {
             State::Still { since, .. } => {
                 self.let_go(since, now, out);
                 // Another root may be left.
-                let window = self.policy.sweep.unwrap_or_default();
-                self.keeper.state = State::Looking { since: now, until: now.after(window) };
+                self.look(now, self.policy.sweep.unwrap_or_default());
                 out.push(Action::Proceed { still: false });
             }
             State::Rests | State::Stopping { .. } | State::Ending { .. } => {}
         }
-        self.settle(now, out);
     }
 
-    /// The main process has died and is to be started again: one pass is all that it waits for.
-    fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
-        if let (Phase::Settling { corpse }, State::Rests) = (self.phase, self.keeper.state) {
+    /// The main process has died, and what comes after it waits no longer, unless everybody stands still.
+    pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let (Phase::Settling { corpse, .. }, State::Rests) = (self.phase, self.keeper.state) else { return };
+        if self.may_follow() {
             self.finish(now, corpse, out);
+        } else {
+            // It is the end by now: there will be a quiet moment, when the units are gone.
+            self.all_gone(now, corpse, out);
         }
     }
 
@@ -221,10 +241,12 @@ impl Supervisor {
 
     /// A sweep that was given up has ended at last.
     pub(super) fn sweep_gone(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.keeper.hanging = false;
+        self.keeper.wanted |= self.policy.sweep.is_some();
         if let State::Ending { .. } = self.keeper.state {
             self.release(now, out);
-            self.settle(now, out);
         }
+        self.keep(now, out);
     }
 
     /// The main process was stopped by `signal`. `true` if that is dealt with: it was for us.
@@ -251,10 +273,23 @@ impl Supervisor {
 
     /// A deadline may have passed.
     pub(super) fn keeper_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if let (Phase::Settling { until, .. }, State::Rests) = (self.phase, self.keeper.state)
+            && now >= until
+        {
+            self.found_first = UNKNOWN;
+            out.push(Action::Note(Note::SweepOverdue(self.policy.sweep.unwrap_or_default())));
+            self.settle(now, out);
+            return;
+        }
         match self.keeper.state {
             State::Looking { since, until } if now >= until => {
                 self.rest_until_next(now.since(since), now);
-                out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(now.since(since)))]);
+                self.abandon_sweep(out);
+                out.push(Action::Note(Note::SweepOverdue(now.since(since))));
+                if let Phase::Settling { .. } = self.phase {
+                    self.found_first = UNKNOWN;
+                }
+                self.settle(now, out);
             }
             State::Stopping { since, until, .. } if now >= until => {
                 out.push(Action::Note(Note::NotStill(now.since(since))));
@@ -265,13 +300,13 @@ impl Supervisor {
             State::Still { since, until } if now >= until => {
                 self.keeper.state = State::Ending { since, until: now.after(ENDING) };
                 self.try_later(now);
-                out.extend([Action::AbandonSweep, Action::Note(Note::SweepOverdue(now.since(since)))]);
+                self.abandon_sweep(out);
+                out.push(Action::Note(Note::SweepOverdue(now.since(since))));
             }
             State::Ending { until, .. } if now >= until => self.release(now, out),
             State::Rests => self.keep(now, out),
             State::Looking { .. } | State::Stopping { .. } | State::Still { .. } | State::Ending { .. } => {}
         }
-        self.settle(now, out);
     }
 
     /// Whoever stands still goes on, because the time is over or something more important has come.
@@ -280,7 +315,7 @@ impl Supervisor {
             State::Rests | State::Looking { .. } => return,
             State::Ending { since, .. } => since,
             State::Stopping { since, .. } | State::Still { since, .. } => {
-                out.push(Action::AbandonSweep);
+                self.abandon_sweep(out);
                 since
             }
         };
@@ -295,9 +330,19 @@ impl Supervisor {
     /// Nothing of all this goes on any more: another sweep is about to begin.
     pub(super) fn stop_keeping(&mut self, out: &mut Vec<Action>) {
         if let State::Looking { .. } = self.keeper.state {
-            out.push(Action::AbandonSweep);
+            self.abandon_sweep(out);
         }
-        self.keeper = Keeper::default();
+        self.forget();
+    }
+
+    /// What there was to do has no meaning any more.
+    pub(super) fn forget(&mut self) {
+        self.keeper = Keeper { hanging: self.keeper.hanging, ..Keeper::default() };
+    }
+
+    pub(super) fn abandon_sweep(&mut self, out: &mut Vec<Action>) {
+        self.keeper.hanging = true;
+        out.push(Action::AbandonSweep);
     }
 
     /// No quiet moment could be made, or it did not last: something waits, and is looked at again later.
@@ -305,12 +350,19 @@ impl Supervisor {
         let pause = PAUSE.saturating_mul(2_u32.saturating_pow(self.keeper.failures.min(DOUBLINGS)));
         self.keeper.failures = self.keeper.failures.saturating_add(1);
         self.keeper.wanted = true;
-        self.keeper.not_before = self.keeper.not_before.max(now.after(pause));
+        self.rest_for(pause, now);
     }
 
     fn rest_until_next(&mut self, work: Duration, now: Moment) {
         self.keeper.state = State::Rests;
-        let pause = PAUSE.max(work.saturating_mul(SHARE));
-        self.keeper.not_before = self.keeper.not_before.max(now.after(pause));
+        self.rest_for(PAUSE.max(work.saturating_mul(SHARE)), now);
+    }
+
+    fn rest_for(&mut self, pause: Duration, now: Moment) {
+        self.keeper.not_before = match self.phase {
+            // A successor waits, and nobody works but units.
+            Phase::Settling { until, .. } => now.after(PAUSE).min(until),
+            _ => self.keeper.not_before.max(now.after(pause)),
+        };
     }
 }

@@ -89,10 +89,13 @@ impl Supervisor {
         self.orphans.ladders.retain(|(known, _)| *known != tool);
     }
 
+    /// The main process runs no more: what the lost have left is ended with everything else.
+    pub(super) fn forget_orphans(&mut self) {
+        self.orphans = Orphans::default();
+    }
+
     pub(super) fn orphans_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
         if !matches!(self.phase, Phase::Running { .. }) {
-            // What is left is ended with everything else.
-            self.orphans = Orphans::default();
             return;
         }
         if self.orphans.look.is_some_and(|due| now >= due) {

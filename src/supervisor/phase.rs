@@ -42,9 +42,10 @@ pub(super) enum Phase {
         corpse: Option<Corpse>,
     },
     /// Nothing is left of the main process, and it is to be started again, but units live on: locks are swept
-    /// as beside a living main process.
+    /// as beside a living main process, and where no quiet moment can be made, it is tried again until then.
     Settling {
         corpse: Option<Corpse>,
+        until: Moment,
     },
     LastSweep {
         corpse: Option<Corpse>,
@@ -79,7 +80,7 @@ impl Supervisor {
             Phase::Clearing { recount, .. } => {
                 earlier(earlier(self.ladder.deadline(), recount), self.abort.deadline())
             }
-            Phase::Settling { .. } => self.keeper.deadline(),
+            Phase::Settling { until, .. } => self.keeper.deadline().or(Some(until)),
             Phase::Retrying { until, .. } => Some(until),
             Phase::New | Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Starting { .. } | Phase::Over => {
                 None

@@ -1,6 +1,7 @@
 //! What follows the end of the main process: the end of everything, or another start.
 //!
-//! A restart never begins before everything that the old process left behind is gone and its locks are swept.
+//! A restart never begins before everything that the old process left behind is gone. It waits for its locks to be
+//! swept, for as long as a sweep may take, and for no filesystem that hangs longer than that.
 
 use super::ladder::Ladder;
 use super::restart::{Next, On};
@@ -64,7 +65,10 @@ impl Supervisor {
                 self.begin_stop(now, pid, received, out);
             }
             Phase::Waiting { corpse, .. } => self.down(now, corpse, out),
-            _ => self.purpose = Purpose::End,
+            _ => {
+                self.purpose = Purpose::End;
+                self.settle(now, out);
+            }
         }
     }
 
@@ -84,9 +88,9 @@ impl Supervisor {
     /// Whether what ends now may be started again.
     pub(super) fn may_follow(&self) -> bool {
         match self.phase {
-            Phase::Clearing { corpse, .. } | Phase::Settling { corpse } | Phase::LastSweep { corpse, .. } => {
-                self.is_followed(corpse)
-            }
+            Phase::Clearing { corpse, .. }
+            | Phase::Settling { corpse, .. }
+            | Phase::LastSweep { corpse, .. } => self.is_followed(corpse),
             _ => false,
         }
     }
@@ -123,6 +127,7 @@ impl Supervisor {
     /// The end: of the units first, if one lives.
     pub(super) fn down(&mut self, now: Moment, corpse: Option<Corpse>, out: &mut Vec<Action>) {
         self.purpose = Purpose::End;
+        self.forget_orphans();
         if self.units_live(false) {
             self.phase = Phase::UnitsDown { corpse };
             self.take_down(now, out);

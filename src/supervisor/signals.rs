@@ -20,6 +20,10 @@ impl Supervisor {
             out.push(Action::Note(Note::Refused(signal)));
             return;
         }
+        let followed = self.may_follow();
+        if stops && matches!(self.phase, Phase::Clearing { .. }) {
+            self.purpose = Purpose::End;
+        }
         match self.phase {
             Phase::Retrying { .. } if stops && self.policy.tool.is_some() => {
                 self.cancel(now, Canceller::Signal(signal.number()), out);
@@ -47,8 +51,7 @@ impl Supervisor {
                 _ => self.deliver(now, pid, received, out),
             },
             // It was to be started again: not any more.
-            Phase::Clearing { .. } if stops && self.purpose != Purpose::End && self.may_follow() => {
-                self.purpose = Purpose::End;
+            Phase::Clearing { .. } if stops && followed => {
                 out.push(Action::Note(Note::EndsInstead(signal)));
             }
             // What lives on has no main process above it: the stop is theirs, with its whole window.
@@ -65,8 +68,8 @@ impl Supervisor {
             Phase::UnitsDown { .. } if stops => self.hurry_unit(signal, false, out),
             Phase::Waiting { .. } if stops => self.end_for_good(now, out),
             Phase::Settling { .. } | Phase::LastSweep { .. } if stops => {
-                self.purpose = Purpose::End;
                 out.push(Action::Note(Note::Dropped(signal)));
+                self.end_for_good(now, out);
             }
             Phase::Clearing { .. }
             | Phase::UnitsDown { .. }

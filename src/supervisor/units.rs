@@ -280,7 +280,7 @@ impl Supervisor {
             }
         } else if let Some(pause) = end.again.filter(|_| self.purpose != Purpose::End) {
             if end.expected {
-                self.start_unit(end.unit, out);
+                self.start_unit(now, end.unit, out);
             } else {
                 self.units.set(end.unit, State::Waiting { until: now.after(pause) });
             }
@@ -302,7 +302,12 @@ impl Supervisor {
         true
     }
 
-    fn start_unit(&mut self, unit: UnitId, out: &mut Vec<Action>) {
+    fn start_unit(&mut self, now: Moment, unit: UnitId, out: &mut Vec<Action>) {
+        let follows = self.units.rule(unit).is_some_and(|rule| rule.after_gateway);
+        if follows && !matches!(self.phase, Phase::Running { .. }) {
+            self.units.set(unit, State::Waiting { until: now });
+            return;
+        }
         self.units.set(unit, State::Starting);
         out.push(Action::StartUnit(unit));
     }
@@ -351,7 +356,7 @@ impl Supervisor {
             }
         }
         while let Some((_, unit)) = self.next_unit_again().filter(|(until, _)| now >= *until) {
-            self.start_unit(unit, out);
+            self.start_unit(now, unit, out);
         }
     }
 
@@ -386,7 +391,7 @@ impl Supervisor {
         };
         match state {
             State::Running { pid } => self.stop_unit(now, unit, pid, true, out),
-            State::Ended | State::Waiting { .. } => self.start_unit(unit, out),
+            State::Ended | State::Waiting { .. } => self.start_unit(now, unit, out),
             State::Stopping { pid, until, .. } => {
                 self.units.set(unit, State::Stopping { pid, until, again: true });
             }

@@ -1,7 +1,8 @@
 //! The behaviour table: sexton beside tini, dumb-init and catatonit, in one run.
 //!
-//! `cargo test --test behaviours -- --ignored --nocapture` prints it as Markdown, as it stands in the README. Every
-//! cell of sexton's must be `yes`, which is a test of its own.
+//! `cargo test --test behaviours -- --ignored --nocapture` prints it as Markdown, as it stands in the README, and fails
+//! where the README has it otherwise. Every cell of sexton's must be `yes`, which is a test of its own; so is that the
+//! README has these rows.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,6 +22,7 @@ mod ending;
 mod signals;
 mod terminal;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -62,6 +64,12 @@ impl Program {
         self == Program::Sexton || Path::new(&self.path()).exists()
     }
 
+    /// Whether it shows this behaviour. What sexton has to show is waited for as long as a busy machine may take.
+    fn shows(self, behaviour: fn(Program) -> bool) -> bool {
+        LIMIT.set(if self == Program::Sexton { common::PATIENCE } else { ABSENCE });
+        behaviour(self)
+    }
+
     /// A plan with this program.
     fn plan(self, mode: Mode) -> Plan {
         let plan = plan(mode).unwrap();
@@ -80,9 +88,9 @@ impl Program {
     }
 }
 
-/// Whether it comes true soon. Its absence is waited for this long.
+/// Whether it comes true soon.
 fn within(mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + LIMIT;
+    let end = Instant::now() + limit();
     while Instant::now() < end {
         if condition() {
             return true;
@@ -92,7 +100,17 @@ fn within(mut condition: impl FnMut() -> bool) -> bool {
     false
 }
 
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long an absence is waited for.
+const ABSENCE: Duration = Duration::from_secs(3);
+
+thread_local! {
+    static LIMIT: Cell<Duration> = const { Cell::new(ABSENCE) };
+}
+
+/// How long is waited at this moment, for the program that is looked at.
+fn limit() -> Duration {
+    LIMIT.get()
+}
 
 /// The pid of the command of that name below a victim, once it runs: before it, other processes come and go.
 fn command(victim: &Victim, name: &str) -> i32 {
@@ -121,9 +139,32 @@ fn possible() -> bool {
 fn every_cell_of_sextons_is_right() {
     if possible() {
         let wrong: Vec<_> =
-            rows().filter(|(_, shows)| !shows(Program::Sexton)).map(|(name, _)| name).collect();
+            rows().filter(|row| !Program::Sexton.shows(row.1)).map(|(name, _)| name).collect();
         assert!(wrong.is_empty(), "sexton does not: {wrong:#?}");
     }
+}
+
+/// The table of the README: its head, the line below it, and a line for each row.
+fn of_the_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let table = readme.lines().skip_while(|line| !line.starts_with("| behaviour |"));
+    table.take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+}
+
+fn head() -> [String; 2] {
+    [
+        format!("| behaviour | {} |", Program::ALL.map(Program::name).join(" | ")),
+        "|---|---|---|---|---|".to_owned(),
+    ]
+}
+
+#[test]
+fn the_readme_has_these_rows_and_a_yes_of_sextons_in_each() {
+    let table = of_the_readme();
+    assert_eq!(table[..2], head());
+    let ours = |line: &String| line.split(" | ").take(2).collect::<Vec<_>>().join(" | ");
+    let expected: Vec<String> = rows().map(|(name, _)| format!("| {name} | yes")).collect();
+    assert_eq!(table[2..].iter().map(ours).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -132,21 +173,25 @@ fn the_table() {
     if !possible() {
         return;
     }
-    if !Program::ALL.iter().all(|program| program.is_here()) {
+    let all = Program::ALL.iter().all(|program| program.is_here());
+    if !all {
         skip("tini, dumb-init and catatonit", "apt-get install tini dumb-init catatonit");
     }
-    println!("| behaviour | {} |\n|---|---|---|---|---|", Program::ALL.map(Program::name).join(" | "));
-    let mut wrong = Vec::new();
-    for (name, shows) in rows() {
-        let cells = Program::ALL.map(|program| match program.is_here().then(|| shows(program)) {
+    let mut table = Vec::from(head());
+    println!("{}", table.join("\n"));
+    for (name, behaviour) in rows() {
+        let cells = Program::ALL.map(|program| match program.is_here().then(|| program.shows(*behaviour)) {
             None => "?",
             Some(true) => "yes",
             Some(false) => "no",
         });
-        println!("| {name} | {} |", cells.join(" | "));
-        if cells[0] != "yes" {
-            wrong.push(name);
-        }
+        let row = format!("| {name} | {} |", cells.join(" | "));
+        println!("{row}");
+        table.push(row);
     }
+    let wrong: Vec<_> = table[2..].iter().filter(|row| row.split(" | ").nth(1) != Some("yes")).collect();
     assert!(wrong.is_empty(), "sexton does not: {wrong:#?}");
+    let told = of_the_readme();
+    let news: Vec<_> = table.iter().filter(|row| !told.contains(row)).collect();
+    assert!(!all || news.is_empty(), "the README has it otherwise: {news:#?}");
 }

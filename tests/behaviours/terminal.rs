@@ -12,7 +12,7 @@ pub const ROWS: &[Row] = &[
         let mut shell = program.shell();
         shell.line("$S -- sh -c 'read word; echo \"got <$word>\"'");
         shell.line("hello");
-        shell.sees_within(super::LIMIT, "got <hello>")
+        shell.sees_within(super::limit(), "got <hello>")
     }),
     ("Ctrl-C ends the whole job", |program| {
         let mut shell = program.shell();
@@ -22,7 +22,7 @@ pub const ROWS: &[Row] = &[
         let sleeps = || super::children(main).iter().any(|child| child.name == "sleep");
         super::common::wait_until("the script's command runs", sleeps);
         shell.keys("\x03");
-        shell.sees_within(super::LIMIT, "code=130")
+        shell.sees_within(super::limit(), "code=130")
     }),
     ("Ctrl-Z stops both sides, and fg resumes both", |program| {
         let mut shell = program.shell();
@@ -52,20 +52,20 @@ pub const ROWS: &[Row] = &[
         }
         shell.line("fg");
         shell.line("late");
-        shell.sees_within(super::LIMIT, "got <late>")
+        shell.sees_within(super::limit(), "got <late>")
     }),
     ("SIGTTOU never stops it", |program| {
         let mut shell = program.shell();
         // With this mode a write from the background does, and changing the terminal does at any time.
         shell.line("stty tostop; $S -- sh -c 'exit 3' & wait $!; echo code=$?; stty -tostop");
-        shell.sees_within(super::LIMIT, "code=3")
+        shell.sees_within(super::limit(), "code=3")
     }),
     ("a new window size reaches the command", |program| {
         let mut shell = program.shell();
         shell.line("$S -- bash -c 'trap \"stty size\" WINCH; echo armed; while :; do sleep 0.05; done'");
         shell.sees("armed");
         shell.resize(33);
-        shell.sees_within(super::LIMIT, "33 100")
+        shell.sees_within(super::limit(), "33 100")
     }),
     ("a hang-up reaches the command", |program| {
         let mut shell = program.shell();
@@ -89,12 +89,12 @@ pub const ROWS: &[Row] = &[
         shell.line("bash -c 'echo ready; exec sleep 1000'");
         shell.sees("ready");
         shell.keys("\x1a");
-        shell.sees_within(super::LIMIT, "Stopped")
+        shell.sees_within(super::limit(), "Stopped")
     }),
     ("without a terminal it runs all the same", |program| {
         let mut shell = program.shell();
         shell.line("setsid --wait $S -- sh -c 'exit 5'; echo code=$?");
-        shell.sees_within(super::LIMIT, "code=5")
+        shell.sees_within(super::limit(), "code=5")
     }),
     ("the terminal's modes are restored after a crash", |program| {
         let mut shell = program.shell();
@@ -103,6 +103,6 @@ pub const ROWS: &[Row] = &[
             "stty echo; bash --norc --noprofile +m -c \
              '$S -- sh -c \"stty -echo; kill -9 \\$\\$\"; echo mode=$(stty -a | grep -wo -e -echo -e echo).'; stty -echo",
         );
-        shell.sees_within(super::LIMIT, "mode=echo.")
+        shell.sees_within(super::limit(), "mode=echo.")
     }),
 ];

@@ -77,23 +77,72 @@ fn an_interactive_shell_in_the_container_has_job_control() {
     }
 }
 
-fn interactive(shell: &mut Shell, name: &str) {
+/// Starts an interactive bash in a container, below sexton under this name.
+fn open(shell: &mut Shell, name: &str) {
     shell.line(&format!(
         "${{R/small/--entrypoint {name} small --}} bash --norc --noprofile --noediting -i; echo code=$?"
     ));
     shell.line("PS1='inner> '; stty -echo; echo in$((1))");
     shell.sees("in1");
-    shell.line("bash -c 'echo ready; exec sleep 1000'");
-    shell.sees("ready");
+}
+
+/// A job that says when it has begun, and when it goes on after a stop: from then on it has the keys.
+const JOB: &str = r#"'trap "echo resumed" CONT; sleep 1000 & echo set; while :; do wait; done'"#;
+
+fn interactive(shell: &mut Shell, name: &str) {
+    open(shell, name);
+    shell.line(&format!("bash -c {JOB}"));
+    shell.sees("set");
+    stops_and_goes_on(shell);
+    shell.line("exit 9");
+    shell.sees("code=9");
+}
+
+/// Ctrl-Z stops the job, the shell has the terminal, `fg` resumes it, and Ctrl-C ends it.
+fn stops_and_goes_on(shell: &mut Shell) {
     shell.keys("\x1a");
     shell.sees("Stopped");
     shell.line("jobs; echo listed$((1))");
     shell.sees("Stopped");
     shell.sees("listed1");
-    shell.line("fg; echo ended=$?");
-    shell.sees("exec sleep 1000");
+    shell.line("fg");
+    shell.sees("resumed\r\n");
     shell.keys("\x03");
-    shell.sees("inner> ");
+    shell.line("echo ended=$?");
+    shell.sees("ended=130");
+}
+
+#[test]
+fn as_a_job_of_a_shell_in_the_container_it_behaves_as_in_any_terminal() {
+    let Some((_engine, mut shell)) = shell() else { return };
+    open(&mut shell, "sexton");
+    shell.line("S='sexton --control off --'; export S; $S sh -c 'read word; echo \"got <$word>\"'");
+    shell.line("hello");
+    shell.sees("got <hello>");
+    shell.line(&format!("$S sh -c {JOB}"));
+    shell.sees("set");
+    stops_and_goes_on(&mut shell);
+    // In the background it takes the terminal from nobody, and waits as a whole if it wants to read.
+    shell.line("$S sh -c 'echo there; exec sleep 1000' & sleep 0; echo here");
+    shell.sees("there");
+    shell.line("kill %1; wait; echo mine$((1))");
+    shell.sees("mine1");
+    shell.line("$S sh -c 'read word; echo \"got <$word>\"' &");
+    shell.line("until jobs | grep -q Stopped; do sleep 0.1; done; echo waits$((1))");
+    shell.sees("waits1");
+    shell.line("fg");
+    shell.line("late");
+    shell.sees("got <late>");
+    shell.line("stty tostop; $S sh -c 'exit 3' & wait $!; echo code=$?; stty -tostop");
+    shell.sees("code=3");
+    shell.line("setsid --wait $S sh -c 'exit 5'; echo code=$?");
+    shell.sees("code=5");
+    // Without job control in between, as bash would repair the modes itself.
+    let look = "echo mode=$(stty -a | grep -wo -e -echo -e echo).";
+    shell.line(&format!(
+        "stty echo; bash --norc --noprofile +m -c '$S sh -c \"stty -echo; kill -9 \\$\\$\"; {look}'; stty -echo"
+    ));
+    shell.sees("mode=echo.");
     shell.line("exit 9");
     shell.sees("code=9");
 }

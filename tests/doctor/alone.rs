@@ -204,7 +204,7 @@ fn a_command_line_that_never_returns() {
 fn releases_with_known_bugs_and_configurations_that_were_cut_short() {
     let Some(machine) = Machine::new() else { return };
     machine.openclaw("echo OpenClaw 2026.5.22");
-    let known = ["warning known bugs"; 3];
+    let known = ["warning known bugs"; 4];
     machine.asked(&[]).finds(&known, &["#86014", "#86031", "hand-over"]);
     machine.openclaw("echo OpenClaw 2026.9.6");
     fs::write(machine.path("state/openclaw.json"), "").unwrap();

@@ -111,7 +111,7 @@ fn a_lock_that_is_handed_over_lets_the_gateway_recover_the_turn() {
 }
 
 #[test]
-fn a_tool_of_a_turn_that_is_given_up_is_gone_and_recorded() {
+fn a_tool_of_a_turn_that_runs_out_of_time_or_is_given_up_is_gone_and_recorded() {
     let Some(bin) = installed_openclaw() else {
         return;
     };

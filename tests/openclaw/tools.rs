@@ -1,9 +1,9 @@
-//! The gateway's exec tool through sexton-sh: a turn is given up while its tool runs, and of the tool nothing is
-//! left.
+//! The gateway's exec tool through sexton-sh: a turn runs out of time or is given up while its tool runs, and of
+//! the tool nothing is left.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -26,7 +26,10 @@ echo $$ >leader
 exec sleep 611
 ";
 
-/// Starts a turn whose tool runs, gives it up, and sees what becomes of the tool.
+/// How long a turn may take, which is longer than it takes until its tool runs.
+const TURN: Duration = Duration::from_secs(15);
+
+/// Starts turns whose tool runs, has one time out and gives the other up, and sees what becomes of the tool.
 pub fn a_tool_ends_with_its_turn(world: &World) {
     let script = world.path("tool.sh");
     fs::write(&script, SCRIPT).expect("the directory is ours");
@@ -35,40 +38,31 @@ pub fn a_tool_ends_with_its_turn(world: &World) {
     let record = world.path("tools.jsonl");
     let configuration = format!("[tools]\nshell = true\nrecord = '{}'\n", record.display());
     fs::write(world.path("sexton.toml"), configuration).expect("the directory is ours");
+    world.limit_turns_to(TURN);
     let (file, socket) = (shown(world.path("sexton.toml")), shown(world.path("c.sock")));
 
     let mut life = Life::begin_with(world, "tools", &["--config", &file, "--control", &socket]);
     life.wait_until_ready();
-    let turn = life.begin_turn("exec");
-    let pids: Vec<String> = life.wait_for("the tool to run", START, |_| {
-        let pid = |name| Some(fs::read_to_string(world.path(name)).ok()?.trim().to_owned());
-        let pids: Vec<String> = ["leader", "daemon", "deaf"].into_iter().filter_map(pid).collect();
-        (pids.len() == 3 && pids.iter().all(|pid| !pid.is_empty())).then_some(pids)
-    });
-    let names = |life: &Life<'_>| life.names_of_inmates();
-    say(&format!("the tool runs as {pids:?} among {:?}", names(&life)));
-    assert!(names(&life).iter().any(|line| line.contains("sexton-sh")), "it is managed: {:?}", names(&life));
 
-    drop(turn);
-    let begun = Instant::now();
-    life.wait_for("nothing of the tool to be left", SOON, |life| {
-        let left = names(life);
-        let of_tool = |line: &&String| {
-            ["611", "612", "613", "sexton-sh", "trap"].iter().any(|part| line.contains(part))
-        };
-        left.iter().find(of_tool).is_none().then_some(())
+    let turn = life.begin_turn_in("agent:main:late", "exec");
+    wait_until_the_tool_runs(&mut life, world);
+    life.wait_for("the gateway to give up a turn that takes too long", START, |life| {
+        let own = fs::read_to_string(world.path("openclaw.log")).unwrap_or_default();
+        (life.log() + &own).contains("embedded run timeout: ").then_some(())
     });
-    let took = begun.elapsed();
-    say(&format!("nothing of the tool is left after {took:?}"));
+    let took = wait_until_the_tool_is_gone(&mut life);
+    say(&format!("nothing of the tool is left {took:?} after its turn ran out of time"));
     assert!(took <= LIMIT, "{took:?}");
-    let outcome: Value = wait_for("the record", SOON, || {
-        let text = fs::read_to_string(&record).ok()?;
-        Some(
-            serde_json::from_str::<Value>(text.lines().next()?).expect("a record is JSON")["outcome"].clone(),
-        )
-    });
-    say(&format!("its record says {outcome}"));
-    assert!(outcome["lost"].is_object() || outcome["cancelled"].is_object(), "{outcome}");
+    assert_recorded_as_aborted(&record, 1);
+    drop(turn);
+
+    let turn = life.begin_turn("exec");
+    wait_until_the_tool_runs(&mut life, world);
+    drop(turn);
+    let took = wait_until_the_tool_is_gone(&mut life);
+    say(&format!("nothing of the tool is left {took:?} after its turn was given up"));
+    assert!(took <= LIMIT, "{took:?}");
+    assert_recorded_as_aborted(&record, 2);
 
     // In another conversation: this OpenClaw logs "embedded abort settle timed out" for a turn that is given up
     // while its tool runs, however soon the tool is gone, and keeps the lock of that session for good. That is the
@@ -78,6 +72,44 @@ pub fn a_tool_ends_with_its_turn(world: &World) {
     life.wait_until_calm();
     life.sexton().signal(Signal::SIGTERM);
     assert_eq!(life.wait_for_exit(GRACE).0, 0, "a clean stop");
+}
+
+/// Waits until each part of the tool has written its pid, which is then taken away for the next tool.
+fn wait_until_the_tool_runs(life: &mut Life<'_>, world: &World) {
+    let parts = ["leader", "daemon", "deaf"];
+    let pids: Vec<String> = life.wait_for("the tool to run", START, |_| {
+        let pid = |name| Some(fs::read_to_string(world.path(name)).ok()?.trim().to_owned());
+        let pids: Vec<String> = parts.into_iter().filter_map(pid).collect();
+        (pids.len() == parts.len() && pids.iter().all(|pid| !pid.is_empty())).then_some(pids)
+    });
+    let names = life.names_of_inmates();
+    say(&format!("the tool runs as {pids:?} among {names:?}"));
+    assert!(names.iter().any(|line| line.contains("sexton-sh")), "it is managed: {names:?}");
+    for part in parts {
+        fs::remove_file(world.path(part)).expect("the file is ours");
+    }
+}
+
+/// How long that took.
+fn wait_until_the_tool_is_gone(life: &mut Life<'_>) -> Duration {
+    let begun = Instant::now();
+    life.wait_for("nothing of the tool to be left", SOON, |life| {
+        let of_tool =
+            |line: &String| ["611", "612", "613", "sexton-sh", "trap"].iter().any(|part| line.contains(part));
+        (!life.names_of_inmates().iter().any(of_tool)).then_some(())
+    });
+    begun.elapsed()
+}
+
+/// Waits for the record of this run, counted from one.
+fn assert_recorded_as_aborted(record: &Path, number: usize) {
+    let outcome: Value = wait_for("the record", SOON, || {
+        let text = fs::read_to_string(record).ok()?;
+        let line = text.lines().nth(number - 1)?;
+        Some(serde_json::from_str::<Value>(line).expect("a record is JSON")["outcome"].clone())
+    });
+    say(&format!("its record says {outcome}"));
+    assert!(outcome["lost"].is_object() || outcome["cancelled"].is_object(), "{outcome}");
 }
 
 fn shown(path: PathBuf) -> String {

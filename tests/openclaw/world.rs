@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
@@ -89,6 +91,15 @@ impl World {
         let body = r#"{ "model": "openclaw", "messages": [{ "role": "user", "content": "ping" }] }"#;
         http::post(self.port, "/v1/chat/completions", &headers, body, START)
             .unwrap_or_else(|error| panic!("failed to ask the gateway for a turn: {error}"))
+    }
+
+    /// Has the gateway give up a turn that takes longer, from its next start on.
+    pub fn limit_turns_to(&self, limit: Duration) {
+        let path = self.path("state/openclaw.json");
+        let text = fs::read_to_string(&path).expect("the configuration was written");
+        let mut configuration: Value = serde_json::from_str(&text).expect("it is JSON");
+        configuration["agents"]["defaults"]["timeoutSeconds"] = limit.as_secs().into();
+        fs::write(path, configuration.to_string()).expect("the directory is ours");
     }
 
     /// Gives a command the gateway's environment and nothing else: what a developer or a service manager

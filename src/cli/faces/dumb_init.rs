@@ -6,6 +6,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::Face;
 use super::getopt::{self, Order, Spec};
+use super::number::leading;
 use crate::cli::Request;
 use crate::ids::Signal;
 
@@ -84,9 +85,8 @@ pub(super) fn read(face: &Face, words: &[OsString]) -> Request {
 
 /// `S:R` in numbers; what follows R is not looked at.
 fn rule(value: &OsStr) -> Option<(Signal, Option<Signal>)> {
-    let (from, to) = value.to_str()?.split_once(':')?;
-    let end = to.find(|c: char| !c.is_ascii_digit()).unwrap_or(to.len());
-    let number = |text: &str| text.trim_start().parse::<i32>().ok().filter(|number| *number <= 31);
-    let (from, to) = (number(from)?, number(to.get(..end)?)?);
-    Some((Signal::new(from)?, if to == 0 { None } else { Some(Signal::new(to)?) }))
+    let (from, rest) = leading(value.to_str()?)?;
+    let (to, _) = leading(rest.strip_prefix(':')?)?;
+    let signal = |number: i64| Signal::new(i32::try_from(number).ok().filter(|number| *number <= 31)?);
+    Some((signal(from)?, if to == 0 { None } else { Some(signal(to)?) }))
 }

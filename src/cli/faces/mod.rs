@@ -14,6 +14,7 @@
 mod catatonit;
 mod dumb_init;
 mod getopt;
+mod number;
 mod tini;
 
 use std::ffi::{OsStr, OsString};

@@ -58,9 +58,15 @@ fn options_are_picked_out_as_the_c_library_does() {
 #[test]
 fn values_are_checked_as_there() {
     assert_eq!(plan("tini -e3 -e 143 -e 0 a").remap, [3, 143, 0]);
-    for line in
-        ["tini -e 256 a", "tini -e -1 a", "tini -e 0x10 a", "tini -p KILL a", "tini -p 9 a", "tini -p SIG9 a"]
-    {
+    for line in [
+        "tini -e 256 a",
+        "tini -e -1 a",
+        "tini -e 0x10 a",
+        "tini -e + a",
+        "tini -p KILL a",
+        "tini -p 9 a",
+        "tini -p SIG9 a",
+    ] {
         assert!(refused(line).contains("Not a valid option for -"), "{line}");
     }
     assert_eq!(plan("tini -p SIGKILL a").parent_death, Some(Signal::KILL));

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use tracing::level_filters::LevelFilter;
 
 use super::getopt::{self, Order, Spec};
+use super::number::leading;
 use super::{Face, licence};
 use crate::cli::Request;
 use crate::ids::{Pid, Signal};
@@ -87,7 +88,7 @@ pub(super) fn read(face: &Face, order: Order, words: &[OsString]) -> Request {
     }
     if let Some(value) = std::env::var_os("TINI_VERBOSITY") {
         // As atoi(3) has it, what is no number is 0; and one below it is no less than all.
-        let value: i64 = value.to_string_lossy().trim().parse().unwrap_or(0);
+        let value = leading(&value.to_string_lossy()).map_or(0, |(number, _)| number);
         verbosity = u8::try_from(value).unwrap_or(u8::MAX);
     }
     let warned = !subreaper && process::own_pid() != Pid::INIT;
@@ -121,6 +122,8 @@ fn signal(value: &OsString) -> Option<Signal> {
 
 /// As strtol(3) has it, nothing at all is 0.
 fn code(value: &OsString) -> Option<u8> {
-    let text = value.to_str()?;
-    if text.is_empty() { Some(0) } else { text.parse().ok() }
+    match value.to_str()? {
+        "" => Some(0),
+        text => leading(text).filter(|(_, rest)| rest.is_empty())?.0.try_into().ok(),
+    }
 }

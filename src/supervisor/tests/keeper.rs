@@ -87,6 +87,7 @@ fn they_go_on_when_one_does_not_stop_and_the_next_try_comes_later_each_time() {
             }
         };
         assert_eq!((waited, gone_on), (STOPPING, vec![Action::AbandonSweep, go_on(STOPPING)]));
+        assert_eq!(story.tell(Event::SweepGone), []);
         let (pause, actions) = story.wait();
         assert_eq!(actions, [LOOK]);
         pauses.push(pause.as_secs());
@@ -127,6 +128,7 @@ fn what_could_not_be_removed_is_looked_at_again_later() {
 fn where_somebody_cannot_be_stopped_nobody_stays_stopped() {
     let mut story = stopping();
     assert_eq!(story.tell(Event::Stood(Stood::Cannot)), [Action::AbandonSweep, go_on(Duration::ZERO)]);
+    assert_eq!(story.tell(Event::SweepGone), []);
     assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]));
     // Nothing waits any more: somebody else has dealt with it.
     assert_eq!(story.tell(SWEPT), []);
@@ -147,12 +149,16 @@ fn nobody_goes_on_before_a_removal_that_is_given_up_is_dead_or_never_dies() {
             assert_eq!(story.tell(Event::SweepGone), [go_on(second)]);
         } else {
             assert_eq!(story.wait(), (more, vec![go_on(second + more)]));
+            assert_eq!(story.supervisor.next_deadline(), None, "there is never more than one that hangs");
+            story.tell(Event::SweepGone);
         }
         assert_eq!(story.wait().1, [LOOK], "it is tried again");
     }
     // A look that hangs is given up, and nobody was stopped for it.
     let mut story = after_an_orphan();
     assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep]));
+    story.tell(Event::SweepGone);
+    assert_eq!(story.wait(), (20 * SWEEP, vec![LOOK]), "it has not come to everything");
 }
 
 #[test]
@@ -178,6 +184,7 @@ fn whom_somebody_else_has_stopped_is_left_alone() {
     story.tell(died(9));
     assert_eq!(story.tell(Event::Drained), [LOOK]);
     assert_eq!(story.tell(Event::SweepReady), [Action::AbandonSweep]);
+    story.tell(Event::SweepGone);
     assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]), "it is looked at again");
     // Ctrl-Z comes just before our own stop: it counts. All go on, and the key comes once more.
     for still in [false, true] {

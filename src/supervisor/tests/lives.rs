@@ -1,388 +1,215 @@
-//! Every reachable state of a small world with restarts: a gateway that may die and be started again, a unit
-//! before it and one after it, stop signals, and a condition under which the gateway is replaced.
+//! Every reachable state of a small world with restarts: a gateway that may die and be started again, a unit before it
+//! and one after it, stop signals, conditions under which the gateway is replaced; and beside them, one after the other,
+//! an orphan, tools that lose their supervisor, starts that are refused, sweeps that end late or never. Then long random
+//! histories with all of it at once.
+
+mod steps;
+mod world;
+
+use proptest::prelude::*;
+use steps::{Cast, STEPS, Step};
+use world::World;
 
 use super::*;
 use crate::ids::Kind;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Life {
-    Unborn,
-    Asked,
-    Alive,
-    Zombie,
-    Reaped,
-}
-
-impl Life {
-    fn is_there(self) -> bool {
-        matches!(self, Life::Alive | Life::Zombie)
-    }
-}
-
-#[derive(Clone)]
-struct World {
-    supervisor: Supervisor,
-    main: Life,
-    units: [Life; 2],
-    /// Whose supervisor was killed.
-    killed: [bool; 2],
-    sweeping: bool,
-    counting: bool,
-    swept: bool,
-    stop_sent: bool,
-    /// Everybody was asked to stand still, and whether they do.
-    asked_still: bool,
-    still: bool,
-    /// The sweep under way looks while units live; it waits for a word; it removes.
-    beside: bool,
-    waits: bool,
-    removing: bool,
-    /// KILL ended the gateway, and nobody has said so yet.
-    untold: bool,
-    exited: bool,
-    starts: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Step {
-    Begin,
-    SweepEnds,
-    SweepWaits,
-    StandStill,
-    CannotStandStill,
-    Started,
-    StartFails,
-    UnitStarted,
-    UnitStartFails,
-    MainDies,
-    MainEndsWell,
-    UnitDies(usize),
-    UnitIsKilled(usize),
-    TellDeaths,
-    Count,
-    StopSignal,
-    Condition,
-    RestartWanted,
-    UnitRestartWanted,
-    Deadline,
-}
-
-const STEPS: [Step; 22] = [
-    Step::Begin,
-    Step::SweepEnds,
-    Step::SweepWaits,
-    Step::StandStill,
-    Step::CannotStandStill,
-    Step::Started,
-    Step::StartFails,
-    Step::UnitStarted,
-    Step::UnitStartFails,
-    Step::MainDies,
-    Step::MainEndsWell,
-    Step::UnitDies(0),
-    Step::UnitDies(1),
-    Step::UnitIsKilled(0),
-    Step::UnitIsKilled(1),
-    Step::TellDeaths,
-    Step::Count,
-    Step::StopSignal,
-    Step::Condition,
-    Step::RestartWanted,
-    Step::UnitRestartWanted,
-    Step::Deadline,
-];
-
-const KILLED: ExitStatus = ExitStatus::Signaled { signal: 9, core: false };
-const UNITS: [i32; 2] = [20, 21];
-/// The gateway's restarts that nobody asked for.
-const CEILING: u32 = 2;
-/// No history needs more starts than this to show everything.
-const STARTS: u32 = 4;
-
-impl World {
-    fn new(policy: Policy) -> World {
-        World {
-            supervisor: Supervisor::new(policy),
-            main: Life::Unborn,
-            units: [Life::Unborn; 2],
-            killed: [false; 2],
-            sweeping: false,
-            counting: false,
-            swept: false,
-            stop_sent: false,
-            asked_still: false,
-            still: false,
-            beside: false,
-            waits: false,
-            removing: false,
-            untold: false,
-            exited: false,
-            starts: 0,
-        }
-    }
-
-    fn key(&self) -> String {
-        let s = &self.supervisor;
-        let phase = format!("{:?}", s.phase);
-        let phase = phase.split(' ').next().unwrap();
-        let ladder = format!("{:?}", s.ladder);
-        let ladder = ladder.split(' ').next().unwrap();
-        let units = format!("{:?}", s.units);
-        let units = (
-            units.matches("again: true").count(),
-            units.split("rule: ").map(|unit| unit.contains("Waiting")).collect::<Vec<_>>(),
-            units.split("in_a_row: ").map(|rest| rest.chars().next()).collect::<Vec<_>>(),
-        );
-        format!(
-            "{phase}{ladder}{:?}{:?}{:?}{}{units:?}{:?}{:?}{}{:?}{}{}{}{}{}",
-            s.purpose,
-            s.failed_unit,
-            s.leaving.is_some(),
-            s.pending.len().min(2),
-            self.main,
-            (self.units, self.killed),
-            self.sweeping || self.untold,
-            (self.asked_still, self.still, self.beside, self.waits, self.removing),
-            self.counting,
-            self.stop_sent,
-            self.starts,
-            s.start_failed.is_some(),
-            s.gave_up,
-        )
-    }
-
-    fn event(&self, step: Step, now: &mut Moment) -> Option<Vec<Event>> {
-        let asked = self.units.iter().position(|unit| *unit == Life::Asked);
-        let events = match step {
-            Step::Begin if self.supervisor.phase == Phase::New => vec![Event::Begin],
-            Step::SweepEnds if self.sweeping && !self.waits && !self.removing => vec![SWEPT],
-            Step::SweepWaits if self.sweeping && self.beside && !self.waits => vec![Event::SweepReady],
-            Step::StandStill if self.asked_still => vec![Event::Stood(Stood::Still)],
-            Step::CannotStandStill if self.asked_still => vec![Event::Stood(Stood::Cannot)],
-            Step::Started if self.main == Life::Asked => vec![Event::Started { pid: pid(MAIN) }],
-            Step::StartFails if self.main == Life::Asked => {
-                vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(12) }]
-            }
-            Step::UnitStarted => {
-                let unit = asked?;
-                vec![Event::UnitStarted { unit, pid: pid(UNITS[unit]) }]
-            }
-            Step::UnitStartFails => vec![Event::UnitStartFailed { unit: asked?, errno: Errno(11) }],
-            Step::MainDies | Step::MainEndsWell if self.main == Life::Alive => {
-                let code = u8::from(step == Step::MainDies);
-                vec![Event::Died { pid: pid(MAIN), status: ExitStatus::Exited(code) }, Event::Drained]
-            }
-            Step::UnitDies(unit) if self.units[unit] == Life::Alive => vec![],
-            // Where nothing follows, it is a death as any other.
-            Step::UnitIsKilled(unit) if self.units[unit] == Life::Alive && self.follows(unit) => vec![],
-            Step::TellDeaths => {
-                let dead = (0..2).filter(|unit| self.units[*unit] == Life::Zombie);
-                let tell = |unit: usize| match self.killed[unit] {
-                    true => Event::Died { pid: pid(UNITS[unit]), status: KILLED },
-                    false => died(UNITS[unit]),
-                };
-                let mut told: Vec<Event> = dead.map(tell).collect();
-                told.extend(self.untold.then(|| died(MAIN)));
-                if told.is_empty() {
-                    return None;
-                }
-                told.push(Event::Drained);
-                told
-            }
-            Step::Count if self.counting => vec![Event::Rest(Rest::Gone)],
-            Step::StopSignal => vec![sent(Signal::TERM)],
-            Step::Condition => vec![Event::Condition { kind: Kind::Failing }],
-            Step::RestartWanted => vec![Event::RestartWanted { unit: None }],
-            Step::UnitRestartWanted => vec![Event::RestartWanted { unit: Some(0) }],
-            Step::Deadline => {
-                *now = self.supervisor.next_deadline()?;
-                vec![Event::Tick]
-            }
-            _ => return None,
-        };
-        Some(events)
-    }
-
-    fn follows(&self, unit: usize) -> bool {
-        self.supervisor.policy.units[unit].restart.on != On::Never
-    }
-
-    fn step(&mut self, step: Step, now: &mut Moment) -> bool {
-        let Some(events) = self.event(step, now) else {
-            return false;
-        };
-        match step {
-            Step::Started => self.main = Life::Alive,
-            Step::StartFails => self.main = Life::Unborn,
-            Step::UnitStarted | Step::UnitStartFails => {
-                let unit = self.units.iter().position(|unit| *unit == Life::Asked).unwrap();
-                self.units[unit] = if step == Step::UnitStarted { Life::Alive } else { Life::Reaped };
-            }
-            Step::MainDies | Step::MainEndsWell => self.main = Life::Zombie,
-            Step::UnitDies(unit) | Step::UnitIsKilled(unit) => {
-                (self.units[unit], self.killed[unit]) = (Life::Zombie, step == Step::UnitIsKilled(unit));
-            }
-            Step::TellDeaths => self.untold = false,
-            Step::SweepEnds => (self.sweeping, self.swept) = (false, true),
-            Step::SweepWaits => (self.waits, self.removing) = (true, false),
-            Step::StandStill => (self.asked_still, self.still) = (false, true),
-            Step::CannotStandStill => self.asked_still = false,
-            Step::Count => self.counting = false,
-            Step::StopSignal => self.stop_sent |= self.main == Life::Alive,
-            _ => {}
-        }
-        for event in events {
-            let mut actions = Vec::new();
-            self.supervisor.handle(*now, event, &mut actions);
-            for action in actions {
-                self.check_and_do(action);
-            }
-        }
-        true
-    }
-
-    fn check_and_do(&mut self, action: Action) {
-        assert!(!self.exited, "nothing is asked for after the exit: {action:?}");
-        match action {
-            Action::Sweep(occasion) => {
-                assert!(!self.sweeping, "one sweep at a time");
-                self.beside = matches!(occasion, Occasion::Beside { .. });
-                let alone = self.main != Life::Alive && !self.units.iter().any(|unit| unit.is_there());
-                assert!(self.beside || alone, "locks are removed at quiet moments only");
-                self.sweeping = true;
-            }
-            Action::Proceed { still } => {
-                assert!(self.sweeping && self.waits, "only who waits is woken");
-                assert!(!still || self.still, "locks are removed while everybody stands still");
-                (self.waits, self.removing) = (false, still);
-            }
-            Action::StandStill => self.asked_still = true,
-            Action::GoOn { .. } => {
-                assert!(!self.removing, "nobody goes on while locks are removed");
-                (self.asked_still, self.still) = (false, false);
-            }
-            Action::AbandonSweep => {
-                (self.sweeping, self.swept) = (false, true);
-                (self.waits, self.removing) = (false, false);
-            }
-            Action::Start => {
-                assert!(!self.main.is_there(), "never beside the old one: {:?}", self.main);
-                assert!(self.swept && !self.sweeping, "never before the locks are swept");
-                assert!(!self.stop_sent, "never after a stop signal");
-                assert!(!self.asked_still && !self.still, "everybody goes on first");
-                assert!(self.units[0] != Life::Unborn, "the unit before it comes first");
-                (self.main, self.swept) = (Life::Asked, true);
-                self.starts += 1;
-            }
-            Action::StartUnit(unit) => {
-                assert!(!self.units[unit].is_there(), "a unit is started once");
-                assert!(unit == 0 || self.main == Life::Alive, "the unit after it comes later");
-                assert!(!self.stop_sent, "never after a stop signal: {}", self.key());
-                self.units[unit] = Life::Asked;
-            }
-            Action::Send { pid, signal, .. } if pid.raw() == MAIN => {
-                assert!(self.main.is_there(), "no signal to a reaped pid");
-                let ending = signal == Signal::TERM && self.supervisor.purpose == Purpose::End;
-                assert!(!ending || !self.units[1].is_there(), "the unit after it is stopped before it");
-            }
-            Action::Send { pid, .. } => {
-                let unit = UNITS.iter().position(|unit| *unit == pid.raw()).unwrap();
-                assert!(self.units[unit].is_there(), "no signal to a reaped pid");
-            }
-            Action::Reap(dead) => {
-                let unit = UNITS.iter().position(|unit| *unit == dead.raw());
-                let life = unit.map_or(&mut self.main, |unit| &mut self.units[unit]);
-                assert_eq!(*life, Life::Zombie, "only a zombie is reaped, and once");
-                if dead.raw() == MAIN {
-                    assert!(self.swept, "its locks are judged first");
-                }
-                *life = Life::Reaped;
-            }
-            Action::SendToRest(Signal::KILL) if self.main == Life::Alive => {
-                (self.main, self.untold) = (Life::Zombie, true);
-            }
-            Action::CountRest => self.counting = true,
-            Action::Exit(_) => {
-                assert!(!self.main.is_there(), "the gateway is gone");
-                assert!(!self.units.iter().any(|unit| unit.is_there()), "no unit is left: {:?}", self.units);
-                assert_eq!(self.supervisor.next_deadline(), None, "no deadline without an owner");
-                self.exited = true;
-            }
-            _ => {}
-        }
-    }
-
-    /// After a stop signal, with everybody obedient, it ends.
-    fn ends(mut self, mut now: Moment) -> bool {
-        for _ in 0..80 {
-            if self.exited {
-                return true;
-            }
-            // Whoever was told to end does; a kill that the world does not know of is one of these too.
-            let obedient = [
-                Step::Begin,
-                Step::UnitStarted,
-                Step::Started,
-                Step::TellDeaths,
-                Step::Count,
-                Step::SweepEnds,
-                Step::StandStill,
-                Step::SweepWaits,
-                Step::MainEndsWell,
-                Step::UnitDies(1),
-                Step::UnitDies(0),
-                Step::Deadline,
-            ];
-            if !obedient.iter().any(|step| self.step(*step, &mut now)) {
-                return false;
-            }
-        }
-        false
-    }
-}
-
-fn walk(policy: Policy) -> usize {
-    let first = World::new(policy);
+/// Every state that can be reached with no more than this many starts.
+fn walk(policy: Policy, cast: Cast, starts: u32) -> usize {
+    let first = World::new(policy, cast);
     let mut seen = HashSet::from([first.key()]);
     let mut open = VecDeque::from([(first, Moment::default())]);
     while let Some((world, now)) = open.pop_front() {
         for step in STEPS {
+            if !world.can(step, now) {
+                continue;
+            }
             let (mut next, mut then) = (world.clone(), now);
-            if !next.step(step, &mut then) || next.exited || next.starts > STARTS {
+            next.step(step, &mut then);
+            if next.exited || next.starts > starts {
                 continue;
             }
-            if !seen.insert(next.key()) {
-                continue;
+            if seen.insert(next.key()) {
+                check(&next, then);
+                open.push_back((next, then));
             }
-            if next.stop_sent {
-                assert!(next.clone().ends(then), "a stop always ends: {}", next.key());
-            }
-            open.push_back((next, then));
         }
     }
     seen.len()
 }
 
+/// What must be true of where it goes from here.
+fn check(world: &World, now: Moment) {
+    if world.stop_sent {
+        assert!(world.clone().ends(now), "a stop always ends: {}", world.key());
+        assert!(world.clone().is_ended(now), "whoever obeys or not: {}", world.key());
+    } else if world.is_calm() {
+        assert!(
+            world.clone().rests(now),
+            "an idle supervisor never wakes, and owes no sweep: {}",
+            world.key()
+        );
+    }
+}
+
+fn rule(after_gateway: bool, required: bool, on: On) -> UnitRule {
+    let restart = Restart { on, ceiling: 1, ..Restart::default() };
+    UnitRule { window: SWEEP, restart, ..units::unit(after_gateway, required) }
+}
+
+fn with_units(units: Vec<UnitRule>, on: On, ceiling: u32) -> Policy {
+    let restart = Restart { on, ceiling, ..Restart::default() };
+    Policy {
+        units,
+        restart,
+        replace_on: vec![Kind::Failing],
+        end_orphans: Some(STRAGGLERS),
+        strangers_tell: true,
+        ..policy()
+    }
+}
+
 #[test]
 fn every_order_of_lives_keeps_the_promises() {
-    let mut states = 0;
-    for required in [false, true] {
-        for on in [On::Never, On::Failure, On::Always] {
-            let rule = |after_gateway| UnitRule { window: SWEEP, ..units::unit(after_gateway, required) };
-            let restart = Restart { on, ceiling: CEILING, ..Restart::default() };
-            let units = vec![rule(false), rule(true)];
-            states += walk(Policy { units, restart, replace_on: vec![Kind::Failing], ..policy() });
-        }
+    let [before, after] = [false, true].map(|after| rule(after, after, On::Never));
+    // Its supervisor was killed, and it comes back, once.
+    let lasting = rule(false, false, On::Failure);
+    let worlds = [
+        ("a gateway", vec![], On::Always, 3),
+        ("a unit before it", vec![before.clone()], On::Failure, 2),
+        ("a required unit after it", vec![after.clone()], On::Failure, 2),
+        ("a lasting unit", vec![lasting], On::Failure, 1),
+        ("two units", vec![before, after], On::Never, 1),
+    ];
+    for (name, units, on, starts) in worlds {
+        let policy = Policy { end_orphans: None, ..with_units(units, on, 1) };
+        let states = walk(policy, Cast::default(), starts);
+        println!("{name}: {states} states");
+        assert!(states > 100, "{name}: the walk reaches the whole world: {states}");
     }
-    // And with units that come back when their supervisor was killed, once.
-    let restart = Restart { on: On::Failure, ceiling: 1, ..Restart::default() };
-    let rule = |after_gateway| UnitRule {
-        window: SWEEP,
-        restart: restart.clone(),
-        ..units::unit(after_gateway, after_gateway)
+}
+
+#[test]
+fn every_order_of_mishaps_keeps_the_promises() {
+    let plain = Cast::default();
+    let unit = rule(false, false, On::Never);
+    let late = Cast { delays: true, ..plain };
+    let worlds = [
+        ("an orphan", Cast { stranger: true, ..plain }),
+        ("a session that is not ours", Cast { stranger: true, foreign: true, ..plain }),
+        ("a lost tool", Cast { tools: true, ..plain }),
+        ("refused starts", Cast { refusals: true, ..plain }),
+        ("late sweeps", late),
+        ("nobody can be killed", Cast { stranger: true, stuck: true, ..plain }),
+        ("idle words", Cast { words: true, ..plain }),
+    ];
+    let worlds = worlds.map(|(name, cast)| (name, cast, vec![]));
+    for (name, cast, units) in worlds.into_iter().chain([("late sweeps beside a unit", late, vec![unit])]) {
+        let states = walk(with_units(units, On::Failure, 1), cast, 2);
+        println!("{name}: {states} states");
+        assert!(states > 100, "{name}: the walk reaches the whole world: {states}");
+    }
+}
+
+#[test]
+fn every_order_of_a_tools_life_keeps_the_promises() {
+    let tool = Policy {
+        tool: Some(Tool { timeout: Some(GRACE), shell: false }),
+        sweep: None,
+        can_hold: false,
+        ..policy()
     };
-    let units = vec![rule(false), rule(true)];
-    states += walk(Policy { units, restart, ..policy() });
-    println!("{states} states");
-    assert!(states > 1000, "the walk reaches the whole world: {states}");
+    for (name, policy) in [("a tool", tool.clone()), ("all of a tool", Policy { wait_all: true, ..tool })] {
+        let cast = Cast { stranger: true, refusals: true, words: true, ..Cast::default() };
+        let states = walk(policy, cast, 1);
+        println!("{name}: {states} states");
+        assert!(states > 30, "{name}: the walk reaches the whole world: {states}");
+    }
+}
+
+/// Some way to run.
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let on = || prop_oneof![Just(On::Never), Just(On::Failure), Just(On::Always)];
+    let unit =
+        || (any::<bool>(), any::<bool>(), on()).prop_map(|(after, required, on)| rule(after, required, on));
+    let units = proptest::collection::vec(unit(), 0..3).prop_map(|mut units| {
+        units.sort_by_key(|unit| unit.after_gateway);
+        units
+    });
+    let tool = any::<bool>().prop_map(|limited| Tool { timeout: limited.then_some(GRACE), shell: false });
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (units, on(), 0..4_u32, proptest::option::weighted(0.1, tool), flags).prop_map(
+        |(units, on, ceiling, tool, (swept, holds, waits, hurried, spared))| {
+            let gateway = with_units(units, on, ceiling);
+            let policy = Policy {
+                grace: if hurried { Duration::ZERO } else { GRACE },
+                sweep: swept.then_some(SWEEP),
+                can_hold: holds,
+                hand_over: spared.then_some(STRAGGLERS),
+                look_later: spared,
+                ..gateway
+            };
+            match tool {
+                Some(_) => {
+                    Policy { units: Vec::new(), restart: Restart::default(), wait_all: waits, tool, ..policy }
+                }
+                None => policy,
+            }
+        },
+    )
+}
+
+fn any_cast() -> impl Strategy<Value = Cast> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, prop_oneof![9 => Just(false), 1 => Just(true)], any::<bool>()).prop_map(
+        |((stranger, foreign, tools, refusals, delays), stuck, words)| Cast {
+            stranger,
+            crowd: stranger,
+            foreign,
+            tools,
+            refusals,
+            delays,
+            stuck,
+            words,
+        },
+    )
+}
+
+/// What happens next, and after how many milliseconds: what ends everything is rare.
+fn any_step() -> impl Strategy<Value = (usize, u64)> {
+    let often: Vec<usize> = (0..STEPS.len()).filter(|step| !STEPS[*step].is_final()).collect();
+    let step = prop_oneof![60 => proptest::sample::select(often), 1 => 0..STEPS.len()];
+    let pause = prop_oneof![4 => Just(0_u64), 4 => 0..50_u64, 1 => 0..20_000_u64];
+    (step, pause)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: histories(), ..ProptestConfig::default() })]
+    #[test]
+    fn long_histories_keep_the_promises(
+        policy in any_policy(),
+        cast in any_cast(),
+        steps in proptest::collection::vec(any_step(), 0..400),
+    ) {
+        let mut world = World::new(policy, cast);
+        let mut now = Moment::default();
+        world.step(Step::Begin, &mut now);
+        for (step, pause) in steps {
+            world.pass(Duration::from_millis(pause), &mut now);
+            world.step(STEPS[step], &mut now);
+            if world.exited {
+                return Ok(());
+            }
+            if world.is_calm() {
+                prop_assert!(world.clone().rests(now), "it does not come to rest: {}", world.key());
+            }
+        }
+        world.step(Step::StopSignal, &mut now);
+        prop_assert!(world.clone().ends(now), "a stop always ends: {}", world.key());
+        prop_assert!(world.clone().is_ended(now), "whoever obeys or not: {}", world.key());
+    }
+}
+
+/// How many long histories are told.
+fn histories() -> u32 {
+    std::env::var("SEXTON_HISTORIES").map_or(256, |text| text.parse().unwrap())
 }

@@ -94,6 +94,5 @@ fn a_stop_ends_them_with_everything_else() {
     story.tell(died(MAIN));
     story.tell(Event::Rest(Rest::Children));
     assert_eq!(story.tell(Event::Orphaned { tool: 2 }), []);
-    assert_eq!(story.wait(), (TOOL_GRACE, vec![]), "an old window ends in nothing");
-    assert_eq!(story.wait(), (STRAGGLERS - TOOL_GRACE, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]), "no old window is left");
 }

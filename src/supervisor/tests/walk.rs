@@ -315,7 +315,7 @@ impl World {
             }
             Action::AbandonSweep => {
                 assert!(self.sweeping);
-                self.dying = self.removing;
+                self.dying = true;
                 (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
             }
@@ -341,7 +341,7 @@ impl World {
             }
             Action::GoOn { .. } => {
                 assert!(!self.removing, "nobody wakes them while locks are removed");
-                (self.asked_to_stop, self.stands_still, self.dying) = (false, false, false);
+                (self.asked_to_stop, self.stands_still) = (false, false);
             }
             Action::SendToRest(Signal::KILL) => {
                 assert!(self.got_term, "TERM comes before KILL");

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::words::{split, time};
+
 pub const HELP: &str = "\
 Looks at everything that a gateway's stop, start and locks depend on: one line
 a check, ok, warning or problem, with what it means and what to do.
@@ -55,16 +57,10 @@ pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let text = word.to_str().unwrap_or_default();
-        let (name, joined) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        let (name, joined) = split(text);
         let mut time = || {
-            let value = match joined {
-                Some(value) => value,
-                None => words.next().and_then(|value| value.to_str()).unwrap_or_default(),
-            };
-            match humantime::parse_duration(value) {
-                Ok(time) if time > Duration::ZERO => Ok(time),
-                _ => Err(format!("{name} takes a duration such as 2s or 500ms, and not '{value}'")),
-            }
+            let value = joined.or_else(|| words.next().and_then(|value| value.to_str()));
+            time(name, value.unwrap_or_default())
         };
         match name {
             "-h" | "--help" => return Ok(None),
@@ -86,9 +82,10 @@ pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::tests::{help_is_the_manuals, words};
 
     fn parsed(line: &str) -> Result<Option<Asked>, String> {
-        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+        parse(&words(line))
     }
 
     #[test]
@@ -114,22 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manual_and_the_help_know_the_same_options() {
-        let all = sexton::cli::command();
-        let command = all.find_subcommand("doctor").unwrap();
-        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
-        for option in &options {
-            assert!(HELP.contains(&format!("--{option}")), "--{option}");
-        }
-        let begun: Vec<&str> = HELP.lines().filter_map(|line| line.trim_start().strip_prefix("--")).collect();
-        for word in begun.iter().flat_map(|line| line.split(['-', ' ', ',']).next()) {
-            assert!(options.iter().any(|option| option.starts_with(word)), "--{word} is not in the manual");
-        }
-    }
-
-    #[test]
-    fn the_help_fits_a_screen() {
-        assert!(HELP.lines().count() <= 30);
-        assert!(HELP.lines().all(|line| line.len() <= 80));
+    fn the_help_is_the_manuals() {
+        help_is_the_manuals("doctor", HELP, 30);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::limit::Limit;
+use crate::words::{split, time};
 
 pub const HELP: &str = "\
 Starts a gateway again and again, watches it, stops it, and says in numbers how
@@ -82,8 +83,7 @@ pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
     };
     let mut options = options.iter();
     while let Some(word) = options.next() {
-        let (name, joined) =
-            word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+        let (name, joined) = split(word);
         if matches!(name, "-h" | "--help") {
             return Ok(None);
         }
@@ -156,13 +156,6 @@ fn runs(text: &str) -> Result<usize, String> {
     }
 }
 
-fn time(name: &str, text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time > Duration::ZERO => Ok(time),
-        _ => Err(format!("{name} takes a duration such as 30s or 5m, and not '{text}'")),
-    }
-}
-
 fn url(name: &str, text: String) -> Result<String, String> {
     if text.starts_with("http://") {
         Ok(text)
@@ -174,9 +167,10 @@ fn url(name: &str, text: String) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::tests::{help_is_the_manuals, words};
 
     fn parsed(line: &str) -> Result<Option<Asked>, String> {
-        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+        parse(&words(line))
     }
 
     #[test]
@@ -195,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
-        for (line, words) in [
+        for (line, said) in [
             ("", "no gateway was given"),
             ("--", "no gateway was given"),
             ("openclaw gateway", "'openclaw' is not understood"),
@@ -206,32 +200,17 @@ mod tests {
             ("--fail-if p99>2x -- openclaw gateway", "takes a second gateway"),
             ("--fail-if p99 -- openclaw gateway", "it has no '>'"),
             ("--runs 0 -- openclaw gateway", "a number from 1 to 99"),
-            ("--duration x -- openclaw gateway", "a duration such as 30s"),
+            ("--duration x -- openclaw gateway", "a duration such as 2s"),
             ("--health-url", "needs a value"),
             ("--health-url https://x -- openclaw gateway", "such as http://127.0.0.1:{port}/health"),
         ] {
             let why = parsed(line).unwrap_err();
-            assert!(why.contains(words) && !why.contains('\n'), "{line}: {why}");
+            assert!(why.contains(said) && !why.contains('\n'), "{line}: {why}");
         }
     }
 
     #[test]
-    fn the_manual_and_the_help_know_the_same_options() {
-        let all = sexton::cli::command();
-        let command = all.find_subcommand("measure").unwrap();
-        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
-        for option in &options {
-            assert!(HELP.contains(&format!("--{option}")), "--{option}");
-        }
-        let begun: Vec<&str> = HELP.lines().filter_map(|line| line.trim_start().strip_prefix("--")).collect();
-        for word in begun.iter().flat_map(|line| line.split(['-', ' ', ',']).next()) {
-            assert!(options.iter().any(|option| option.starts_with(word)), "--{word} is not in the manual");
-        }
-    }
-
-    #[test]
-    fn the_help_fits_a_screen() {
-        assert!(HELP.lines().count() <= 40);
-        assert!(HELP.lines().all(|line| line.len() <= 80), "{:?}", HELP.lines().find(|line| line.len() > 80));
+    fn the_help_is_the_manuals() {
+        help_is_the_manuals("measure", HELP, 40);
     }
 }

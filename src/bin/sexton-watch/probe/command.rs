@@ -8,7 +8,7 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use sexton::ids::{Pid, Signal};
+use sexton::ids::{Moment, Pid, Signal};
 use sexton::os::{clock, signals};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -82,9 +82,15 @@ async fn attend(argv: &[String], timeout: Duration, input: &[u8], output: Stdio)
 }
 
 /// The guard's process. Dropped before its end, it is asked to end, and takes the command with it.
-struct Guard(Child);
+struct Guard {
+    child: Child,
+    /// A moment before it counts the time: on a busy machine it can be far ahead when we next come to run, and what it
+    /// ends in time would seem to have ended early.
+    begun: Moment,
+}
 
 fn start(argv: &[String], timeout: Duration, output: Stdio) -> io::Result<Guard> {
+    let begun = clock::now();
     let child = Command::new("/proc/self/exe")
         .arg0("sexton-watch")
         .args(guard::arguments(timeout))
@@ -94,21 +100,21 @@ fn start(argv: &[String], timeout: Duration, output: Stdio) -> io::Result<Guard>
         .stdout(output)
         .stderr(Stdio::piped())
         .spawn();
-    child.map(Guard)
+    child.map(|child| Guard { child, begun })
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // There is an id as long as nobody has waited for it, so that it is nobody else's.
-        let pid = self.0.id().and_then(|id| Pid::new(id.cast_signed()));
+        let pid = self.child.id().and_then(|id| Pid::new(id.cast_signed()));
         let _ = pid.map(|pid| signals::send(pid, Signal::TERM));
     }
 }
 
 impl Guard {
     async fn attend(mut self, timeout: Duration, input: &[u8]) -> Heard {
-        let begun = clock::now();
-        let child = &mut self.0;
+        let begun = self.begun;
+        let child = &mut self.child;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let first = Cell::new(None);
         let feed = async {
