@@ -13,9 +13,9 @@
 
 mod common;
 
-use std::fs;
-use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Command;
 use std::time::Instant;
 
@@ -72,7 +72,7 @@ fn a_pipe_ends_when_the_command_closes_it() {
         let Some(plan) = plan(mode) else { return };
         let pipe = plan.path("pipe");
         nix::unistd::mkfifo(pipe.as_str(), Permissions::S_IRWXU).unwrap();
-        let mut reader = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+        let mut reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
         let script = "echo written >&9; exec 9>&-; exec sleep 1000";
         let mut victim = plan.born([&format!("open=9:{pipe}")]).run(["sh", "-c", script]);
         let mut read = String::new();
@@ -124,5 +124,70 @@ fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more
         // TERM ends the debugger, and then what it held.
         victim.ends_with(143);
         assert!(before.elapsed() < SOON);
+    }
+}
+
+#[test]
+fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_repeated() {
+    if !root() {
+        return skip("to make a program that becomes root", "root");
+    }
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let raised = plan.path("becomes_root");
+    let copied = std::path::Path::new("/usr/bin/setpriv");
+    if !copied.exists() {
+        return skip("setpriv", "Debian's package util-linux");
+    }
+    fs::copy(copied, &raised).unwrap();
+    fs::set_permissions(&raised, fs::Permissions::from_mode(0o4755)).unwrap();
+    let above = std::path::Path::new(&raised).parent().unwrap();
+    fs::set_permissions(above, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut victim = plan
+        .options(["--grace", "100ms", "--stragglers", "100ms"])
+        .through(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
+        .run([&raised, "--reuid", "0", "--", "sh", "-c", "echo raised; exec sleep 1000"]);
+    victim.says("raised");
+    let before = Instant::now();
+    victim.signal(15);
+    // KILL is repeated for ten seconds; what it would have made of the command is the code.
+    assert_eq!(victim.code(), 137, "{}", victim.stderr());
+    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
+    assert!(victim.stderr().contains("survived SIGKILL"), "{}", victim.stderr());
+    let left = victim.live();
+    assert_eq!(left.iter().map(|process| process.name.as_str()).collect::<Vec<_>>(), ["sleep"]);
+    common::process::send(left[0].pid, 9).unwrap();
+    wait_until("it is gone", || victim.live().is_empty());
+}
+
+#[test]
+fn a_full_standard_error_that_nobody_reads_holds_nothing_up_and_lost_lines_are_counted() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let fifo = plan.path("full");
+        nix::unistd::mkfifo(fifo.as_str(), Permissions::S_IRWXU).unwrap();
+        let mut pipe =
+            File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
+        while pipe.write(b"x").is_ok() {}
+        let mut victim =
+            plan.options(["-vv"]).through(["sh", "-c", "exec 2<>\"$0\" && exec \"$@\"", &fifo]).run([
+                "sh",
+                "-c",
+                "trap 'echo heard' USR1; trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done",
+            ]);
+        victim.says("up");
+        victim.signal(10);
+        victim.says("heard");
+        let mut said = Vec::new();
+        let mut drain = || {
+            let _ = pipe.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).trim_start_matches('x').to_owned()
+        };
+        drain();
+        victim.signal(10);
+        wait_until("what was lost is counted", || {
+            drain().contains("lines were lost, standard error was full")
+        });
+        victim.signal(15);
+        victim.ends_with(5);
     }
 }

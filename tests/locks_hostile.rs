@@ -7,6 +7,7 @@
 mod house;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{chown, symlink};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -184,6 +185,67 @@ fn a_crowd_that_is_no_lock_costs_a_look_at_its_names_and_nothing_else() {
         took < std::time::Duration::from_secs(2) + std::time::Duration::from_micros(20) * crowd,
         "{took:?}"
     );
+}
+
+/// What /proc/PID/status says of the first process below `sexton` for which that is what `one` looks for.
+fn rights_below(sexton: u32, one: &dyn Fn(&str) -> bool) -> Option<Vec<(String, String)>> {
+    let children = fs::read_to_string(format!("/proc/{sexton}/task/{sexton}/children")).ok()?;
+    children.split_whitespace().filter_map(|child| child.parse().ok()).find_map(|child: u32| {
+        let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+        if !one(&status) {
+            return rights_below(child, one);
+        }
+        let lines = status.lines().filter_map(|line| line.split_once(':'));
+        Some(lines.map(|(name, value)| (name.to_owned(), value.trim().replace('\t', " "))).collect())
+    })
+}
+
+#[test]
+fn who_sweeps_another_users_root_has_no_right_of_roots_left() {
+    if !is_root("who_sweeps_another_users_root: changes its user") {
+        return;
+    }
+    let house = House::new();
+    house.put("sessions/one.jsonl.lock", SESSION);
+    house.give_to(1000);
+    // Somebody else holds the registration alone and stands still: the sweep waits for it at its end.
+    let other = sexton::os::files::look(&house.path("")).unwrap();
+    let file = sexton::os::files::open_or_create(other.as_fd(), ".sexton.lock".as_ref()).unwrap();
+    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::Hold::TryAlone).unwrap());
+    let mut sexton = Command::new(env!("CARGO_BIN_EXE_sexton"))
+        .args(["--sweep-deadline", "60s", "--lock-root"])
+        .arg(house.path(""))
+        .args(["--", "true"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(50);
+    let rights = loop {
+        let theirs = |status: &str| status.contains("\nUid:\t1000\t1000\t1000\t1000\n");
+        let found = rights_below(sexton.id(), &theirs);
+        // NoNewPrivs is the last of what it gives up.
+        let complete = |rights: &Vec<(String, String)>| rights.contains(&("NoNewPrivs".into(), "1".into()));
+        if let Some(found) = found.filter(|found| complete(found) || std::time::Instant::now() > end) {
+            break found;
+        }
+        assert!(std::time::Instant::now() < end, "nobody sweeps as the owner of the root");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    let right = |name: &str| rights.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+    for (name, value) in [
+        ("Gid", "1000 1000 1000 1000"),
+        ("Groups", "1000"),
+        ("CapEff", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapInh", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+    ] {
+        assert_eq!(right(name), Some(value), "{name}: {rights:?}");
+    }
+    drop(file);
+    assert!(sexton.wait().unwrap().success());
 }
 
 #[test]

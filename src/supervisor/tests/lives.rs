@@ -41,7 +41,7 @@ fn walk(policy: Policy, cast: Cast, starts: u32) -> usize {
 fn check(world: &World, now: Moment) {
     if world.stop_sent {
         assert!(world.clone().ends(now), "a stop always ends: {}", world.key());
-        assert!(world.clone().is_ended(now), "whoever obeys or not: {}", world.key());
+        assert!(world.clone().ends_by_force(now), "whoever obeys or not: {}", world.key());
     } else if world.is_calm() {
         assert!(
             world.clone().rests(now),
@@ -205,7 +205,7 @@ proptest! {
         }
         world.step(Step::StopSignal, &mut now);
         prop_assert!(world.clone().ends(now), "a stop always ends: {}", world.key());
-        prop_assert!(world.clone().is_ended(now), "whoever obeys or not: {}", world.key());
+        prop_assert!(world.clone().ends_by_force(now), "whoever obeys or not: {}", world.key());
     }
 }
 

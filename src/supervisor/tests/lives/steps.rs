@@ -58,6 +58,8 @@ pub enum Step {
     Cancel,
     Abandoned,
     EarlyTick,
+    /// sexton itself stood still for a second.
+    LateTick,
     Deadline,
 }
 
@@ -68,7 +70,7 @@ impl Step {
     }
 }
 
-pub const STEPS: [Step; 37] = [
+pub const STEPS: [Step; 38] = [
     Step::Begin,
     Step::SweepEnds,
     Step::SweepLeavesSome,
@@ -105,5 +107,6 @@ pub const STEPS: [Step; 37] = [
     Step::Cancel,
     Step::Abandoned,
     Step::EarlyTick,
+    Step::LateTick,
     Step::Deadline,
 ];
