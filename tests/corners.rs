@@ -129,14 +129,14 @@ fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more
 
 #[test]
 fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_repeated() {
-    if !common::root() {
-        return common::skip("to make a program that becomes root", "root");
+    if !root() {
+        return skip("to make a program that becomes root", "root");
     }
     let Some(plan) = plan(Mode::Tree) else { return };
     let raised = plan.path("becomes_root");
     let copied = std::path::Path::new("/usr/bin/setpriv");
     if !copied.exists() {
-        return common::skip("setpriv", "Debian's package util-linux");
+        return skip("setpriv", "Debian's package util-linux");
     }
     fs::copy(copied, &raised).unwrap();
     fs::set_permissions(&raised, fs::Permissions::from_mode(0o4755)).unwrap();

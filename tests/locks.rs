@@ -116,14 +116,14 @@ fn in_a_crowd_that_two_threads_share_each_lock_gets_its_own_verdict() {
     let dead = house::dead_pid();
     let path = |number: usize| format!("agents/main/sessions/{number:03}.jsonl.lock");
     for number in 0..900 {
-        house.put(&path(number), &sidecar(dead));
+        house.put(path(number), &sidecar(dead));
     }
     let held: Vec<File> =
-        (0..900).step_by(3).map(|number| File::open(house.path(&path(number))).unwrap()).collect();
+        (0..900).step_by(3).map(|number| File::open(house.path(path(number))).unwrap()).collect();
     let report = Sweep::of(&house).run();
     assert_eq!((report.removed, report.held, report.unclear, report.failed), (600, 300, 0, 0));
     assert_eq!(report.lines("lock-removed").len(), 600, "each has its line");
-    assert!((0..900).all(|number| house.has(&path(number)) == (number % 3 == 0)));
+    assert!((0..900).all(|number| house.has(path(number)) == (number % 3 == 0)));
     drop((held, report));
     assert_eq!(Sweep::of(&house).run().removed, 300);
 }
