@@ -45,7 +45,8 @@ fn run(words: &[OsString]) -> u8 {
         }
         Ok(Request::Print(text)) => {
             // A reader that has gone away is no reason to complain.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            let mut out = std::io::stdout().lock();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             0
         }
         Err(usage) => fails(&usage.line()),

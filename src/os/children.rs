@@ -41,19 +41,18 @@ pub fn peek() -> io::Result<Option<Change>> {
 }
 
 fn change_of(kind: libc::idtype_t, id: i32) -> io::Result<Option<Change>> {
-    let Some(info) = some_child(kind, id, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT)? else {
+    let Some(found) = some_child(kind, id, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT)? else {
         return Ok(None);
     };
-    if info.si_code != libc::CLD_STOPPED {
-        return Ok(dead(&info).map(Change::Died));
+    if found.code != libc::CLD_STOPPED {
+        return Ok(Some(Change::Died(dead(found))));
     }
-    let (pid, signal) = (pid_of(&info), Signal::new(status_of(&info)));
-    let (Some(pid), Some(signal)) = (pid, signal) else {
+    let Some(signal) = Signal::new(found.status) else {
         return Ok(None);
     };
     // A stop is told until somebody takes it.
-    some_child(libc::P_PID, pid.raw(), libc::WSTOPPED)?;
-    Ok(Some(Change::Stopped { pid, signal }))
+    some_child(libc::P_PID, found.pid.raw(), libc::WSTOPPED)?;
+    Ok(Some(Change::Stopped { pid: found.pid, signal }))
 }
 
 /// What has become of every child but `held`, a zombie that is to stay one; the dead are left zombies.
@@ -114,35 +113,35 @@ pub fn exist() -> bool {
     !matches!(info, Err(error) if error.raw_os_error() == Some(libc::ECHILD))
 }
 
+/// What waitid(2) tells of a child: the fields of a SIGCHLD that count here. The whole structure has 128 bytes, which
+/// each death would have moved about.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    pid: Pid,
+    /// `si_code`: how it has changed.
+    code: i32,
+    /// `si_status`: the exit code, or the signal.
+    status: i32,
+}
+
 /// waitid(2), for which having no children is no error.
-fn some_child(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<libc::siginfo_t>> {
+fn some_child(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Found>> {
     match wait_raw(kind, id, options) {
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
         result => result,
     }
 }
 
-fn dead(info: &libc::siginfo_t) -> Option<Dead> {
-    let status = status_of(info);
-    let status = match info.si_code {
-        libc::CLD_EXITED => ExitStatus::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
-        code => ExitStatus::Signaled { signal: status, core: code == libc::CLD_DUMPED },
+fn dead(found: Found) -> Dead {
+    let status = match found.code {
+        libc::CLD_EXITED => ExitStatus::Exited(u8::try_from(found.status & 0xff).unwrap_or(u8::MAX)),
+        code => ExitStatus::Signaled { signal: found.status, core: code == libc::CLD_DUMPED },
     };
-    Some(Dead { pid: pid_of(info)?, status })
-}
-
-fn pid_of(info: &libc::siginfo_t) -> Option<Pid> {
-    // SAFETY: waitid(2) fills in the fields of a SIGCHLD.
-    Pid::new(unsafe { info.si_pid() })
-}
-
-fn status_of(info: &libc::siginfo_t) -> i32 {
-    // SAFETY: waitid(2) fills in the fields of a SIGCHLD.
-    unsafe { info.si_status() }
+    Dead { pid: found.pid, status }
 }
 
 /// waitid(2) without blocking, for children of every kind (`__WALL`). `None` if no child is in that state.
-fn wait_raw(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<libc::siginfo_t>> {
+fn wait_raw(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<Found>> {
     // SAFETY: a siginfo is plain data, for which all zeroes are a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = options | libc::WNOHANG | libc::__WALL;
@@ -151,6 +150,10 @@ fn wait_raw(kind: libc::idtype_t, id: i32, options: i32) -> io::Result<Option<li
     if result == -1 {
         return Err(io::Error::last_os_error());
     }
+    // SAFETY: waitid(2) fills in the fields of a SIGCHLD; where it does not, they are the zeroes from above.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
     // With WNOHANG success also means "none", and then the pid stays zero (waitid(2), notes).
-    Ok(pid_of(&info).map(|_| info))
+    Ok(Pid::new(pid).map(|pid| Found { pid, code: info.si_code, status }))
 }

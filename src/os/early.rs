@@ -9,7 +9,7 @@
 //! does besides is done here: it replaces closed standard descriptors and ignores SIGPIPE.
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
@@ -72,7 +72,7 @@ pub extern "C" fn run_before_main() {
 }
 
 /// Defines the C library's `main`, which blocks every signal as its first statement, and then calls a function from
-/// the words of the command line to the exit code.
+/// the words of the command line to the exit code. What the function leaves in a buffer is lost.
 ///
 /// To be used with `#![no_main]`.
 #[macro_export]
@@ -108,10 +108,7 @@ pub unsafe fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsStrin
             OsStr::from_bytes(word.to_bytes()).to_owned()
         })
         .collect();
-    let code = run(&words);
-    // What was printed and does not end a line is still in the standard library's buffer.
-    let _ = io::stdout().flush();
-    c_int::from(code)
+    c_int::from(run(&words))
 }
 
 /// Takes the lowest number that no descriptor has, in the place of a closed standard one: else a socket of ours would

@@ -55,7 +55,8 @@ pub fn run(plan: &ByHand) -> u8 {
         _ => as_table(&listings, &plan.task),
     };
     // A reader that has gone away is no reason to complain.
-    let _ = io::stdout().write_all(text.as_bytes());
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match (orphaned, unknown) {
         (true, _) => exit_code::LOCKS_ORPHANED,
         (false, true) => exit_code::LOCKS_UNKNOWN,

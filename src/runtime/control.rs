@@ -52,6 +52,14 @@ impl Runtime<'_> {
 
     /// Does one small thing for those who are connected, if there is something to do.
     pub(super) fn hear(&mut self, ready: bool) -> Result<(), Outcome> {
+        let Some(server) = &self.server else { return Ok(()) };
+        let due = server.next_deadline().is_some_and(|due| due <= clock::now());
+        if ready || due { self.hear_connections(ready) } else { Ok(()) }
+    }
+
+    /// Not inlined: it takes more of the stack than all the rest of a turn, and most turns have nothing to do here.
+    #[inline(never)]
+    fn hear_connections(&mut self, ready: bool) -> Result<(), Outcome> {
         let Some(server) = &mut self.server else { return Ok(()) };
         let asked = if ready { server.turn() } else { None };
         let wants_news = server.next_deadline().is_some_and(|due| {

@@ -15,6 +15,7 @@ const OURSELVES: &str = "/proc/self/exe";
 ///
 /// # Errors
 /// One line that says what could not be put where, and why.
+#[inline(never)]
 pub fn run(directory: &Path) -> Result<(), String> {
     // Nothing here is a gateway's.
     early::unblock();

@@ -106,6 +106,7 @@ pub fn become_command(command: &[CString]) -> u8 {
 /// Becomes sexton-watch with these words, to do what sexton itself does not. Comes back only with the exit code of a
 /// failure, which was said.
 #[must_use]
+#[inline(never)]
 pub fn become_watch(words: &[OsString]) -> u8 {
     let Some(program) = programs::find(watch::NAME) else {
         let word = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
@@ -271,6 +272,7 @@ impl<'a> Runtime<'a> {
     }
 
     /// The child has what sexton was started with, and nothing of it must wait for sexton's end.
+    #[inline(never)]
     fn let_go(&mut self) {
         let_go::close_inherited(self.sockets_to_keep());
         // Whoever is started later begins there all the same.
@@ -297,10 +299,8 @@ impl<'a> Runtime<'a> {
     /// A command that crashed could not put the terminal's modes back; what one leaves behind that ended by
     /// itself, it may have meant.
     fn restore_modes(&self) {
-        let (Some(before), Some(now)) = (&self.modes, modes_of_ours()) else {
-            return;
-        };
-        if *before != now
+        let Some(before) = &self.modes else { return };
+        if modes_of_ours().is_some_and(|now| *before != now)
             && let Some(Err(error)) = terminal::Terminal::open().map(|terminal| terminal.set_modes(before))
         {
             debug!(name: "terminal", %error, "could not restore the terminal's modes");

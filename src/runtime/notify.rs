@@ -204,6 +204,7 @@ impl Runtime<'_> {
     ///
     /// # Errors
     /// The outcome, if it is the end.
+    #[inline(never)]
     pub(super) fn hear_gateway(&mut self) -> Result<(), Outcome> {
         if let (Some(link), Some(main)) = (&mut self.link, &mut self.main)
             && link.waits_for_exec

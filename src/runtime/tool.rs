@@ -271,6 +271,7 @@ impl Runtime<'_> {
         self.tell(Event::Cancel(Canceller::ParentDied))
     }
 
+    #[inline(never)]
     fn hear_of_control(&mut self) -> Result<(), Outcome> {
         let Some(tool) = &mut self.tool else { return Ok(()) };
         let Some(registration) = &mut tool.registration else { return Ok(()) };

@@ -186,16 +186,20 @@ impl Shell {
 }
 
 impl Drop for Shell {
-    /// Ends the whole session, whatever its jobs are called.
+    /// Ends the whole session, whatever its jobs are called, and those who left it: a dumb-init's command has a session of
+    /// its own.
     fn drop(&mut self) {
         let session = self.pid();
-        let below = |process: &Process| {
+        let of_session = |process: &Process| {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
             stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3)?.parse().ok()) == Some(session)
         };
-        let processes: Vec<Process> = super::process::all().into_iter().filter(below).collect();
+        let home = format!("HOME={}", self.dir.path().display());
+        let mut processes: Vec<Process> = super::process::all().into_iter().filter(of_session).collect();
+        processes.extend(super::process::marked(&home));
         for process in &processes {
-            super::process::kill_if(process.pid, || below(process));
+            let still_it = || super::process::look(process.pid).is_some_and(|now| now.start == process.start);
+            super::process::kill_if(process.pid, still_it);
         }
         let _ = self.child.wait();
         // A sexton that is killed cannot remove its cgroup.

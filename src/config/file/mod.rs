@@ -245,8 +245,16 @@ impl File {
         around: &Around<'_>,
         wrong: &dyn Fn((usize, String)) -> Refused,
     ) -> Result<File, Refused> {
-        let root = DeTable::parse(text).map_err(|error| wrong(not_toml(text, &error)))?.into_inner();
+        // Most runs have no file, and nothing is quickly understood.
+        let root = if text.is_empty() {
+            DeTable::new()
+        } else {
+            DeTable::parse(text).map_err(|error| wrong(not_toml(text, &error)))?.into_inner()
+        };
         let raw = |table: &DeTable<'_>| {
+            if table.is_empty() {
+                return Ok(Raw::default());
+            }
             Raw::deserialize(Reader::Table(table)).map_err(|error| wrong(in_our_words(&error)))
         };
         let mut file = raw(&root)?;
