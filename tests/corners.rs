@@ -130,7 +130,7 @@ fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more
 #[test]
 fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_repeated() {
     if !root() {
-        return skip("to make a program that becomes root", "root");
+        return skip("root", "to make a program that becomes root");
     }
     let Some(plan) = plan(Mode::Tree) else { return };
     let raised = plan.path("becomes_root");

@@ -24,6 +24,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -216,7 +217,8 @@ fn whatever_fails_nobody_is_lost_and_nothing_hangs() {
                     let blind = fault.call == "openat" && fault.when.ends_with('+');
                     let mode = if fault.call == "prctl" || blind { Mode::Pid1 } else { Mode::Tree };
                     let Fault { call, errno, when, children } = fault;
-                    match live(mode, fault) {
+                    let lived = catch_unwind(AssertUnwindSafe(|| live(mode, fault)));
+                    match lived.unwrap_or_else(|_| Err("it does not end".to_owned())) {
                         Ok(0) => {
                             silent.fetch_add(1, Ordering::Relaxed);
                         }

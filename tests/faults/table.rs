@@ -5,7 +5,8 @@
 pub struct Call {
     pub name: &'static str,
     pub errnos: &'static [&'static str],
-    /// Whether it may fail for good. Nobody can end a process without kill(2), or hear of a death without waitid(2).
+    /// Whether it may fail for good. Nobody can end a process without kill(2), hear of a death without waitid(2), or of a
+    /// signal without read(2).
     pub for_good: bool,
     /// Whether the children that sexton makes for sweeps and starts are what is interesting.
     pub children: bool,
@@ -52,7 +53,7 @@ pub const CALLS: &[Call] = &[
     call("signalfd4", &["EMFILE", "ENFILE", "ENOMEM"]),
     // Files.
     call("openat", &["EMFILE", "ENFILE", "ENOMEM", "EACCES", "ENOENT"]),
-    call("read", &["EIO", "EINTR"]),
+    once("read", &["EIO", "EINTR"]),
     call("pread64", &["EIO"]),
     call("write", &["ENOSPC", "EIO", "EPIPE", "EAGAIN"]),
     call("close", &["EIO", "EINTR"]),

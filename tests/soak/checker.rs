@@ -100,7 +100,8 @@ impl Checker {
     pub fn end(self, said: &str) {
         let violations = fs::read_to_string(self.dir.join("violations")).unwrap_or_default();
         assert_eq!(violations, "", "{:?}: {said}", self.mode);
-        // A start into old locks is one that sexton has announced: it waits for one sweep, and not for ever.
+        // A start into old locks is one that sexton has announced: it waits for as long as a sweep may take, and not for
+        // ever.
         let starts = fs::read_to_string(self.dir.join("left")).unwrap_or_default().lines().count();
         let announced = |line: &&str| ["sweep-overdue", "not-still"].iter().any(|event| line.contains(event));
         let announced = said.lines().filter(announced).count();
