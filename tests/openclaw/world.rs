@@ -99,6 +99,8 @@ impl World {
         let text = fs::read_to_string(&path).expect("the configuration was written");
         let mut configuration: Value = serde_json::from_str(&text).expect("it is JSON");
         configuration["agents"]["defaults"]["timeoutSeconds"] = limit.as_secs().into();
+        // Otherwise a command that takes longer than 10 s goes on beside its turn, which then ends by itself.
+        configuration["tools"]["exec"]["backgroundMs"] = 120_000.into();
         fs::write(path, configuration.to_string()).expect("the directory is ours");
     }
 
