@@ -6,9 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
+use super::files;
 use super::procfs::{parse_pids, read_text};
 use crate::ids::Pid;
 
@@ -19,7 +17,7 @@ const ATTEMPTS: u32 = 16;
 pub struct Cgroup {
     path: PathBuf,
     /// Locked, so that no other sexton takes it for a dead one's.
-    directory: Flock<File>,
+    directory: File,
     procs: File,
     /// It was killed, and may be in use again.
     killed: Cell<bool>,
@@ -58,11 +56,10 @@ impl Cgroup {
     /// `None`: it is another's, who has our number in a pid namespace of his own, and nobody in it yet.
     fn open(path: PathBuf) -> io::Result<Option<Cgroup>> {
         fs::metadata(path.join("cgroup.kill"))?;
-        let directory = match Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => locked,
-            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-            Err((_, error)) => return Err(error.into()),
-        };
+        let directory = File::open(&path)?;
+        if !files::lock_alone(directory.as_fd())? {
+            return Ok(None);
+        }
         let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
         Ok(Some(Cgroup { path, directory, procs, killed: Cell::new(false) }))
     }

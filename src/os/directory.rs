@@ -1,7 +1,7 @@
 //! The names in a directory, read as the kernel gives them (getdents64(2)).
 //!
 //! The C library's readdir(3) would do, but for directories of a hundred thousand names: it reads 2 to 32 KiB at a
-//! time, and the safe interface to it copies every name.
+//! time, and the safe interface to it copies every name, and ends the program if the directory cannot be closed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,12 +9,13 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::files::FileKind;
 
-/// How many bytes of names are read at once: about 2000 of them.
+/// How many bytes of names are read first, and at most at once: about 100 and about 2000 of them.
+const FIRST: usize = 4 * 1024;
 const AT_ONCE: usize = 64 * 1024;
 /// Where the name begins in an entry, behind the inode's number, the position, the length and the type.
 const NAME: usize = 19;
@@ -47,6 +48,16 @@ pub fn list(directory: BorrowedFd<'_>) -> io::Result<Names> {
     Ok(Names { directory, buffer: Vec::new(), rest: 0..0, over: false })
 }
 
+/// Lists the directory at this path.
+///
+/// # Errors
+/// What open(2) says.
+pub fn list_at(path: &str) -> io::Result<Names> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = open(path, flags, Mode::empty())?;
+    Ok(Names { directory, buffer: Vec::new(), rest: 0..0, over: false })
+}
+
 impl Names {
     /// The next name, which lasts until the one after it: an allocation for each would be felt in a directory of
     /// a million. After an error there is none.
@@ -75,13 +86,14 @@ impl Names {
 
     /// The kernel's next entries, of which this many bytes are.
     fn read(&mut self) -> io::Result<usize> {
-        self.buffer.resize(AT_ONCE, 0);
+        let length = self.buffer.len().saturating_mul(2).clamp(FIRST, AT_ONCE);
+        self.buffer.resize(length, 0);
         let (fd, room) = (self.directory.as_raw_fd(), self.buffer.as_mut_ptr());
         // SAFETY: the descriptor is open as long as we are, and the kernel fills no more of the buffer than its
         // length, which it is told.
-        let read = unsafe { libc::syscall(libc::SYS_getdents64, fd, room, AT_ONCE) };
+        let read = unsafe { libc::syscall(libc::SYS_getdents64, fd, room, length) };
         match usize::try_from(read) {
-            Ok(read) => Ok(read.min(AT_ONCE)),
+            Ok(read) => Ok(read.min(length)),
             Err(_) => match io::Error::last_os_error() {
                 // The directory itself was removed meanwhile, and nothing is in it any more.
                 error if error.kind() == io::ErrorKind::NotFound => Ok(0),

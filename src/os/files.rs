@@ -5,14 +5,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{
-    AT_FDCWD, AtFlags, FcntlArg, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2,
-    readlinkat, renameat,
+    AT_FDCWD, AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2, readlinkat,
+    renameat,
 };
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statfs::fstatfs;
@@ -339,13 +339,26 @@ pub fn hold(file: BorrowedFd<'_>, how: Hold) -> io::Result<bool> {
 ///
 /// # Errors
 /// What open(2) and flock(2) say.
-pub fn keep_others_out(directory: &Path) -> io::Result<Option<impl Drop + use<>>> {
+pub fn keep_others_out(directory: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = open(directory, flags, Mode::empty())?;
-    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-        Ok(kept) => Ok(Some(kept)),
-        Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
-        Err((_, error)) => Err(error.into()),
+    Ok(lock_alone(directory.as_fd())?.then_some(directory))
+}
+
+/// Locks what `file` has open for whoever has it open through this descriptor, until that is closed (flock(2)).
+/// `false`: somebody else has locked it.
+///
+/// # Errors
+/// What flock(2) says.
+pub fn lock_alone(file: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the call takes a descriptor, which is open as long as it is borrowed, and a number.
+    let done = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    if done == 0 {
+        return Ok(true);
+    }
+    match Errno::last() {
+        Errno::EWOULDBLOCK | Errno::EINTR => Ok(false),
+        error => Err(error.into()),
     }
 }
 

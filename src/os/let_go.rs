@@ -1,7 +1,9 @@
 //! Letting go of what sexton was started with once its child has it: open files and the working directory.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
+
+use super::directory;
 
 /// Closes every descriptor above 2 that was inherited, so that the reader of a pipe sees its end when the
 /// child closes it. Ours are all closed on exec, which inherited ones cannot be: they have just come through
@@ -10,10 +12,15 @@ use std::os::fd::AsRawFd;
 /// The first `sockets` of them stay: those that were passed by a service manager (sd_listen_fds(3)) and will be
 /// passed on once more.
 pub fn close_inherited(sockets: usize) {
-    let numbers: Vec<i32> = match fs::read_dir("/proc/self/fd") {
-        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
-        Err(_) => (3..1024).collect(),
-    };
+    let mut numbers: Vec<i32> = Vec::new();
+    match directory::list_at("/proc/self/fd") {
+        Ok(mut names) => {
+            while let Some(Ok(name)) = names.next_name() {
+                numbers.extend(name.name.to_str().and_then(|name| name.parse::<i32>().ok()));
+            }
+        }
+        Err(_) => numbers.extend(3..1024),
+    }
     let kept = 2_i32.saturating_add(i32::try_from(sockets).unwrap_or(i32::MAX));
     for number in numbers.into_iter().filter(|number| *number > kept) {
         // SAFETY: F_GETFD only asks; a number that is no descriptor gives an error.

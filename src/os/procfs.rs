@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::directory;
 use crate::ids::{Pid, StartTime};
 
 /// The fields of /proc/PID/stat that sexton reads.
@@ -174,13 +175,17 @@ pub fn parse_pids(text: &str) -> Vec<Pid> {
 /// The threads of a process; none if it has ended.
 #[must_use]
 pub fn threads(pid: Pid) -> Vec<Pid> {
-    fs::read_dir(format!("/proc/{pid}/task")).map(numbers).unwrap_or_default()
+    numbers(&format!("/proc/{pid}/task")).unwrap_or_default()
 }
 
-/// The entries that are numbers, as pids.
-fn numbers(directory: fs::ReadDir) -> Vec<Pid> {
-    let number = |entry: io::Result<fs::DirEntry>| Pid::new(entry.ok()?.file_name().to_str()?.parse().ok()?);
-    directory.filter_map(number).collect()
+/// The names in a directory that are numbers, as pids.
+fn numbers(directory: &str) -> io::Result<Vec<Pid>> {
+    let mut names = directory::list_at(directory)?;
+    let mut pids = Vec::new();
+    while let Some(Ok(name)) = names.next_name() {
+        pids.extend(name.name.to_str().and_then(|name| Pid::new(name.parse().ok()?)));
+    }
+    Ok(pids)
 }
 
 /// The resident memory of a process in bytes (proc_pid_statm(5)). `None` if it has ended; 0 for a zombie.
@@ -216,7 +221,7 @@ pub fn parse_proportional(rollup: &str) -> Option<u64> {
 /// # Errors
 /// /proc itself cannot be listed.
 pub fn pids() -> io::Result<Vec<Pid>> {
-    Ok(numbers(fs::read_dir("/proc")?))
+    numbers("/proc")
 }
 
 /// Every process that /proc shows, in no order; those that end meanwhile are left out.
