@@ -84,16 +84,23 @@ impl Names {
         Some(Ok(Name { name, kind }))
     }
 
-    /// The kernel's next entries, of which this many bytes are.
+    /// The kernel's next entries, of which this many bytes are. Whoever has filled the room has more to tell.
     fn read(&mut self) -> io::Result<usize> {
-        let length = self.buffer.len().saturating_mul(2).clamp(FIRST, AT_ONCE);
-        self.buffer.resize(length, 0);
+        let was_full = self.buffer.len() > self.buffer.capacity() / 2;
+        let length = if was_full { AT_ONCE } else { FIRST };
+        self.buffer.clear();
+        self.buffer.reserve_exact(length);
         let (fd, room) = (self.directory.as_raw_fd(), self.buffer.as_mut_ptr());
-        // SAFETY: the descriptor is open as long as we are, and the kernel fills no more of the buffer than its
-        // length, which it is told.
+        // SAFETY: the descriptor is open as long as we are, and the kernel fills no more of the room than what was
+        // reserved, which it is told.
         let read = unsafe { libc::syscall(libc::SYS_getdents64, fd, room, length) };
         match usize::try_from(read) {
-            Ok(read) => Ok(read.min(length)),
+            Ok(read) => {
+                let read = read.min(length);
+                // SAFETY: the kernel has written so many bytes.
+                unsafe { self.buffer.set_len(read) };
+                Ok(read)
+            }
             Err(_) => match io::Error::last_os_error() {
                 // The directory itself was removed meanwhile, and nothing is in it any more.
                 error if error.kind() == io::ErrorKind::NotFound => Ok(0),
