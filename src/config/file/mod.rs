@@ -263,7 +263,7 @@ impl File {
             let command = if around.command.is_empty() { &own } else { around.command };
             let text = preset::text(&name, command, around.variable).ok_or_else(|| {
                 let unknown = Refused::Preset { name: name.clone(), known: preset::NAMES };
-                let what = format!("'{name}' is not known; there is: {}", preset::NAMES);
+                let what = format!("'{}' is not known; there is: {}", name.escape_debug(), preset::NAMES);
                 around.preset.map_or_else(|| wrong(Flaw::new(what).below("preset").place(&root)), |_| unknown)
             })?;
             let base = DeTable::parse(&text).map_err(|error| wrong(not_toml(&text, &error)))?;

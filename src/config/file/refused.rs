@@ -29,7 +29,7 @@ pub enum Refused {
         what: String,
     },
     /// There is no such preset as the operator asked for.
-    #[error("the preset '{name}' is not known; there is: {known}")]
+    #[error("the preset '{}' is not known; there is: {known}", .name.escape_debug())]
     Preset {
         /// What was asked for.
         name: String,
