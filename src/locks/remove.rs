@@ -47,7 +47,8 @@ pub(super) fn if_unchanged(
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
-    use std::fs;
+    use std::fs::{self, File};
+    use std::io::Write;
     use std::os::fd::AsFd;
     use std::path::{Path, PathBuf};
 
@@ -57,13 +58,18 @@ mod tests {
     use crate::os::files;
 
     fn judged(root: &Path, then: impl FnOnce(&Path)) -> Removal {
+        judged_while(root, |_| (), |path, ()| then(path))
+    }
+
+    fn judged_while<T>(root: &Path, before: impl FnOnce(&Path) -> T, then: impl FnOnce(&Path, T)) -> Removal {
         let directory = files::look(root).unwrap();
         let name = OsStr::new("a.lock");
         let path = root.join(name);
         fs::write(&path, "old").unwrap();
+        let had = before(&path);
         let spot = Spot { directory: directory.as_fd(), name, path: PathBuf::new(), kind: None };
         let Ok(Ok(specimen)) = specimen::take(&spot, Form::File) else { panic!("it is a file") };
-        then(&path);
+        then(&path, had);
         remove(&spot, &specimen)
     }
 
@@ -82,7 +88,10 @@ mod tests {
         };
         assert!(matches!(judged(root, replace), Removal::Changed));
         assert!(path.exists());
-        assert!(matches!(judged(root, |path| fs::write(path, "new").unwrap()), Removal::Changed));
+        // While nobody but us has it open nobody can open it to write into it: whoever does has had it open before.
+        let open = |path: &Path| File::options().write(true).open(path).unwrap();
+        let write = |_: &Path, mut writer: File| writer.write_all(b"new").unwrap();
+        assert!(matches!(judged_while(root, open, write), Removal::Changed));
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert!(matches!(
             judged(root, |path| fs::hard_link(path, root.join("b")).unwrap()),
