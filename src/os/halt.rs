@@ -7,7 +7,7 @@
 //! Processes do not live by our leave. Below a sexton that is no init, a [`Guard`] knows everybody who was
 //! stopped, and lets them go on when sexton is no more.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Halt {
     /// In the order in which they were stopped.
     stopped: Vec<Id>,
     /// Who was stopped before us, and so stays stopped after us.
-    found_stopped: HashSet<Id>,
+    found_stopped: BTreeSet<Id>,
     /// The last look saw everybody stand still, and nobody new.
     calm: bool,
     guard: Option<Guard>,
@@ -135,7 +135,7 @@ impl Halt {
     /// Lets everybody go on whom we have stopped, children before their parents as `living` shows them, and
     /// sends the guard away.
     pub fn go_on(self, living: &[Stat]) {
-        let mut left: HashSet<Id> = self.stopped.iter().copied().collect();
+        let mut left: BTreeSet<Id> = self.stopped.iter().copied().collect();
         for stat in living.iter().rev().filter(|stat| left.remove(&(stat.pid, stat.start))) {
             let _ = signals::send(stat.pid, Signal::CONT);
         }
