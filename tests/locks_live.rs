@@ -213,6 +213,36 @@ fn by_hand(house: &House, command: &mut Command, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// Who may not see a process must not take it for dead, however /proc hides it (proc(5), hidepid).
+#[test]
+fn an_owner_whom_proc_does_not_show_keeps_its_lock() {
+    if !house::is_root("an_owner_whom_proc_does_not_show: mounts /proc anew") {
+        return;
+    }
+    let path = "agents/main/sessions/.usage-cost-cache.json.lock";
+    for hidden in ["noaccess", "invisible", "ptraceable", "2"] {
+        let house = House::new();
+        // The second process of the namespace is root's. Nobody keeps a lock of this kind open.
+        house.put(path, r#"{"pid":2,"startedAt":5}"#);
+        house.put("agents/main/sessions/dead.jsonl.lock", r#"{"pid":4000000}"#);
+        house.give_to(1000);
+        let sexton = house.path("sexton");
+        std::fs::copy(env!("CARGO_BIN_EXE_sexton"), &sexton).unwrap();
+        std::fs::set_permissions(house.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let script = format!("sleep 1000 & mount -o remount,hidepid={hidden} /proc && exec \"$@\"");
+        let by_a_user = |words: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(["--fork", "--pid", "--kill-child", "--mount-proc", "sh", "-c", &script, "sh"]);
+            command.args(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--no-new-privs"]);
+            by_hand(&house, command.arg(&sexton), words)
+        };
+        let (shown, swept) = (by_a_user(&[]), by_a_user(&["sweep"]));
+        assert!(shown.contains("a process 2 exists, but /proc does not show it"), "{hidden}: {shown}");
+        assert!(house.has(path) && swept.starts_with("1 removed, 0 orphaned left"), "{hidden}: {swept}");
+    }
+}
+
 /// Start times in /proc are shifted by the time namespace of whoever reads them (time_namespaces(7)).
 #[test]
 fn an_owner_in_another_time_namespace_keeps_its_lock() {

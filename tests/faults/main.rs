@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,8 +39,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc::c_long;
+use sexton::os::files::{Hold, hold};
 
 use common::process::{look, send};
 use common::victim::{Mode, plan};
@@ -162,8 +163,10 @@ fn live(mode: Mode, fault: Option<&Fault>) -> Result<Done, String> {
     let (path, live) = lock("live.jsonl.lock", std::process::id());
     // In another pid namespace nothing but the open file speaks for its owner, if that cannot be seen, but another sexton's
     // registration.
-    let registration = File::create(Path::new(&root).join(".sexton.lock")).unwrap();
-    let _registered = (mode == Mode::Pid1).then(|| Flock::lock(registration, FlockArg::LockShared).unwrap());
+    let mut registration = File::options();
+    let registration = registration.read(true).write(true).create(true).truncate(false);
+    let registration = registration.open(Path::new(&root).join(".sexton.lock")).unwrap();
+    assert!(mode != Mode::Pid1 || hold(registration.as_fd(), Hold::TryShared).unwrap());
     nix::unistd::mkfifo(Path::new(&fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
     // Open at both ends, so that nobody waits for one who failed to open it.
     let mut gate = File::options().read(true).write(true).open(&fifo).unwrap();
@@ -204,6 +207,12 @@ fn live(mode: Mode, fault: Option<&Fault>) -> Result<Done, String> {
     let mut wrong = Vec::new();
     let begun = runs();
     if begun {
+        // What it does when it comes to rest for the first time is a part of its life.
+        let rests = || look(pid).is_none_or(|process| process.state == 'S');
+        let end = Instant::now() + Duration::from_millis(200);
+        while !rests() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
         // Something to do: a signal to pass on, a client, and a message that is none.
         let _ = send(pid, WINCH);
         if let Ok(mut client) = UnixStream::connect(&socket) {
@@ -240,10 +249,10 @@ fn end_of(said: &str) -> String {
 }
 
 /// Whether it cannot reach all whom it is to end then. Who may not become a subreaper says so, and without a cgroup orphans
-/// are lost to one that is none. Who can never open a file again sees nobody, and only an init reaches whom it does not see
-/// (kill(2), pid -1).
+/// are lost to one that is none. Who can never open or read a file again sees nobody, and only an init reaches whom it
+/// does not see (kill(2), pid -1).
 fn out_of_reach(mode: Mode, whom: Whom, call: &Call, for_good: bool) -> bool {
-    let blind = call.name == "openat" && for_good && mode != Mode::Pid1;
+    let blind = for_good && ["openat", "read"].contains(&call.name) && mode != Mode::Pid1;
     whom == Whom::Sexton && (blind || call.name == "prctl" && mode == Mode::Tree)
 }
 

@@ -68,8 +68,7 @@ pub const CALLS: &[Call] = &[
     call("epoll_ctl", libc::SYS_epoll_ctl, &[ENOMEM, ENOSPC]),
     once("epoll_wait", libc::SYS_epoll_wait, &[EINTR]),
     once("epoll_pwait", libc::SYS_epoll_pwait, &[EINTR]),
-    call("signalfd4", libc::SYS_signalfd4, &[EMFILE, ENFILE, ENOMEM]),
-    once("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, &[EINTR, EAGAIN]),
+    once("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, &[EINTR, EAGAIN, EINVAL]),
     once("clock_nanosleep", libc::SYS_clock_nanosleep, &[EINTR]),
     once("futex", libc::SYS_futex, &[EINTR, EAGAIN]),
     never("rt_sigprocmask", libc::SYS_rt_sigprocmask),
@@ -79,7 +78,7 @@ pub const CALLS: &[Call] = &[
     // Files.
     call("openat", libc::SYS_openat, &[EMFILE, ENFILE, ENOMEM, EACCES, ENOENT]),
     call("openat2", libc::SYS_openat2, &[EMFILE, EAGAIN, ENOSYS, EXDEV]),
-    once("read", libc::SYS_read, &[EIO, EINTR]),
+    call("read", libc::SYS_read, &[EIO, EINTR]),
     call("pread64", libc::SYS_pread64, &[EIO]),
     call("write", libc::SYS_write, &[ENOSPC, EIO, EPIPE, EAGAIN]),
     call("close", libc::SYS_close, &[EIO, EINTR]),
