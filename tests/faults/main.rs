@@ -47,6 +47,9 @@ use common::victim::{Mode, plan};
 use common::{PATIENCE, helper, root, skip};
 use table::{CALLS, Call};
 
+/// A life that takes longer is told of.
+const SLOW: Duration = Duration::from_secs(5);
+
 const TERM: i32 = 15;
 const WINCH: i32 = 28;
 
@@ -317,7 +320,11 @@ fn whatever_fails_nobody_is_lost_and_nothing_hangs() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(fault) = list.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = Instant::now();
                     let lived = catch_unwind(AssertUnwindSafe(|| live(fault.mode, Some(fault))));
+                    if began.elapsed() > SLOW {
+                        println!("{fault}: it took {:?}", began.elapsed());
+                    }
                     match lived.unwrap_or_else(|_| Err("it does not end".to_owned())) {
                         Ok(done) if done.failed == 0 => {
                             println!("{fault}: it did not come to that");
