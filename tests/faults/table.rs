@@ -84,6 +84,7 @@ pub const CALLS: &[Call] = &[
     call("close", libc::SYS_close, &[EIO, EINTR]),
     call("statx", libc::SYS_statx, &[ENOMEM, EACCES]),
     call("newfstatat", libc::SYS_newfstatat, &[ENOMEM, EACCES]),
+    call("statfs", libc::SYS_statfs, &[EIO, ENOSYS, EACCES]),
     call("fstatfs", libc::SYS_fstatfs, &[EIO, ENOSYS]),
     call("lseek", libc::SYS_lseek, &[ESPIPE]),
     call("getdents64", libc::SYS_getdents64, &[EIO, ENOENT]),
