@@ -118,7 +118,7 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
     if ended.code().is_none_or(|code| code == 101) {
         wrong.push(format!("it ended badly: {ended}"));
     }
-    let left: Vec<_> = victim.live().into_iter().map(|process| process.name).collect();
+    let left = left(&victim);
     if begun && !left.is_empty() {
         wrong.push(format!("left behind: {left:?}"));
     }
@@ -130,6 +130,21 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
         Ok(tracer.done())
     } else {
         Err(format!("{}; it said: {}", wrong.join("; "), end_of(&victim.stderr())))
+    }
+}
+
+/// The names of those who are left. A guard of the stopped that was sent away may take a moment to be gone, and has no more
+/// to do with anybody.
+fn left(victim: &Victim) -> Vec<String> {
+    let sexton = common::sexton();
+    let ours = |name: &String| sexton.file_name().is_some_and(|ours| ours == name.as_str());
+    let end = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left: Vec<String> = victim.live().into_iter().map(|process| process.name).collect();
+        if left.is_empty() || !left.iter().all(ours) || Instant::now() > end {
+            return left;
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
