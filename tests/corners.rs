@@ -23,6 +23,7 @@ use nix::libc;
 use nix::sys::stat::Mode as Permissions;
 
 use common::cgroup::Cgroup;
+use common::process::{look, send};
 use common::victim::{Mode, plan};
 use common::{NEVER, SOON, helper, root, skip, wait_until};
 
@@ -155,8 +156,32 @@ fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_rep
     assert!(victim.stderr().contains("survived SIGKILL"), "{}", victim.stderr());
     let left = victim.live();
     assert_eq!(left.iter().map(|process| process.name.as_str()).collect::<Vec<_>>(), ["sleep"]);
-    common::process::send(left[0].pid, 9).unwrap();
+    send(left[0].pid, 9).unwrap();
     wait_until("it is gone", || victim.live().is_empty());
+}
+
+#[test]
+fn what_happens_while_it_is_stopped_is_made_up_for_when_it_goes_on() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let script = "trap 'echo heard' USR1; trap 'exit 5' TERM; (setsid sleep 1000 &); (exec setsid sleep 0) & \
+                      echo up; while :; do wait; done";
+        let mut victim = plan.options(["--grace", NEVER, "--stragglers", NEVER]).run(["sh", "-c", script]);
+        victim.says("up");
+        let (begun, main, sexton) = (Instant::now(), victim.main().pid, victim.pid());
+        send(sexton, libc::SIGSTOP).unwrap();
+        wait_until("it stands still", || look(sexton).is_some_and(|one| one.state == 'T'));
+        for signal in [libc::SIGUSR1, libc::SIGTERM] {
+            send(sexton, signal).unwrap();
+        }
+        // Nobody passes anything on, and nobody reaps.
+        send(main, libc::SIGKILL).unwrap();
+        wait_until("it is a zombie", || look(main).is_some_and(|one| one.dead()));
+        assert_eq!(victim.stdout(), "up\n");
+        send(sexton, libc::SIGCONT).unwrap();
+        victim.ends_with(137);
+        assert!(begun.elapsed() < SOON, "no window is slept out: {}", victim.stderr());
+    }
 }
 
 #[test]

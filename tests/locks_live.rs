@@ -186,3 +186,109 @@ fn child_of(pid: u32) -> u32 {
     let path = format!("/proc/{pid}/task/{pid}/children");
     std::fs::read_to_string(path).unwrap().split_ascii_whitespace().next().unwrap().parse().unwrap()
 }
+
+/// The words that have a command live in a time namespace of its own, whose clocks are far ahead; `None`, after a line that
+/// says so, where nobody can make one.
+fn ahead() -> Option<[&'static str; 6]> {
+    let words = ["unshare", "--time", "--boottime=5000000", "--monotonic=3000000", "--fork", "--kill-child"];
+    let made = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status();
+    let works = made.is_ok_and(|status| status.success());
+    house::there_is("a time namespace", works, "clocks that are ahead").then_some(words)
+}
+
+/// Writes the lock $2 of a kind that nobody keeps open and that bears a start time: $3, or that of the shell.
+const TAKE: &str = r#"
+    take() { mkdir -p "$1/plugin-runtime-deps/.openclaw-runtime-$2.lock"
+        read -r stat </proc/$$/stat; set -- "$1" "$2" "${3:-$(echo "$stat" | cut -d' ' -f22)}"
+        echo "{\"pid\":$$,\"starttime\":$3}" >"$1/plugin-runtime-deps/.openclaw-runtime-$2.lock/owner.json"; }
+"#;
+
+fn taken(house: &House, name: &str) -> bool {
+    house.has(format!("plugin-runtime-deps/.openclaw-runtime-{name}.lock"))
+}
+
+/// What `sexton locks` says of the house, with these words more.
+fn by_hand(house: &House, command: &mut Command, words: &[&str]) -> String {
+    let output = command.arg("locks").args(words).arg("--root").arg(house.path("")).output().unwrap();
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Who may not see a process must not take it for dead, however /proc hides it (proc(5), hidepid).
+#[test]
+fn an_owner_whom_proc_does_not_show_keeps_its_lock() {
+    if !house::is_root("an_owner_whom_proc_does_not_show: mounts /proc anew") {
+        return;
+    }
+    let path = "agents/main/sessions/.usage-cost-cache.json.lock";
+    for hidden in ["noaccess", "invisible", "ptraceable", "2"] {
+        let house = House::new();
+        // The second process of the namespace is root's. Nobody keeps a lock of this kind open.
+        house.put(path, r#"{"pid":2,"startedAt":5}"#);
+        house.put("agents/main/sessions/dead.jsonl.lock", r#"{"pid":4000000}"#);
+        house.give_to(1000);
+        let sexton = house.path("sexton");
+        std::fs::copy(env!("CARGO_BIN_EXE_sexton"), &sexton).unwrap();
+        std::fs::set_permissions(house.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let script = format!("sleep 1000 & mount -o remount,hidepid={hidden} /proc && exec \"$@\"");
+        let by_a_user = |words: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(["--fork", "--pid", "--kill-child", "--mount-proc", "sh", "-c", &script, "sh"]);
+            command.args(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--no-new-privs"]);
+            by_hand(&house, command.arg(&sexton), words)
+        };
+        let (shown, swept) = (by_a_user(&[]), by_a_user(&["sweep"]));
+        assert!(shown.contains("a process 2 exists, but /proc does not show it"), "{hidden}: {shown}");
+        assert!(house.has(path) && swept.starts_with("1 removed, 0 orphaned left"), "{hidden}: {swept}");
+    }
+}
+
+/// Start times in /proc are shifted by the time namespace of whoever reads them (time_namespaces(7)).
+#[test]
+fn an_owner_in_another_time_namespace_keeps_its_lock() {
+    let Some(words) = ahead() else { return };
+    let house = House::new();
+    let mut owner = Command::new(words[0]);
+    owner.args(&words[1..]).args(["sh", "-c", &format!("{TAKE} take \"$1\" one; echo up; read -r _"), "sh"]);
+    let mut owner = owner.arg(house.path("")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut up = String::new();
+    BufReader::new(owner.stdout.as_mut().unwrap()).read_line(&mut up).unwrap();
+    assert!(up == "up\n" && taken(&house, "one"));
+    let sexton = || Command::new(env!("CARGO_BIN_EXE_sexton"));
+    let (said, swept) = (by_hand(&house, &mut sexton(), &[]), by_hand(&house, &mut sexton(), &["sweep"]));
+    assert!(taken(&house, "one") && said.contains("lives in another time namespace"), "{said}{swept}");
+    // Its death shows in any of them.
+    drop(owner.stdin.take());
+    owner.wait().unwrap();
+    let said = by_hand(&house, &mut sexton(), &["sweep"]);
+    assert!(!taken(&house, "one"), "{said}");
+}
+
+#[test]
+fn where_the_clocks_are_ahead_the_living_the_recycled_and_the_deadlines_are_told_as_ever() {
+    let Some(words) = ahead() else { return };
+    let house = House::new();
+    let script = format!("{TAKE} take \"$1\" own; take \"$1\" recycled 7; shift; \"$@\"");
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["sh", "-c", &script, "sh"]).arg(house.path(""));
+    let said = by_hand(&house, command.arg(env!("CARGO_BIN_EXE_sexton")), &[]);
+    let of = |name: &str| said.lines().find(|line| line.contains(&format!("-{name}.lock"))).unwrap();
+    assert!(of("own").starts_with("held") && of("own").contains("with the start time it records"), "{said}");
+    assert!(
+        of("recycled").starts_with("orphaned") && of("recycled").contains("another process now"),
+        "{said}"
+    );
+
+    let begun = Instant::now();
+    let script = "trap '' TERM; kill -TERM $PPID; while :; do sleep 0.1; done";
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args([env!("CARGO_BIN_EXE_sexton"), "--control", "off", "--grace", "300ms"]);
+    let output = command.args(["--stragglers", "300ms", "--", "sh", "-c", script]).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(137), "{log}");
+    assert!(begun.elapsed() < Duration::from_secs(40), "{log}");
+    let ages: Vec<&str> =
+        log.split("age=").skip(1).map(|rest| rest.split_whitespace().next().unwrap()).collect();
+    let young = |age: &&str| age.strip_suffix('s').is_some_and(|age| age.parse::<u32>().is_ok());
+    assert!(!ages.is_empty() && ages.iter().all(young), "{ages:?}: {log}");
+}

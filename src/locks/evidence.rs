@@ -86,7 +86,10 @@ pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
     }
     match procfs::stat(pid) {
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
-        Ok(Some(stat)) => Process::Lives(stat.start),
+        Ok(Some(stat)) => match owner.start {
+            Some(recorded) if recorded != stat.start && procfs::has_another_clock(pid) => Process::OtherClock,
+            _ => Process::Lives(stat.start),
+        },
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
         Ok(None) | Err(_) => missing(pid),
     }

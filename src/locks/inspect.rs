@@ -130,7 +130,7 @@ fn would_be_orphaned(evidence: &Evidence) -> bool {
     let recorded = evidence.content.owner().and_then(|owner| owner.start);
     let may_live = match evidence.process {
         Process::Lives(_) => recorded.is_none(),
-        Process::Hidden => true,
+        Process::OtherClock | Process::Hidden => true,
         _ => false,
     };
     let closed = Evidence { lease: Lease::Granted, ..*evidence };

@@ -236,6 +236,7 @@ fn steps(judged: &Judged) -> Vec<Step> {
         Process::InHand => "it has just died".to_owned(),
         Process::Ours => "the number is sexton's own now".to_owned(),
         Process::Lives(start) => format!("one of this number lives, started at tick {} since boot", start.0),
+        Process::OtherClock => "one of this number lives in another time namespace".to_owned(),
         Process::Hidden => "one of this number exists, but /proc does not show it".to_owned(),
     };
     let origin = match evidence.origin {

@@ -39,6 +39,10 @@ pub enum Process {
     Ours,
     /// It lives, and this is when it was started.
     Lives(StartTime),
+    /// It lives in another time namespace, and is not the one that the lock names if that lived in ours. Start times
+    /// are shifted by the namespace of whoever reads them, so that what its owner may have written down there says nothing
+    /// here (time_namespaces(7)).
+    OtherClock,
     /// It exists, but /proc does not show it.
     Hidden,
 }
@@ -133,6 +137,8 @@ pub enum Fate {
     },
     /// Some process has the number, and the lock does not say when its owner was started.
     NumberInUse(Pid),
+    /// The process counts time in another way.
+    OtherClock(Pid),
     /// /proc does not show the process.
     Hidden(Pid),
     /// It lived on a host of another name.
@@ -154,7 +160,7 @@ impl Fate {
             | Fate::OtherBoot(_) => true,
             // A container gets another name with every life, but another machine has its own as well.
             Fate::OtherHost(_) => local,
-            Fate::NotNamed | Fate::NumberInUse(_) | Fate::Hidden(_) => false,
+            Fate::NotNamed | Fate::NumberInUse(_) | Fate::OtherClock(_) | Fate::Hidden(_) => false,
         }
     }
 }
@@ -183,6 +189,8 @@ pub enum Doubt {
     SharedRoot(Fate),
     /// A process with that number lives, and the lock does not say when its owner was started.
     NumberInUse(Pid),
+    /// A process with that number lives in another time namespace, where start times are others.
+    OtherClock(Pid),
     /// A process with that number exists, but /proc does not show it.
     Hidden(Pid),
     /// It would be orphaned, but the gateway lives and could take it at this very instant.
@@ -214,7 +222,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let fate = owner.map_or(Fate::NotNamed, |(pid, start)| fate(pid, start, evidence));
     // A lock is given up by closing it and removing it then. One that goes away in between would let a successor
     // in, whose lock the old owner would remove.
-    let may_be_giving_up = evidence.alive && matches!(fate, Fate::NumberInUse(_) | Fate::Hidden(_));
+    let may_be_giving_up =
+        evidence.alive && matches!(fate, Fate::NumberInUse(_) | Fate::OtherClock(_) | Fate::Hidden(_));
     let closed = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
     let not_open = closed && !may_be_giving_up;
     let proof = match fate {
@@ -228,6 +237,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         (Some(proof), owner) => Verdict::Unclear(Doubt::Busy(Orphan { owner, proof })),
         (None, Fate::NotNamed) => Verdict::Unclear(Doubt::Empty),
         (None, Fate::NumberInUse(pid)) => Verdict::Unclear(Doubt::NumberInUse(pid)),
+        (None, Fate::OtherClock(pid)) => Verdict::Unclear(Doubt::OtherClock(pid)),
         (None, Fate::Hidden(pid)) => Verdict::Unclear(Doubt::Hidden(pid)),
         (None, fate) => Verdict::Unclear(Doubt::SharedRoot(fate)),
     }
@@ -246,6 +256,7 @@ fn fate(pid: Pid, recorded: Option<StartTime>, evidence: &Evidence) -> Fate {
         (Process::Ours, _) => Fate::Ours(pid),
         (Process::Lives(found), Some(recorded)) => Fate::Recycled { pid, recorded, found },
         (Process::Lives(_), None) => Fate::NumberInUse(pid),
+        (Process::OtherClock, _) => Fate::OtherClock(pid),
         // A lock that names a process whose fate nobody looked up says as little as a hidden one.
         (Process::Hidden | Process::NotNamed, _) => Fate::Hidden(pid),
     }
@@ -274,6 +285,7 @@ impl fmt::Display for Fate {
                 found.0, recorded.0
             ),
             Fate::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
+            Fate::OtherClock(pid) => write!(f, "process {pid} lives in another time namespace"),
             Fate::Hidden(pid) => write!(f, "process {pid} is hidden"),
             Fate::OtherHost(pid) => write!(f, "its owner, pid {pid}, lived on a host of another name"),
             Fate::OtherBoot(pid) => write!(f, "its owner, pid {pid}, lived in another boot"),
@@ -304,6 +316,12 @@ impl fmt::Display for Doubt {
             }
             Doubt::NumberInUse(pid) => {
                 write!(f, "a process {pid} lives, and the lock does not say when its owner was started")
+            }
+            Doubt::OtherClock(pid) => {
+                write!(
+                    f,
+                    "a process {pid} lives in another time namespace, where its start is another number"
+                )
             }
             Doubt::Hidden(pid) => write!(f, "a process {pid} exists, but /proc does not show it"),
             Doubt::Busy(orphan) => write!(f, "{orphan}, but this is no quiet moment to remove it"),

@@ -20,7 +20,7 @@ const LEASES: [Lease; 4] = [Lease::Busy, Lease::Granted, Lease::NoInformation(Er
 
 const ORIGINS: [Origin; 4] = [Origin::NotRecorded, Origin::Here, Origin::OtherHost, Origin::OtherBoot];
 
-const PROCESSES: [Process; 8] = [
+const PROCESSES: [Process; 9] = [
     Process::NotNamed,
     Process::Absent,
     Process::Zombie,
@@ -28,6 +28,7 @@ const PROCESSES: [Process; 8] = [
     Process::Ours,
     Process::Lives(RECORDED),
     Process::Lives(OTHER),
+    Process::OtherClock,
     Process::Hidden,
 ];
 
@@ -63,8 +64,10 @@ fn expected(e: &Evidence) -> char {
     let free = e.lease == Lease::Granted && e.local && e.keeps_open;
     let named = e.content.owner().is_some();
     let told_apart = !matches!(e.origin, Origin::NotRecorded | Origin::Here);
-    let wears_the_number =
-        matches!((e.process, recorded), (Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None));
+    let wears_the_number = matches!(
+        (e.process, recorded),
+        (Process::OtherClock | Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None)
+    );
     let free = free && !(e.alive && named && wears_the_number && !told_apart);
     let earlier = named && e.origin == Origin::OtherBoot;
     let elsewhere = named && (earlier || e.origin == Origin::OtherHost);
@@ -73,7 +76,7 @@ fn expected(e: &Evidence) -> char {
         && match e.process {
             Process::Absent | Process::Zombie | Process::InHand | Process::Ours => true,
             Process::Lives(found) => recorded.is_some_and(|recorded| recorded != found),
-            Process::NotNamed | Process::Hidden => false,
+            Process::NotNamed | Process::OtherClock | Process::Hidden => false,
         };
     match () {
         () if e.lease == Lease::Busy => 'h',
@@ -97,7 +100,7 @@ fn letter(verdict: &Verdict) -> char {
 #[test]
 fn every_combination_is_judged_by_the_rules() {
     let all = every();
-    assert_eq!(all.len(), CONTENTS * 4 * 8 * 128);
+    assert_eq!(all.len(), CONTENTS * 4 * 9 * 128);
     let mut counts = [0; 3];
     for evidence in &all {
         let verdict = judge(evidence);
@@ -125,7 +128,7 @@ fn what_is_never_orphaned() {
             let shared = evidence.origin == Origin::OtherHost && !evidence.local;
             assert!(evidence.content.owner().is_some() && !shared, "another machine's: {evidence:?}");
         }
-        let shown = !matches!(evidence.process, Process::Hidden | Process::NotNamed);
+        let shown = !matches!(evidence.process, Process::OtherClock | Process::Hidden | Process::NotNamed);
         assert!(free || elsewhere || shown, "{evidence:?}");
         if let (Some(owner), Process::Lives(found)) = (evidence.content.owner(), evidence.process) {
             assert_ne!(owner.start, Some(found), "its owner lives: {evidence:?}");
@@ -189,6 +192,7 @@ mod property {
             Just(Process::Zombie),
             Just(Process::InHand),
             Just(Process::Ours),
+            Just(Process::OtherClock),
             Just(Process::Hidden),
             (0..4_u64).prop_map(|start| Process::Lives(StartTime(start))),
         ]

@@ -7,7 +7,7 @@
 //! Processes do not live by our leave. Below a sexton that is no init, a [`Guard`] knows everybody who was
 //! stopped, and lets them go on when sexton is no more.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Halt {
     /// In the order in which they were stopped.
     stopped: Vec<Id>,
     /// Who was stopped before us, and so stays stopped after us.
-    found_stopped: HashSet<Id>,
+    found_stopped: BTreeSet<Id>,
     /// The last look saw everybody stand still, and nobody new.
     calm: bool,
     guard: Option<Guard>,
@@ -112,9 +112,10 @@ impl Halt {
         let waits = |pid: i32| living.iter().any(|stat| stat.pid.raw() == pid && stat.state == b'D');
         for stat in living.iter().filter(|stat| stat.state == b'T' && waits(stat.parent)) {
             let id = (stat.pid, stat.start);
-            if let Some(place) = self.stopped.iter().position(|stopped| *stopped == id) {
+            if let Some(place) = self.stopped.iter().position(|stopped| *stopped == id)
+                && signals::send(stat.pid, Signal::CONT).is_ok()
+            {
                 self.stopped.remove(place);
-                let _ = signals::send(stat.pid, Signal::CONT);
             }
         }
     }
@@ -135,9 +136,12 @@ impl Halt {
     /// Lets everybody go on whom we have stopped, children before their parents as `living` shows them, and
     /// sends the guard away.
     pub fn go_on(self, living: &[Stat]) {
-        let mut left: HashSet<Id> = self.stopped.iter().copied().collect();
-        for stat in living.iter().rev().filter(|stat| left.remove(&(stat.pid, stat.start))) {
-            let _ = signals::send(stat.pid, Signal::CONT);
+        let mut left: BTreeSet<Id> = self.stopped.iter().copied().collect();
+        for stat in living.iter().rev() {
+            let id = (stat.pid, stat.start);
+            if left.contains(&id) && signals::send(stat.pid, Signal::CONT).is_ok() {
+                left.remove(&id);
+            }
         }
         // A reading can miss one while others die.
         resume(self.stopped.iter().rev().filter(|id| left.contains(*id)));
@@ -148,10 +152,12 @@ impl Halt {
     }
 }
 
-/// Lets those go on who are still the ones that were stopped. One that has ended is past being resumed.
+/// Lets those go on who are not seen to be others than were stopped. Whom /proc does not show just now, as where the machine
+/// has no descriptors left, may still be there, and would stand still for ever; CONT does nobody harm.
 fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
     for (pid, start) in stopped {
-        if procfs::stat(*pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.start == *start)) {
+        let is_another = |stat: Stat| stat.start != *start;
+        if !procfs::stat(*pid).ok().flatten().is_some_and(is_another) {
             let _ = signals::send(*pid, Signal::CONT);
         }
     }

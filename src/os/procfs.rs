@@ -92,6 +92,15 @@ pub fn stands_still(stat: &Stat) -> bool {
             .all(|line| parse_stat(&line).is_some_and(|stat| still(stat.state)))
 }
 
+/// Whether this process is known to live in another time namespace than we (time_namespaces(7)): the start times that
+/// it reads in /proc are then not those that we read there. Whose is not for us to see, which is another user's, is taken
+/// to live in ours, as nearly everybody does.
+#[must_use]
+pub fn has_another_clock(pid: Pid) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/time")).ok();
+    namespace(&pid.to_string()).is_some_and(|theirs| namespace("self").is_some_and(|ours| ours != theirs))
+}
+
 /// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
 #[must_use]
 pub fn hides_others() -> Option<bool> {

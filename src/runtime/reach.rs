@@ -1,6 +1,6 @@
 //! How the whole tree can be reached, the best way that this system allows.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -141,7 +141,7 @@ impl Reach {
     /// to everybody who is alive in each reading.
     fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
         let until = clock::now().after(ROUND);
-        let mut reached: HashSet<(Pid, StartTime)> = HashSet::new();
+        let mut reached: BTreeSet<(Pid, StartTime)> = BTreeSet::new();
         loop {
             let mut somebody_new = false;
             for Stat { pid, start, .. } in self.living(helpers) {
@@ -179,7 +179,7 @@ impl Reach {
             Way::Cgroup(_) | Way::Tree => tree::below_us().unwrap_or_default(),
         };
         if let Way::Cgroup(cgroup) = &self.way {
-            let known: HashSet<Pid> = found.iter().map(|stat| stat.pid).collect();
+            let known: BTreeSet<Pid> = found.iter().map(|stat| stat.pid).collect();
             let members = cgroup.members().unwrap_or_default();
             let others = members.into_iter().filter(|pid| !known.contains(pid));
             found.extend(others.filter_map(|pid| procfs::stat(pid).ok().flatten()));

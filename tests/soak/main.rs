@@ -119,9 +119,7 @@ fn soak(mode: Mode) {
     mischief.settle();
     victim.signal(15);
     let asked = Instant::now();
-    // Who has just started another gateway passes TERM on before that one can hear it.
-    let code = victim.status().code();
-    victim.ends_with(if code == Some(143) { 143 } else { 0 });
+    victim.ends_with(0);
     println!("{mode:?}: {}; it ended in {:?}", mischief.tally(), asked.elapsed());
     checker.end(&victim.stderr());
 }

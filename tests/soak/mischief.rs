@@ -1,18 +1,19 @@
 //! What is done to sexton from outside.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::PATIENCE;
-use crate::common::process::{children, send};
+use crate::common::process::{children, mask, send};
 
 const KILL: i32 = 9;
 const STOP: i32 = 19;
 const CONT: i32 = 18;
+const TERM: i32 = 15;
 
 /// The signals of a burst; the gateway takes no notice of any.
 const HARMLESS: [i32; 6] = [1, 10, 12, 28, 34, 40];
@@ -141,14 +142,27 @@ impl Mischief {
         stream.write_all(b"{\"op\":\"restart\"}\n").ok().map(|()| 6)
     }
 
-    /// No more of it: the gateway is up, and a client is answered.
+    /// No more of it: sexton says that the gateway runs, and that can hear a TERM. One that was started a moment ago,
+    /// after a kill or a restart, would be ended by it, and its code would be the signal's.
     pub fn settle(&mut self) {
         self.clients.clear();
         let end = Instant::now() + PATIENCE;
-        while self.child("restless").is_none() || UnixStream::connect(&self.socket).is_err() {
+        let hears_term = |pid| mask(pid, "SigCgt") & 1 << (TERM - 1) != 0;
+        while !(self.runs() && self.child("restless").is_some_and(hears_term) && self.runs()) {
             assert!(Instant::now() < end, "no gateway, or no control socket, after the chaos");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Whether sexton answers, and says that the gateway runs and is about to be neither stopped nor started.
+    fn runs(&self) -> bool {
+        let Ok(mut stream) = UnixStream::connect(&self.socket) else { return false };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut line = String::new();
+        let asked = stream.write_all(b"{\"op\":\"status\"}\n");
+        let told = asked.and_then(|()| BufReader::new(stream).read_line(&mut line));
+        let reply: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        told.is_ok() && reply["status"]["gateway"]["state"] == "running"
     }
 
     pub fn tally(&self) -> String {
