@@ -147,6 +147,14 @@ fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_rep
         .through(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
         .run([&raised, "--reuid", "0", "--", "sh", "-c", "echo raised; exec sleep 1000"]);
     victim.says("raised");
+    // What may not be passed on is said, once for each signal, and nothing else comes of it.
+    victim.signal(10);
+    wait_until("it says whom it may not signal", || {
+        let said = victim.stderr();
+        let line = said.lines().find(|line| line.contains(" forward-failed: "));
+        line.is_some_and(|line| line.contains("signal=SIGUSR1") && line.contains("pid="))
+    });
+    assert!(victim.live().iter().any(|process| process.name == "sleep"), "{}", victim.stderr());
     let before = Instant::now();
     victim.signal(15);
     // KILL is repeated for ten seconds; what it would have made of the command is the code.

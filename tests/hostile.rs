@@ -162,7 +162,8 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
     if !root() {
         return skip("root", "sudo");
     }
-    for owner in [Some(1000), None, Some(0)] {
+    // The last one may not become anybody else: a container's root without capabilities.
+    for (owner, able) in [(Some(1000), true), (None, true), (Some(0), true), (Some(1000), false)] {
         let Some(plan) = plan(Mode::Tree) else { return };
         // The build directory may be closed to that user.
         let watch = sexton().with_file_name("sexton-watch");
@@ -179,6 +180,7 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
             Some(_) => plan.options(["--lock-root", &state]),
             None => plan.options(["--no-locks"]),
         };
+        let plan = if able { plan } else { plan.through(["setpriv", "--bounding-set=-setuid,-setgid"]) };
         let mut victim = plan.run(["sleep", "1000"]);
         let mut found = Vec::new();
         wait_until("sexton-watch runs", || {
@@ -186,7 +188,7 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
             found = watch.map(|watch| rights(watch.pid)).unwrap_or_default();
             !found.is_empty()
         });
-        let uid = owner.unwrap_or(65_534);
+        let uid = if able { owner.unwrap_or(65_534) } else { 0 };
         let ours = |label: &str| status(victim.pid(), label).unwrap().replace('\t', " ");
         // Root's own lock roots are looked at by root.
         let capabilities = |label: &str| if uid == 0 { ours(label) } else { "0000000000000000".to_owned() };
@@ -201,6 +203,12 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
             ("NoNewPrivs", "1".to_owned()),
         ];
         assert_eq!(found, expected);
+        assert_eq!(
+            !able,
+            victim.stderr().contains("could not give up its privileges"),
+            "{}",
+            victim.stderr()
+        );
         victim.signal(15);
         victim.ends_with(143);
     }
