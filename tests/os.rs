@@ -10,14 +10,18 @@
 )]
 
 use std::ffi::CString;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use sexton::ids::{ExitStatus, Pid, Signal, Stage};
 use sexton::os::cgroup::Cgroup;
 use sexton::os::children::{self, Change, Dead};
+use sexton::os::poll::Wanted;
 use sexton::os::privileges::Identity;
+use sexton::os::signals::{Beside, Woken};
 use sexton::os::spawn::{self, Started};
 use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
 
@@ -295,24 +299,85 @@ fn an_ignored_sigchld_of_the_parent_would_lose_deaths_and_the_inlet_prevents_it(
 #[test]
 fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
     alone(|| {
-        let inlet = signals::Inlet::open().unwrap();
+        let mut inlet = signals::Inlet::open().unwrap();
         let us = process::own_pid();
-        let mut pending = Vec::new();
-        assert!(!inlet.wait(Some(clock::now()), None, &mut pending).unwrap().more_signals);
-        assert_eq!(pending, []);
+        let mut pending = || inlet.wait(Some(clock::now()), Beside::Nothing).unwrap().signal;
+        assert_eq!(pending(), None);
         let values = [1, -1, i32::MAX, i32::MIN, 0, 5, 6, 7, 8, 9];
         for value in values {
             signals::queue(us, Signal::RTMIN, value).unwrap();
         }
         signals::send(us, Signal::HUP).unwrap();
-        while inlet.wait(Some(clock::now()), None, &mut pending).unwrap().more_signals {}
-        let mut pending = pending.into_iter();
-        let first = pending.next().unwrap();
+        let first = pending().unwrap();
         assert_eq!((first.signal, first.code, first.sender), (Signal::HUP, libc::SI_USER, us.raw()));
         for value in values {
-            let info = pending.next().unwrap();
+            let info = pending().unwrap();
             assert_eq!((info.signal, info.code, info.value), (Signal::RTMIN, libc::SI_QUEUE, value));
         }
+        assert_eq!(pending(), None);
+    });
+}
+
+#[test]
+fn one_who_dies_all_the_time_keeps_no_other_signal_waiting() {
+    alone(|| {
+        let mut inlet = signals::Inlet::open().unwrap();
+        let us = process::own_pid();
+        signals::send(us, Signal::RTMAX).unwrap();
+        let mut heard = std::iter::repeat_with(|| {
+            signals::send(us, Signal::CHLD).unwrap();
+            inlet.wait(None, Beside::Nothing).unwrap().signal.unwrap().signal
+        });
+        assert!(heard.by_ref().take(20).any(|signal| signal == Signal::RTMAX));
+        assert_eq!(heard.next(), Some(Signal::CHLD));
+    });
+}
+
+#[test]
+fn what_is_waited_for_beside_the_signals_announces_itself() {
+    alone(|| {
+        let mut inlet = signals::Inlet::open().unwrap();
+        let many = poll::Many::new().unwrap();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        let (pipe, mut end) = std::io::pipe().unwrap();
+        // Ready before it was put in, which nothing announces.
+        theirs.write_all(b"x").unwrap();
+        many.add(&ours, 1, Wanted::Read).unwrap();
+        let mut wait =
+            |beside| inlet.wait(Some(clock::now().after(Duration::from_secs(20))), beside).unwrap();
+        let these = Beside::These(many.as_fd());
+        assert_eq!(wait(these), Woken { signal: None, beside: true });
+        // It is told of for as long as it is there.
+        assert_eq!(wait(these), Woken { signal: None, beside: true });
+        (&ours).read_exact(&mut [0]).unwrap();
+        many.add(&pipe, 2, Wanted::Read).unwrap();
+        signals::send(process::own_pid(), Signal::HUP).unwrap();
+        assert_eq!(wait(these).signal.unwrap().signal, Signal::HUP);
+        // Now nothing is ready, and the wait is for a signal alone.
+        let writer = spawn::fork_helper(|| {
+            poll::any_until([], Some(clock::now().after(Duration::from_millis(20)))).unwrap();
+            u8::from((&theirs).write_all(b"y").is_err())
+        });
+        let (mut told, mut died) = (false, false);
+        while !(told && died) {
+            let woken = wait(these);
+            if woken.beside {
+                (&ours).read_exact(&mut [0]).unwrap();
+                told = true;
+            }
+            died |= woken.signal.is_some_and(|info| info.signal == Signal::CHLD);
+        }
+        children::reap(writer.unwrap()).unwrap();
+        end.write_all(b"z").unwrap();
+        assert!(wait(these).beside);
+        many.remove(&pipe);
+        drop(end);
+        // What somebody sent is handed on, and looked into all the same.
+        signals::send(process::own_pid(), Signal::IO).unwrap();
+        let woken = wait(these);
+        assert_eq!((woken.signal.unwrap().signal, woken.beside), (Signal::IO, false));
+        drop(theirs);
+        assert!(wait(these).beside, "the end of the other side is news");
     });
 }
 

@@ -14,6 +14,7 @@ use nix::unistd::{Pid, getuid};
 use tempfile::TempDir;
 
 use crate::Result;
+use crate::group::Group;
 use crate::helpers::{self, Role};
 use crate::subjects::Subject;
 
@@ -80,6 +81,7 @@ pub struct Chambers {
     /// An empty home and temporary directory, so that no run finds anything of the machine's.
     home: TempDir,
     own_namespace: File,
+    group: Option<Group>,
 }
 
 impl Chambers {
@@ -92,7 +94,13 @@ impl Chambers {
             program: std::env::current_exe()?,
             home: TempDir::with_prefix("sexton-bench-")?,
             own_namespace: File::open("/proc/self/ns/pid")?,
+            group: Group::make(),
         })
+    }
+
+    /// Whether all that is started is in one group of the scheduler's.
+    pub fn are_grouped(&self) -> bool {
+        self.group.is_some()
     }
 
     /// Starts what was ordered.
@@ -100,6 +108,7 @@ impl Chambers {
         let mut command = Command::new(&self.program);
         let stage = if order.place == Place::Init { "proc" } else { "bare" };
         command.args([helpers::MARK, order.launch.name(), stage]);
+        command.arg(self.group.as_ref().map(Group::door).unwrap_or_default());
         if let Some(init) = order.init {
             command.arg(&init.path).args(order.flags);
             if order.place == Place::Outside {

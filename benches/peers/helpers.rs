@@ -4,6 +4,7 @@
 //! single bytes and moments, and is told to go on by a byte on its standard input.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -37,8 +38,8 @@ const NOTICE: u64 = 300_000;
 /// What a helper is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// `proc|bare COMMAND...`: sets the stage and becomes the command. `proc` mounts a /proc of its own, as
-    /// every container has one.
+    /// `proc|bare GROUP COMMAND...`: sets the stage and becomes the command. `proc` mounts a /proc of its own, as
+    /// every container has one; GROUP is the file that a cgroup is joined by, or empty.
     Launch,
     /// As `Launch`, with the moment of the exec as one more argument of the command.
     LaunchStamped,
@@ -167,6 +168,8 @@ fn launch(role: Role, mut arguments: impl Iterator<Item = OsString>) -> Result<i
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
         mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), nothing)?;
     }
+    let group = arguments.next().filter(|group| !group.is_empty());
+    group.map_or(Ok(()), |group| fs::write(group, "0"))?;
     let mut command = Command::new(arguments.next().ok_or("there is no command to become")?);
     command.args(arguments);
     match role {

@@ -21,6 +21,7 @@ mod blind_window;
 mod chamber;
 mod chart;
 mod forwarding;
+mod group;
 mod helpers;
 mod idle;
 mod machine;
@@ -156,7 +157,14 @@ fn main() -> ExitCode {
 /// Measures and reports. `false` if a target was to be checked and was missed.
 fn run(options: &Options) -> Result<bool> {
     let chambers = Chambers::prepare()?;
-    let found = subjects::find(options.sexton.as_deref())?;
+    let mut found = subjects::find(options.sexton.as_deref())?;
+    if !chambers.are_grouped() && group::is_missed() {
+        found.notes.push(
+            "no cgroup could be made for the processor's scheduler, which takes a command in a session of its own \
+             (dumb-init's) for another user's and wakes it sooner"
+                .to_owned(),
+        );
+    }
     for note in &found.notes {
         eprintln!("peers: {note}");
     }

@@ -46,6 +46,8 @@ impl Signal {
     pub const TTIN: Signal = Signal(21);
     /// A background process changed the terminal.
     pub const TTOU: Signal = Signal(22);
+    /// Something can be read or written.
+    pub const IO: Signal = Signal(29);
     /// The first real-time signal that programs can use.
     pub const RTMIN: Signal = Signal(34);
     /// The last real-time signal.

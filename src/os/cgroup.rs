@@ -1,10 +1,14 @@
 //! A cgroup of our own, where the system lets us have one (cgroups(7), version 2).
 
 use std::cell::Cell;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::files;
 use super::procfs::{parse_pids, read_text};
@@ -18,7 +22,6 @@ pub struct Cgroup {
     path: PathBuf,
     /// Locked, so that no other sexton takes it for a dead one's.
     directory: File,
-    procs: File,
     /// It was killed, and may be in use again.
     killed: Cell<bool>,
 }
@@ -30,9 +33,12 @@ impl Cgroup {
     /// There is no cgroup v2 here, it is not ours to write to, or its kernel has no `cgroup.kill` (before
     /// Linux 5.14).
     pub fn create(pid: Pid) -> io::Result<Cgroup> {
-        let mounts = read_text("/proc/self/mountinfo")?;
         let memberships = read_text("/proc/self/cgroup")?;
-        let own = own_directory(&mounts, &memberships).ok_or(io::ErrorKind::Unsupported)?;
+        let own = match usual_directory(&memberships) {
+            Some(own) => own,
+            None => own_directory(&read_text("/proc/self/mountinfo")?, &memberships)
+                .ok_or(io::ErrorKind::Unsupported)?,
+        };
         for attempt in 0..ATTEMPTS {
             let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
             let path = own.join(format!("sexton-{pid}{suffix}"));
@@ -60,8 +66,7 @@ impl Cgroup {
         if !files::lock_alone(directory.as_fd())? {
             return Ok(None);
         }
-        let procs = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
-        Ok(Some(Cgroup { path, directory, procs, killed: Cell::new(false) }))
+        Ok(Some(Cgroup { path, directory, killed: Cell::new(false) }))
     }
 
     /// What a child is born into by clone3(2).
@@ -72,9 +77,11 @@ impl Cgroup {
     /// Moves the calling process into it. Async-signal-safe.
     ///
     /// # Errors
-    /// What write(2) says.
+    /// What openat(2) and write(2) say.
     pub(super) fn join(&self) -> io::Result<()> {
-        nix::unistd::write(&self.procs, b"0")?;
+        let procs =
+            openat(&self.directory, c"cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        nix::unistd::write(procs, b"0")?;
         Ok(())
     }
 
@@ -255,6 +262,20 @@ pub fn parse_count(text: &str, name: &str) -> Option<u64> {
     line?.trim().parse().ok()
 }
 
+/// The same as [`own_directory`] where everything is in its usual place: in the first cgroup namespace (its number is
+/// `PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h), in which a membership is the whole way from the root, and with the
+/// hierarchy mounted where systemd does. To list the mounts costs more than all the rest of making a cgroup.
+fn usual_directory(memberships: &str) -> Option<PathBuf> {
+    if fs::read_link("/proc/self/ns/cgroup").ok()?.as_os_str() != "cgroup:[4026531835]" {
+        return None;
+    }
+    let membership = memberships.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].into_iter();
+    places
+        .map(|place| Path::new(place).join(membership))
+        .find(|path| statfs(path.as_path()).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC))
+}
+
 /// The directory of a cgroup v2, from /proc/self/mountinfo and /proc/PID/cgroup (proc(5)).
 #[must_use]
 pub fn own_directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
@@ -312,6 +333,17 @@ mod tests {
         let two = "low 0\nhigh 0\nmax 731\noom 4\noom_kill 3\noom_group_kill 1\n";
         let one = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
         assert_eq!((parse_count(two, "oom_kill"), parse_count(one, "oom_kill")), (Some(3), Some(2)));
+    }
+
+    #[test]
+    fn the_usual_place_is_the_one_that_the_mounts_show() {
+        let [mounts, memberships] =
+            ["/proc/self/mountinfo", "/proc/self/cgroup"].map(|path| read_text(path).unwrap());
+        if let Some(usual) = usual_directory(&memberships) {
+            assert_eq!(Some(usual), own_directory(&mounts, &memberships));
+        }
+        assert_eq!(usual_directory("0::/nobody/is/here\n"), None);
+        assert_eq!(usual_directory("4:pids:/\n"), None);
     }
 
     #[test]

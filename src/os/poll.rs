@@ -1,14 +1,43 @@
 //! Waiting for descriptors or a moment.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 
 use crate::ids::Moment;
-use crate::os::clock;
+use crate::os::{clock, process};
+
+/// Whether what is put into a [`Many`] announces itself by SIGIO, to a process that waits for signals alone.
+static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+/// Whether something in a [`Many`] may have become ready since it was last seen that nothing is.
+static NEWS: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGIO tells of whatever is put into a [`Many`]; it has to be blocked.
+pub(super) fn announce_by_signal() {
+    ANNOUNCED.store(true, Ordering::Relaxed);
+}
+
+/// SIGIO has come.
+pub(super) fn announced() {
+    NEWS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a [`Many`] can be read, `beside`, which is asked only if something has changed since it last could not.
+///
+/// # Errors
+/// What ppoll(2) says.
+pub(super) fn has_news(beside: BorrowedFd<'_>) -> io::Result<bool> {
+    if !NEWS.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    let ready = until(beside, Some(clock::now()))?;
+    NEWS.store(ready, Ordering::Relaxed);
+    Ok(ready)
+}
 
 /// Waits until `descriptor` can be read, which is `true`, or `deadline` has come; for ever if there is none.
 ///
@@ -76,12 +105,30 @@ impl Many {
         Ok(Many(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
     }
 
-    /// Adds a descriptor under this key.
+    /// Adds a socket or the reading end of a pipe under this key.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2), fcntl(2) and ioctl(2) say; ENOTTY for what cannot announce itself.
+    pub fn add(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+        if ANNOUNCED.load(Ordering::Relaxed) {
+            announce(descriptor.as_fd(), true)?;
+        }
+        self.put(descriptor, key, wanted)
+    }
+
+    /// Adds all those of another one, which announce themselves, under one key.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub fn add(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
-        Ok(self.0.add(descriptor, EpollEvent::new(flags(wanted), key))?)
+    pub fn add_all(&self, others: &Many, key: u64) -> io::Result<()> {
+        self.put(others, key, Wanted::Read)
+    }
+
+    fn put(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+        self.0.add(descriptor, EpollEvent::new(flags(wanted), key))?;
+        // It may have been ready before.
+        announced();
+        Ok(())
     }
 
     /// Changes what is wanted of one.
@@ -89,13 +136,19 @@ impl Many {
     /// # Errors
     /// What epoll_ctl(2) says.
     pub fn change(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
-        Ok(self.0.modify(descriptor, &mut EpollEvent::new(flags(wanted), key))?)
+        self.0.modify(descriptor, &mut EpollEvent::new(flags(wanted), key))?;
+        announced();
+        Ok(())
     }
 
     /// Takes one out. Closing it is not enough: a child that was forked meanwhile keeps it open.
     pub fn remove(&self, descriptor: &impl AsFd) {
         // One that is not in it is what we want.
         let _ = self.0.delete(descriptor);
+        if ANNOUNCED.load(Ordering::Relaxed) {
+            // At the worst it is looked for what is not there.
+            let _ = announce(descriptor.as_fd(), false);
+        }
     }
 
     /// The key of one that is ready, without waiting.
@@ -110,6 +163,20 @@ impl Many {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// Lets the kernel send us SIGIO when `descriptor` becomes ready or its other side goes (fcntl(2), `F_SETOWN`;
+/// ioctl(2), `FIOASYNC`).
+fn announce(descriptor: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
+    let wanted = libc::c_int::from(wanted);
+    // SAFETY: the descriptor is open as long as it is borrowed, and this command takes a plain value.
+    let owned = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETOWN, process::own_pid().raw()) };
+    if owned == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above; the pointer is to a number of our own, which is only read.
+    let set = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::FIOASYNC, &raw const wanted) };
+    if set == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn flags(wanted: Wanted) -> EpollFlags {

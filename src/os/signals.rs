@@ -1,19 +1,20 @@
 //! Signals in and out.
 //!
-//! They come in through signalfd(2), with every signal blocked from before main to the end. Next to
-//! handlers this needs no code that runs at any instruction, loses no value of a real-time signal, tells
-//! who sent it, and leaves no moment between unblocking and a handler's installation.
+//! They come in through sigtimedwait(2), with every signal blocked from before main to the end. Next to handlers
+//! this needs no code that runs at any instruction, loses no value of a real-time signal, tells who sent it, and
+//! leaves no moment between unblocking and a handler's installation. Next to signalfd(2) and ppoll(2) it is one
+//! system call instead of two: what else is waited for announces itself by a signal, too (SIGIO).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::ids::{Moment, Pid, Signal};
-use crate::os::poll;
+use crate::os::{clock, poll};
 
-/// A signal that was sent to this process (`struct signalfd_siginfo`, signalfd(2)).
+/// A signal that was sent to this process (`siginfo_t`, sigaction(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info {
     /// Which one.
@@ -26,8 +27,17 @@ pub struct Info {
     pub value: i32,
 }
 
+/// How many deaths in a row are told of before other signals are asked for. The kernel gives the one with the lowest
+/// number first, and where somebody dies all the time, those above SIGCHLD would never be heard of.
+const DEATHS_IN_A_ROW: u32 = 8;
+
 /// The inlet of all blocked signals.
-pub struct Inlet(SignalFd);
+pub struct Inlet {
+    all: libc::sigset_t,
+    but_death: libc::sigset_t,
+    but_announcements: libc::sigset_t,
+    deaths: u32,
+}
 
 impl Inlet {
     /// Opens it. The signals must be blocked; see [`early`](super::early).
@@ -36,75 +46,110 @@ impl Inlet {
     /// reap our children behind our back (wait(2)).
     ///
     /// # Errors
-    /// What signalfd(2) and sigaction(2) say.
+    /// What sigaction(2) says.
     pub fn open() -> io::Result<Inlet> {
         set_default(Signal::CHLD)?;
-        Ok(Inlet(SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC)?))
+        poll::announce_by_signal();
+        let all = SigSet::all();
+        let but = |signal: nix::sys::signal::Signal| {
+            let mut set = all;
+            set.remove(signal);
+            *set.as_ref()
+        };
+        Ok(Inlet {
+            all: *all.as_ref(),
+            but_death: but(nix::sys::signal::Signal::SIGCHLD),
+            but_announcements: but(nix::sys::signal::Signal::SIGIO),
+            deaths: 0,
+        })
     }
 
-    /// Waits until a signal has come, `beside` can be read, or `deadline` has passed, for ever if there is
-    /// none, and appends the signals that have come to `signals`.
-    ///
-    /// Without a deadline and anything beside this is one system call, which is what an idle init spends on
-    /// each death.
+    /// Waits until a signal has come, something in `beside` can be read, or `deadline` has passed, for ever if there
+    /// is none. This is one system call, which is what an idle init spends on each death.
     ///
     /// # Errors
-    /// What ppoll(2) and read(2) say. An interruption is no error.
-    pub fn wait(
-        &self,
-        deadline: Option<Moment>,
-        beside: Option<BorrowedFd<'_>>,
-        signals: &mut Vec<Info>,
-    ) -> io::Result<Woken> {
+    /// What sigtimedwait(2) and ppoll(2) say. An interruption is no error.
+    pub fn wait(&mut self, deadline: Option<Moment>, beside: Beside<'_>) -> io::Result<Woken> {
         let mut woken = Woken::default();
-        if let Some(beside) = beside {
-            let [ours, theirs] = poll::any_until([self.0.as_fd(), beside], deadline)?;
-            woken.beside = theirs;
-            if !ours {
-                return Ok(woken);
-            }
-        } else if deadline.is_some() && !poll::until(self.0.as_fd(), deadline)? {
-            return Ok(woken);
+        if let Beside::These(these) = beside {
+            woken.beside = poll::has_news(these)?;
         }
-        let mut records = [0; RECORD * RECORDS];
-        let length = match nix::unistd::read(&self.0, &mut records) {
-            Ok(length) => length,
-            Err(nix::Error::EINTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        let records = records.get(..length).unwrap_or_default();
-        signals.extend(records.chunks_exact(RECORD).filter_map(Info::read));
-        woken.more_signals = length == RECORD * RECORDS;
+        if self.deaths >= DEATHS_IN_A_ROW {
+            self.deaths = 0;
+            woken.signal = take(&self.but_death, Some(Duration::ZERO))?;
+        }
+        if woken.signal.is_none() {
+            let set = if matches!(beside, Beside::NotNow) { &self.but_announcements } else { &self.all };
+            let timeout = if woken.beside {
+                Some(Duration::ZERO)
+            } else {
+                deadline.map(|deadline| deadline.since(clock::now()))
+            };
+            woken.signal = take(set, timeout)?;
+        }
+        match woken.signal.map(|info| info.signal) {
+            Some(Signal::CHLD) => self.deaths += 1,
+            Some(Signal::IO) => {
+                poll::announced();
+                if let Beside::These(these) = beside {
+                    woken.beside = poll::has_news(these)?;
+                }
+                // What a process has sent is not ours alone.
+                woken.signal = woken.signal.filter(|info| info.code != libc::SI_KERNEL);
+            }
+            Some(_) => {}
+            None => self.deaths = 0,
+        }
         Ok(woken)
     }
 }
 
-/// What ended a wait, besides the signals that came.
+/// What is waited for beside the signals.
+#[derive(Debug, Clone, Copy)]
+pub enum Beside<'a> {
+    /// Whatever is in this [`Many`](poll::Many).
+    These(BorrowedFd<'a>),
+    /// It is not to be heard of until the deadline.
+    NotNow,
+    /// There is nothing.
+    Nothing,
+}
+
+/// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Woken {
-    /// There may be more signals.
-    pub more_signals: bool,
+    /// The signal that has come.
+    pub signal: Option<Info>,
     /// What was waited for beside the signals can be read.
     pub beside: bool,
 }
 
-/// The size of a `struct signalfd_siginfo`, which is fixed for ever (signalfd(2)).
-const RECORD: usize = 128;
-/// How many of them one read takes.
-const RECORDS: usize = 8;
-
-impl Info {
-    /// Takes one record of signalfd(2) apart: `ssi_signo` stands at byte 0, `ssi_code` at 8, `ssi_pid` at 12,
-    /// `ssi_int` at 44.
-    fn read(record: &[u8]) -> Option<Info> {
-        let number = |at: usize| Some(i32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
-        Some(Info {
-            signal: Signal::new(number(0)?)?,
-            code: number(8)?,
-            sender: number(12)?,
-            value: number(44)?,
-        })
+/// The first pending signal of `set`, for which it is waited this long. `None` if none came.
+fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<Info>> {
+    // SAFETY: a siginfo is plain data, for which all zeroes are a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let timeout = timeout.map(|timeout| *nix::sys::time::TimeSpec::from_duration(timeout).as_ref());
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the set and the timeout are only read and live as long as the call; the siginfo is ours.
+    let number = unsafe { libc::sigtimedwait(set, &raw mut info, timeout) };
+    if number == -1 {
+        return match io::Error::last_os_error() {
+            none if matches!(none.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(None),
+            error => Err(error),
+        };
     }
+    // SAFETY: this field stands at the same place in every siginfo of a signal that a process sent, and is plain data
+    // in all others.
+    let sender = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let value = unsafe { info.si_value() };
+    let value = value.sival_ptr.addr() as u32;
+    Ok(Signal::new(number).map(|signal| Info {
+        signal,
+        code: info.si_code,
+        sender,
+        value: value.cast_signed(),
+    }))
 }
 
 /// Whether `signal` is ignored. Signals that are ignored when a program begins stay so for whatever it

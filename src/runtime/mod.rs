@@ -43,7 +43,7 @@ use crate::os::board::Board;
 use crate::os::children;
 use crate::os::early::{self, Inherited};
 use crate::os::halt::Halt;
-use crate::os::signals::{Info, Inlet};
+use crate::os::signals::Inlet;
 use crate::os::spawn::Started;
 use crate::os::terminal::Modes;
 use crate::os::{let_go, process, spawn, terminal};
@@ -170,11 +170,11 @@ struct Runtime<'a> {
     held: Option<Pid>,
     /// What only the start needed was given back.
     settled: bool,
-    /// The last turn left some of the dead, or some of the signals, to the next one.
+    /// The last turn left some of the dead to the next one.
     more_dead: bool,
-    more_signals: bool,
-    /// Buffers that live from turn to turn.
-    signals: Vec<Info>,
+    /// It was said that signals are not heard.
+    blind: bool,
+    /// A buffer that lives from turn to turn.
     actions: Vec<Action>,
 }
 
@@ -199,6 +199,8 @@ impl<'a> Runtime<'a> {
         {
             debug!(name: "terminal", %error, "there is no terminal to hand over");
         }
+        // First of all: whatever is opened from now on announces itself to it.
+        let inlet = Inlet::open()?;
         let mut server = control::open(&plan.control);
         let (looks, watch) = watch::prepare(plan, &mut server).unzip();
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
@@ -227,7 +229,7 @@ impl<'a> Runtime<'a> {
             noted: None,
             inherited,
             supervisor: Supervisor::new(policy),
-            inlet: Inlet::open()?,
+            inlet,
             // A cgroup for each of many short runs costs more than it gives.
             reach: Reach::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
@@ -251,8 +253,7 @@ impl<'a> Runtime<'a> {
             held: None,
             settled: false,
             more_dead: false,
-            more_signals: false,
-            signals: Vec::new(),
+            blind: false,
             actions: Vec::new(),
         }))
     }

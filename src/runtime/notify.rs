@@ -108,15 +108,15 @@ impl Link {
     }
 
     /// Waits for this, too.
-    pub(super) fn wait_for_others(&self, others: &impl AsFd) {
-        self.add(others, OTHERS);
+    pub(super) fn wait_for_others(&self, others: &Many) {
+        said(self.many.add_all(others, OTHERS));
     }
 
     /// Waits until the process that was just started has become the command.
     pub(super) fn wait_for_exec(&mut self, main: &Started) {
         self.waits_for_exec = true;
         self.text.clear();
-        self.add(main, EXECUTED);
+        said(self.many.add(main, EXECUTED, Wanted::Read));
     }
 
     /// The news has come, or never will. A helper that was forked meanwhile keeps a copy open, so that
@@ -124,12 +124,6 @@ impl Link {
     pub(super) fn has_news(&mut self, main: &Started) {
         self.waits_for_exec = false;
         self.many.remove(main);
-    }
-
-    fn add(&self, descriptor: &impl AsFd, key: u64) {
-        if let Err(error) = self.many.add(descriptor, key, Wanted::Read) {
-            warn!(name: "wait-failed", %error, "could not wait for what a service manager is to be told");
-        }
     }
 
     fn send(&mut self, text: &str) -> Option<Event> {
@@ -151,6 +145,13 @@ impl Link {
                 None
             }
         }
+    }
+}
+
+/// Says what could not be waited for.
+fn said(added: std::io::Result<()>) {
+    if let Err(error) = added {
+        warn!(name: "wait-failed", %error, "could not wait for what a service manager is to be told");
     }
 }
 

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -30,14 +30,13 @@ use crate::supervisor::{self, Event};
 /// The variable that every process of a tool carries, with the run's id.
 pub(super) const MARK: &str = "SEXTON_TOOL_ID";
 
-/// What tells us of a parent's death where no pidfd can be had. It is sent for the end of the thread that
-/// started us, too, so that it is a reason to look and no more.
-const LOOK: Signal = Signal::RTMAX;
+/// What tells us of our parent's death. It is sent for the end of the thread that started us, too, so that it is a
+/// reason to look and no more: as SIGIO is for all else that is waited for beside the signals.
+const LOOK: Signal = Signal::IO;
 
 /// What can be heard of beside the signals.
-const PARENT: u64 = 0;
-const NEWS: u64 = 1;
-const CONTROL: u64 = 2;
+const NEWS: u64 = 0;
+const CONTROL: u64 = 1;
 
 /// How long a sexton above us may take to register the run. It answers within a millisecond, unless it stands
 /// still; then the run is not shown, and that is all.
@@ -90,16 +89,10 @@ pub(super) struct Tool<'a> {
     killed: AllKilled,
     /// Everything that is waited for beside the signals.
     beside: Many,
-    /// Who started us, as long as it lives.
-    parent: Option<Parent>,
+    /// The pid of who started us, as long as it lives.
+    parent: Option<Pid>,
     /// The sexton above us, if it knows of the run.
     registration: Option<Registration>,
-}
-
-struct Parent {
-    pid: i32,
-    /// Without it we are told by [`LOOK`].
-    pidfd: Option<OwnedFd>,
 }
 
 impl<'a> Tool<'a> {
@@ -107,10 +100,9 @@ impl<'a> Tool<'a> {
         let began = (clock::wall(), clock::now());
         let record = plan.record.as_ref().map(open_record).transpose()?;
         let beside = Many::new()?;
-        let parent = Parent::find();
-        if let Some(pidfd) = parent.as_ref().and_then(|parent| parent.pidfd.as_ref()) {
-            beside.add(pidfd, PARENT, Wanted::Read)?;
-        }
+        // Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
+        let parent = Pid::new(process::parent());
+        process::set_parent_death_signal(LOOK)?;
         let random = std::hash::RandomState::new().build_hasher().finish();
         let id = format!("{:x}-{}-{random:016x}", clock::millis_of(began.0), process::own_pid());
         Ok(Tool {
@@ -224,51 +216,21 @@ impl<'a> Tool<'a> {
     }
 }
 
-impl Parent {
-    /// Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
-    fn find() -> Option<Parent> {
-        let pid = process::parent();
-        let opened = process::open_pidfd(Pid::new(pid)?);
-        let pidfd = match opened {
-            Ok(pidfd) => Some(pidfd),
-            Err(error) => {
-                debug!(name: "parent-unwatched", %error, "the parent is watched by its threads");
-                let _ = process::set_parent_death_signal(LOOK);
-                None
-            }
-        };
-        Some(Parent { pid, pidfd })
-    }
-
-    /// Whether we have another one by now. What a pidfd says is of the process that had the number when it was
-    /// opened, and that may have been another one already.
-    fn is_gone(&self) -> bool {
-        process::parent() != self.pid
-    }
-}
-
 impl Runtime<'_> {
     /// Takes in what has happened beside the signals.
-    pub(super) fn hear_of_tool(&mut self) -> Result<(), Outcome> {
-        while let Some(Ok(Some(key))) = self.tool.as_ref().map(|tool| tool.beside.ready()) {
+    pub(super) fn hear_of_tool(&mut self, ready: bool) -> Result<(), Outcome> {
+        while ready && let Some(Ok(Some(key))) = self.tool.as_ref().map(|tool| tool.beside.ready()) {
             match key {
-                PARENT => self.parent_died()?,
                 CONTROL => self.hear_of_control()?,
                 _ => self.hear_news(),
             }
         }
-        // It may have gone before it was looked at for the first time.
-        let parent = self.tool.as_ref().and_then(|tool| tool.parent.as_ref());
-        if parent.is_some_and(Parent::is_gone) { self.parent_died() } else { Ok(()) }
-    }
-
-    fn parent_died(&mut self) -> Result<(), Outcome> {
-        if let Some(tool) = &mut self.tool
-            && let Some(pidfd) = tool.parent.take().and_then(|parent| parent.pidfd)
-        {
-            tool.beside.remove(&pidfd);
+        let Some(tool) = &mut self.tool else { return Ok(()) };
+        // Whoever has another parent by now has lost the one it had.
+        if tool.parent.take_if(|parent| process::parent() != parent.raw()).is_some() {
+            return self.tell(Event::Cancel(Canceller::ParentDied));
         }
-        self.tell(Event::Cancel(Canceller::ParentDied))
+        Ok(())
     }
 
     #[inline(never)]
@@ -305,8 +267,8 @@ impl Runtime<'_> {
 
     /// Whether this signal only says that the parent may have died, which is looked at in every turn.
     pub(super) fn is_a_hint(&self, signal: Info) -> bool {
-        let unwatched = |tool: &Tool<'_>| tool.parent.as_ref().is_some_and(|parent| parent.pidfd.is_none());
-        signal.signal == LOOK && self.tool.as_ref().is_some_and(unwatched)
+        let parent = self.tool.as_ref().and_then(|tool| tool.parent);
+        signal.signal == LOOK && parent.is_some_and(|parent| signal.sender == parent.raw())
     }
 }
 

@@ -11,14 +11,17 @@ use super::tool::Tool;
 use super::{Runtime, carry_out};
 use crate::ids::{Moment, Outcome, Pid, Signal};
 use crate::os::children::{self, Change, Dead};
-use crate::os::signals::{Info, Woken};
+use crate::os::signals::{Beside, Info, Woken};
 use crate::os::spawn::Started;
-use crate::os::{clock, memory};
+use crate::os::{clock, memory, poll};
 use crate::supervisor::{Event, Origin, Received};
 
 /// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
 /// not keep us from signals and deadlines.
 const DEATHS_A_TURN: usize = 256;
+
+/// How long a turn takes where it cannot be waited for signals.
+const BLIND: Duration = Duration::from_millis(50);
 
 /// Whether this is a long wait, the first of which ends the start.
 fn is_far(deadline: Option<Moment>) -> bool {
@@ -38,44 +41,39 @@ impl Runtime<'_> {
 
     /// Waits for something to happen, and takes all of it in.
     fn turn(&mut self) -> Result<(), Outcome> {
-        let left_over = self.more_dead || self.more_signals;
-        let deadline = if left_over { Some(clock::now()) } else { self.next_deadline() };
+        let deadline = if self.more_dead { Some(clock::now()) } else { self.next_deadline() };
         if !self.settled && self.main.is_some() && is_far(deadline) {
             memory::give_back();
             self.settled = true;
         }
         let rest = self.pace.rest(clock::now());
         let deadline = deadline.into_iter().chain(rest).min();
-        let mut signals = std::mem::take(&mut self.signals);
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
         let above = || self.link.as_ref().map(Link::waits_for);
         let beside = self.tool.as_ref().map(Tool::beside).or_else(above).or_else(server);
-        let beside = beside.filter(|_| rest.is_none());
-        let woken = self.inlet.wait(deadline, beside, &mut signals).unwrap_or_else(|error| {
-            // Waiting failed, which no kernel in use is known to do. The turn still looks at everything.
-            warn!(name: "wait-failed", %error, "could not wait for signals");
-            self.more_dead = true;
-            Woken::default()
-        });
-        self.more_signals = woken.more_signals;
+        let beside = match (beside, rest) {
+            (Some(beside), None) => Beside::These(beside),
+            (Some(_), Some(_)) => Beside::NotNow,
+            (None, _) => Beside::Nothing,
+        };
+        let woken = self.inlet.wait(deadline, beside).unwrap_or_else(|error| self.wait_blindly(&error));
         if woken.beside {
             self.pace.taken(clock::now());
         }
         let mut child_changed = self.more_dead;
-        for signal in signals.drain(..) {
-            if signal.signal == Signal::CHLD {
+        match woken.signal {
+            Some(Info { signal: Signal::CHLD, .. }) => {
                 debug!(name: "received", "Received SIGCHLD");
                 child_changed = true;
-            } else if !self.is_a_hint(signal) {
-                self.tell(Event::Signal(received(signal)))?;
             }
+            Some(signal) if !self.is_a_hint(signal) => self.tell(Event::Signal(received(signal)))?,
+            _ => {}
         }
-        self.signals = signals;
         if child_changed {
             self.bury()?;
         }
-        self.hear_of_tool()?;
+        self.hear_of_tool(woken.beside)?;
         self.kills.tick();
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
@@ -83,6 +81,18 @@ impl Runtime<'_> {
         }
         self.hear(woken.beside)?;
         if woken.beside { self.hear_gateway() } else { Ok(()) }
+    }
+
+    /// Waiting failed, which no kernel in use is known to do. Each turn still looks at everything, and there are so
+    /// many turns in a second that deaths and deadlines are not missed for long.
+    #[cold]
+    fn wait_blindly(&mut self, error: &std::io::Error) -> Woken {
+        if !std::mem::replace(&mut self.blind, true) {
+            warn!(name: "wait-failed", %error, "could not wait for signals; they are not heard");
+        }
+        let _ = poll::any_until([], Some(clock::now().after(BLIND)));
+        self.more_dead = true;
+        Woken { signal: None, beside: true }
     }
 
     /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until

@@ -50,7 +50,7 @@ pub const CALLS: &[Call] = &[
     call("epoll_ctl", &["ENOMEM", "ENOSPC"]),
     once("epoll_wait", &["EINTR"]),
     once("epoll_pwait", &["EINTR"]),
-    call("signalfd4", &["EMFILE", "ENFILE", "ENOMEM"]),
+    once("rt_sigtimedwait", &["EINTR", "EAGAIN", "EINVAL"]),
     // Files.
     call("openat", &["EMFILE", "ENFILE", "ENOMEM", "EACCES", "ENOENT"]),
     once("read", &["EIO", "EINTR"]),
