@@ -67,12 +67,12 @@ pub fn peek_all_but(held: Pid) -> io::Result<Vec<Change>> {
     others.filter_map(|pid| change_of(libc::P_PID, pid.raw()).transpose()).collect()
 }
 
-/// Reaps this zombie.
+/// Reaps this child, if it has died.
 ///
 /// # Errors
-/// What waitid(2) says.
-pub fn reap(pid: Pid) -> io::Result<()> {
-    some_child(libc::P_PID, pid.raw(), libc::WEXITED).map(drop)
+/// What waitid(2) says. Having no such child is not an error.
+pub fn reap(pid: Pid) -> io::Result<Option<Dead>> {
+    Ok(some_child(libc::P_PID, pid.raw(), libc::WEXITED)?.map(dead))
 }
 
 /// Waits until this child has ended, which is `true` and reaps it, or was stopped. Only for helpers: the main loop

@@ -39,8 +39,9 @@ fn trim_heap() {}
 #[inline(never)]
 fn drop_stack_below(page: usize) {
     let here = 0_u8;
-    // This frame, what it calls, and the 128 bytes below a stack pointer that are in use (the red zone) take less.
-    let end = std::ptr::from_ref(&here).addr().saturating_sub(2048) & !(page - 1);
+    // This frame, the one call that it makes, and the 128 bytes below a stack pointer that are in use (the red zone)
+    // take less.
+    let end = std::ptr::from_ref(&here).addr().saturating_sub(1024) & !(page - 1);
     dont_need(end.saturating_sub(STACK), STACK);
 }
 

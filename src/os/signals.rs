@@ -27,6 +27,16 @@ pub struct Info {
     pub value: i32,
 }
 
+impl Info {
+    /// Whose death this tells of, if it does (sigaction(2), SIGCHLD). Nobody but the kernel can send such a one
+    /// (rt_sigqueueinfo(2)); he may have been reaped since.
+    #[must_use]
+    pub fn dead(&self) -> Option<Pid> {
+        let died = matches!(self.code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+        Pid::new(self.sender).filter(|_| self.signal == Signal::CHLD && died)
+    }
+}
+
 /// How many deaths in a row are told of before other signals are asked for. The kernel gives the one with the lowest
 /// number first, and where somebody dies all the time, those above SIGCHLD would never be heard of.
 const DEATHS_IN_A_ROW: u32 = 8;

@@ -141,7 +141,9 @@ impl Runtime<'_> {
     }
 
     pub(super) fn reap(&mut self, pid: Pid) {
-        if let Err(error) = children::reap(pid) {
+        if self.reaped.take() != Some(pid)
+            && let Err(error) = children::reap(pid)
+        {
             warn!(name: "reap-failed", pid = pid.raw(), %error, "could not reap a zombie");
         }
         if self.held == Some(pid) {

@@ -170,6 +170,8 @@ struct Runtime<'a> {
     held: Option<Pid>,
     /// What only the start needed was given back.
     settled: bool,
+    /// Who has been reaped before the supervisor has asked for it.
+    reaped: Option<Pid>,
     /// The last turn left some of the dead to the next one.
     more_dead: bool,
     /// It was said that signals are not heard.
@@ -252,6 +254,7 @@ impl<'a> Runtime<'a> {
             restless: None,
             held: None,
             settled: false,
+            reaped: None,
             more_dead: false,
             blind: false,
             actions: Vec::new(),

@@ -33,7 +33,7 @@ impl Runtime<'_> {
     pub(super) fn live(&mut self) -> Result<Infallible, Outcome> {
         self.tell(Event::Begin)?;
         // Children from before our time, of a shell that executed us, may have died unheard.
-        self.bury()?;
+        self.bury(None)?;
         loop {
             self.turn()?;
         }
@@ -71,7 +71,7 @@ impl Runtime<'_> {
             _ => {}
         }
         if child_changed {
-            self.bury()?;
+            self.bury(woken.signal.and_then(|signal| signal.dead()))?;
         }
         self.hear_of_tool(woken.beside)?;
         self.kills.tick();
@@ -95,11 +95,20 @@ impl Runtime<'_> {
         Woken { signal: None, beside: true }
     }
 
-    /// Tells of each death while the dead is still a zombie. SIGCHLD coalesces, so that this goes on until
-    /// there is nobody left, if need be in the next turn.
-    fn bury(&mut self) -> Result<(), Outcome> {
+    /// Tells of each death. SIGCHLD coalesces, so that this goes on until there is nobody left, if need be in the next
+    /// turn. The main process is still a zombie then, as its pid is evidence; the others are reaped at once anyway, and
+    /// the one whose death was `named` need not be looked for.
+    fn bury(&mut self, named: Option<Pid>) -> Result<(), Outcome> {
         let mut told = 0;
         self.more_dead = true;
+        if let Some(pid) = named
+            && self.main_pid() != Some(pid)
+            && let Ok(Some(dead)) = children::reap(pid)
+        {
+            self.reaped = Some(pid);
+            self.bury_one(dead)?;
+            told = 1;
+        }
         while told < DEATHS_A_TURN {
             let found = match self.held {
                 None => self.bury_next(),

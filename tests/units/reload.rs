@@ -44,6 +44,8 @@ fn what_can_change_changes_and_the_rest_is_named() {
             let gateway = status(&socket)["gateway"].clone();
             gateway["state"] == "running" && gateway["pid"] != first
         });
+        // It ignores TERM from then on.
+        victim.says("ready");
         assert!(victim.stderr().contains("DEBUG "), "{}", victim.stderr());
         victim.signal(SIGTERM);
         victim.ends_with(137);
