@@ -1,7 +1,6 @@
 //! What a process asks the kernel about itself (prctl(2), getpid(2)).
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -83,21 +82,6 @@ pub fn usage_of_children() -> Usage {
         user: time(usage.user_time()),
         system: time(usage.system_time()),
         largest: u64::try_from(usage.max_rss()).unwrap_or(0).saturating_mul(1024),
-    }
-}
-
-/// A descriptor that can be read when this process has ended, its last thread included (pidfd_open(2), Linux
-/// 5.3).
-///
-/// # Errors
-/// What pidfd_open(2) says; some container engines refuse the call.
-pub fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes plain numbers.
-    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.raw(), 0) };
-    match i32::try_from(descriptor) {
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
-        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -17,7 +17,6 @@ use super::finding::Finding;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kernel {
     release: String,
-    pidfd: bool,
     openat2: bool,
     subreaper: bool,
     cgroup_kill: Result<(), String>,
@@ -37,7 +36,6 @@ pub fn check(status: Option<&Status>) -> Vec<Finding> {
     let unknown = |error: &io::Error| matches!(error.raw_os_error(), Some(ENOSYS | EPERM));
     let kernel = Kernel {
         release: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-        pidfd: process::open_pidfd(us).is_ok(),
         openat2: !asked.as_ref().is_err_and(unknown),
         subreaper: process::become_subreaper().is_ok(),
         cgroup_kill: match Cgroup::create(us) {
@@ -72,7 +70,7 @@ fn judge(kernel: &Kernel, reach: Option<&str>) -> Vec<Finding> {
         Some(false) => {}
     }
     let missing: Vec<&str> =
-        [(kernel.pidfd, "pidfd_open"), (kernel.openat2, "openat2"), (kernel.subreaper, "subreaper")]
+        [(kernel.openat2, "openat2"), (kernel.subreaper, "subreaper")]
             .into_iter()
             .filter_map(|(there, name)| (!there).then_some(name))
             .collect();
@@ -92,7 +90,7 @@ fn judge(kernel: &Kernel, reach: Option<&str>) -> Vec<Finding> {
             (Err(_), Some("kill-all")) => "no cgroup of one's own, which PID 1 does not need",
             (Err(_), _) => "no cgroup of one's own (Delegate=yes gives one; the tree is found in /proc)",
         };
-        found.push(Finding::ok("kernel", format!("Linux {release}: pidfd, openat2, subreaper, {cgroup}")));
+        found.push(Finding::ok("kernel", format!("Linux {release}: openat2, subreaper, {cgroup}")));
     }
     found
 }
@@ -180,7 +178,6 @@ mod tests {
         fn default() -> Kernel {
             Kernel {
                 release: String::new(),
-                pidfd: true,
                 openat2: true,
                 subreaper: true,
                 cgroup_kill: Ok(()),
