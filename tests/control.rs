@@ -16,8 +16,8 @@ mod common;
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -239,6 +239,101 @@ fn at_the_usual_place_each_sexton_has_a_socket_of_its_own() {
     }
     second.signal(SIGTERM);
     second.ends_with(143);
+}
+
+/// A place for a control socket, what lies in the way there, and what is said of it.
+struct InTheWay {
+    name: &'static str,
+    lay: fn(&Path),
+    said: &'static str,
+}
+
+const IN_THE_WAY: [InTheWay; 6] = [
+    InTheWay {
+        name: "a link to a socket",
+        lay: |place| {
+            drop(UnixListener::bind(place.join("elsewhere")).unwrap());
+            symlink("elsewhere", place.join("control.sock")).unwrap();
+        },
+        said: "is no socket",
+    },
+    InTheWay {
+        name: "another user's socket",
+        lay: |place| {
+            drop(UnixListener::bind(place.join("control.sock")).unwrap());
+            chown(place.join("control.sock"), Some(1000), Some(1000)).unwrap();
+        },
+        said: "is a socket of uid 1000",
+    },
+    InTheWay {
+        name: "another user's socket, in that one's directory",
+        lay: |place| {
+            drop(UnixListener::bind(place.join("control.sock")).unwrap());
+            lchown(place.join("control.sock"), Some(1000), Some(1000)).unwrap();
+            chown(place, Some(1000), Some(1000)).unwrap();
+        },
+        said: "is a socket of uid 1000",
+    },
+    InTheWay {
+        name: "another user's socket, in a directory that is everybody's",
+        lay: |place| {
+            drop(UnixListener::bind(place.join("control.sock")).unwrap());
+            lchown(place.join("control.sock"), Some(1000), Some(1000)).unwrap();
+            fs::set_permissions(place, PermissionsExt::from_mode(0o777)).unwrap();
+        },
+        said: "is a socket of uid 1000",
+    },
+    InTheWay {
+        name: "a file, in a directory that is everybody's",
+        lay: |place| {
+            fs::write(place.join("control.sock"), "precious").unwrap();
+            fs::set_permissions(place, PermissionsExt::from_mode(0o777)).unwrap();
+        },
+        said: "is no socket",
+    },
+    InTheWay {
+        name: "a directory that is another user's link to ours",
+        lay: |place| {
+            let real = place.with_file_name("real");
+            fs::rename(place, &real).unwrap();
+            drop(UnixListener::bind(real.join("control.sock")).unwrap());
+            symlink(&real, place).unwrap();
+            lchown(place, Some(1000), Some(1000)).unwrap();
+        },
+        said: "can be written by others or is not ours",
+    },
+];
+
+#[test]
+fn nothing_is_removed_or_bound_over_that_is_not_sextons_own() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    for InTheWay { name, lay, said } in IN_THE_WAY {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let place = PathBuf::from(plan.path("place"));
+        fs::create_dir(&place).unwrap();
+        lay(&place);
+        let socket = place.join("control.sock");
+        let names = || {
+            let entry = |entry: std::io::Result<fs::DirEntry>| {
+                let (entry, path) = (entry.as_ref().unwrap(), entry.as_ref().unwrap().path());
+                let meta = fs::symlink_metadata(&path).unwrap();
+                (entry.file_name(), meta.ino(), meta.uid(), meta.mode(), meta.len())
+            };
+            let mut all: Vec<_> = fs::read_dir(&place).unwrap().map(entry).collect();
+            all.sort();
+            all
+        };
+        let before = names();
+        // The gateway runs all the same.
+        let mut victim = plan.options(["--control", socket.to_str().unwrap()]).run(["sh", "-c", "exit 7"]);
+        victim.ends_with(7);
+        let line = victim.stderr();
+        assert!(line.contains(" control-off: ") && line.contains(said), "{name}: {line}");
+        assert!(line.lines().count() == 1 && line.contains("--control"), "{name}: {line}");
+        assert_eq!(names(), before, "{name}");
+    }
 }
 
 #[test]

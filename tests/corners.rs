@@ -148,6 +148,14 @@ fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_rep
         .through(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
         .run([&raised, "--reuid", "0", "--", "sh", "-c", "echo raised; exec sleep 1000"]);
     victim.says("raised");
+    // What may not be passed on is said, once for each signal, and nothing else comes of it.
+    victim.signal(10);
+    wait_until("it says whom it may not signal", || {
+        let said = victim.stderr();
+        let line = said.lines().find(|line| line.contains(" forward-failed: "));
+        line.is_some_and(|line| line.contains("signal=SIGUSR1") && line.contains("pid="))
+    });
+    assert!(victim.live().iter().any(|process| process.name == "sleep"), "{}", victim.stderr());
     let before = Instant::now();
     victim.signal(15);
     // KILL is repeated for ten seconds; what it would have made of the command is the code.
@@ -215,4 +223,40 @@ fn a_full_standard_error_that_nobody_reads_holds_nothing_up_and_lost_lines_are_c
         victim.signal(15);
         victim.ends_with(5);
     }
+}
+
+#[test]
+fn valgrind_finds_nothing_in_a_whole_life() {
+    if !Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return skip("valgrind", "Debian's package valgrind");
+    }
+    let Some(plan) = plan(Mode::Pid1) else { return };
+    let (state, config, socket) = (plan.path("state"), plan.path("sexton.toml"), plan.path("control.sock"));
+    let lock = format!("{state}/agents/main/sessions/one.jsonl.lock");
+    fs::create_dir_all(format!("{state}/agents/main/sessions")).unwrap();
+    fs::write(&lock, r#"{"pid":4000000,"createdAt":"2026-11-22T06:59:25.232Z"}"#).unwrap();
+    let settings = "restart = { on = 'on-failure', delay = '1ms', ceiling = 3, means = [9] }\n\
+                    [units.beside]\ncommand = ['sleep', '1000']\n";
+    fs::write(&config, settings).unwrap();
+    // A lock of the dead, a unit, a second start, an orphan, a tool, what is asked for over the socket, a signal, and
+    // somebody who is left at the end.
+    let script = "cd 'DIR'; test -e again || { : >again; exit 9; }
+        (setsid true &); 'SEXTON' tool -- true && 'SEXTON' status >status && 'SEXTON' signal CONT
+        trap 'sleep 1000 & exit 3' TERM; 'SEXTON' stop; while :; do sleep 0.01; done"
+        .replace("DIR", plan.path("").trim_end_matches('/'))
+        .replace("SEXTON", common::sexton().to_str().unwrap());
+    let valgrind = [
+        "valgrind",
+        "--quiet",
+        "--vgdb=no",
+        "--error-exitcode=99",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite",
+        "--child-silent-after-fork=yes",
+    ];
+    let plan = plan.through(valgrind).options(["--config", &config, "--control", &socket]);
+    let mut victim = plan.options(["--lock-root", &state, "--stragglers", NEVER]).run(["sh", "-c", &script]);
+    victim.ends_with(3);
+    assert!(!fs::exists(&lock).unwrap() && victim.read("status").contains("beside"), "{}", victim.stderr());
+    assert!(!victim.stderr().contains("=="), "{}", victim.stderr());
 }

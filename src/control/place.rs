@@ -34,11 +34,21 @@ pub enum Problem {
     /// Something lies there that is no socket.
     #[error("{0} is there and is no socket; remove it, or name another place with --control")]
     Occupied(PathBuf),
+    /// Another user's socket lies there, and whether anybody listens or not is that one's business.
+    #[error("{path} is a socket of uid {owner}; remove it, or name another place with --control")]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The name is longer than the kernel takes.
     #[error("{0} is too long for a socket's name, which has at most 107 bytes; name another with --control")]
     TooLong(PathBuf),
-    /// The directory is open to others.
-    #[error("the directory {0} can be written by others or is not ours; remove it, or use --control")]
+    /// The directory is open to others, or a link that another user made.
+    #[error(
+        "the directory {0} can be written by others or is not ours; remove it, or name another with --control"
+    )]
     Unsafe(PathBuf),
     /// There is no place that a sexton would use without being told.
     #[error("neither /run/sexton nor $XDG_RUNTIME_DIR/sexton can be used; name a place with --control")]
@@ -96,6 +106,10 @@ pub fn claim(path: &Path) -> Result<Claimed, Problem> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    // Where somebody else's link leads, he can change at any moment.
+    if fs::symlink_metadata(directory).is_ok_and(|meta| meta.is_symlink() && !is_trusted(&meta)) {
+        return Err(Problem::Unsafe(directory.to_owned()));
+    }
     make(directory).map_err(system)?;
     // Between the look at what lies there and its replacement nobody else may do the same. Whoever keeps the
     // directory for longer than that is no sexton, and only makes us go without this care.
@@ -108,6 +122,9 @@ pub fn claim(path: &Path) -> Result<Claimed, Problem> {
     if let Ok(there) = fs::symlink_metadata(path) {
         if !there.file_type().is_socket() {
             return Err(Problem::Occupied(path.to_owned()));
+        }
+        if there.uid() != privileges::effective_uid() {
+            return Err(Problem::Foreign { path: path.to_owned(), owner: there.uid() });
         }
         match unix_socket::is_alive(path) {
             Ok(true) => return Err(Problem::Taken(path.to_owned())),
@@ -159,10 +176,13 @@ pub fn claim_usual() -> Result<Claimed, Problem> {
 
 /// Whether only we, or root, can put something there.
 fn is_safe(directory: &Path) -> bool {
-    fs::symlink_metadata(directory).is_ok_and(|meta| {
-        let owner = meta.uid() == privileges::effective_uid() || meta.uid() == 0;
-        meta.is_dir() && owner && meta.mode() & 0o022 == 0
-    })
+    fs::symlink_metadata(directory)
+        .is_ok_and(|meta| meta.is_dir() && is_trusted(&meta) && meta.mode() & 0o022 == 0)
+}
+
+/// Whether it is ours or root's.
+fn is_trusted(meta: &Metadata) -> bool {
+    meta.uid() == privileges::effective_uid() || meta.uid() == 0
 }
 
 /// Where a sexton that was told nothing can have its socket.

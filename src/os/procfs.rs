@@ -121,11 +121,22 @@ pub fn parse_hides_others(mounts: &str) -> Option<bool> {
 /// # Errors
 /// What open(2) and read(2) say.
 pub(super) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    /// Most such files are shorter.
+    /// Most such files are shorter, and take no more of the heap than they need.
     const USUAL: usize = 4096;
-    let mut bytes = Vec::with_capacity(USUAL);
+    let mut file = fs::File::open(path)?;
+    let mut usual = [0; USUAL];
+    let mut length = 0;
+    while let Some(room) = usual.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => return Ok(usual.get(..length).unwrap_or_default().to_vec()),
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut bytes = usual.to_vec();
     // A limit has the standard library not ask for a length first.
-    fs::File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

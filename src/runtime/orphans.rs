@@ -16,7 +16,7 @@ use super::{Runtime, units};
 use crate::control::protocol::ToolRecord;
 use crate::ids::{Outcome, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
-use crate::os::{children, messages, signals, spawn, tree};
+use crate::os::{children, messages, process, signals, spawn, tree};
 use crate::supervisor::{Event, ToolKey};
 
 /// How many children one look goes through.
@@ -180,8 +180,10 @@ impl Runtime<'_> {
 }
 
 /// What the helper says: pid, start time and tool, or unit, of each of which it can tell that. One without a mark
-/// that shares its group or session with a marked one is the same one's. A mark that we carry ourselves is of
-/// something that we are in, and says nothing.
+/// that shares its group or session with a marked one is the same one's, if whoever made that group or session bears
+/// the mark or is gone, as a tool's first process is by now. A tool can be in a session that it has not made, which is
+/// the gateway's and ours: that one makes nobody its kin. A mark that we carry ourselves is of something that we are
+/// in, and says nothing.
 fn answer(unknown: &[Stat], tools: bool) -> Vec<u8> {
     let ours = |name: &str| std::env::var_os(name).map(|value| value.as_bytes().to_vec());
     let known = if tools { &[(units::MARK, UNIT), (MARK, "")][..] } else { &[(units::MARK, UNIT)] };
@@ -194,11 +196,19 @@ fn answer(unknown: &[Stat], tools: bool) -> Vec<u8> {
         })
     };
     let marks: Vec<(&Stat, Option<String>)> = unknown.iter().map(|stat| (stat, marked(stat))).collect();
+    let us = procfs::stat(process::own_pid()).ok().flatten();
+    let (our_group, our_session) = us.map_or((0, 0), |us| (us.group, us.session));
+    let made_by = |number: i32, ours: i32, mark: &str| {
+        let maker = || procfs::stat(Pid::new(number)?).ok().flatten().filter(|maker| !maker.is_dead());
+        number > 0 && number != ours && maker().is_none_or(|maker| marked(&maker).as_deref() == Some(mark))
+    };
     let akin = |stat: &Stat| {
-        let same = |other: &&(&Stat, Option<String>)| {
-            other.1.is_some() && (other.0.group == stat.group || other.0.session == stat.session)
-        };
-        marks.iter().find(same).and_then(|(_, mark)| mark.clone())
+        marks.iter().find_map(|(other, mark)| {
+            let mark = mark.as_deref()?;
+            let by_group = other.group == stat.group && made_by(stat.group, our_group, mark);
+            let by_session = other.session == stat.session && made_by(stat.session, our_session, mark);
+            (by_group || by_session).then(|| mark.to_owned())
+        })
     };
     let mut text = Vec::new();
     for (stat, mark) in &marks {

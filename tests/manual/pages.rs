@@ -65,9 +65,9 @@ const WATCH: &str = "\
 to answer, counts the memory and the zombies of the tree, looks for locks that are held past their limit, follows log
 files, and serves `/livez`, `/readyz`, `/status`, `/metrics` and a page. What it sees goes to sexton, which decides.
 
-sexton starts it when the configuration has something to be watched, unprivileged, over a socket that it inherits, and
-starts it again if it dies. It lies beside sexton, or in `PATH`. It reads no file of configuration of its own: what it
-does stands in the sections `[health]`, `[limits]`, `[logs]`, `[alerts]` and `[watch]` of sexton.toml(5).";
+sexton starts it when the configuration has something to be watched, over a socket that it inherits, and starts it again
+if it dies. Below root it runs as the owner of the first lock root that is there, and as nobody where there is none; it can
+gain no privileges. It lies beside sexton, or in `PATH`. It reads no file of configuration of its own: what it does stands in the sections `[health]`, `[limits]`, `[logs]`, `[alerts]` and `[watch]` of sexton.toml(5).";
 
 /// sexton(1).
 pub fn sexton() -> String {

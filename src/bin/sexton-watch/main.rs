@@ -1,5 +1,5 @@
-//! `sexton-watch`: the helper that looks. sexton starts it, unprivileged, when something is to be watched; what it
-//! sees goes to sexton as facts, and the decisions are made there.
+//! `sexton-watch`: the helper that looks. sexton starts it, as who owns the lock roots, when something is to be
+//! watched; what it sees goes to sexton as facts, and the decisions are made there.
 //!
 //! ```text
 //! link        the socket to sexton             knowledge   what is known, for whoever asks

@@ -1,0 +1,263 @@
+//! A tool that means ill, or only shares a house with others: nobody and nothing else pays for it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure must be loud"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests are not PID 1: they look at the clock and start processes"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use common::log::events;
+use common::process::{look, marked, send, status};
+use common::victim::{Mode, Plan, Victim, plan};
+use common::{NEVER, PATIENCE, root, sexton, skip, wait_until};
+
+/// A plan with a control socket in the victim's own directory, and log lines in JSON.
+fn controlled(mode: Mode) -> Option<(Plan, PathBuf)> {
+    let plan = plan(mode)?.options(["-v", "--log-format", "json", "--grace", NEVER, "--stragglers", NEVER]);
+    let socket = PathBuf::from(plan.path("run/control.sock"));
+    let plan = plan.variable("SEXTON_CONTROL", socket.to_str().unwrap());
+    Some((plan, socket))
+}
+
+/// Says a line and takes the reply.
+fn ask(stream: &UnixStream, request: &Value) -> Value {
+    let mut writer = stream;
+    writer.write_all(format!("{request}\n").as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+fn connect(socket: &Path) -> UnixStream {
+    let stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A process whose number, as it is outside, the command has put into this file of its directory.
+fn numbered(victim: &mut Victim, file: &str) -> i32 {
+    wait_until(file, || !victim.read(file).trim().is_empty());
+    let inside: i32 = victim.read(file).trim().parse().unwrap();
+    let same = |pid: &i32| {
+        let numbers = status(*pid, "NSpid").unwrap_or_default();
+        numbers.split_whitespace().last().and_then(|last| last.parse().ok()) == Some(inside)
+    };
+    marked(victim.mark()).into_iter().map(|one| one.pid).find(same).unwrap()
+}
+
+/// Waits until whoever was above this process is gone, so that it is sexton's.
+#[track_caller]
+fn comes_to(victim: &Victim, pid: i32) {
+    let init = victim.pid();
+    wait_until("the process comes to sexton", || look(pid).is_some_and(|process| process.parent == init));
+}
+
+fn lives(pid: i32) -> bool {
+    look(pid).is_some_and(|process| !process.dead())
+}
+
+/// A gateway that has put a process of its own into the background, in its own session, and runs a tool.
+const HOUSE: &str = "cd 'DIR'; (sh -c 'echo $$ >innocent; exec sleep 1000' &)
+    'SEXTON' tool -- sh -c 'TOOL' & echo $! >supervisor; MORE; wait; exec sleep 1000";
+
+fn house(plan: Plan, tool: &str, more: &str) -> Victim {
+    let script = HOUSE.replace("DIR", plan.path("").trim_end_matches('/'));
+    let script = script.replace("SEXTON", sexton().to_str().unwrap()).replace("TOOL", tool);
+    plan.run(["sh", "-c", &script.replace("MORE", more)])
+}
+
+#[test]
+fn of_a_lost_tool_its_own_are_ended_and_nobody_who_shares_a_session_with_it() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, _)) = controlled(mode) else { return };
+        // One of its processes bears no mark: its group tells whose it is.
+        let tool = r#"env -i sh -c "echo \$\$ >bare; exec sleep 1000" &
+                      sh -c "echo \$\$ >child; exec sleep 1000" & sleep 1000; true"#;
+        let mut victim = house(plan, tool, ":");
+        let innocent = numbered(&mut victim, "innocent");
+        let (child, supervisor) = (numbered(&mut victim, "child"), numbered(&mut victim, "supervisor"));
+        // Without its environment it has no mark of this test's either.
+        wait_until("the process without a mark is there", || !victim.read("bare").trim().is_empty());
+        let group = group_of(child);
+        let in_group = || common::process::all().into_iter().filter(|one| group_of(one.pid) == group);
+        wait_until("both sleep", || in_group().filter(|one| one.name == "sleep").count() == 3);
+        assert_ne!(group, group_of(innocent));
+        comes_to(&victim, innocent);
+        send(supervisor, 9).unwrap();
+        wait_until("the tool's own are gone", || in_group().all(|one| one.dead()));
+        let found: Vec<String> =
+            events(&victim.stderr(), "orphan").iter().map(|one| one.field("pid")).collect();
+        // The one above them may have been found before it was dead, and they below it.
+        assert!(!found.is_empty(), "{}", victim.stderr());
+        // Who is found in the same look is told, and asked to end, at the same time.
+        assert!(!found.contains(&victim.read("innocent").trim().to_owned()) && lives(innocent), "{found:?}");
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+fn group_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(2)?.parse().ok()
+}
+
+#[test]
+fn what_a_tool_says_of_others_is_believed_of_nobody() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, socket)) = controlled(mode) else { return };
+        // An orphan that bears the mark of a tool that lives: nothing of that tool's can be with us.
+        let forge = "until [ -s id ]; do sleep 0.02; done
+                     (SEXTON_TOOL_ID=$(cat id) setsid sh -c 'echo $$ >forged; exec sleep 1000' &)";
+        let tool = r#"echo $SEXTON_TOOL_ID >id; sh -c "echo \$\$ >child; exec sleep 1000"; true"#;
+        let mut victim = house(plan, tool, forge);
+        let (innocent, child) = (numbered(&mut victim, "innocent"), numbered(&mut victim, "child"));
+        let forged = numbered(&mut victim, "forged");
+        comes_to(&victim, innocent);
+        comes_to(&victim, forged);
+        let number: i32 = victim.read("innocent").trim().parse().unwrap();
+        let state = |socket: &Path| ask(&connect(socket), &json!({ "op": "status" }))["status"].clone();
+        wait_until("the tool is registered", || state(&socket)["tools"][0]["id"].is_string());
+        let id = state(&socket)["tools"][0]["id"].as_str().unwrap().to_owned();
+
+        // A registration with somebody else's pid, and then nothing: its run is lost, and nobody is ended for it.
+        let liar = connect(&socket);
+        let lie = json!({ "op": "tool-began", "id": "liar", "name": "x", "argv": [], "supervisor": number,
+                          "pid": number, "began": 5 });
+        assert!(ask(&liar, &lie)["done"].is_string());
+        // Another tool's id is taken.
+        let second = ask(
+            &connect(&socket),
+            &json!({ "op": "tool-began", "id": id, "name": "x", "argv": [],
+                                                      "supervisor": 1, "pid": number, "began": 5 }),
+        );
+        assert!(second["refused"].as_str().unwrap().contains("no other"), "{second}");
+        drop(liar);
+        wait_until("the lie is over", || state(&socket)["tools"].as_array().unwrap().len() == 1);
+        // An end that never was, with the innocent as what was to be ended.
+        let end = json!({ "op": "tool-ended", "id": "other", "name": "x", "ended": 9, "duration": 4,
+                          "outcome": { "lost": {} }, "pid": number, "killed": [{ "pid": number }] });
+        assert!(ask(&connect(&socket), &end)["done"].is_string());
+
+        // That one is ended at the first look. The tool itself is below its own supervisor, and hears nothing of it.
+        wait_until("who bears another's mark is gone", || !lives(forged));
+        assert!(lives(innocent) && lives(child), "{}", victim.stderr());
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+/// The lines of /proc/PID/status that say what a process may do.
+fn rights(pid: i32) -> Vec<(&'static str, String)> {
+    ["Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapInh", "CapAmb", "NoNewPrivs"]
+        .map(|label| (label, status(pid, label).unwrap_or_default().replace('\t', " ")))
+        .to_vec()
+}
+
+#[test]
+fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    // The last one may not become anybody else: a container's root without capabilities.
+    for (owner, able) in [(Some(1000), true), (None, true), (Some(0), true), (Some(1000), false)] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        // The build directory may be closed to that user.
+        let watch = sexton().with_file_name("sexton-watch");
+        fs::copy(sexton(), plan.path("sexton")).unwrap();
+        fs::copy(watch, plan.path("sexton-watch")).unwrap();
+        fs::write(plan.path("sexton.toml"), "[limits]\nzombies = 100\n").unwrap();
+        let program = plan.path("sexton");
+        let plan = plan.instead(&program);
+        let (config, state) = (plan.path("sexton.toml"), plan.path("state"));
+        fs::create_dir(&state).unwrap();
+        chown(&state, owner, owner).unwrap();
+        let plan = plan.options(["--config", &config, "--stragglers", NEVER]);
+        let plan = match owner {
+            Some(_) => plan.options(["--lock-root", &state]),
+            None => plan.options(["--no-locks"]),
+        };
+        let plan = if able { plan } else { plan.through(["setpriv", "--bounding-set=-setuid,-setgid"]) };
+        let mut victim = plan.run(["sleep", "1000"]);
+        let mut found = Vec::new();
+        wait_until("sexton-watch runs", || {
+            let watch = victim.live().into_iter().find(|one| one.name == "sexton-watch");
+            found = watch.map(|watch| rights(watch.pid)).unwrap_or_default();
+            !found.is_empty()
+        });
+        let uid = if able { owner.unwrap_or(65_534) } else { 0 };
+        let ours = |label: &str| status(victim.pid(), label).unwrap().replace('\t', " ");
+        // Root's own lock roots are looked at by root.
+        let capabilities = |label: &str| if uid == 0 { ours(label) } else { "0000000000000000".to_owned() };
+        let expected = vec![
+            ("Uid", format!("{uid} {uid} {uid} {uid}")),
+            ("Gid", format!("{uid} {uid} {uid} {uid}")),
+            ("Groups", if uid == 0 { ours("Groups") } else { uid.to_string() }),
+            ("CapEff", capabilities("CapEff")),
+            ("CapPrm", capabilities("CapPrm")),
+            ("CapInh", "0000000000000000".to_owned()),
+            ("CapAmb", "0000000000000000".to_owned()),
+            ("NoNewPrivs", "1".to_owned()),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(
+            !able,
+            victim.stderr().contains("could not give up its privileges"),
+            "{}",
+            victim.stderr()
+        );
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+#[test]
+fn a_lock_that_names_or_leads_to_something_else_costs_that_nothing() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, _)) = controlled(mode) else { return };
+        let state = plan.path("state");
+        let sessions = Path::new(&state).join("agents/main/sessions");
+        fs::create_dir_all(&sessions).unwrap();
+        let script = "cd 'DIR'; (sh -c 'echo $$ >innocent; exec sleep 1000' &)
+                      until [ -e go ]; do sleep 0.02; done; 'SEXTON' tool -- true; echo over; exec sleep 1000"
+            .replace("DIR", plan.path("").trim_end_matches('/'))
+            .replace("SEXTON", sexton().to_str().unwrap());
+        let mut victim = plan.options(["--lock-root", &state]).run(["sh", "-c", &script]);
+        let innocent = numbered(&mut victim, "innocent");
+        // What a tool could leave behind: a lock in somebody else's name, links to a file that would be a lock if it
+        // lay here, and one that is what it says.
+        let lock = |pid: &str| format!(r#"{{"pid":{pid},"createdAt":"2026-11-22T06:59:25.232Z"}}"#);
+        let (precious, named) = (victim.path("precious"), lock(victim.read("innocent").trim()));
+        fs::write(&precious, lock("4000000")).unwrap();
+        fs::write(sessions.join("named.jsonl.lock"), &named).unwrap();
+        symlink(&precious, sessions.join("link.jsonl.lock")).unwrap();
+        fs::hard_link(&precious, sessions.join("hard.jsonl.lock")).unwrap();
+        fs::write(sessions.join("own.jsonl.lock"), lock("4000000")).unwrap();
+        fs::write(victim.path("go"), "").unwrap();
+        wait_until("the dead one's lock is gone", || !sessions.join("own.jsonl.lock").exists());
+        assert!(lives(innocent), "{}", victim.stderr());
+        assert_eq!(fs::read_to_string(sessions.join("named.jsonl.lock")).unwrap(), named);
+        victim.signal(15);
+        victim.ends_with(143);
+        assert_eq!(fs::read_to_string(&precious).unwrap(), lock("4000000"));
+        for link in ["link.jsonl.lock", "hard.jsonl.lock"] {
+            assert!(sessions.join(link).symlink_metadata().is_ok(), "{link}: {}", victim.stderr());
+        }
+        // By now its owner is as dead as the other's.
+        assert!(!sessions.join("named.jsonl.lock").exists(), "{}", victim.stderr());
+    }
+}
