@@ -157,7 +157,13 @@ fn calm(life: Life) -> Done {
         }
         least
     };
-    lives.reduce(both).unwrap()
+    let least = lives.reduce(both).unwrap();
+    let seen = |whom| least.calls.keys().any(|(by, _)| *by == whom);
+    assert!(
+        least.calls.is_empty() || seen(Whom::Sexton) && seen(Whom::Helper),
+        "nobody was traced: {life:?}"
+    );
+    least
 }
 
 /// What is tried: some of it, or all.
@@ -186,6 +192,10 @@ fn whatever_fails_nobody_is_lost_and_nothing_hangs() {
     }
     let wanted = std::env::var("SEXTON_FAULTS").unwrap_or_default();
     let mut list = list(!wanted.is_empty());
+    for mode in Mode::ALL {
+        let of = |whom| list.iter().filter(|fault| fault.life.mode == mode && fault.whom == whom).count();
+        println!("{mode:?}: {} faults of sexton, {} of helpers", of(Whom::Sexton), of(Whom::Helper));
+    }
     list.retain(|fault| wanted == "all" || fault.to_string().contains(&wanted));
     let (next, failed, silent) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicUsize::new(0));
     thread::scope(|scope| {

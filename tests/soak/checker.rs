@@ -10,7 +10,7 @@ use crate::common::victim::{Mode, Victim};
 
 /// How long a zombie may wait for sexton, and a gateway for its successor. The machine is busy, and sexton stands still
 /// now and then.
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 /// How long a lock may wait for its removal: where no quiet moment can be made, on a machine that is too busy to stop
 /// anybody at once, sexton tries again after up to a minute.
 const LATER: Duration = Duration::from_secs(200);

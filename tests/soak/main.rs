@@ -116,7 +116,7 @@ fn soak(mode: Mode) {
             checker.look(&victim);
         }
     }
-    mischief.settle();
+    mischief.settle(&victim);
     victim.signal(15);
     let asked = Instant::now();
     victim.ends_with(0);

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::checker::SOON;
 use crate::common::PATIENCE;
 use crate::common::process::{children, mask, send};
+use crate::common::victim::Victim;
 
 const KILL: i32 = 9;
 const STOP: i32 = 19;
@@ -144,12 +146,18 @@ impl Mischief {
 
     /// No more of it: sexton says that the gateway runs, and that can hear a TERM. One that was started a moment ago,
     /// after a kill or a restart, would be ended by it, and its code would be the signal's.
-    pub fn settle(&mut self) {
+    pub fn settle(&mut self, victim: &Victim) {
         self.clients.clear();
-        let end = Instant::now() + PATIENCE;
+        // As long as the checker gives a gateway for its start.
+        let end = Instant::now() + SOON;
         let hears_term = |pid| mask(pid, "SigCgt") & 1 << (TERM - 1) != 0;
         while !(self.runs() && self.child("restless").is_some_and(hears_term) && self.runs()) {
-            assert!(Instant::now() < end, "no gateway, or no control socket, after the chaos");
+            if Instant::now() > end {
+                let gateway = self.child("restless").map(|pid| (pid, hears_term(pid)));
+                let said = victim.stderr();
+                let tail: Vec<&str> = said.lines().rev().take(50).collect();
+                panic!("after the chaos: runs {}, gateway {gateway:?}: {tail:#?}", self.runs());
+            }
             thread::sleep(Duration::from_millis(10));
         }
     }
