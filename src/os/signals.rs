@@ -233,7 +233,7 @@ pub fn send_to_everybody(signal: Signal) -> io::Result<()> {
 /// # Errors
 /// What sigqueue(3) says; EAGAIN if the receiver's queue is full.
 pub fn queue(pid: Pid, signal: Signal, value: i32) -> io::Result<()> {
-    // An int is what signalfd(2) gives back; it is the first member of the union on little-endian machines.
+    // An int is what is given back (si_int, sigaction(2)); it is the first member of the union on little-endian machines.
     let value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(value as u32 as usize) };
     // SAFETY: the call takes plain values, and the pointer is never followed.
     let sent = unsafe { libc::sigqueue(pid.raw(), signal.number(), value) };
