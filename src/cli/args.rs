@@ -292,12 +292,12 @@ impl Args {
     /// environment, and both win over the file.
     pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
         let command = Plan::command_of(self.wanted(&file).to_vec())?;
-        Ok(self.settings(file, command))
+        self.settings(file, command)
     }
 
     /// The same, for who only wants to see it: without a command too.
     pub(super) fn plan_to_show(self, file: File) -> Result<Plan, Problem> {
-        if self.wanted(&file).is_empty() { Ok(self.settings(file, Vec::new())) } else { self.plan(file) }
+        if self.wanted(&file).is_empty() { self.settings(file, Vec::new()) } else { self.plan(file) }
     }
 
     /// The command line's command, else the file's.
@@ -305,7 +305,7 @@ impl Args {
         if self.command.is_empty() { &file.command } else { &self.command }
     }
 
-    fn settings(self, file: File, command: Vec<CString>) -> Plan {
+    fn settings(self, file: File, command: Vec<CString>) -> Result<Plan, Problem> {
         let locks = self.locks(&file);
         let of_tini = std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some().then_some(true);
         let group = self.pick("group", self.group, of_tini.or(file.group));
@@ -321,7 +321,7 @@ impl Args {
         let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
         let locks = locks.map(|(locks, _)| locks);
         let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
-        Plan {
+        Ok(Plan {
             command,
             group,
             grace: self.pick("grace", self.grace, file.grace),
@@ -345,14 +345,14 @@ impl Args {
             units,
             tools,
             control: match self.control.or(file.control).unwrap_or_default() {
-                Control::At(path) => Control::At(here().join(path)),
+                Control::At(path) => Control::at(here().join(path))?,
                 other => other,
             },
             watching,
             ready: file.ready,
             origin: file.origin,
             ..Plan::bare(Dress::Own)
-        }
+        })
     }
 
     /// What is done about locks, and what follows when one is held too long.

@@ -25,6 +25,15 @@ fn command(line: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_control_socket_has_room_for_the_directory_that_it_is_in() {
+    let name = "s".repeat(107);
+    let refused = read_words(&format!("--control {name} true")).unwrap_err().line();
+    assert!(refused.contains("at most 107 bytes") && refused.contains("--control"), "{refused}");
+    assert!(read_words(&format!("--control /{} true", "s".repeat(106))).is_ok());
+    assert!(read_words("--control s true").is_ok());
+}
+
+#[test]
 fn options_end_at_the_command() {
     assert_eq!(command("-g -- ls -l"), ["ls", "-l"]);
     assert_eq!(command("-g ls -l --grace"), ["ls", "-l", "--grace"]);

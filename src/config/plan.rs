@@ -116,6 +116,14 @@ impl Control {
             _ => Ok(Control::At(text.into())),
         }
     }
+
+    /// At this path, which was completed.
+    ///
+    /// # Errors
+    /// It is longer than a socket's path can be: who asks for it by that name would not reach it.
+    pub fn at(path: PathBuf) -> Result<Control, Problem> {
+        if path.as_os_str().len() > 107 { Err(Problem::LongControl(path)) } else { Ok(Control::At(path)) }
+    }
 }
 
 /// What is done about locks.
@@ -187,6 +195,9 @@ pub enum Problem {
     /// A NUL byte cannot be passed to execve(2).
     #[error("argument {0} of the command contains a NUL byte; no program can be given such an argument")]
     NulByte(usize),
+    /// The control socket's path is too long once it is complete.
+    #[error("the control socket's path is {0}, and has at most 107 bytes; name a shorter one with --control")]
+    LongControl(PathBuf),
 }
 
 impl Plan {
