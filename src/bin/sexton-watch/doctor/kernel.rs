@@ -69,11 +69,10 @@ fn judge(kernel: &Kernel, reach: Option<&str>) -> Vec<Finding> {
         )),
         Some(false) => {}
     }
-    let missing: Vec<&str> =
-        [(kernel.openat2, "openat2"), (kernel.subreaper, "subreaper")]
-            .into_iter()
-            .filter_map(|(there, name)| (!there).then_some(name))
-            .collect();
+    let missing: Vec<&str> = [(kernel.openat2, "openat2"), (kernel.subreaper, "subreaper")]
+        .into_iter()
+        .filter_map(|(there, name)| (!there).then_some(name))
+        .collect();
     if !missing.is_empty() {
         found.push(Finding::warning(
             "kernel",
