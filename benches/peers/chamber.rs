@@ -204,6 +204,12 @@ impl Chamber {
         Ok(u64::from_ne_bytes(self.receive()?))
     }
 
+    /// Whether the helper has said something that was not received yet.
+    pub fn is_heard(&self) -> Result<bool> {
+        let output = self.child.stdout.as_ref().ok_or("the output is closed")?;
+        Ok(poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? > 0)
+    }
+
     /// Waits until the helper says that it is ready.
     pub fn await_ready(&mut self) -> Result<()> {
         match self.receive()? {

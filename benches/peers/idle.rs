@@ -14,18 +14,18 @@ use crate::{Bench, Result};
 /// How long wake-ups are counted.
 const WATCH: Duration = Duration::from_secs(10);
 
+/// How often memory is measured. Where the kernel puts a stack is chance, and so how many pages it takes.
+const STARTS: u32 = 9;
+
 /// Adds wake-ups, and memory after them. All inits idle side by side.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    eprintln!("idle: {} s", WATCH.as_secs() + 1);
-    let mut chambers = Vec::new();
+    let starts = STARTS.min(bench.rounds);
+    eprintln!("idle: {} s", WATCH.as_secs() + u64::from(starts));
     for subject in &bench.subjects {
         // The pages of a file that was just built count as dirty until they are on disk.
         fs::File::open(&subject.path)?.sync_all()?;
-        let mut chamber = bench.chambers.start(Order::under(subject, Role::Idle))?;
-        chamber.await_ready()?;
-        chambers.push(chamber);
     }
-    sleep(Duration::from_secs(1));
+    let mut chambers = idle(bench)?;
     let switches = || chambers.iter().map(|chamber| switches(chamber.pid())).collect::<Result<Vec<u64>>>();
     let before = switches()?;
     sleep(WATCH);
@@ -36,11 +36,33 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         ("pss", "PSS", "Pss:"),
         ("private-dirty", "private dirty", "Private_Dirty:"),
     ];
-    for (key, name, field) in fields {
-        let sizes: Result<Vec<_>> = chambers.iter().map(|chamber| memory(chamber, field).map(Some)).collect();
-        table.single(&format!("idle.{key}"), &format!("Memory, idle: {name}"), Unit::Kibibytes, sizes?);
+    let mut sizes = fields.map(|_| vec![Some(Vec::new()); chambers.len()]);
+    for start in 0..starts {
+        if start > 0 {
+            chambers = idle(bench)?;
+        }
+        for ((_, _, field), columns) in fields.iter().zip(&mut sizes) {
+            for (chamber, column) in chambers.iter().zip(columns) {
+                column.get_or_insert_default().push(memory(chamber, field)?);
+            }
+        }
+    }
+    for ((key, name, _), columns) in fields.iter().zip(sizes) {
+        table.spread(&format!("idle.{key}"), &format!("Memory, idle: {name}"), Unit::Kibibytes, columns);
     }
     Ok(())
+}
+
+/// Starts each, and gives all a second to come to rest.
+fn idle(bench: &Bench) -> Result<Vec<Chamber>> {
+    let mut chambers = Vec::new();
+    for subject in &bench.subjects {
+        let mut chamber = bench.chambers.start(Order::under(subject, Role::Idle))?;
+        chamber.await_ready()?;
+        chambers.push(chamber);
+    }
+    sleep(Duration::from_secs(1));
+    Ok(chambers)
 }
 
 /// How often any thread of the process has left the CPU, willingly or not: as often as it got it.

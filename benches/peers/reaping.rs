@@ -37,17 +37,23 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         table.spread(&format!("reaping.{key}.cpu"), &label, Unit::Nanoseconds, column(|reaped| reaped.cpu));
         let label = format!("10,000 orphans {name}, until none is left");
         table.spread(&format!("reaping.{key}.time"), &label, Unit::Nanoseconds, column(|reaped| reaped.time));
+        if role == Role::Stream {
+            let label = format!("10,000 orphans {name}, zombies at most");
+            table.spread("reaping.streamed.zombies", &label, Unit::Count, column(|reaped| reaped.zombies));
+        }
     }
     Ok(())
 }
 
-/// In nanoseconds.
+/// What it took.
 #[derive(Debug, Clone, Copy)]
 struct Reaped {
-    /// The init's CPU time for one orphan.
+    /// The init's CPU time for one orphan, in nanoseconds.
     cpu: f64,
-    /// From the first death to the last reap.
+    /// From the first death to the last reap, in nanoseconds.
     time: f64,
+    /// How many there were at most at one of the moments that were looked at; two of those may have been alive.
+    zombies: f64,
 }
 
 fn reap(bench: &Bench, subject: &Subject, role: Role) -> Result<Reaped> {
@@ -56,18 +62,29 @@ fn reap(bench: &Bench, subject: &Subject, role: Role) -> Result<Reaped> {
     let mut chamber = bench.chambers.start(order)?;
     chamber.await_ready()?;
     let before = cpu_time(chamber.pid())?;
+    let usual = processes()?;
+    let mut most = usual;
     let mut began = helpers::now()?;
     chamber.go()?;
-    match role {
-        Role::Burst => began = chamber.receive_moment()?,
-        _ => chamber.await_ready()?,
+    if role == Role::Burst {
+        began = chamber.receive_moment()?;
+    } else {
+        while !chamber.is_heard()? {
+            most = most.max(processes()?);
+            sleep(Duration::from_micros(100));
+        }
+        chamber.await_ready()?;
     }
     await_one_child(chamber.pid(), quiet)?;
     let ended = helpers::now()?;
     // The init may have a last look round before it sleeps.
     sleep(Duration::from_millis(2));
     let cpu = cpu_time(chamber.pid())? - before;
-    Ok(Reaped { cpu: cpu as f64 / f64::from(ORPHANS), time: (ended - began) as f64 })
+    Ok(Reaped {
+        cpu: cpu as f64 / f64::from(ORPHANS),
+        time: (ended - began) as f64,
+        zombies: (most - usual) as f64,
+    })
 }
 
 /// Waits until the init has no child but its command: neither a living one nor a zombie.
