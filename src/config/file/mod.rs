@@ -44,7 +44,7 @@ use argv::{Argv, RawEnv, environment};
 pub use locks::Locks;
 use reader::Reader;
 pub use refused::Refused;
-use refused::{Below, Flaw, in_our_words, line_and_column, not_toml};
+use refused::{Below, Flaw, in_our_words, line_and_column, not_toml, on_one_line};
 use restart::RawRestart;
 pub use values::Reaction;
 use values::{Delay, Rewrite, Step, Text};
@@ -232,7 +232,7 @@ impl File {
             text.map_err(|error| Refused::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
         let content = |(at, what): (usize, String)| {
             let (line, column) = line_and_column(&text, at);
-            Refused::Content { path: shown.clone(), line, column, what }
+            Refused::Content { path: shown.clone(), line, column, what: on_one_line(&what) }
         };
         let mut file = File::parse(&text, around, &content)?;
         file.origin.file = path.map(Path::to_owned);
@@ -263,7 +263,7 @@ impl File {
             let command = if around.command.is_empty() { &own } else { around.command };
             let text = preset::text(&name, command, around.variable).ok_or_else(|| {
                 let unknown = Refused::Preset { name: name.clone(), known: preset::NAMES };
-                let what = format!("'{}' is not known; there is: {}", name.escape_debug(), preset::NAMES);
+                let what = format!("'{name}' is not known; there is: {}", preset::NAMES);
                 around.preset.map_or_else(|| wrong(Flaw::new(what).below("preset").place(&root)), |_| unknown)
             })?;
             let base = DeTable::parse(&text).map_err(|error| wrong(not_toml(&text, &error)))?;

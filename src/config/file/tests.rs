@@ -147,6 +147,11 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ("command = []", (1, 1), "command: it is empty"),
     ("command = ['a', \"b\\u0000\"]", (1, 17), "command[2]: it contains a NUL byte"),
     ("preset = 'opencla'", (1, 1), "preset: 'opencla' is not known; there is: openclaw"),
+    (
+        r#"systemd.ready = "half\nway""#,
+        (1, 17),
+        r"systemd.ready cannot be 'half\nway'; there is: started, healthy, notified",
+    ),
     (r#"preset = "op\nclaw""#, (1, 1), r"preset: 'op\nclaw' is not known; there is: openclaw"),
     ("control = ''", (1, 1), "control: it is empty; write a path, or 'off'"),
     ("[env]\n\"A=B\" = 'x'", (2, 1), "env.\"A=B\": this is no variable's name"),
