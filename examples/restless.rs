@@ -96,7 +96,9 @@ impl Restless {
         let path = self.name("own");
         let mut file = File::options().write(true).create_new(true).open(&path).unwrap();
         let inode = file.metadata().unwrap().ino();
-        writeln!(file, r#"{{"pid":{},"createdAt":"2026-11-22T06:59:25.232Z"}}"#, process::id()).unwrap();
+        // At once, as a gateway does: one that is killed in between would leave half of it.
+        let text = format!("{{\"pid\":{},\"createdAt\":\"2026-11-22T06:59:25.232Z\"}}\n", process::id());
+        file.write_all(text.as_bytes()).unwrap();
         self.held.push(Held { path, inode, owner: Owner::Us(file) });
     }
 
