@@ -30,7 +30,6 @@ use crate::config::spelled::Log;
 use crate::config::{ByHand, Plan, Problem, ToolPlan};
 use crate::control::errand::Errand;
 use crate::ids::Dress;
-use crate::report;
 use crate::report::log::Format;
 use args::Args;
 use sources::When;
@@ -112,7 +111,7 @@ impl Usage {
     /// The one line that the user gets, whatever letters the words have that it repeats.
     #[must_use]
     pub fn line(&self) -> String {
-        report::render::one_line(&self.to_string()).into_owned()
+        crate::ids::one_line(&self.to_string()).into_owned()
     }
 }
 

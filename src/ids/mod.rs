@@ -8,6 +8,7 @@ mod outcome;
 mod process;
 mod signal;
 mod state;
+mod text;
 
 pub use dress::Dress;
 pub use exit_code::Stage;
@@ -15,3 +16,4 @@ pub use outcome::{Canceller, Outcome, Rung};
 pub use process::{Errno, ExitStatus, Moment, Pid, StartTime};
 pub use signal::{ParseSignalError, Signal, SignalSet};
 pub use state::{HealthState, Kind, UnitState};
+pub use text::one_line;

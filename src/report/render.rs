@@ -1,13 +1,12 @@
 //! One event as one line: text for people, JSON for machines.
 
-use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde_json::{Map, Value};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-use crate::ids::Dress;
+use crate::ids::{Dress, one_line};
 
 /// How long a value seldom is, in bytes.
 const LIKELY: usize = 128;
@@ -131,20 +130,6 @@ fn is_plain(text: &str) -> bool {
     // Only what is not ASCII has to be looked at letter by letter.
     let odd = |c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=';
     !text.is_empty() && (text.bytes().all(plain) || !text.contains(odd))
-}
-
-/// The text with control characters escaped, so that nobody's file name can forge a line.
-#[must_use]
-pub fn one_line(text: &str) -> Cow<'_, str> {
-    // Nearly all are like this.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Cow::Borrowed(text);
-    }
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() { clean.extend(character.escape_default()) } else { clean.push(character) }
-    }
-    Cow::Owned(clean)
 }
 
 #[cfg(test)]

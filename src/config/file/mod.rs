@@ -37,14 +37,14 @@ use super::plan::{Control, Origin};
 use super::preset;
 use super::unit::{Tools, Unit};
 use super::watching::Watching;
-use crate::ids::{Kind, Signal};
+use crate::ids::{Kind, Signal, one_line};
 use crate::locks::Shown;
 use crate::supervisor::{Ready, Restart};
 use argv::{Argv, RawEnv, environment};
 pub use locks::Locks;
 use reader::Reader;
 pub use refused::Refused;
-use refused::{Below, Flaw, in_our_words, line_and_column, not_toml, on_one_line};
+use refused::{Below, Flaw, in_our_words, line_and_column, not_toml};
 use restart::RawRestart;
 pub use values::Reaction;
 use values::{Delay, Rewrite, Step, Text};
@@ -232,7 +232,8 @@ impl File {
             text.map_err(|error| Refused::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
         let content = |(at, what): (usize, String)| {
             let (line, column) = line_and_column(&text, at);
-            Refused::Content { path: shown.clone(), line, column, what: on_one_line(&what) }
+            // What is said repeats words of the file, which can be of any letters.
+            Refused::Content { path: shown.clone(), line, column, what: one_line(&what).into_owned() }
         };
         let mut file = File::parse(&text, around, &content)?;
         file.origin.file = path.map(Path::to_owned);

@@ -191,15 +191,6 @@ fn locate(root: &DeTable<'_>, keys: &[&str]) -> usize {
     at
 }
 
-/// The same on one line: what is said repeats words of the file, which can be of any letters.
-pub(super) fn on_one_line(what: &str) -> String {
-    let mut clean = String::with_capacity(what.len());
-    for letter in what.chars() {
-        if letter.is_control() { clean.extend(letter.escape_default()) } else { clean.push(letter) }
-    }
-    clean
-}
-
 /// The line and the column of a byte offset, both counted from 1.
 pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at.min(text.len())).unwrap_or(text);
