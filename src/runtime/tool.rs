@@ -102,7 +102,9 @@ impl<'a> Tool<'a> {
         let beside = Many::new()?;
         // Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
         let parent = Pid::new(process::parent());
-        process::set_parent_death_signal(LOOK)?;
+        if let Err(error) = process::set_parent_death_signal(LOOK) {
+            debug!(name: "parent-unwatched", %error, "the parent's death is seen when something else happens");
+        }
         let random = std::hash::RandomState::new().build_hasher().finish();
         let id = format!("{:x}-{}-{random:016x}", clock::millis_of(began.0), process::own_pid());
         Ok(Tool {
