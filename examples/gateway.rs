@@ -110,7 +110,7 @@ impl Gateway {
                 done("grows")
             }
             "/log" => {
-                self.complain();
+                self.print_error();
                 done("logged")
             }
             "/zombies" => {
@@ -154,13 +154,13 @@ impl Gateway {
                 fs::remove_file(self.lock(session)).unwrap();
                 return true;
             }
-            self.complain();
+            self.print_error();
             std::thread::sleep(Duration::from_millis(1));
         }
         false
     }
 
-    fn complain(&self) {
+    fn print_error(&self) {
         let mut log = File::options().append(true).create(true).open(&self.log).unwrap();
         let line = json!({"level": "error", "msg": "SessionWriteLockTimeoutError: session file locked"});
         writeln!(log, "{line}").unwrap();

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         // The command says how much of the processor its parent, sexton, has had until now: /proc/PID/schedstat,
         // in nanoseconds.
         let mut sexton = Command::new(&program);
-        sexton.args(["--sweep-deadline", "1m", "--lock-root"]).arg(home.path()).args([
+        sexton.args(["--sweep-timeout", "1m", "--lock-root"]).arg(home.path()).args([
             "--",
             "sh",
             "-c",

@@ -32,11 +32,11 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
-use sexton::ids::Pid;
-use sexton::locks::{Action, Beside, Family, Report, Request, Root, Scene, sweep};
-use sexton::os::halt::{Halt, Look};
+use sexton::locks::{Action, LiveSweep, LockKinds, Report, Request, Root, SweepContext, sweep};
+use sexton::os::freeze::{FreezeProgress, Freezer};
 use sexton::os::procfs::Stat;
 use sexton::os::tree;
+use sexton::types::Pid;
 
 /// The owner of every stale lock. It never lived here.
 const DEAD: i32 = 4_194_303;
@@ -223,12 +223,12 @@ fn gateway(directory: &Path, mode: &str, place: u64, locks: u64) -> Score {
 /// One sweep at a quiet moment, or with `beside` while the others live.
 fn sweep_once(
     root: &Root,
-    family: &Family,
-    beside: Option<Beside<'_>>,
+    lock_kinds: &LockKinds,
+    beside: Option<LiveSweep<'_>>,
     registration: Option<&std::os::fd::OwnedFd>,
 ) -> Report {
     let us = Pid::new(std::process::id().cast_signed()).unwrap();
-    let scene = Scene {
+    let context = SweepContext {
         quiet: beside.is_none(),
         alive: beside.is_some(),
         patient: false,
@@ -236,13 +236,13 @@ fn sweep_once(
         sexton: us,
         sweeper: us,
         helpers: &[],
-        corpses: &[],
+        unreaped: &[],
         now: std::time::SystemTime::now(),
     };
     let request = Request {
         root,
-        family,
-        scene,
+        lock_kinds,
+        context,
         registration: registration.map(AsFd::as_fd),
         action: Action::Remove,
         report_after: None,
@@ -266,9 +266,9 @@ fn living() -> Vec<Stat> {
 }
 
 /// Stops everybody below us, as sexton does.
-fn halt() -> Halt {
-    let mut halt = Halt::new(None);
-    let quiet = (0..100_000).any(|_| halt.look(&living()) == Look::Still);
+fn halt() -> Freezer {
+    let mut halt = Freezer::new(None);
+    let quiet = (0..100_000).any(|_| halt.poll(&living()) == FreezeProgress::Still);
     assert!(quiet, "somebody does not stop");
     halt
 }
@@ -277,19 +277,19 @@ fn halt() -> Halt {
 fn still(sweep: impl FnOnce() -> Report) -> Report {
     let halt = halt();
     let report = sweep();
-    halt.go_on(&living());
+    halt.thaw(&living());
     report
 }
 
 /// Sweeps while everybody runs, and has them stand still for the removal of what nobody has opened for a while.
-fn beside(settle: Duration, sweep: impl FnOnce(Beside<'_>) -> Report) -> Report {
+fn beside(settle: Duration, sweep: impl FnOnce(LiveSweep<'_>) -> Report) -> Report {
     let halted = Cell::new(None);
-    let stand_still = || {
+    let freeze = || {
         halted.set(Some(halt()));
         true
     };
-    let go_on = || halted.take().into_iter().for_each(|halt: Halt| halt.go_on(&living()));
-    sweep(Beside { settle, stand_still: &stand_still, go_on: &go_on })
+    let thaw = || halted.take().into_iter().for_each(|halt: Freezer| halt.thaw(&living()));
+    sweep(LiveSweep { settle, freeze: &freeze, thaw: &thaw })
 }
 
 fn main() -> ExitCode {
@@ -297,7 +297,7 @@ fn main() -> ExitCode {
     let word = |place: usize| words.get(place).map(String::as_str).unwrap_or_default();
     if word(1) == "gateway" {
         // Whoever is stopped when the race is broken off must not stay so.
-        sexton::os::process::set_parent_death_signal(sexton::ids::Signal::KILL).unwrap();
+        sexton::os::process::set_parent_death_signal(sexton::types::Signal::KILL).unwrap();
         let directory = Path::new(word(2));
         let score = match word(3) {
             "quiet" => gateway_in_turns(directory),
@@ -325,8 +325,8 @@ fn main() -> ExitCode {
 fn race(mode: &str, rounds: u64, locks: Option<u64>) -> bool {
     let home = tempfile::tempdir().unwrap();
     let directory: PathBuf = home.path().to_owned();
-    let (path, root, family) = (lock(&directory, 0), Root::given(&directory), Family::openclaw());
-    let registration = sweep_once(&root, &family, None, None).registration;
+    let (path, root, lock_kinds) = (lock(&directory, 0), Root::given(&directory), LockKinds::openclaw());
+    let registration = sweep_once(&root, &lock_kinds, None, None).registration;
     let locks = locks.unwrap_or(if mode == "hasty" { 16 } else { 512 });
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["gateway", directory.to_str().unwrap(), mode, "0", &locks.to_string()])
@@ -348,7 +348,8 @@ fn race(mode: &str, rounds: u64, locks: Option<u64>) -> bool {
             "plain" => jitter.pause(4000),
             _ => jitter.sleep(3000),
         }
-        let sweep = |beside: Option<Beside<'_>>| sweep_once(&root, &family, beside, registration.as_ref());
+        let sweep =
+            |beside: Option<LiveSweep<'_>>| sweep_once(&root, &lock_kinds, beside, registration.as_ref());
         removed += u64::from(match mode {
             "quiet" => {
                 input.write_all(b"\n").unwrap();

@@ -1,11 +1,11 @@
 //! sexton, the process above an AI-agent gateway: it launches it, passes signals on, reaps, stops what is to
 //! be stopped, and clears the locks that the dead left behind.
 //!
-//! # The house
+//! # The modules
 //!
-//! | room | what it owns |
+//! | module | what it owns |
 //! |---|---|
-//! | [`cli`] | what the user typed; its `faces` are tini's, dumb-init's and catatonit's command lines |
+//! | [`cli`] | what the user typed; its `compat` has tini's, dumb-init's and catatonit's command lines |
 //! | [`config`] | one validated, fully resolved plan |
 //! | [`control`] | the control socket: its language, the side that answers and the side that asks |
 //! | [`supervisor`] | the decisions, pure: events and the time go in, actions come out |
@@ -13,7 +13,7 @@
 //! | [`os`] | the only place with system calls and `unsafe` |
 //! | [`runtime`] | the only loop: wait, tell the supervisor, carry out |
 //! | [`report`] | log lines and error texts |
-//! | [`ids`] | the small values that all of them speak in |
+//! | [`types`] | the small values that all of them speak in |
 //!
 //! `src/bin/sexton-watch` is a program of its own, with network and an async runtime, that looks and tells; it uses
 //! this library, and nothing here knows it but by the language of [`control::protocol`]. `sexton doctor` and its
@@ -22,11 +22,11 @@
 //! Imports run one way, and `tests/layering.rs` fails on any other:
 //!
 //! ```text
-//! main -> cli -> config -> { supervisor, locks, control, report, os } -> ids
-//! main -> runtime -> { config, supervisor, locks, control, report, os } -> ids
+//! main -> cli -> config -> { supervisor, locks, control, report, os } -> types
+//! main -> runtime -> { config, supervisor, locks, control, report, os } -> types
 //! ```
 //!
-//! `supervisor` and the pure half of `locks` import `ids` alone, `os` imports `ids` alone, and nothing but
+//! `supervisor` and the pure half of `locks` import `types` alone, `os` imports `types` alone, and nothing but
 //! the program imports `runtime`.
 //!
 //! # One turn
@@ -39,10 +39,10 @@
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod ids;
 pub mod locks;
-#[allow(unsafe_code, reason = "the one room that talks to the kernel")]
+#[allow(unsafe_code, reason = "the one module that talks to the kernel")]
 pub mod os;
 pub mod report;
 pub mod runtime;
 pub mod supervisor;
+pub mod types;

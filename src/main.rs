@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use sexton::cli::{self, Request};
-use sexton::ids::exit_code;
+use sexton::types::exit_code;
 use sexton::{control, report, runtime};
 
 sexton::begin_with!(run);
@@ -16,7 +16,7 @@ fn run(words: &[OsString]) -> u8 {
     match cli::read(words) {
         Ok(Request::Run { plan, level, format }) => {
             report::log::install(level, format);
-            runtime::run(&plan, &|| cli::read_again(words))
+            runtime::run(&plan, &|| cli::reread(words))
         }
         Ok(Request::Locks { plan, level, format }) => {
             report::log::install(level, format);
@@ -26,21 +26,21 @@ fn run(words: &[OsString]) -> u8 {
             report::log::install(level, format);
             runtime::run_tool(&tool)
         }
-        Ok(Request::Become(command)) => {
+        Ok(Request::Exec(command)) => {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
-            runtime::become_command(&command)
+            runtime::exec_command(&command)
         }
-        Ok(Request::Helper(words)) => {
+        Ok(Request::ExecWatch(words)) => {
             report::log::install(tracing::level_filters::LevelFilter::ERROR, report::log::Format::Text);
-            runtime::become_watch(&words)
+            runtime::exec_watch(&words)
         }
         Ok(Request::Install(directory)) => match runtime::install(&directory) {
             Ok(()) => 0,
             Err(why) => fails(&why),
         },
-        Ok(Request::Control(errand)) => control::errand::run(&errand),
-        Ok(Request::Complain { text, code }) => {
-            report::log::complain(&text);
+        Ok(Request::Control(errand)) => control::client_command::run(&errand),
+        Ok(Request::UsageError { text, code }) => {
+            report::log::print_error(&text);
             code
         }
         Ok(Request::Print(text)) => {
@@ -55,6 +55,6 @@ fn run(words: &[OsString]) -> u8 {
 
 /// Says why, in one line.
 fn fails(why: &dyn std::fmt::Display) -> u8 {
-    report::log::complain(&format!("sexton: {why}"));
+    report::log::print_error(&format!("sexton: {why}"));
     exit_code::SEXTON_FAILED
 }

@@ -72,7 +72,7 @@ fn system_file() -> bool {
 
 /// A file, the line and the key that are wrong, and the mend.
 const BROKEN: [(&str, usize, &str, &str); 10] = [
-    ("[restart]\non = \"always\"\ncieling = 3\n", 3, "restart.cieling", "did you mean 'ceiling'?"),
+    ("[restart]\non = \"always\"\nlimmit = 3\n", 3, "restart.limmit", "did you mean 'limit'?"),
     ("grace = 30\n", 1, "grace", "a duration such as \"500ms\", \"30s\" or \"2m\""),
     ("\n[tools]\ntimeout = \"soon\"\n", 3, "tools.timeout", "a duration such as"),
     ("stop_signals = [\"TERM\", \"SIGNOPE\"]\n", 1, "stop_signals[2]", "give a name such as TERM"),
@@ -150,10 +150,10 @@ fn settings() -> Vec<Setting> {
             json!(["1s", "2s", "3s", "30s", "30s"]),
         ),
         row(
-            "/stragglers",
-            &["--stragglers", "1s"],
-            ("SEXTON_STRAGGLERS", "2s"),
-            "stragglers = '3s'",
+            "/kill_after",
+            &["--kill-after", "1s"],
+            ("SEXTON_KILL_AFTER", "2s"),
+            "kill_after = '3s'",
             json!(["1s", "2s", "3s", "5s", "5s"]),
         ),
         row(
@@ -275,10 +275,10 @@ fn settings() -> Vec<Setting> {
             json!(["remove", "remove", "hand-over", "remove", "remove"]),
         ),
         row(
-            "/locks/sweep_deadline",
-            &["--sweep-deadline", "1s"],
-            ("SEXTON_SWEEP_DEADLINE", "2s"),
-            "locks.sweep_deadline = '3s'",
+            "/locks/sweep_timeout",
+            &["--sweep-timeout", "1s"],
+            ("SEXTON_SWEEP_TIMEOUT", "2s"),
+            "locks.sweep_timeout = '3s'",
             json!(["1s", "2s", "3s", "5s", "5s"]),
         ),
         row(
@@ -365,7 +365,7 @@ fn a_projects_file_is_read_when_nothing_else_says_what_to_run() {
     let (code, out, _) = folder.said(&[]);
     assert_eq!((code, out.as_str()), (Some(7), "project\n"));
     let (_, _, log) = folder.said(&["-v"]);
-    assert!(log.contains("configuration: settings come from sexton.toml path=sexton.toml"), "{log}");
+    assert!(log.contains("config-loaded: settings come from sexton.toml path=sexton.toml"), "{log}");
     let (code, out, _) = folder.said(&["check"]);
     assert!(code == Some(0) && out.contains("echo project"), "{out}");
     // A command is what it is, whatever lies about.
@@ -420,7 +420,7 @@ fn a_program_with_a_subcommands_name_runs_behind_two_dashes() {
 #[test]
 fn a_file_bounds_a_stop_under_tinis_name_too() {
     let folder = Folder::new();
-    let file = folder.put("sexton.toml", "grace = '200ms'\nstragglers = '200ms'\n");
+    let file = folder.put("sexton.toml", "grace = '200ms'\nkill_after = '200ms'\n");
     let tini = folder.directory.path().join("tini");
     std::os::unix::fs::symlink(sexton(), &tini).unwrap();
     let mut command = Command::new(tini);

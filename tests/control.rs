@@ -27,11 +27,11 @@ use serde_json::{Value, json};
 
 use common::process::{look, send};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, PATIENCE, SOON, helper, root, sexton, skip, wait_until};
+use common::{NEVER, PATIENCE, SHORT_TIMEOUT, helper, root, sexton, skip, wait_until};
 
 /// A plan with a control socket in the victim's own directory.
 fn controlled(mode: Mode) -> Option<(Plan, PathBuf)> {
-    let plan = plan(mode)?.options(["--grace", NEVER, "--stragglers", NEVER]);
+    let plan = plan(mode)?.options(["--grace", NEVER, "--kill-after", NEVER]);
     let socket = PathBuf::from(plan.path("run/control.sock"));
     let plan = plan.variable("SEXTON_CONTROL", socket.to_str().unwrap());
     Some((plan, socket))
@@ -157,7 +157,7 @@ fn a_signal_a_restart_and_a_stop_can_be_asked_for() {
     }
     assert_eq!(run(&socket, ["restart", "nobody"]).status.code(), Some(1));
 
-    // It takes TERM for what it prints, and is ended by the next rung.
+    // It takes TERM for what it prints, and is ended by the next stage.
     assert_eq!(run(&socket, ["restart"]).status.code(), Some(0));
     wait_until("TERM has come", || victim.stdout().lines().any(|line| line == "15"));
     send(i32::try_from(first.as_i64().unwrap()).unwrap(), SIGKILL).unwrap();
@@ -172,7 +172,7 @@ fn a_signal_a_restart_and_a_stop_can_be_asked_for() {
     assert_eq!(run(&socket, ["stop"]).status.code(), Some(0));
     assert_eq!(status(&socket)["gateway"]["state"], "stopping");
     for _ in 0..2 {
-        // Each one more is the next rung.
+        // Each one more is the next stage.
         let _ = run(&socket, ["stop", "--json"]);
     }
     victim.ends_with(137);
@@ -372,7 +372,7 @@ fn a_client_does_not_wait_for_a_sexton_that_stands_still() {
         let said = text(&late.stderr);
         assert!(said.contains("did not answer in time") && said.lines().count() == 1, "{said}");
     }
-    assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < SOON);
+    assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < SHORT_TIMEOUT);
     send(victim.pid(), SIGCONT).unwrap();
     // What was asked for meanwhile is done.
     victim.ends_with(143);
@@ -409,7 +409,7 @@ fn a_tool_is_shown_told_to_end_and_remembered() {
     assert_eq!((&now["ended"][1]["id"], &now["ended"][1]["anything"]), (&json!("t1"), &json!([1])));
     assert_eq!(now["counters"]["tools"], 2);
     // Facts are not everybody's to tell.
-    let fact = json!({ "op": "fact", "fact": "condition", "kind": "failing", "subject": "", "holds": true,
+    let fact = json!({ "op": "watch-report", "report": "condition", "kind": "unhealthy", "subject": "", "holds": true,
                        "detail": "" });
     assert!(ask(&connect(&socket), &fact)["refused"].as_str().unwrap().contains("sexton-watch alone"));
     victim.signal(SIGTERM);
@@ -534,7 +534,7 @@ fn a_thousand_hostile_connections_delay_no_signal_and_shut_nobody_out() {
             assert!(open_descriptors(pid) < 64 + 20, "{}", open_descriptors(pid));
         }
     }
-    assert!(held.len() >= 1000 && begun.elapsed() < SOON);
+    assert!(held.len() >= 1000 && begun.elapsed() < SHORT_TIMEOUT);
     let after = memory(pid);
     // Each of the 64 that are kept may have a line and a reply in memory.
     assert!(after < before + 16 * 1024, "{before} KiB became {after} KiB");

@@ -25,7 +25,7 @@ use nix::sys::stat::Mode as Permissions;
 use common::cgroup::Cgroup;
 use common::process::{look, send};
 use common::victim::{Mode, plan};
-use common::{NEVER, SOON, helper, root, skip, wait_until};
+use common::{NEVER, SHORT_TIMEOUT, helper, root, skip, wait_until};
 
 #[test]
 fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
@@ -33,7 +33,7 @@ fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
     let limit = group.pids_max();
     let Some(plan) = plan(Mode::Tree) else { return };
     let mut victim = plan.inside(group).run(["sh", "-c", "exit 7"]);
-    wait_until("it says so", || victim.stderr().contains(" start-again: a limit on processes is reached"));
+    wait_until("it says so", || victim.stderr().contains(" start-retry: a limit on processes is reached"));
     fs::write(limit, "max").unwrap();
     victim.ends_with(7);
 }
@@ -46,7 +46,7 @@ fn a_users_own_limit_on_processes_is_waited_out_as_well() {
     let Some(plan) = plan(Mode::Tree) else { return };
     // sexton is the only process of this user's, and root knows no such limit.
     let mut victim = plan.by_user(23_456).through(["prlimit", "--nproc=1:1000"]).run(["sh", "-c", "exit 7"]);
-    wait_until("it says so", || victim.stderr().contains(" start-again: a limit on processes is reached"));
+    wait_until("it says so", || victim.stderr().contains(" start-retry: a limit on processes is reached"));
     let raise = ["prlimit", "--pid", &victim.pid().to_string(), "--nproc=1000:1000"];
     let user = ["--reuid=23456", "--regid=23456", "--clear-groups"];
     assert!(Command::new("setpriv").args(user).args(raise).status().unwrap().success());
@@ -60,7 +60,7 @@ fn a_limit_on_processes_that_stays_is_a_failure_of_our_own() {
     let mut victim = plan.options(["--no-locks"]).inside(group).run(["true"]);
     victim.ends_with(125);
     let said = victim.stderr();
-    assert_eq!(said.matches(" start-again: ").count(), 5, "{said}");
+    assert_eq!(said.matches(" start-retry: ").count(), 5, "{said}");
     assert!(
         said.contains("could not create a process for 'true': a limit on processes is reached"),
         "{said}"
@@ -118,13 +118,13 @@ fn a_main_process_that_dies_in_parts_lives_until_the_last_of_them() {
 fn a_main_process_that_a_debugger_holds_delays_the_end_by_its_window_and_no_more() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
-        let mut victim = plan.options(["--grace", "200ms", "--stragglers", NEVER]).run([helper("traced")]);
+        let mut victim = plan.options(["--grace", "200ms", "--kill-after", NEVER]).run([helper("traced")]);
         victim.says("ready");
         let before = Instant::now();
         victim.signal(15);
         // TERM ends the debugger, and then what it held.
         victim.ends_with(143);
-        assert!(before.elapsed() < SOON);
+        assert!(before.elapsed() < SHORT_TIMEOUT);
     }
 }
 
@@ -144,7 +144,7 @@ fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_rep
     let above = std::path::Path::new(&raised).parent().unwrap();
     fs::set_permissions(above, fs::Permissions::from_mode(0o755)).unwrap();
     let mut victim = plan
-        .options(["--grace", "100ms", "--stragglers", "100ms"])
+        .options(["--grace", "100ms", "--kill-after", "100ms"])
         .through(["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
         .run([&raised, "--reuid", "0", "--", "sh", "-c", "echo raised; exec sleep 1000"]);
     victim.says("raised");
@@ -160,7 +160,7 @@ fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_rep
     victim.signal(15);
     // KILL is repeated for ten seconds; what it would have made of the command is the code.
     assert_eq!(victim.code(), 137, "{}", victim.stderr());
-    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
+    assert!(before.elapsed() < SHORT_TIMEOUT, "{:?}", before.elapsed());
     assert!(victim.stderr().contains("survived SIGKILL"), "{}", victim.stderr());
     let left = victim.live();
     assert_eq!(left.iter().map(|process| process.name.as_str()).collect::<Vec<_>>(), ["sleep"]);
@@ -174,7 +174,7 @@ fn what_happens_while_it_is_stopped_is_made_up_for_when_it_goes_on() {
         let Some(plan) = plan(mode) else { return };
         let script = "trap 'echo heard' USR1; trap 'exit 5' TERM; (setsid sleep 1000 &); (exec setsid sleep 0) & \
                       echo up; while :; do wait; done";
-        let mut victim = plan.options(["--grace", NEVER, "--stragglers", NEVER]).run(["sh", "-c", script]);
+        let mut victim = plan.options(["--grace", NEVER, "--kill-after", NEVER]).run(["sh", "-c", script]);
         victim.says("up");
         let (begun, main, sexton) = (Instant::now(), victim.main().pid, victim.pid());
         send(sexton, libc::SIGSTOP).unwrap();
@@ -188,7 +188,7 @@ fn what_happens_while_it_is_stopped_is_made_up_for_when_it_goes_on() {
         assert_eq!(victim.stdout(), "up\n");
         send(sexton, libc::SIGCONT).unwrap();
         victim.ends_with(137);
-        assert!(begun.elapsed() < SOON, "no window is slept out: {}", victim.stderr());
+        assert!(begun.elapsed() < SHORT_TIMEOUT, "no window is slept out: {}", victim.stderr());
     }
 }
 
@@ -235,7 +235,7 @@ fn valgrind_finds_nothing_in_a_whole_life() {
     let lock = format!("{state}/agents/main/sessions/one.jsonl.lock");
     fs::create_dir_all(format!("{state}/agents/main/sessions")).unwrap();
     fs::write(&lock, r#"{"pid":4000000,"createdAt":"2026-11-22T06:59:25.232Z"}"#).unwrap();
-    let settings = "restart = { on = 'on-failure', delay = '1ms', ceiling = 3, means = [9] }\n\
+    let settings = "restart = { on = 'on-failure', delay = '1ms', limit = 3, force_exit_codes = [9] }\n\
                     [units.beside]\ncommand = ['sleep', '1000']\n";
     fs::write(&config, settings).unwrap();
     // A lock of the dead, a unit, a second start, an orphan, a tool, what is asked for over the socket, a signal, and
@@ -255,7 +255,7 @@ fn valgrind_finds_nothing_in_a_whole_life() {
         "--child-silent-after-fork=yes",
     ];
     let plan = plan.through(valgrind).options(["--config", &config, "--control", &socket]);
-    let mut victim = plan.options(["--lock-root", &state, "--stragglers", NEVER]).run(["sh", "-c", &script]);
+    let mut victim = plan.options(["--lock-root", &state, "--kill-after", NEVER]).run(["sh", "-c", &script]);
     victim.ends_with(3);
     assert!(!fs::exists(&lock).unwrap() && victim.read("status").contains("beside"), "{}", victim.stderr());
     assert!(!victim.stderr().contains("=="), "{}", victim.stderr());

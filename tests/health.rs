@@ -62,7 +62,7 @@ fn it_says_how_the_gateway_is_and_how_slow() {
     for (number, (health, gateway, code, said)) in [
         (HealthState::Healthy, UnitState::Running, 0, "healthy for "),
         (HealthState::Slow, UnitState::Running, 0, "slow for "),
-        (HealthState::Failing, UnitState::Running, 1, "failing for "),
+        (HealthState::Unhealthy, UnitState::Running, 1, "unhealthy for "),
         (HealthState::Starting, UnitState::Running, 1, "starting for "),
         (HealthState::Draining, UnitState::Running, 1, "draining for "),
         (HealthState::Healthy, UnitState::Waiting, 1, "the gateway does not run: waiting"),

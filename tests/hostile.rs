@@ -28,7 +28,7 @@ use common::{NEVER, PATIENCE, root, sexton, skip, wait_until};
 
 /// A plan with a control socket in the victim's own directory, and log lines in JSON.
 fn controlled(mode: Mode) -> Option<(Plan, PathBuf)> {
-    let plan = plan(mode)?.options(["-v", "--log-format", "json", "--grace", NEVER, "--stragglers", NEVER]);
+    let plan = plan(mode)?.options(["-v", "--log-format", "json", "--grace", NEVER, "--kill-after", NEVER]);
     let socket = PathBuf::from(plan.path("run/control.sock"));
     let plan = plan.variable("SEXTON_CONTROL", socket.to_str().unwrap());
     Some((plan, socket))
@@ -186,7 +186,7 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
         let (config, state) = (plan.path("sexton.toml"), plan.path("state"));
         fs::create_dir(&state).unwrap();
         chown(&state, owner, owner).unwrap();
-        let plan = plan.options(["--config", &config, "--stragglers", NEVER]);
+        let plan = plan.options(["--config", &config, "--kill-after", NEVER]);
         let plan = match owner {
             Some(_) => plan.options(["--lock-root", &state]),
             None => plan.options(["--no-locks"]),

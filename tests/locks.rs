@@ -18,8 +18,8 @@ use std::path::Path;
 
 use house::{House, Live, Sweep, is_root, there_is};
 use nix::sys::stat::{Mode, SFlag, mknod};
-use sexton::ids::{Pid, StartTime};
 use sexton::locks::Root;
+use sexton::types::{Pid, StartTime};
 
 const SESSION: &str = include_str!("locks/session.jsonl.lock");
 const GATEWAY: &str = include_str!("locks/gateway.lock");
@@ -186,7 +186,7 @@ fn the_dead_in_hand_and_sextons_own_numbers_own_nothing() {
         (session(corpse.pid, StartTime(corpse.start.0 - 1)), "is another process now"),
     ] {
         house.put(USAGE_PATH, &content);
-        let report = Sweep::of(&house).corpses(&[(corpse.pid, corpse.start)]).run();
+        let report = Sweep::of(&house).unreaped(&[(corpse.pid, corpse.start)]).run();
         assert_eq!(report.removed, 1, "{}", report.log());
         assert!(report.lines("lock-removed")[0]["reason"].contains(reason), "{}", report.log());
     }
@@ -383,7 +383,7 @@ fn the_temporary_root_is_its_owners() {
     assert_eq!(temporary(uid).removed, 1);
     let foreign = temporary(uid + 1);
     assert!(!foreign.entered);
-    assert_eq!(foreign.events[0].name, "root-foreign", "{}", foreign.log());
+    assert_eq!(foreign.events[0].name, "root-wrong-owner", "{}", foreign.log());
     assert!(house.has(format!("openclaw-{}/gateway.acb44012.lock", uid + 1)));
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use common::log::events;
 use common::process::{children, send};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, SOON, helper, root, skip, wait_until};
+use common::{NEVER, SHORT_TIMEOUT, helper, root, skip, wait_until};
 use tempfile::TempDir;
 
 const KILL: i32 = 9;
@@ -165,7 +165,7 @@ fn a_number_that_somebody_else_wears_now_saves_no_lock_that_its_owner_would_keep
     let Some(plan) = state.plan(Mode::Pid1) else { return };
     // A process that is no gateway and was there before sexton, as of a `docker exec`.
     let script = format!("'{}' >/dev/null & exec \"$@\"", helper("ignores_term"));
-    let plan = plan.through(["sh", "-c", &script, "sh"]).options(["--stragglers", "0s"]);
+    let plan = plan.through(["sh", "-c", &script, "sh"]).options(["--kill-after", "0s"]);
     state.plant_all(2);
     let mut victim = plan.run(["sh", "-c", "cat /proc/2/comm; test -e \"$0\"", &state.name(USAGE_COST)]);
     victim.ends_with(0);
@@ -450,7 +450,7 @@ fn what_only_has_a_locks_name_is_never_removed_and_never_stops_the_launch() {
         let begin = Instant::now();
         let mut victim = plan.run(["sh", "-c", "exit 6"]);
         victim.ends_with(6);
-        assert!(begin.elapsed() < SOON);
+        assert!(begin.elapsed() < SHORT_TIMEOUT);
         assert_eq!(all(), before, "{mode:?}: {}", victim.stderr());
         let said = common::log::json(&victim.stderr());
         for name in [
@@ -528,7 +528,7 @@ fn without_any_privilege_its_own_locks_are_swept_and_escapees_end() {
         }
         let Some(plan) = state.plan(mode) else { return };
         let script = "(setsid sleep 1000 &); id -u; exit 3";
-        let mut victim = plan.by_user(12_345).options(["--stragglers", NEVER]).run(["sh", "-c", script]);
+        let mut victim = plan.by_user(12_345).options(["--kill-after", NEVER]).run(["sh", "-c", script]);
         victim.ends_with(3);
         assert_eq!(victim.stdout(), "12345\n");
         assert_eq!(state.locks(), Vec::<String>::new(), "{mode:?}: {}", victim.stderr());
@@ -551,7 +551,7 @@ fn a_filesystem_that_does_not_answer_delays_the_launch_by_the_deadline_and_no_mo
             "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none '{hung}' && exec \"$@\""
         );
         let plan = plan.through(["sh", "-c", &script, "sh"]);
-        let plan = plan.options(["--sweep-deadline", "700ms"]);
+        let plan = plan.options(["--sweep-timeout", "700ms"]);
         let plan = if named {
             plan.options(["--lock-root", &hung])
         } else {
@@ -561,11 +561,11 @@ fn a_filesystem_that_does_not_answer_delays_the_launch_by_the_deadline_and_no_mo
         let mut victim = plan.run(["sh", "-c", "echo started; exit 8"]);
         victim.says("started");
         let launched = begin.elapsed();
-        assert!(launched >= Duration::from_millis(700) && launched < SOON, "{mode:?}: {launched:?}");
+        assert!(launched >= Duration::from_millis(700) && launched < SHORT_TIMEOUT, "{mode:?}: {launched:?}");
         let code = victim.code();
         println!("{mode:?}: launched after {launched:?}, ended after {:?}", begin.elapsed());
         assert_eq!(code, 8, "{}", victim.stderr());
-        assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < SHORT_TIMEOUT, "{:?}", begin.elapsed());
         assert!(victim.live().is_empty());
         assert!(
             victim.stderr().lines().any(|line| line.contains(&hung)),

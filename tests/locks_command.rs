@@ -72,8 +72,8 @@ fn json_is_exact_whatever_a_name_is_made_of() {
     for entry in all {
         assert_eq!((entry["verdict"].as_str(), entry["kind"].as_str()), (Some("orphaned"), Some("session")));
         assert_eq!((entry["pid"].as_i64(), entry["limit_seconds"].as_i64()), (Some(2), Some(1020)));
-        let path = entry["lies"]["path"].as_str().unwrap();
-        match entry["lies"]["bytes"].as_str() {
+        let path = entry["location"]["path"].as_str().unwrap();
+        match entry["location"]["bytes"].as_str() {
             Some(bytes) => assert!(bytes.ends_with("2f610afffe2e6a736f6e6c2e6c6f636b"), "{bytes}"),
             None => assert!(path.ends_with("/sessions/b\n.jsonl.lock"), "{path:?}"),
         }
@@ -232,7 +232,7 @@ fn an_operators_rules_tell_the_dead_the_living_and_the_recycled() {
     let shared = entries(&sexton(&["locks", "--json"]).1);
     assert_eq!(shared.len(), files.len() + links.len());
     for entry in shared {
-        let is_alive = entry["lies"]["path"].as_str().unwrap().ends_with("/alive.json");
+        let is_alive = entry["location"]["path"].as_str().unwrap().ends_with("/alive.json");
         assert_eq!(entry["verdict"], if is_alive { "held" } else { "unclear" }, "{entry:#}");
     }
     drop(other);
@@ -241,7 +241,8 @@ fn an_operators_rules_tell_the_dead_the_living_and_the_recycled() {
     let all = entries(&json);
     for (name, _, verdict) in expected.clone() {
         let end = format!("/w/{name}");
-        let entry = all.iter().find(|entry| entry["lies"]["path"].as_str().unwrap().ends_with(&end)).unwrap();
+        let entry =
+            all.iter().find(|entry| entry["location"]["path"].as_str().unwrap().ends_with(&end)).unwrap();
         assert_eq!(entry["verdict"].as_str(), Some(*verdict), "{entry:#}");
     }
     // A run removes exactly those.

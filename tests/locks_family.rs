@@ -11,8 +11,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Duration;
 
 use house::{House, Live, Sweep, is_root};
-use sexton::ids::{Pid, StartTime};
-use sexton::locks::{Action, Family, format, kind, rule};
+use sexton::locks::{Action, LockKinds, format, kind, rule};
+use sexton::types::{Pid, StartTime};
 
 const SESSION: &str = include_str!("locks/session.jsonl.lock");
 const GATEWAY_96: &str = include_str!("locks/samples/gateway-9.6.lock");
@@ -151,9 +151,9 @@ fn every_kind_goes_when_its_owner_is_dead_and_stays_when_it_lives() {
     let later = StartTime(live.start.0 + 1);
     for sample in SAMPLES {
         let path = sample.path;
-        let judged = |what: &str, expected: (u32, u32, u32), corpses: &[(Pid, StartTime)]| {
+        let judged = |what: &str, expected: (u32, u32, u32), unreaped: &[(Pid, StartTime)]| {
             let before = house.listing();
-            let report = Sweep::of(&house).corpses(corpses).run();
+            let report = Sweep::of(&house).unreaped(unreaped).run();
             let counts = (report.removed, report.held, report.unclear);
             assert_eq!(counts, expected, "{path}: {what}: {}", report.log());
             assert_eq!(house.has(path), expected.0 == 0, "{path}: {what}");
@@ -231,9 +231,9 @@ fn chromium_loses_all_three_or_none() {
 
     // The owner is dead and not yet reaped, in hand or not.
     let corpse = Live::idle().into_corpse();
-    for corpses in [&[(corpse.pid, corpse.start)][..], &[]] {
+    for unreaped in [&[(corpse.pid, corpse.start)][..], &[]] {
         put(&format!("{}-{}", own_host(), corpse.pid));
-        assert_eq!(Sweep::of(&house).corpses(corpses).run().removed, 1);
+        assert_eq!(Sweep::of(&house).unreaped(unreaped).run().removed, 1);
         assert_eq!(there(), [false; 3]);
     }
 
@@ -455,18 +455,18 @@ fn an_operators_rules_are_judged_like_all_others() {
     };
     let json = kind::Kind {
         name: "mine".into(),
-        form: kind::Form::File,
+        form: kind::LockShape::File,
         format: format::Format::Json(Box::new(keys)),
         keeps_open: false,
         lifelong: false,
         recovers: false,
     };
     let pattern = rule::Pattern::new("mine/*.lck").unwrap();
-    let family = Family::with(vec![(pattern, json)]);
+    let lock_kinds = LockKinds::with(vec![(pattern, json)]);
     let run = |text: &str| {
         house.put("mine/a.lck", text);
         let mut sweep = Sweep::of(&house);
-        sweep.family = family.clone();
+        sweep.lock_kinds = lock_kinds.clone();
         sweep.run()
     };
     assert_eq!(run(&format!(r#"{{"owner":{{"pid":{dead}}}}}"#)).removed, 1);

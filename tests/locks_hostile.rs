@@ -211,9 +211,9 @@ fn who_sweeps_another_users_root_has_no_right_of_roots_left() {
     // Somebody else holds the registration alone and stands still: the sweep waits for it at its end.
     let other = sexton::os::files::look(&house.path("")).unwrap();
     let file = sexton::os::files::open_or_create(other.as_fd(), ".sexton.lock".as_ref()).unwrap();
-    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::Hold::TryAlone).unwrap());
+    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::FlockMode::TryAlone).unwrap());
     let mut sexton = Command::new(env!("CARGO_BIN_EXE_sexton"))
-        .args(["--sweep-deadline", "60s", "--lock-root"])
+        .args(["--sweep-timeout", "60s", "--lock-root"])
         .arg(house.path(""))
         .args(["--", "true"])
         .stdin(Stdio::null())
@@ -254,7 +254,7 @@ fn a_crowd_of_locks_is_given_up_at_the_deadline_and_the_launch_goes_on() {
     let (crowd, _mounted) = crowd(&house, ".jsonl.lock", SESSION);
     let begun = std::time::Instant::now();
     let sexton = Command::new(env!("CARGO_BIN_EXE_sexton"))
-        .args(["--sweep-deadline", "50ms", "--lock-root"])
+        .args(["--sweep-timeout", "50ms", "--lock-root"])
         .arg(house.path(""))
         .args(["--", "sh", "-c", "exit 7"])
         .stdin(Stdio::null())

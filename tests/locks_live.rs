@@ -19,7 +19,7 @@ const SESSION: &str = include_str!("locks/session.jsonl.lock");
 /// Runs `script` under sexton with the house as its only lock root.
 fn sexton(house: &House, options: &[&str], script: &str) -> (Output, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
-    command.args(["-vv", "--stragglers", "1s", "--lock-root"]).arg(house.path("")).args(options);
+    command.args(["-vv", "--kill-after", "1s", "--lock-root"]).arg(house.path("")).args(options);
     command.args(["--", "sh", "-c", script, "sh"]).arg(house.path("")).stdin(Stdio::null());
     let output = command.output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -46,7 +46,7 @@ fn a_dead_orphans_lock_goes_while_the_gateway_stands_still_for_a_moment() {
     let (output, log) = sexton(&house, &[], &script);
     assert_eq!(output.status.code(), Some(42), "{log}");
     assert!(log.contains("lock-removed") && log.contains("nobody has it open"), "{log}");
-    let stood = log.lines().find(|line| line.contains("stood-still")).unwrap_or_else(|| panic!("{log}"));
+    let stood = log.lines().find(|line| line.contains("tree-frozen")).unwrap_or_else(|| panic!("{log}"));
     assert!(!stood.contains("stood=1s") && !log.contains("sweep-overdue"), "{log}");
 }
 
@@ -74,7 +74,7 @@ fn handed_over_before_the_start_and_removed_when_nobody_wanted_it() {
     );
     let (output, log) = sexton(&house, &["--lock-action", "hand-over", "--start-window", "1s"], &script);
     assert_eq!(output.status.code(), Some(0), "{log}");
-    assert!(log.contains("lock-handed-over") && log.contains("stood-still"), "{log}");
+    assert!(log.contains("lock-handed-over") && log.contains("tree-frozen"), "{log}");
 
     // A clean end leaves nothing of ours behind; one by a signal leaves it for the next start.
     for (script, left) in [("exit 0", false), ("kill -KILL $$", true)] {
@@ -100,9 +100,9 @@ fn a_sweeper_that_never_answers_delays_the_start_to_its_deadline_and_no_longer()
     let other = sexton::os::files::look(&house.path("")).unwrap();
     use std::os::fd::AsFd;
     let file = sexton::os::files::open_or_create(other.as_fd(), ".sexton.lock".as_ref()).unwrap();
-    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::Hold::TryAlone).unwrap());
+    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::FlockMode::TryAlone).unwrap());
     let begun = Instant::now();
-    let (output, log) = sexton(&house, &["--sweep-deadline", "300ms"], "exit 7");
+    let (output, log) = sexton(&house, &["--sweep-timeout", "300ms"], "exit 7");
     assert_eq!(output.status.code(), Some(7), "{log}");
     assert!(log.contains("sweep-overdue") && log.contains("was not swept in time"), "{log}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{log}");
@@ -283,12 +283,12 @@ fn where_the_clocks_are_ahead_the_living_the_recycled_and_the_deadlines_are_told
     let script = "trap '' TERM; kill -TERM $PPID; while :; do sleep 0.1; done";
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args([env!("CARGO_BIN_EXE_sexton"), "--control", "off", "--grace", "300ms"]);
-    let output = command.args(["--stragglers", "300ms", "--", "sh", "-c", script]).output().unwrap();
+    let output = command.args(["--kill-after", "300ms", "--", "sh", "-c", script]).output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(137), "{log}");
     assert!(begun.elapsed() < Duration::from_secs(40), "{log}");
     let ages: Vec<&str> =
-        log.split("age=").skip(1).map(|rest| rest.split_whitespace().next().unwrap()).collect();
+        log.split(" age=").skip(1).map(|rest| rest.split_whitespace().next().unwrap()).collect();
     let young = |age: &&str| age.strip_suffix('s').is_some_and(|age| age.parse::<u32>().is_ok());
     assert!(!ages.is_empty() && ages.iter().all(young), "{ages:?}: {log}");
 }

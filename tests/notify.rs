@@ -130,7 +130,7 @@ fn each_rung_of_a_stop_asks_for_its_time_and_says_who_is_waited_for() {
     for mode in Mode::PID1_AND_NOT {
         let Some(plan) = plan(mode) else { return };
         let mut manager = Manager::without_path(&plan);
-        let plan = under(&manager, plan).options(["--grace", "2s", "--stragglers", "1s"]);
+        let plan = under(&manager, plan).options(["--grace", "2s", "--kill-after", "1s"]);
         let mut victim = plan.run([&helper("ignores_term")]);
         manager.hears("STATUS=running");
         let (main, name) = (victim.main().pid, "ignores_term");
@@ -157,7 +157,7 @@ fn each_rung_of_a_stop_asks_for_its_time_and_says_who_is_waited_for() {
 fn texts_come_at_most_once_a_second() {
     let Some(plan) = plan(Mode::Tree) else { return };
     let mut manager = Manager::without_path(&plan);
-    let plan = under(&manager, plan).options(["--grace", "3s", "--stragglers", "100ms"]);
+    let plan = under(&manager, plan).options(["--grace", "3s", "--kill-after", "100ms"]);
     let mut victim = plan.run([&helper("ignores_term")]);
     manager.hears("STATUS=running");
     victim.signal(15);
@@ -382,7 +382,7 @@ fn a_gateway_that_gave_signs_of_life_owes_them() {
     assert!(environment.split('\0').any(|line| line == "WATCHDOG_USEC=1000000"), "{environment}");
     fs::write(&fifo, "READY=1|WATCHDOG=1\n").unwrap();
     manager.hears("READY=1");
-    wait_until("its silence is noticed", || victim.stderr().contains("silent"));
+    wait_until("its silence is noticed", || victim.stderr().contains("watchdog-missed"));
     manager.forget();
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(manager.all("WATCHDOG=1").len(), 0, "nobody vouches for it");
@@ -423,7 +423,7 @@ fn a_gateway_that_falls_silent_is_started_again_and_the_manager_never_hears_of_t
     let [config, fifo] = [plan.path("sexton.toml"), plan.path("fifo")];
     // Of the ways to say that a gateway that hangs is replaced, this one needs nobody who looks at it.
     let settings = "[systemd]\nready = 'notified'\n[health]\ncommand = ['true']\naction = 'restart'\n[restart]\n\
-        delay = '1500ms'\nlongest = '1500ms'\n";
+        delay = '1500ms'\nmax_delay = '1500ms'\n";
     fs::write(&config, settings).unwrap();
     nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let plan = under(&manager, plan).variable("WATCHDOG_USEC", "1000000");
@@ -452,7 +452,7 @@ fn a_gateway_that_is_asked_is_ready_when_it_answers_and_vouched_for_while_it_doe
     let mut manager = Manager::without_path(&plan);
     let [config, well] = [plan.path("sexton.toml"), plan.path("well")];
     let settings = format!(
-        "[health]\ncommand = ['test', '-e', '{well}']\nevery = '100ms'\nmisses = 1\nstart_period = '1s'\n"
+        "[health]\ncommand = ['test', '-e', '{well}']\ninterval = '100ms'\nfailure_threshold = 1\nstart_period = '1s'\n"
     );
     fs::write(&config, settings).unwrap();
     let plan = under(&manager, plan).variable("WATCHDOG_USEC", "400000");
@@ -464,7 +464,7 @@ fn a_gateway_that_is_asked_is_ready_when_it_answers_and_vouched_for_while_it_doe
     manager.hears("READY=1");
     assert!(manager.hears("STATUS=running, healthy in ").ends_with(" ms"));
     fs::remove_file(&well).unwrap();
-    manager.hears("STATUS=running, failing");
+    manager.hears("STATUS=running, unhealthy");
     manager.forget();
     std::thread::sleep(Duration::from_millis(600));
     assert_eq!(manager.all("WATCHDOG=1").len(), 0, "nobody vouches for it");
@@ -477,7 +477,9 @@ fn a_gateway_that_is_asked_is_ready_when_it_answers_and_vouched_for_while_it_doe
 #[test]
 fn a_gateway_that_nobody_can_ask_is_ready_when_it_runs() {
     // There is no sexton-watch, or one that cannot be executed.
-    for (program, warnings) in [(None, &["no-watch", "unwatched"][..]), (Some(""), &["unwatched"])] {
+    for (program, warnings) in
+        [(None, &["no-watch", "health-unmonitored"][..]), (Some(""), &["health-unmonitored"])]
+    {
         let Some(plan) = plan(Mode::Tree) else { return };
         let mut manager = Manager::without_path(&plan);
         let [config, alone] = [plan.path("sexton.toml"), plan.path("alone")];
@@ -508,7 +510,8 @@ fn a_gateway_whose_watcher_is_ended_is_ready_when_it_runs_and_is_vouched_for() {
     let Some(plan) = plan(Mode::Tree) else { return };
     let mut manager = Manager::without_path(&plan);
     let config = plan.path("sexton.toml");
-    let settings = "[health]\ncommand = ['false']\nevery = '100ms'\nmisses = 1\nstart_period = '10m'\n";
+    let settings =
+        "[health]\ncommand = ['false']\ninterval = '100ms'\nfailure_threshold = 1\nstart_period = '10m'\n";
     fs::write(&config, settings).unwrap();
     let plan = under(&manager, plan).variable("WATCHDOG_USEC", "400000");
     let mut victim = plan.options(["--config", &config]).run([&helper("prints_signals"), "15", "0"]);
@@ -525,7 +528,7 @@ fn a_gateway_whose_watcher_is_ended_is_ready_when_it_runs_and_is_vouched_for() {
     manager.hears("WATCHDOG=1");
     victim.signal(15);
     victim.ends_with(0);
-    assert!(victim.stderr().contains("WARN unwatched: "), "{}", victim.stderr());
+    assert!(victim.stderr().contains("WARN health-unmonitored: "), "{}", victim.stderr());
 }
 
 fn runs(pid: i32, program: &str) -> bool {

@@ -16,14 +16,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sexton::ids::{ExitStatus, Pid, Signal, Stage};
 use sexton::os::cgroup::Cgroup;
 use sexton::os::children::{self, Change, Dead};
-use sexton::os::poll::Wanted;
+use sexton::os::poll::Interest;
 use sexton::os::privileges::Identity;
-use sexton::os::signals::{Beside, Woken};
+use sexton::os::signals::{ExtraFds, WakeUp};
 use sexton::os::spawn::{self, Started};
-use sexton::os::{clock, early, messages, poll, process, procfs, signals, tree};
+use sexton::os::{clock, poll, process, procfs, seqpacket, signals, startup, tree};
+use sexton::types::{ExitStatus, Pid, Signal, StartStep};
 
 /// Helpers that stand behind each other in one test program must not reap each other's children.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -32,7 +32,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn alone(test: impl FnOnce() + std::panic::UnwindSafe) {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let child = spawn::fork_helper(|| {
-        early::inherited();
+        startup::inherited();
         u8::from(std::panic::catch_unwind(test).is_err())
     });
     let child = child.expect("fork");
@@ -50,7 +50,7 @@ fn wait_for(child: Pid) -> Dead {
 
 fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = clock::now().after(Duration::from_secs(20));
-    let (quiet, _other) = messages::pair().unwrap();
+    let (quiet, _other) = seqpacket::pair().unwrap();
     while clock::now() < deadline {
         if let Some(value) = condition() {
             return value;
@@ -62,7 +62,7 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 fn start(command: &[&str]) -> Started {
     let command: Vec<CString> = command.iter().map(|word| CString::new(*word).unwrap()).collect();
-    spawn::spawn(&spawn::Request::plain(&command, early::inherited())).expect("fork")
+    spawn::spawn(&spawn::Request::new(&command, startup::inherited())).expect("fork")
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn a_failed_exec_tells_its_stage_and_errno() {
         {
             let mut child = start(&[command]);
             assert_eq!(wait_for(child.pid).status, ExitStatus::Exited(code));
-            let (stage, error) = child.failure().expect("a failure");
-            assert_eq!((stage, error.0), (Stage::Exec, errno));
+            let (step, error) = child.failure().expect("a failure");
+            assert_eq!((step, error.0), (StartStep::Exec, errno));
             children::reap(child.pid).unwrap();
         }
         let mut fine = start(&["true"]);
@@ -158,7 +158,7 @@ fn the_child_has_what_is_set_in_its_environment_and_the_rest_of_ours() {
         assert_eq!(
             status_of(&spawn::Request {
                 env: &env,
-                ..spawn::Request::plain(&shell(script), early::inherited())
+                ..spawn::Request::new(&shell(script), startup::inherited())
             }),
             ExitStatus::Exited(0)
         );
@@ -166,12 +166,12 @@ fn the_child_has_what_is_set_in_its_environment_and_the_rest_of_ours() {
         let command = [c"true".to_owned()];
         for (name, value) in [("", "x"), ("a=b", "x"), ("a", "x\0"), ("a\0", "x")] {
             let env = [(name.into(), value.into())];
-            let request = spawn::Request { env: &env, ..spawn::Request::plain(&command, early::inherited()) };
+            let request = spawn::Request { env: &env, ..spawn::Request::new(&command, startup::inherited()) };
             let mut child = spawn::spawn(&request).expect("fork");
             assert_eq!(wait_for(child.pid).status, ExitStatus::Exited(125));
             assert_eq!(
-                child.failure().map(|(stage, errno)| (stage, errno.0)),
-                Some((Stage::Environment, libc::EINVAL))
+                child.failure().map(|(step, errno)| (step, errno.0)),
+                Some((StartStep::Environment, libc::EINVAL))
             );
             children::reap(child.pid).unwrap();
         }
@@ -183,17 +183,17 @@ fn the_child_begins_in_its_directory_or_says_why_not() {
     alone(|| {
         let directory = Some(std::path::Path::new("/usr/bin"));
         let script = shell(r#"test "$(pwd -P)" = "$(cd /usr/bin && pwd -P)""#);
-        let plain = spawn::Request::plain(&script, early::inherited());
+        let plain = spawn::Request::new(&script, startup::inherited());
         let in_it = status_of(&spawn::Request { directory, ..plain });
         assert_eq!(in_it, ExitStatus::Exited(0));
         let command = [c"true".to_owned()];
         let directory = Some(std::path::Path::new("/nonexistent"));
-        let request = spawn::Request { directory, ..spawn::Request::plain(&command, early::inherited()) };
+        let request = spawn::Request { directory, ..spawn::Request::new(&command, startup::inherited()) };
         let mut child = spawn::spawn(&request).expect("fork");
         wait_for(child.pid);
         assert_eq!(
-            child.failure().map(|(stage, errno)| (stage, errno.0)),
-            Some((Stage::Directory, libc::ENOENT))
+            child.failure().map(|(step, errno)| (step, errno.0)),
+            Some((StartStep::Directory, libc::ENOENT))
         );
         children::reap(child.pid).unwrap();
     });
@@ -219,14 +219,14 @@ fn the_child_becomes_its_user_for_good_and_still_dies_with_us() {
         let status = status_of(&spawn::Request {
             user,
             env: &env,
-            ..spawn::Request::plain(&shell(script), early::inherited())
+            ..spawn::Request::new(&shell(script), startup::inherited())
         });
         assert_eq!(status, ExitStatus::Exited(0));
         let parent = spawn::fork_helper(|| {
             let command = ["sleep", "1000"].map(|word| CString::new(word).unwrap());
-            let plain = spawn::Request::plain(&command, early::inherited());
+            let plain = spawn::Request::new(&command, startup::inherited());
             let _ = spawn::spawn(&spawn::Request { user, ..plain });
-            let (quiet, _other) = messages::pair().unwrap();
+            let (quiet, _other) = seqpacket::pair().unwrap();
             let _ = poll::until(quiet.as_fd(), None);
             0
         });
@@ -262,7 +262,7 @@ fn descriptors_arrive_under_their_numbers_even_crosswise() {
         );
         let status = status_of(&spawn::Request {
             descriptors: &given,
-            ..spawn::Request::plain(&shell(&script), early::inherited())
+            ..spawn::Request::new(&shell(&script), startup::inherited())
         });
         assert_eq!(status, ExitStatus::Exited(0));
     });
@@ -290,7 +290,7 @@ fn orphans_come_to_a_subreaper_even_after_setsid_and_two_forks() {
 fn an_ignored_sigchld_of_the_parent_would_lose_deaths_and_the_inlet_prevents_it() {
     alone(|| {
         signals::set_ignored(Signal::CHLD).unwrap();
-        let _inlet = signals::Inlet::open().unwrap();
+        let _inlet = signals::SignalSource::open().unwrap();
         let child = start(&["sh", "-c", "exit 5"]).pid;
         assert_eq!(wait_for(child).status, ExitStatus::Exited(5));
     });
@@ -299,9 +299,9 @@ fn an_ignored_sigchld_of_the_parent_would_lose_deaths_and_the_inlet_prevents_it(
 #[test]
 fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
     alone(|| {
-        let mut inlet = signals::Inlet::open().unwrap();
+        let mut inlet = signals::SignalSource::open().unwrap();
         let us = process::own_pid();
-        let mut pending = || inlet.wait(Some(clock::now()), Beside::Nothing).unwrap().signal;
+        let mut pending = || inlet.wait(Some(clock::now()), ExtraFds::None).unwrap().signal;
         assert_eq!(pending(), None);
         let values = [1, -1, i32::MAX, i32::MIN, 0, 5, 6, 7, 8, 9];
         for value in values {
@@ -321,12 +321,12 @@ fn blocked_signals_wait_in_the_inlet_with_their_values_and_makers() {
 #[test]
 fn one_who_dies_all_the_time_keeps_no_other_signal_waiting() {
     alone(|| {
-        let mut inlet = signals::Inlet::open().unwrap();
+        let mut inlet = signals::SignalSource::open().unwrap();
         let us = process::own_pid();
         signals::send(us, Signal::RTMAX).unwrap();
         let mut heard = std::iter::repeat_with(|| {
             signals::send(us, Signal::CHLD).unwrap();
-            inlet.wait(None, Beside::Nothing).unwrap().signal.unwrap().signal
+            inlet.wait(None, ExtraFds::None).unwrap().signal.unwrap().signal
         });
         assert!(heard.by_ref().take(20).any(|signal| signal == Signal::RTMAX));
         assert_eq!(heard.next(), Some(Signal::CHLD));
@@ -336,21 +336,21 @@ fn one_who_dies_all_the_time_keeps_no_other_signal_waiting() {
 #[test]
 fn what_is_waited_for_beside_the_signals_announces_itself() {
     alone(|| {
-        let mut inlet = signals::Inlet::open().unwrap();
-        let many = poll::Many::new().unwrap();
+        let mut inlet = signals::SignalSource::open().unwrap();
+        let many = poll::EpollSet::new().unwrap();
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         let (pipe, mut end) = std::io::pipe().unwrap();
         // Ready before it was put in, which nothing announces.
         theirs.write_all(b"x").unwrap();
-        many.add(&ours, 1, Wanted::Read).unwrap();
+        many.add(&ours, 1, Interest::Read).unwrap();
         let mut wait =
             |beside| inlet.wait(Some(clock::now().after(Duration::from_secs(20))), beside).unwrap();
-        let these = Beside::These(many.as_fd());
-        assert_eq!(wait(these), Woken { signal: None, beside: true });
+        let these = ExtraFds::Poll(many.as_fd());
+        assert_eq!(wait(these), WakeUp { signal: None, beside: true });
         // It is told of for as long as it is there.
-        assert_eq!(wait(these), Woken { signal: None, beside: true });
+        assert_eq!(wait(these), WakeUp { signal: None, beside: true });
         (&ours).read_exact(&mut [0]).unwrap();
-        many.add(&pipe, 2, Wanted::Read).unwrap();
+        many.add(&pipe, 2, Interest::Read).unwrap();
         signals::send(process::own_pid(), Signal::HUP).unwrap();
         assert_eq!(wait(these).signal.unwrap().signal, Signal::HUP);
         // Now nothing is ready, and the wait is for a signal alone.
@@ -385,15 +385,15 @@ fn what_is_waited_for_beside_the_signals_announces_itself() {
 fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
     use std::io::{Seek, Write};
     alone(|| {
-        let (ours, theirs) = messages::pair().unwrap();
-        assert!(messages::receive::<8>(ours.as_fd()).is_none(), "nothing was sent yet");
+        let (ours, theirs) = seqpacket::pair().unwrap();
+        assert!(seqpacket::receive::<8>(ours.as_fd()).is_none(), "nothing was sent yet");
         let helper = spawn::fork_helper(|| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(b"from the helper").unwrap();
-            u8::from(messages::send(theirs.as_fd(), b"word", Some(file.as_fd())).is_err())
+            u8::from(seqpacket::send(theirs.as_fd(), b"word", Some(file.as_fd())).is_err())
         });
         assert_eq!(wait_for(helper.unwrap()).status, ExitStatus::Exited(0));
-        let (message, length, file) = messages::receive::<8>(ours.as_fd()).unwrap();
+        let (message, length, file) = seqpacket::receive::<8>(ours.as_fd()).unwrap();
         assert_eq!(&message[..length], b"word");
         let mut file = std::fs::File::from(file.unwrap());
         file.rewind().unwrap();
@@ -405,7 +405,7 @@ fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
 fn a_cgroup_in_which_somebody_lives_is_left_to_them() {
     alone(|| {
         // No process has this number at this moment: it stands for one that was killed.
-        let killed = Pid::new(Pid::KERNEL_MAX - 1).unwrap();
+        let killed = Pid::new(Pid::PID_MAX_LIMIT - 1).unwrap();
         let Ok(first) = Cgroup::create(killed) else {
             return println!("SKIPPED: needs a writable cgroup v2 (run as root, or with a delegated one)");
         };
@@ -413,7 +413,7 @@ fn a_cgroup_in_which_somebody_lives_is_left_to_them() {
         let rival = Cgroup::create(killed).unwrap();
         rival.remove().unwrap();
         let command = [c"sleep".to_owned(), c"1000".to_owned()];
-        let plain = spawn::Request::plain(&command, early::inherited());
+        let plain = spawn::Request::new(&command, startup::inherited());
         let request = spawn::Request { cgroup: Some(&first), ..plain };
         let left = spawn::spawn(&request).expect("fork").pid;
         assert!(first.is_populated());
@@ -449,7 +449,7 @@ fn a_child_dies_with_us() {
         process::become_subreaper().unwrap();
         let parent = spawn::fork_helper(|| {
             start(&["sleep", "1000"]);
-            let (quiet, _other) = messages::pair().unwrap();
+            let (quiet, _other) = seqpacket::pair().unwrap();
             let _ = poll::until(quiet.as_fd(), None);
             0
         });

@@ -29,7 +29,7 @@ use common::{NEVER, PATIENCE, helper};
 
 const KILL: i32 = 9;
 
-/// Number two of a family of generators that is good enough here: SplitMix64 (Steele, Lea, Flood).
+/// Number two of a lock_kinds of generators that is good enough here: SplitMix64 (Steele, Lea, Flood).
 fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -56,7 +56,7 @@ fn round(mode: Mode, root: &Path, seed: u64) -> Option<bool> {
         .unwrap();
     let violations = root.join("violations");
     let [dir, file] = [&sessions, &violations].map(|path| path.to_str().unwrap().to_owned());
-    let plan = plan(mode)?.options(["--lock-root", root.to_str().unwrap(), "--stragglers", NEVER]);
+    let plan = plan(mode)?.options(["--lock-root", root.to_str().unwrap(), "--kill-after", NEVER]);
     let mut victim = plan.run([&helper("holds_lock"), "gateway", &dir, &file, &seed.to_string()]);
     let sexton = victim.pid();
     // The main process by the fastest way: the round begins when it has become the gateway.

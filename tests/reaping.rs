@@ -78,7 +78,7 @@ fn a_child_from_before_its_time_is_neither_the_main_process_nor_left_behind() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
         let script = format!("'{}' >/dev/null & true & exec \"$@\"", helper("ignores_term"));
-        let plan = plan.through(["sh", "-c", &script, "sh"]).options(["--stragglers", "100ms"]);
+        let plan = plan.through(["sh", "-c", &script, "sh"]).options(["--kill-after", "100ms"]);
         plan.run(["sh", "-c", "exit 4"]).ends_with(4);
     }
 }

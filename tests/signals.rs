@@ -33,7 +33,7 @@ fn printer(mode: Mode, options: [&str; 4]) -> Option<Victim> {
     Some(victim)
 }
 
-const PATIENT: [&str; 4] = ["--grace", NEVER, "--stragglers", NEVER];
+const PATIENT: [&str; 4] = ["--grace", NEVER, "--kill-after", NEVER];
 
 #[test]
 fn signals_1_to_31_arrive_in_the_order_in_which_they_were_sent() {

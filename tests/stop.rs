@@ -20,7 +20,7 @@ use common::cgroup::Cgroup;
 use common::log::events;
 use common::process::{children, look};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, SOON, helper, wait_until};
+use common::{NEVER, SHORT_TIMEOUT, helper, wait_until};
 
 const TERM: i32 = 15;
 
@@ -59,8 +59,8 @@ fn matrix(mode: Mode) {
         for escapee in ["obeys", "ignores"] {
             for main in ["exits", "obeys"] {
                 let Some(plan) = plan(mode) else { return };
-                let stragglers = if escapee == "obeys" { NEVER } else { "600ms" };
-                let plan = plan.options(["--grace", NEVER, "--stragglers", stragglers]);
+                let kill_after = if escapee == "obeys" { NEVER } else { "600ms" };
+                let plan = plan.options(["--grace", NEVER, "--kill-after", kill_after]);
                 let begin = Instant::now();
                 let words =
                     [&format!("shape={shape}"), &format!("escapee={escapee}"), &format!("main={main}")];
@@ -72,7 +72,7 @@ fn matrix(mode: Mode) {
                 let took = begin.elapsed();
                 println!("{mode:?} {shape} {escapee} {main}: {took:?}");
                 all_got_term_after_main(&victim, main == "obeys");
-                assert!(took < SOON, "{words:?}, {mode:?}: {took:?}");
+                assert!(took < SHORT_TIMEOUT, "{words:?}, {mode:?}: {took:?}");
                 if escapee == "ignores" {
                     assert!(
                         took >= WINDOW,
@@ -105,7 +105,7 @@ fn how_the_tree_is_reached_is_said_once() {
         let Some(plan) = plan(mode) else { return };
         let mut victim = plan.options(["-v", "--log-format", "json"]).run(["true"]);
         victim.ends_with(0);
-        let reach = events(&victim.stderr(), "reach");
+        let reach = events(&victim.stderr(), "containment");
         assert_eq!(reach.len(), 1, "{}", victim.stderr());
         assert!(reach[0].fields.to_string().contains(mode.reach()), "{mode:?}: {}", victim.stderr());
     }
@@ -115,29 +115,29 @@ fn how_the_tree_is_reached_is_said_once() {
 fn a_main_process_that_ignores_term_has_its_grace_and_then_everything_gets_term_and_then_kill() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
-        let plan = plan.options(["--grace", "600ms", "--stragglers", "600ms", "--log-format", "json"]);
+        let plan = plan.options(["--grace", "600ms", "--kill-after", "600ms", "--log-format", "json"]);
         let mut victim = leaves_behind(plan, ["shape=setsid", "escapee=ignores", "main=ignores"]);
         let main = victim.main();
         let begin = Instant::now();
         victim.signal(TERM);
         victim.ends_with(128 + 9);
         let took = begin.elapsed();
-        assert!(took >= 2 * WINDOW && took < SOON, "{mode:?}: {took:?}");
+        assert!(took >= 2 * WINDOW && took < SHORT_TIMEOUT, "{mode:?}: {took:?}");
         let journal = victim.read("journal");
         assert!(position(&journal, "main got 15") < position(&journal, "escapee-0 got 15"), "{journal}");
-        // Before each rung after the first, one line a process: four at TERM and four at KILL.
+        // Before each stage after the first, one line a process: four at TERM and four at KILL.
         let alive = events(&victim.stderr(), "still-alive");
-        let mut rungs: Vec<String> = alive.iter().map(|line| line.field("rung")).collect();
-        rungs.dedup();
-        assert_eq!(rungs.len(), 2, "the rungs come one after the other: {alive:#?}");
-        for rung in rungs {
-            let here: Vec<_> = alive.iter().filter(|line| line.field("rung") == rung).collect();
-            assert_eq!(here.len(), 4, "{rung}, {mode:?}: {alive:#?}");
+        let mut stages: Vec<String> = alive.iter().map(|line| line.field("stage")).collect();
+        stages.dedup();
+        assert_eq!(stages.len(), 2, "the stages come one after the other: {alive:#?}");
+        for stage in stages {
+            let here: Vec<_> = alive.iter().filter(|line| line.field("stage") == stage).collect();
+            assert_eq!(here.len(), 4, "{stage}, {mode:?}: {alive:#?}");
             assert!(here.iter().all(|line| line.field("name") == main.name && !line.field("age").is_empty()));
             let mut pids: Vec<String> = here.iter().map(|line| line.field("pid")).collect();
             pids.sort();
             pids.dedup();
-            assert_eq!(pids.len(), 4, "{rung}, {mode:?}: {alive:#?}");
+            assert_eq!(pids.len(), 4, "{stage}, {mode:?}: {alive:#?}");
             if mode != Mode::Pid1 {
                 assert!(pids.contains(&main.pid.to_string()), "{pids:?} without {main:?}");
             }
@@ -151,7 +151,7 @@ fn each_repeated_stop_signal_skips_a_rung() {
         [(Mode::Pid1, [15, 15, 15]), (Mode::Tree, [15, 2, 37]), (Mode::Cgroup, [2, 15, 2])]
     {
         let Some(plan) = plan(mode) else { return };
-        let plan = plan.options(["--grace", NEVER, "--stragglers", NEVER]);
+        let plan = plan.options(["--grace", NEVER, "--kill-after", NEVER]);
         let begin = Instant::now();
         let mut victim = leaves_behind(plan, ["escapee=ignores", "main=ignores"]);
         victim.signal(first);
@@ -165,7 +165,7 @@ fn each_repeated_stop_signal_skips_a_rung() {
         assert_eq!(victim.live().len(), 5, "KILL came too early: {mode:?}");
         victim.signal(third);
         victim.ends_with(128 + 9);
-        assert!(begin.elapsed() < SOON, "{mode:?}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < SHORT_TIMEOUT, "{mode:?}: {:?}", begin.elapsed());
     }
 }
 
@@ -196,12 +196,12 @@ fn a_stopped_main_process_is_continued_so_that_it_can_obey() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
         let begin = Instant::now();
-        let plan = plan.options(["--grace", NEVER, "--stragglers", NEVER]);
+        let plan = plan.options(["--grace", NEVER, "--kill-after", NEVER]);
         let mut victim = leaves_behind(plan, ["main=obeys", "stopped=main"]);
         stopped(&victim, 1);
         victim.signal(TERM);
         victim.ends_with(7);
-        assert!(begin.elapsed() < SOON, "{mode:?}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < SHORT_TIMEOUT, "{mode:?}: {:?}", begin.elapsed());
         all_got_term_after_main(&victim, true);
     }
 }
@@ -211,12 +211,12 @@ fn stopped_escapees_are_continued_so_that_they_can_obey() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
         let begin = Instant::now();
-        let plan = plan.options(["--grace", NEVER, "--stragglers", NEVER]);
+        let plan = plan.options(["--grace", NEVER, "--kill-after", NEVER]);
         let mut victim = leaves_behind(plan, ["shape=setsid", "main=obeys", "stopped=escapees"]);
         stopped(&victim, 3);
         victim.signal(TERM);
         victim.ends_with(7);
-        assert!(begin.elapsed() < SOON, "{mode:?}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < SHORT_TIMEOUT, "{mode:?}: {:?}", begin.elapsed());
         all_got_term_after_main(&victim, true);
     }
 }
@@ -225,7 +225,7 @@ fn stopped_escapees_are_continued_so_that_they_can_obey() {
 fn a_stopped_process_that_ignores_term_is_killed() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
-        let plan = plan.options(["--grace", NEVER, "--stragglers", "100ms"]);
+        let plan = plan.options(["--grace", NEVER, "--kill-after", "100ms"]);
         let mut victim = leaves_behind(plan, ["escapee=ignores", "main=obeys", "stopped=escapees"]);
         stopped(&victim, 3);
         victim.signal(TERM);
@@ -239,10 +239,10 @@ fn with_nothing_left_it_ends_at_once() {
         let Some(plan) = plan(mode) else { return };
         let begin = Instant::now();
         let mut victim =
-            leaves_behind(plan.options(["--grace", NEVER, "--stragglers", NEVER]), ["count=0", "main=obeys"]);
+            leaves_behind(plan.options(["--grace", NEVER, "--kill-after", NEVER]), ["count=0", "main=obeys"]);
         victim.signal(TERM);
         victim.ends_with(7);
-        assert!(begin.elapsed() < SOON);
+        assert!(begin.elapsed() < SHORT_TIMEOUT);
     }
 }
 
@@ -252,7 +252,7 @@ fn outrun(kind: &str, limit: u32) {
     for mode in Mode::ALL {
         let (Some(plan), Some(limit)) = (plan(mode), Cgroup::with_pids_limit(limit)) else { return };
         let file = limit.pids_max().into_os_string().into_string().unwrap();
-        let plan = plan.inside(limit).options(["--grace", NEVER, "--stragglers", "200ms"]);
+        let plan = plan.inside(limit).options(["--grace", NEVER, "--kill-after", "200ms"]);
         let mut victim = plan.run([&helper("keeps_forking"), kind, &file]);
         victim.says("ready");
         let begin = Instant::now();
@@ -260,7 +260,7 @@ fn outrun(kind: &str, limit: u32) {
         victim.ends_with(3);
         let took = begin.elapsed();
         println!("{kind}, {mode:?}: {took:?}");
-        assert!(took >= Duration::from_millis(200) && took < SOON, "{mode:?}: {took:?}");
+        assert!(took >= Duration::from_millis(200) && took < SHORT_TIMEOUT, "{mode:?}: {took:?}");
     }
 }
 

@@ -178,10 +178,10 @@ fn who_did_not_end_by_itself_is_named_with_the_rung() {
         script,
     ]);
     let record: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    let mut rungs: Vec<&str> =
-        record["killed"].as_array().unwrap().iter().map(|killed| killed["rung"].as_str().unwrap()).collect();
-    rungs.sort_unstable();
-    assert_eq!(rungs, ["grace", "kill"], "{record}");
+    let mut stages: Vec<&str> =
+        record["killed"].as_array().unwrap().iter().map(|killed| killed["stage"].as_str().unwrap()).collect();
+    stages.sort_unstable();
+    assert_eq!(stages, ["grace", "kill"], "{record}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// A tool, and whether it takes KILL to end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum IncidentKind {
     Obeys,
     Ignores,
     Daemons,
@@ -50,43 +50,43 @@ enum Kind {
     Floods,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Obeys,
-    Kind::Ignores,
-    Kind::Daemons,
-    Kind::Escapee,
-    Kind::Stopped,
-    Kind::Bomb,
-    Kind::ClosesItsDescriptors,
-    Kind::Floods,
+const KINDS: [IncidentKind; 8] = [
+    IncidentKind::Obeys,
+    IncidentKind::Ignores,
+    IncidentKind::Daemons,
+    IncidentKind::Escapee,
+    IncidentKind::Stopped,
+    IncidentKind::Bomb,
+    IncidentKind::ClosesItsDescriptors,
+    IncidentKind::Floods,
 ];
 
-impl Kind {
+impl IncidentKind {
     /// What it is as a script; it makes the file `ready` when it is.
     fn script(self, limit: Option<&Path>) -> String {
         let script = match self {
-            Kind::Obeys => "echo out; : >ready; exec sleep 1000",
-            Kind::Ignores => "trap '' TERM; echo out; : >ready; while :; do sleep 1; done",
-            Kind::Daemons => {
+            IncidentKind::Obeys => "echo out; : >ready; exec sleep 1000",
+            IncidentKind::Ignores => "trap '' TERM; echo out; : >ready; while :; do sleep 1; done",
+            IncidentKind::Daemons => {
                 "for n in 1 2 3; do (setsid sh -c 'trap \"\" TERM; : >daemon-$0; exec sleep 1000' $n &); done
                  until test -e daemon-1 && test -e daemon-2 && test -e daemon-3; do sleep 0.01; done
                  echo out; : >ready; sleep 1000"
             }
-            Kind::Escapee => "setsid sh -c 'echo out; : >ready; exec sleep 1000' & wait",
-            Kind::Stopped => "echo out; sh -c 'kill -STOP $PPID; : >ready'; sleep 1000",
-            Kind::Bomb => {
+            IncidentKind::Escapee => "setsid sh -c 'echo out; : >ready; exec sleep 1000' & wait",
+            IncidentKind::Stopped => "echo out; sh -c 'kill -STOP $PPID; : >ready'; sleep 1000",
+            IncidentKind::Bomb => {
                 let limit = limit.expect("a bomb has a limit");
                 let bomb = format!("{} bomb {}", helper("keeps_forking"), limit.display());
                 return format!("echo out; {bomb} | while read _; do : >ready; done");
             }
-            Kind::ClosesItsDescriptors => "echo out; exec <&- >&- 2>&-; : >ready; exec sleep 1000",
-            Kind::Floods => "echo out; : >ready; exec yes",
+            IncidentKind::ClosesItsDescriptors => "echo out; exec <&- >&- 2>&-; : >ready; exec sleep 1000",
+            IncidentKind::Floods => "echo out; : >ready; exec yes",
         };
         script.to_owned()
     }
 
     fn takes_kill(self) -> bool {
-        matches!(self, Kind::Ignores | Kind::Daemons | Kind::Bomb)
+        matches!(self, IncidentKind::Ignores | IncidentKind::Daemons | IncidentKind::Bomb)
     }
 }
 
@@ -133,7 +133,7 @@ struct Run {
 impl Run {
     /// Starts it and waits until it is ready, which has to be before its deadline: where the machine was too busy
     /// for that, the next one has more time.
-    fn start(kind: Kind, end: End) -> Option<Run> {
+    fn start(kind: IncidentKind, end: End) -> Option<Run> {
         let timeouts: &[u64] = if end == End::Timeout { &[3, 6, 12, 24] } else { &[100] };
         for timeout in timeouts {
             let run = Run::with_timeout(kind, end, Duration::from_secs(*timeout))?;
@@ -145,8 +145,8 @@ impl Run {
     }
 
     /// The same with this deadline. Without a supervisor it was not ready before it.
-    fn with_timeout(kind: Kind, end: End, timeout: Duration) -> Option<Run> {
-        let group = if kind == Kind::Bomb { Some(Cgroup::with_pids_limit(100)?) } else { None };
+    fn with_timeout(kind: IncidentKind, end: End, timeout: Duration) -> Option<Run> {
+        let group = if kind == IncidentKind::Bomb { Some(Cgroup::with_pids_limit(100)?) } else { None };
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().display().to_string();
         let (all, tool) = (format!("SEXTON_TEST_ALL={place}"), format!("SEXTON_TEST_TOOL={place}"));
@@ -189,7 +189,7 @@ impl Run {
         let in_time = || begun.elapsed() < timeout;
         let is_ready = || {
             let stopped = || run.left().iter().any(|process| process.state == 'T');
-            run.dir.path().join("ready").exists() && (kind != Kind::Stopped || stopped())
+            run.dir.path().join("ready").exists() && (kind != IncidentKind::Stopped || stopped())
         };
         while in_time() && !is_ready() {
             sleep(Duration::from_millis(2));
@@ -255,12 +255,13 @@ impl Drop for Run {
 }
 
 /// One cell of the matrix.
-fn cell(kind: Kind, end: End) {
+fn cell(kind: IncidentKind, end: End) {
     let crowded = crowd();
     let Some(mut run) = Run::start(kind, end) else { return };
     let what = format!("{kind:?} {end:?}");
     // sexton keeps the pipe open no longer than the tool does. A deadline may come before we have looked.
-    let closes_early = kind == Kind::ClosesItsDescriptors && matches!(end, End::Cancel | End::ParentKilled);
+    let closes_early =
+        kind == IncidentKind::ClosesItsDescriptors && matches!(end, End::Cancel | End::ParentKilled);
     if closes_early {
         assert_eq!(run.output.recv_timeout(PATIENCE).expect(&what), "out");
         assert!(!run.left().is_empty(), "{what}: it still runs");
@@ -288,14 +289,14 @@ fn cell(kind: Kind, end: End) {
         "{what}: {:?} too late, {crowded} want each processor",
         gone.duration_since(latest)
     );
-    let rung = if kind.takes_kill() { "kill" } else { "grace" };
+    let stage = if kind.takes_kill() { "kill" } else { "grace" };
     let outcome = &record["outcome"];
     let (word, code) = match end {
         End::Timeout => ("timed_out", 124),
         End::Cancel => ("cancelled", 143),
         End::ParentKilled | End::InitStops => ("cancelled", 0),
     };
-    assert_eq!(outcome[word]["rung"], rung, "{what}: {record}");
+    assert_eq!(outcome[word]["stage"], stage, "{what}: {record}");
     let by = &outcome[word]["by"];
     match end {
         End::Timeout => assert_eq!(*by, Value::Null, "{what}"),

@@ -72,7 +72,7 @@ fn many_registered_tools_leave_nothing_in_the_sexton_above() {
     let all = FIRST + sizes().0 + sizes().1;
     for mode in Mode::PID1_AND_NOT {
         let Some(plan) = plan(mode) else { return };
-        let plan = plan.options(["--grace", NEVER, "--stragglers", NEVER]);
+        let plan = plan.options(["--grace", NEVER, "--kill-after", NEVER]);
         let socket = plan.path("run/control.sock");
         let directory = plan.path("");
         let plan = plan.variable("SEXTON_CONTROL", &socket);

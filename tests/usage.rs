@@ -59,11 +59,11 @@ fn the_help_fits_on_a_screen_and_begins_with_the_three_common_uses() {
         }
         for option in [
             "--grace",
-            "--stragglers",
+            "--kill-after",
             "--group",
             "--lock-root",
             "--no-locks",
-            "--sweep-deadline",
+            "--sweep-timeout",
             "--log-format",
         ] {
             assert!(help.contains(option), "{option} is not in the help:\n{help}");
@@ -89,8 +89,8 @@ fn a_wrong_command_line_is_125_and_names_what_is_wrong_and_starts_nothing() {
         (&["--grace", "soon", "--", "echo", "started"], "soon"),
         (&["--grace", "-1s", "--", "echo", "started"], "-1"),
         (&["--grace=", "--", "echo", "started"], "--grace"),
-        (&["--stragglers", "1x", "--", "echo", "started"], "1x"),
-        (&["--sweep-deadline", "5 parsecs", "--", "echo", "started"], "5 parsecs"),
+        (&["--kill-after", "1x", "--", "echo", "started"], "1x"),
+        (&["--sweep-timeout", "5 parsecs", "--", "echo", "started"], "5 parsecs"),
         (&["-e", "256", "--", "echo", "started"], "256"),
         (&["-e", "-1", "--", "echo", "started"], "-1"),
         (&["-e", "one", "--", "echo", "started"], "one"),
@@ -113,7 +113,7 @@ fn a_wrong_command_line_is_125_and_names_what_is_wrong_and_starts_nothing() {
 fn a_bad_value_in_a_variable_names_the_variable() {
     for (name, value) in [
         ("SEXTON_GRACE", "soon"),
-        ("SEXTON_STRAGGLERS", "1x"),
+        ("SEXTON_KILL_AFTER", "1x"),
         ("SEXTON_REWRITE", "TERM"),
         ("SEXTON_DELAY", "TERM"),
         ("SEXTON_STOP_SIGNAL", "NOPE"),
@@ -135,7 +135,7 @@ fn a_bad_value_in_a_variable_names_the_variable() {
 #[test]
 fn durations_are_numbers_with_units() {
     for duration in ["0s", "1ms", "500ms", "30s", "2m", "1h", "1m 30s"] {
-        for flag in ["--grace", "--stragglers", "--sweep-deadline"] {
+        for flag in ["--grace", "--kill-after", "--sweep-timeout"] {
             let output = run([flag, duration, "--", "true"]);
             assert_eq!(output.status.code(), Some(0), "{flag} {duration}: {}", text(&output.stderr));
         }
@@ -287,8 +287,9 @@ fn the_log_says_as_much_as_it_is_asked_for_in_the_form_it_is_asked_for() {
         // How many signals one wake-up takes differs from run to run, and a command that ends at once may be reaped
         // before its signal is read; what else is told does not differ.
         let events = common::log::json(&json).into_iter().map(|line| line.event);
-        let events: BTreeSet<String> = events.filter(|event| event != "received").collect();
-        let told: BTreeSet<String> = text.lines().map(event_of).filter(|event| event != "received").collect();
+        let events: BTreeSet<String> = events.filter(|event| event != "signal-received").collect();
+        let told: BTreeSet<String> =
+            text.lines().map(event_of).filter(|event| event != "signal-received").collect();
         assert_eq!(events, told, "{json}");
     }
 }

@@ -31,7 +31,7 @@ fn it_starts_sweeps_reaps_and_ends_without_waiting_for_a_deadline() {
         let begun = Instant::now();
         // Only as init can leftovers be reached without /proc.
         if init {
-            let (code, said) = run(init, "--stragglers 100s", "sleep 1000 & (setsid sleep 1000 &); exit 5");
+            let (code, said) = run(init, "--kill-after 100s", "sleep 1000 & (setsid sleep 1000 &); exit 5");
             assert_eq!(code, Some(5), "{said}");
         }
         let (code, said) = run(init, "", "exit 6");

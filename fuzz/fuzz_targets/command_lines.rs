@@ -48,9 +48,9 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         Ok(Request::Tool { tool, .. }) => assert!(!tool.plan.command.is_empty()),
-        Ok(Request::Become(command)) => assert!(!command.is_empty()),
-        Ok(Request::Complain { text, .. } | Request::Print(text)) => assert!(!text.is_empty()),
-        Ok(Request::Helper(given)) => {
+        Ok(Request::Exec(command)) => assert!(!command.is_empty()),
+        Ok(Request::UsageError { text, .. } | Request::Print(text)) => assert!(!text.is_empty()),
+        Ok(Request::ExecWatch(given)) => {
             assert!(!given.is_empty() && given.iter().all(|word| words.contains(word)))
         }
         Ok(Request::Locks { .. } | Request::Install(_) | Request::Control(_)) => {}

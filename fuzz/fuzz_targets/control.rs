@@ -4,14 +4,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sexton::control::desk::{Desk, Heard, Speaker};
+use sexton::control::desk::{Registry, Heard, Speaker};
 use sexton::control::lines::{LONGEST, Lines};
 use sexton::control::protocol::{Answer, Request, Status};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, bytes)) = bytes.split_first() else { return };
     let (size, trusted) = (usize::from(first & 0x7f) + 1, first & 0x80 != 0);
-    let mut desk = Desk::default();
+    let mut desk = Registry::default();
     let mut lines = Lines::default();
     let mut found = Vec::new();
     for piece in bytes.chunks(size) {
@@ -60,7 +60,7 @@ fn heard(heard: &Heard, trusted: bool) {
     let answers = match heard {
         Heard::Answer(answer) | Heard::ToolEnded(answer) | Heard::Tool(answer) => vec![answer],
         Heard::Cancel { told, answer, .. } => vec![told, answer],
-        Heard::Ask(_) => vec![],
+        Heard::ProbeKind(_) => vec![],
         Heard::Noted(_) | Heard::Health(..) | Heard::Greeted(_) => {
             assert!(trusted, "facts are taken from sexton-watch alone");
             vec![]

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sexton::ids::Pid;
+use sexton::types::Pid;
 use sexton::locks::format::{Content, Format, Keys};
 
 static FORMATS: LazyLock<[Format; 5]> = LazyLock::new(|| {

@@ -8,18 +8,18 @@
 #[allow(dead_code)]
 mod follow;
 
-#[path = "../../src/bin/sexton-watch/cutter.rs"]
-mod cutter;
+#[path = "../../src/bin/sexton-watch/line_splitter.rs"]
+mod line_splitter;
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
-use cutter::{Cutter, LINE};
+use line_splitter::{Cutter, LINE};
 use follow::Follower;
 use libfuzzer_sys::fuzz_target;
-use sexton::ids::Moment;
+use sexton::types::MonoTime;
 
 /// The log: in the directory that this runs in, as a pattern costs a look or two for each part of it, and those below
 /// /proc cost most.
@@ -55,7 +55,7 @@ fn looks(log: &mut File, bytes: &[u8]) {
     log.set_len(0).unwrap();
     log.seek(SeekFrom::Start(0)).unwrap();
     let mut follower = Follower::new(&[PLACE.to_owned()]).unwrap();
-    follower.look(Moment::default(), &mut |line| panic!("an empty file has no line: {line:?}"));
+    follower.look(MonoTime::default(), &mut |line| panic!("an empty file has no line: {line:?}"));
     let mut open = Vec::new();
     let mut written = 0;
     for (round, piece) in bytes.split_inclusive(|byte| *byte < 8).take(8).enumerate() {
@@ -81,7 +81,7 @@ fn looks(log: &mut File, bytes: &[u8]) {
             return;
         }
         let mut seen = Vec::new();
-        let now = Moment(Duration::from_secs(round as u64 + 1));
+        let now = MonoTime(Duration::from_secs(round as u64 + 1));
         follower.look(now, &mut |line| seen.push(line.to_vec()));
         assert_eq!(seen, lines, "in round {round}");
     }

@@ -2,17 +2,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sexton::supervisor::Notice;
-use sexton::supervisor::notice::{self, LONGEST_TEXT};
+use sexton::supervisor::NotifyMessage;
+use sexton::supervisor::notify_message::{self, LONGEST_TEXT};
 
 fuzz_target!(|bytes: &[u8]| {
-    let (notices, own) = notice::read(bytes);
+    let (notices, own) = notify_message::read(bytes);
     assert!(notices.len() <= bytes.split(|byte| *byte == b'\n').count(), "one notice a line");
     let says = |line: &[u8]| bytes.split(|byte| *byte == b'\n').any(|other| other == line);
-    assert_eq!(notices.contains(&Notice::Ready), says(b"READY=1"));
-    assert_eq!(notices.contains(&Notice::Watchdog), says(b"WATCHDOG=1"));
-    assert_eq!(notices.contains(&Notice::Reloading), says(b"RELOADING=1"));
-    assert_eq!(notices.contains(&Notice::Status), own.is_some());
+    assert_eq!(notices.contains(&NotifyMessage::Ready), says(b"READY=1"));
+    assert_eq!(notices.contains(&NotifyMessage::Watchdog), says(b"WATCHDOG=1"));
+    assert_eq!(notices.contains(&NotifyMessage::Reloading), says(b"RELOADING=1"));
+    assert_eq!(notices.contains(&NotifyMessage::Status), own.is_some());
     if let Some(own) = own {
         // It goes into one line of a message of ours, to a manager that believes us.
         assert!(own.len() <= LONGEST_TEXT && !own.chars().any(char::is_control));

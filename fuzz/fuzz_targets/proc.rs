@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sexton::os::cgroup::{directory_of, own_directory, parse_count};
-use sexton::os::procfs::{parse_hides_others, parse_pids, parse_proportional, parse_resident, parse_stat};
+use sexton::os::procfs::{parse_hidepid, parse_pids, parse_proportional, parse_resident, parse_stat};
 
 fuzz_target!(|bytes: &[u8]| {
     // A state is a letter; what else stands there could not be written again.
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
     let pids = parse_pids(&text);
     assert!(pids.len() <= text.len() && pids.iter().all(|pid| pid.raw() > 0));
-    let _ = (parse_resident(&text), parse_proportional(&text), parse_hides_others(&text));
+    let _ = (parse_resident(&text), parse_proportional(&text), parse_hidepid(&text));
     let _ = (parse_count(&text, "populated"), parse_count(&text, "oom_kill"));
     let (mounts, memberships) = text.split_once("\n\n").unwrap_or((&text, "0::/a/b\n4:memory,pids:/c\n"));
     for directory in [own_directory(mounts, memberships), directory_of(mounts, memberships, "memory")] {

@@ -65,7 +65,7 @@ _sexton() {
 
     case "${cmd}" in
         sexton)
-            opts="-g -e -v -p -w -h -s --grace --stragglers --group --rewrite --delay --stop-signal --stop-sequence --wait --remap-exit --lock-root --no-locks --sweep-deadline --preset --tool-shell --lock-action --start-window --lock-report-after --log-format --log --parent-death --warn-reaped --help --version --config --control check install locks tool doctor measure status ps health stop restart signal cancel reload"
+            opts="-g -e -v -p -w -h -s --grace --kill-after --group --rewrite --delay --stop-signal --stop-sequence --wait --remap-exit --lock-root --no-locks --sweep-timeout --preset --tool-shell --lock-action --start-window --lock-report-after --log-format --log --parent-death --warn-reaped --help --version --config --control check install locks tool doctor measure status ps health stop restart signal cancel reload"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -75,7 +75,7 @@ _sexton() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --stragglers)
+                --kill-after)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -111,7 +111,7 @@ _sexton() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --sweep-deadline)
+                --sweep-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -291,7 +291,7 @@ _sexton() {
             return 0
             ;;
         sexton__subcmd__locks)
-            opts="-v --dry-run --root --verdict --explain --json --lock-report-after --config --sweep-deadline sweep"
+            opts="-v --dry-run --root --verdict --explain --json --lock-report-after --config --sweep-timeout sweep"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -317,7 +317,7 @@ _sexton() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --sweep-deadline)
+                --sweep-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

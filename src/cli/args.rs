@@ -1,6 +1,6 @@
 //! The options, as clap sees them.
 
-mod plain;
+mod fast_path;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use super::sources::here;
+use super::config_path::initial_cwd;
 use crate::config::file::{File, Reaction};
 use crate::config::unit::GATEWAY;
-use crate::config::watching::{HeldLocks, Watching};
-use crate::config::{Control, Locks, Plan, Problem, words};
-use crate::ids::{Dress, Signal};
+use crate::config::watch_settings::{HeldLocks, WatchSettings};
+use crate::config::{Control, Locks, Plan, Problem, parse};
 use crate::locks::{Action, Root, roots};
 use crate::os::privileges;
 use crate::report::log::Format;
+use crate::types::{CompatMode, Signal};
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
@@ -35,7 +35,7 @@ const AFTER: &str = "\
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
 cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
 
-/// The command line of sexton in its own dress, which is a superset of tini's.
+/// The command line of sexton in its own compatibility mode, which is a superset of tini's.
 #[derive(Debug, Parser)]
 #[command(
     name = "sexton",
@@ -68,8 +68,8 @@ pub(super) struct Args {
 
     /// Window of what is left, after TERM; then KILL
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_STRAGGLERS", hide_env = true)]
-    stragglers: Duration,
+    #[arg(env = "SEXTON_KILL_AFTER", hide_env = true)]
+    kill_after: Duration,
 
     /// Pass signals to the command's whole process group
     #[arg(short, long, env = "SEXTON_GROUP", hide_env = true, value_parser = FalseyValueParser::new())]
@@ -77,12 +77,12 @@ pub(super) struct Args {
 
     /// Send signal R in the place of S; 0 drops it
     #[arg(long, value_name = "S:R", env = "SEXTON_REWRITE", hide_env = true)]
-    #[arg(value_parser = words::rewrite, value_delimiter = ',')]
+    #[arg(value_parser = parse::rewrite, value_delimiter = ',')]
     rewrite: Vec<(Signal, Option<Signal>)>,
 
     /// Hold this signal for D before passing it on
     #[arg(long, value_name = "SIG=D", env = "SEXTON_DELAY", hide_env = true)]
-    #[arg(value_parser = words::delay, value_delimiter = ',')]
+    #[arg(value_parser = parse::delay, value_delimiter = ',')]
     delay: Vec<(Signal, Duration)>,
 
     /// What asks for a stop (TERM, INT, RTMIN+3)
@@ -91,13 +91,13 @@ pub(super) struct Args {
 
     /// In place of --grace: TERM:20s,INT:5s,KILL
     #[arg(long, value_name = "LIST", env = "SEXTON_STOP_SEQUENCE", hide_env = true)]
-    #[arg(value_parser = words::step, value_delimiter = ',')]
+    #[arg(value_parser = parse::step, value_delimiter = ',')]
     stop_sequence: Vec<(Signal, Duration)>,
 
     /// all: wait for what the command leaves behind
     #[arg(long, value_name = "WHOM", default_value = "main", hide_possible_values = true)]
     #[arg(env = "SEXTON_WAIT", hide_env = true, hide_default_value = true)]
-    wait: Whom,
+    wait: WaitFor,
 
     /// Turn this exit code into 0; repeatable
     #[arg(short = 'e', long = "remap-exit", value_name = "CODE")]
@@ -114,8 +114,8 @@ pub(super) struct Args {
 
     /// How long a lock sweep may delay the launch
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_SWEEP_DEADLINE", hide_env = true)]
-    sweep_deadline: Duration,
+    #[arg(env = "SEXTON_SWEEP_TIMEOUT", hide_env = true)]
+    sweep_timeout: Duration,
 
     /// Read more settings from this file
     // Empty, as a variable often is that stands for nothing, it means no file.
@@ -201,7 +201,7 @@ enum LockAction {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Whom {
+enum WaitFor {
     Main,
     All,
 }
@@ -227,8 +227,8 @@ impl Args {
     /// Most command lines have no option at all, and to set clap up takes longer than everything else before the
     /// start.
     pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
-        match plain::command_of(words) {
-            Some(command) if !plain::is_set_by_environment() => Ok(Args::of_plain(command.to_vec())),
+        match fast_path::command_of(words) {
+            Some(command) if !fast_path::is_set_by_environment() => Ok(Args::parse_plain(command.to_vec())),
             _ => Args::read_with_clap(words),
         }
     }
@@ -257,12 +257,12 @@ impl Args {
     }
 
     /// The first option on the command line that asks for more than log lines.
-    pub(super) fn asks_for_more(&self) -> Option<&str> {
+    pub(super) fn needs_clap(&self) -> Option<&str> {
         self.typed.iter().map(String::as_str).find(|flag| *flag != "-v")
     }
 
     /// The option's value if it was given, else the file's, else the option's default.
-    fn pick<T>(&self, option: &str, value: T, file: Option<T>) -> T {
+    fn or_config<T>(&self, option: &str, value: T, file: Option<T>) -> T {
         if self.given.iter().any(|given| given == option) { value } else { file.unwrap_or(value) }
     }
 
@@ -285,7 +285,7 @@ impl Args {
     /// How log lines look.
     pub(super) fn log_format(&self, file: &File) -> LogFormat {
         let of_file = file.log_json.map(|json| if json { LogFormat::Json } else { LogFormat::Text });
-        self.pick("log_format", self.log_format, of_file)
+        self.or_config("log_format", self.log_format, of_file)
     }
 
     /// What all of it means, with what stands in the configuration file: the command line wins over the
@@ -296,7 +296,7 @@ impl Args {
     }
 
     /// The same, for who only wants to see it: without a command too.
-    pub(super) fn plan_to_show(self, file: File) -> Result<Plan, Problem> {
+    pub(super) fn plan_for_check(self, file: File) -> Result<Plan, Problem> {
         if self.wanted(&file).is_empty() { self.settings(file, Vec::new()) } else { self.plan(file) }
     }
 
@@ -308,15 +308,15 @@ impl Args {
     fn settings(self, file: File, command: Vec<CString>) -> Result<Plan, Problem> {
         let locks = self.locks(&file);
         let of_tini = std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some().then_some(true);
-        let group = self.pick("group", self.group, of_tini.or(file.group));
-        let stop_signals = self.pick("stop_signal", self.stop_signal.clone(), file.stop_signals);
-        let wait_all = self.pick("wait", self.wait == Whom::All, file.wait_all);
+        let group = self.or_config("group", self.group, of_tini.or(file.group));
+        let stop_signals = self.or_config("stop_signal", self.stop_signal.clone(), file.stop_signals);
+        let wait_all = self.or_config("wait", self.wait == WaitFor::All, file.wait_all);
         let mut tools = file.tools;
-        tools.shell = self.pick("tool_shell", self.tool_shell, file.tool_shell);
-        tools.record = tools.record.map(|path| here().join(path));
+        tools.shell = self.or_config("tool_shell", self.tool_shell, file.tool_shell);
+        tools.record = tools.record.map(|path| initial_cwd().join(path));
         let mut units = file.units;
         for unit in &mut units {
-            unit.directory = unit.directory.take().map(|path| here().join(path));
+            unit.directory = unit.directory.take().map(|path| initial_cwd().join(path));
         }
         let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
         let locks = locks.map(|(locks, _)| locks);
@@ -324,16 +324,16 @@ impl Args {
         Ok(Plan {
             command,
             group,
-            grace: self.pick("grace", self.grace, file.grace),
-            stragglers: self.pick("stragglers", self.stragglers, file.stragglers),
-            rewrite: self.pick("rewrite", self.rewrite.clone(), file.rewrite),
-            delay: self.pick("delay", self.delay.clone(), file.delay),
+            grace: self.or_config("grace", self.grace, file.grace),
+            kill_after: self.or_config("kill_after", self.kill_after, file.kill_after),
+            rewrite: self.or_config("rewrite", self.rewrite.clone(), file.rewrite),
+            delay: self.or_config("delay", self.delay.clone(), file.delay),
             stop_signals: (!stop_signals.is_empty()).then(|| stop_signals.into_iter().collect()),
-            stop_sequence: self.pick("stop_sequence", self.stop_sequence.clone(), file.stop_sequence),
+            stop_sequence: self.or_config("stop_sequence", self.stop_sequence.clone(), file.stop_sequence),
             wait_all,
-            remap: self.pick("remap", self.remap.clone(), file.remap),
+            remap: self.or_config("remap", self.remap.clone(), file.remap),
             parent_death: self.parent_death.or(file.parent_death),
-            warn_reaped: self.pick("warn_reaped", self.warn_reaped, file.warn_reaped),
+            warn_reaped: self.or_config("warn_reaped", self.warn_reaped, file.warn_reaped),
             locks,
             passed: Vec::new(),
             env: file.env,
@@ -345,13 +345,13 @@ impl Args {
             units,
             tools,
             control: match self.control.or(file.control).unwrap_or_default() {
-                Control::At(path) => Control::at(here().join(path))?,
+                Control::At(path) => Control::at(initial_cwd().join(path))?,
                 other => other,
             },
             watching,
             ready: file.ready,
             origin: file.origin,
-            ..Plan::bare(Dress::Own)
+            ..Plan::bare(CompatMode::Native)
         })
     }
 
@@ -359,7 +359,7 @@ impl Args {
     fn locks(&self, file: &File) -> Option<(Locks, Option<Reaction>)> {
         let command = self.wanted(file);
         let file = &file.locks;
-        let enabled = !self.pick("no_locks", self.no_locks, file.enabled.map(|enabled| !enabled));
+        let enabled = !self.or_config("no_locks", self.no_locks, file.enabled.map(|enabled| !enabled));
         let action = self.lock_action.map(|action| match action {
             LockAction::Remove => Action::Remove,
             LockAction::HandOver => Action::HandOver,
@@ -367,10 +367,10 @@ impl Args {
         let named = !self.lock_root.is_empty() || !file.roots.is_empty();
         let locks = Locks {
             roots: absolute(lock_roots(&self.lock_root, &file.roots)),
-            deadline: self.pick("sweep_deadline", self.sweep_deadline, file.sweep_deadline),
+            deadline: self.or_config("sweep_timeout", self.sweep_timeout, file.sweep_timeout),
             rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
-            start_window: self.pick("start_window", self.start_window, file.start_window),
+            start_window: self.or_config("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),
             look_later: named || is_openclaw(command),
         };
@@ -382,19 +382,19 @@ impl Args {
 const HELD_LOCKS: Duration = Duration::from_secs(10);
 
 /// What sexton-watch looks at, with the locks that only the plan knows.
-fn watching(mut watching: Watching, locks: Option<&Locks>, asked: bool) -> Option<Watching> {
-    if watching == Watching::default() && !asked {
+fn watching(mut watching: WatchSettings, locks: Option<&Locks>, asked: bool) -> Option<WatchSettings> {
+    if watching == WatchSettings::default() && !asked {
         return None;
     }
     for log in &mut watching.logs {
         for pattern in &mut log.files {
-            *pattern = here().join(&*pattern).to_string_lossy().into_owned();
+            *pattern = initial_cwd().join(&*pattern).to_string_lossy().into_owned();
         }
     }
     watching.locks = locks.map(|locks| HeldLocks {
         roots: locks.roots.iter().flat_map(Root::candidates).collect(),
         report_after: locks.report_after,
-        every: HELD_LOCKS,
+        interval: HELD_LOCKS,
         rules: locks.rules.clone(),
     });
     Some(watching)
@@ -416,7 +416,7 @@ pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root>
 
 /// A directory that is gone has nothing below it, and what is said of it then names the root as it was given.
 fn absolute(roots: Vec<Root>) -> Vec<Root> {
-    roots.into_iter().map(|root| root.below(here())).collect()
+    roots.into_iter().map(|root| root.below(initial_cwd())).collect()
 }
 
 /// Whether the command, or the environment that it gets, speaks of OpenClaw or of roots that it will make.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 
 use super::args::Args;
-use super::{Request, Usage, parse, sources, subcommand};
-use crate::config::spelled;
+use super::{Request, Usage, config_path, parse, subcommand};
+use crate::config::dump;
 
 const ABOUT: &str = "\
 Reads the configuration as a run would, starts nothing, and prints the plan:
@@ -53,15 +53,15 @@ pub(super) struct CheckArgs {
 
 /// What the words behind `check` mean.
 pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> {
-    let check = match parse::<CheckArgs>(&subcommand::named("check", rest))? {
+    let check = match parse::<CheckArgs>(&subcommand::clap_command("check", rest))? {
         Ok(check) => check,
         Err(text) => return Ok(Request::Print(text)),
     };
     args.command = check.command;
     args.preset = check.preset.or(args.preset);
-    let file = sources::file(&args, check.config.as_deref(), sources::When::Start)?;
+    let file = config_path::file(&args, check.config.as_deref(), config_path::When::Startup)?;
     let (level, json) = (args.level(&file), args.log_format(&file));
-    let plan = args.plan_to_show(file)?;
-    let log = spelled::Log { level, json: matches!(json, super::args::LogFormat::Json) };
-    Ok(Request::Print(if check.json { spelled::json(&plan, &log) } else { spelled::text(&plan, &log) }))
+    let plan = args.plan_for_check(file)?;
+    let log = dump::Log { level, json: matches!(json, super::args::LogFormat::Json) };
+    Ok(Request::Print(if check.json { dump::json(&plan, &log) } else { dump::text(&plan, &log) }))
 }

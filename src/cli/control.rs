@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use super::{Request, Usage, parse, subcommand};
-use crate::control::errand::{Errand, What};
+use crate::control::client_command::{ClientCommand, What};
 use crate::control::protocol;
-use crate::ids::Signal;
+use crate::types::Signal;
 
 const AFTER: &str = "\
 The socket is the one of --control, else of the sexton above (SEXTON_SOCKET),
@@ -20,7 +20,7 @@ A program that is itself named so runs with: sexton -- NAME";
 const HEALTH: &str = "\
 For docker's HEALTHCHECK and exec probes. It tells what is known, and measures
 nothing itself. Exit code: 0 healthy, slow, or nobody measures and it runs;
-1 starting, draining, failing, not running, or no sexton answers.";
+1 starting, draining, unhealthy, not running, or no sexton answers.";
 
 /// What a probe waits for at most.
 const SOON: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_secs(1);
 #[command(name = "sexton", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 80)]
 struct ControlArgs {
     #[command(subcommand)]
-    what: Word,
+    what: ControlVerb,
 
     /// The control socket
     #[arg(long, global = true, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true)]
@@ -47,7 +47,7 @@ struct ControlArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum Word {
+enum ControlVerb {
     /// Show how the gateway, its units, its tools and all processes are
     #[command(after_help = AFTER)]
     Status {
@@ -61,7 +61,7 @@ enum Word {
     /// Say in one line whether the gateway is well, and how slow; within a second
     #[command(after_help = HEALTH)]
     Health,
-    /// Stop the gateway by its ladder, as TERM would; again for the next rung
+    /// Stop the gateway by its ladder, as TERM would; again for the next stage
     #[command(after_help = AFTER)]
     Stop,
     /// Stop the gateway, or a unit, by its ladder and start it again
@@ -89,7 +89,7 @@ enum Word {
     Reload,
 }
 
-const WORDS: [&str; 8] = ["status", "ps", "health", "stop", "restart", "signal", "cancel", "reload"];
+const VERBS: [&str; 8] = ["status", "ps", "health", "stop", "restart", "signal", "cancel", "reload"];
 
 /// All of them, as clap sees them, each with the options that they share.
 pub(super) fn commands() -> impl Iterator<Item = Command> {
@@ -102,34 +102,34 @@ pub(super) fn commands() -> impl Iterator<Item = Command> {
 /// The request, if one was typed: its word is the first that is not an option, with no `--` before it. `words`
 /// is the whole command line, `command` its end as far as it was taken for a command.
 pub(super) fn read(words: &[OsString], command: &[OsString]) -> Option<Result<Request, Usage>> {
-    let (word, _) = subcommand::typed(words, command)?;
-    WORDS.iter().any(|known| word == known).then(|| {
+    let (word, _) = subcommand::parse_typed(words, command)?;
+    VERBS.iter().any(|known| word == known).then(|| {
         // A socket that was named before the word is as good as behind it.
         let words: Vec<OsString> =
             [OsString::from("sexton")].iter().chain(words.get(1..)?).cloned().collect();
-        Some(asked(&words))
+        Some(to_request(&words))
     })?
 }
 
-fn asked(words: &[OsString]) -> Result<Request, Usage> {
+fn to_request(words: &[OsString]) -> Result<Request, Usage> {
     let args = match parse::<ControlArgs>(words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
     let what = match args.what {
-        Word::Status { watch } => What::Status { watch },
-        Word::Ps => What::Processes,
-        Word::Health => What::Health,
-        Word::Stop => What::Deed(protocol::Request::Stop),
-        Word::Restart { unit } => What::Deed(protocol::Request::Restart { unit }),
-        Word::Signal { signal, unit } => {
-            What::Deed(protocol::Request::Signal { signal: signal.to_string(), unit })
+        ControlVerb::Status { watch } => What::Status { watch },
+        ControlVerb::Ps => What::Processes,
+        ControlVerb::Health => What::Health,
+        ControlVerb::Stop => What::Mutate(protocol::Request::Stop),
+        ControlVerb::Restart { unit } => What::Mutate(protocol::Request::Restart { unit }),
+        ControlVerb::Signal { signal, unit } => {
+            What::Mutate(protocol::Request::Signal { signal: signal.to_string(), unit })
         }
-        Word::Cancel { tool } => What::Deed(protocol::Request::Cancel { tool }),
-        Word::Reload => What::Deed(protocol::Request::Reload),
+        ControlVerb::Cancel { tool } => What::Mutate(protocol::Request::Cancel { tool }),
+        ControlVerb::Reload => What::Mutate(protocol::Request::Reload),
     };
     // What turns a sexton's own socket off is no socket.
     let control = args.control.filter(|path| path.as_os_str() != "off" && !path.as_os_str().is_empty());
     let deadline = if what == What::Health { args.deadline.min(SOON) } else { args.deadline };
-    Ok(Request::Control(Errand { what, control, json: args.json, deadline }))
+    Ok(Request::Control(ClientCommand { what, control, json: args.json, deadline }))
 }

@@ -33,7 +33,7 @@ pub(super) struct InstallArgs {
 
 /// What the words behind `install` mean.
 pub(super) fn read(_: Args, rest: &[OsString]) -> Result<Request, Usage> {
-    Ok(match parse::<InstallArgs>(&subcommand::named("install", rest))? {
+    Ok(match parse::<InstallArgs>(&subcommand::clap_command("install", rest))? {
         Ok(install) => Request::Install(install.directory),
         Err(text) => Request::Print(text),
     })

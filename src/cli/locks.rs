@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 
 use super::args::{Args, lock_roots};
-use super::{Request, Usage, parse, sources, subcommand};
+use super::{Request, Usage, config_path, parse, subcommand};
 use crate::config::file::File;
-use crate::config::{ByHand, Locks, Task};
+use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::Action;
-use crate::locks::listing::Word;
+use crate::locks::listing::VerdictName;
 
 const ABOUT: &str = "\
 Shows every lock in the lock roots: held, orphaned or unclear, and why.
@@ -35,7 +35,7 @@ A program that is itself named 'locks' runs with: sexton -- locks";
 pub(super) struct LocksArgs {
     /// 'sweep', to remove what is orphaned
     #[arg(value_enum, value_name = "sweep", hide = true)]
-    deed: Option<Deed>,
+    deed: Option<Verb>,
 
     /// With sweep: only show what would be removed
     #[arg(long, requires = "deed")]
@@ -45,9 +45,9 @@ pub(super) struct LocksArgs {
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
 
-    /// Only these: held, orphaned, unclear, skipped, not-judged; repeatable
+    /// Filter these: held, orphaned, unclear, skipped, not-judged; repeatable
     #[arg(long, value_name = "V", hide_possible_values = true, conflicts_with = "deed")]
-    verdict: Vec<Only>,
+    verdict: Vec<Filter>,
 
     /// The evidence for one lock, step by step
     #[arg(long, value_name = "PATH", conflicts_with_all = ["deed", "verdict"])]
@@ -67,7 +67,7 @@ pub(super) struct LocksArgs {
 
     /// How long a root may take
     #[arg(long, value_name = "D", default_value = "1m", value_parser = humantime::parse_duration)]
-    sweep_deadline: Duration,
+    sweep_timeout: Duration,
 
     /// More log lines
     #[arg(short, action = ArgAction::Count)]
@@ -75,12 +75,12 @@ pub(super) struct LocksArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Deed {
+enum Verb {
     Sweep,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Only {
+enum Filter {
     Held,
     Orphaned,
     Unclear,
@@ -88,48 +88,48 @@ enum Only {
     NotJudged,
 }
 
-impl From<Only> for Word {
-    fn from(only: Only) -> Word {
+impl From<Filter> for VerdictName {
+    fn from(only: Filter) -> VerdictName {
         match only {
-            Only::Held => Word::Held,
-            Only::Orphaned => Word::Orphaned,
-            Only::Unclear => Word::Unclear,
-            Only::Skipped => Word::Skipped,
-            Only::NotJudged => Word::NotJudged,
+            Filter::Held => VerdictName::Held,
+            Filter::Orphaned => VerdictName::Orphaned,
+            Filter::Unclear => VerdictName::Unclear,
+            Filter::Skipped => VerdictName::Skipped,
+            Filter::NotJudged => VerdictName::NotJudged,
         }
     }
 }
 
 impl LocksArgs {
     /// What all of it means.
-    pub(super) fn plan(self, file: File) -> ByHand {
+    pub(super) fn plan(self, file: File) -> LocksCommand {
         let task = match (self.deed, self.explain) {
-            (Some(Deed::Sweep), _) if self.dry_run => Task::DryRun,
-            (Some(Deed::Sweep), _) => Task::Sweep,
+            (Some(Verb::Sweep), _) if self.dry_run => Task::DryRun,
+            (Some(Verb::Sweep), _) => Task::Sweep,
             (None, Some(path)) => Task::Explain(path),
-            (None, None) => Task::List(self.verdict.into_iter().map(Word::from).collect()),
+            (None, None) => Task::List(self.verdict.into_iter().map(VerdictName::from).collect()),
         };
         let locks = Locks {
             roots: lock_roots(&self.root, &file.locks.roots),
-            deadline: self.sweep_deadline,
+            deadline: self.sweep_timeout,
             rules: file.locks.rules,
             action: Action::Remove,
             start_window: Duration::ZERO,
             report_after: self.lock_report_after.or(file.locks.report_after),
             look_later: false,
         };
-        ByHand { locks, task, json: self.json }
+        LocksCommand { locks, task, json: self.json }
     }
 }
 
 /// What the words behind `locks` mean.
 pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> {
-    let locks = match parse::<LocksArgs>(&subcommand::named("locks", rest))? {
+    let locks = match parse::<LocksArgs>(&subcommand::clap_command("locks", rest))? {
         Ok(locks) => locks,
         Err(text) => return Ok(Request::Print(text)),
     };
     args.verbose = args.verbose.saturating_add(locks.verbose);
-    let file = sources::file(&args, locks.config.as_deref(), sources::When::Start)?;
+    let file = config_path::file(&args, locks.config.as_deref(), config_path::When::Startup)?;
     let (level, format) = (args.level(&file), args.log_format(&file).into());
     Ok(Request::Locks { level, plan: locks.plan(file), format })
 }

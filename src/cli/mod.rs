@@ -5,16 +5,16 @@
 
 mod args;
 mod check;
+mod command_tree;
+mod compat;
+mod config_path;
 mod control;
-mod faces;
-mod helper;
 mod install;
 mod locks;
 mod shell;
-mod sources;
 mod subcommand;
 mod tool;
-mod whole;
+mod watch_commands;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -24,16 +24,16 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::change::Fresh;
-use crate::config::file::Refused;
-use crate::config::spelled::Log;
-use crate::config::{ByHand, Plan, Problem, ToolPlan};
-use crate::control::errand::Errand;
-use crate::ids::Dress;
+use crate::config::dump::Log;
+use crate::config::file::ConfigError;
+use crate::config::reload::Reloaded;
+use crate::config::{LocksCommand, Plan, Problem, ToolPlan};
+use crate::control::client_command::ClientCommand;
 use crate::report::log::Format;
+use crate::types::CompatMode;
 use args::Args;
-use sources::When;
-pub use whole::command;
+pub use command_tree::command;
+use config_path::When;
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub enum Request {
     /// Look after locks by hand.
     Locks {
         /// What is to be done.
-        plan: ByHand,
+        plan: LocksCommand,
         /// Which log lines are wanted.
         level: LevelFilter,
         /// How they look.
@@ -68,15 +68,15 @@ pub enum Request {
     /// Put the programs into this directory.
     Install(PathBuf),
     /// Become this command, and be sexton no more.
-    Become(Vec<CString>),
+    Exec(Vec<CString>),
     /// Become sexton-watch with these words, and be sexton no more.
-    Helper(Vec<OsString>),
-    /// Ask a sexton that runs.
-    Control(Errand),
+    ExecWatch(Vec<OsString>),
+    /// ProbeKind a sexton that runs.
+    Control(ClientCommand),
     /// Print this and end well.
     Print(String),
     /// Print this on standard error and end with this code, as the program would whose name sexton wears.
-    Complain {
+    UsageError {
         /// What is printed, as it is.
         text: String,
         /// The exit code.
@@ -87,7 +87,7 @@ pub enum Request {
 /// A command line that cannot be carried out, as one line that says what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Usage {
-    /// A word or a value that is not understood.
+    /// A word or a value that is not map_clap_error.
     #[error("{what}; 'sexton --help' lists the options")]
     Word {
         /// What is wrong with which word.
@@ -102,16 +102,16 @@ pub enum Usage {
     /// The words are fine, and still make no plan.
     #[error(transparent)]
     Plan(#[from] Problem),
-    /// The configuration file is not understood.
+    /// The configuration file is not map_clap_error.
     #[error(transparent)]
-    File(#[from] Refused),
+    File(#[from] ConfigError),
 }
 
 impl Usage {
     /// The one line that the user gets, whatever letters the words have that it repeats.
     #[must_use]
     pub fn line(&self) -> String {
-        crate::ids::one_line(&self.to_string()).into_owned()
+        crate::types::one_line(&self.to_string()).into_owned()
     }
 }
 
@@ -124,28 +124,28 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if shell::is_ours(words.first()) {
         return shell::read(words);
     }
-    let dress = faces::dress(words.first());
-    if dress != Dress::Own {
-        return Ok(faces::read(dress, words));
+    let compat = compat::detect(words.first());
+    if compat != CompatMode::Native {
+        return Ok(compat::read(compat, words));
     }
     // Gateways call this one often: nothing but its own words is looked at.
-    if let Some(rest) = tool::words_of(words) {
+    if let Some(rest) = tool::argv_of(words) {
         return tool::read(rest);
     }
-    let args = match understood(Args::read(words), words)? {
+    let args = match map_clap_error(Args::read(words), words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
     if let Some(asked) = control::read(words, &args.command) {
         return asked;
     }
-    if let Some(asked) = helper::read(words, &args.command) {
+    if let Some(asked) = watch_commands::read(words, &args.command) {
         return Ok(asked);
     }
-    if let Some((subcommand, rest)) = subcommand::of(words, &args.command) {
+    if let Some((subcommand, rest)) = subcommand::lookup(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
-    let Fresh { plan, log } = run(args, When::Start)?;
+    let Reloaded { plan, log } = run(args, When::Startup)?;
     let format = if log.json { Format::Json } else { Format::Text };
     Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
 }
@@ -154,9 +154,9 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
-pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
-    let read = || match understood(Args::read(words), words)? {
-        Ok(args) if faces::dress(words.first()) == Dress::Own => run(args, When::Again).map(Some),
+pub fn reread(words: &[OsString]) -> Result<Reloaded, String> {
+    let read = || match map_clap_error(Args::read(words), words)? {
+        Ok(args) if compat::detect(words.first()) == CompatMode::Native => run(args, When::Reload).map(Some),
         _ => Ok(None),
     };
     match read() {
@@ -173,35 +173,35 @@ pub fn read_again(words: &[OsString]) -> Result<Fresh, String> {
 /// The first thing that is wrong. A program that sexton is called like has no plan to be looked at.
 pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
     let none = |what: &str| Usage::Word { what: what.to_owned() };
-    if faces::dress(words.first()) != Dress::Own || shell::is_ours(words.first()) {
+    if compat::detect(words.first()) != CompatMode::Native || shell::is_ours(words.first()) {
         return Err(none("under another program's name there is no configuration"));
     }
-    match understood(Args::read(words), words)? {
+    match map_clap_error(Args::read(words), words)? {
         Ok(args) => {
-            sources::here();
-            let file = sources::file(&args, None, When::Start)?;
-            Ok(args.plan_to_show(file)?)
+            config_path::initial_cwd();
+            let file = config_path::file(&args, None, When::Startup)?;
+            Ok(args.plan_for_check(file)?)
         }
         Err(_) => Err(none("it only asks for a text")),
     }
 }
 
-fn run(args: Args, when: When) -> Result<Fresh, Usage> {
+fn run(args: Args, when: When) -> Result<Reloaded, Usage> {
     // Relative names start from here, whenever they are looked up.
-    sources::here();
-    let file = sources::file(&args, None, when)?;
+    config_path::initial_cwd();
+    let file = config_path::file(&args, None, when)?;
     let json = matches!(args.log_format(&file), args::LogFormat::Json);
     let log = Log { level: args.level(&file), json };
-    Ok(Fresh { plan: args.plan(file)?, log })
+    Ok(Reloaded { plan: args.plan(file)?, log })
 }
 
 /// The words as `T` understands them, or the text that they ask for.
 fn parse<T: Parser>(words: &[OsString]) -> Result<Result<T, String>, Usage> {
-    understood(T::try_parse_from(words), words)
+    map_clap_error(T::try_parse_from(words), words)
 }
 
 /// What came of parsing these words: what they mean, or the text that they ask for.
-fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<Result<T, String>, Usage> {
+fn map_clap_error<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Result<Result<T, String>, Usage> {
     match parsed {
         Ok(args) => Ok(Ok(args)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

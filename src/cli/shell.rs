@@ -38,9 +38,9 @@ pub(super) fn read(words: &[OsString]) -> Result<Request, Usage> {
     let command = command(&shell, login, words);
     let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if is_for_a_person(words, on_terminal) {
-        return Ok(Request::Become(Plan::command_of(command)?));
+        return Ok(Request::Exec(Plan::command_of(command)?));
     }
-    tool::of_shell(command)
+    tool::from_shell(command)
 }
 
 /// `SEXTON_SHELL`, else bash, else sh; but never ourselves once more.

@@ -23,7 +23,7 @@ const TABLE: &[Subcommand] = &[
     Subcommand { name: "check", read: check::read, options: check::CheckArgs::command },
     Subcommand { name: "install", read: install::read, options: install::InstallArgs::command },
     Subcommand { name: "locks", read: locks::read, options: locks::LocksArgs::command },
-    Subcommand { name: "tool", read: tool::read_behind, options: tool::ToolArgs::command },
+    Subcommand { name: "tool", read: tool::parse_after, options: tool::ToolArgs::command },
 ];
 
 /// All of them, as clap sees them.
@@ -33,17 +33,17 @@ pub(super) fn commands() -> impl Iterator<Item = Command> {
 
 /// The subcommand that was typed, and the words behind it. `words` is the whole command line, `command` its end
 /// as far as it was taken for a command.
-pub(super) fn of<'a>(
+pub(super) fn lookup<'a>(
     words: &'a [OsString],
     command: &[OsString],
 ) -> Option<(&'static Subcommand, &'a [OsString])> {
-    let (first, rest) = typed(words, command)?;
+    let (first, rest) = parse_typed(words, command)?;
     let subcommand = TABLE.iter().find(|subcommand| first == subcommand.name)?;
     Some((subcommand, rest))
 }
 
 /// The word that may be a subcommand, and those behind it.
-pub(super) fn typed<'a>(
+pub(super) fn parse_typed<'a>(
     words: &'a [OsString],
     command: &[OsString],
 ) -> Option<(&'a OsString, &'a [OsString])> {
@@ -53,6 +53,6 @@ pub(super) fn typed<'a>(
 }
 
 /// The words behind the subcommand as its parser takes them, with its whole name first.
-pub(super) fn named(name: &str, rest: &[OsString]) -> Vec<OsString> {
+pub(super) fn clap_command(name: &str, rest: &[OsString]) -> Vec<OsString> {
     [OsString::from(format!("sexton {name}"))].iter().chain(rest).cloned().collect()
 }

@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 
 use super::*;
 use crate::config::Task;
-use crate::locks::listing::Word;
+use crate::locks::listing::VerdictName;
 
 fn read_words(line: &str) -> Result<Request, Usage> {
     let words = ["sexton"].into_iter().chain(line.split_ascii_whitespace());
@@ -53,8 +53,8 @@ fn every_option_has_a_variable_for_images_whose_command_line_stays() {
 
 #[test]
 fn windows_are_durations() {
-    let plan = plan("--grace 1m --stragglers=500ms a");
-    assert_eq!((plan.grace, plan.stragglers), (Duration::from_secs(60), Duration::from_millis(500)));
+    let plan = plan("--grace 1m --kill-after=500ms a");
+    assert_eq!((plan.grace, plan.kill_after), (Duration::from_secs(60), Duration::from_millis(500)));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn locks_is_a_subcommand_only_where_it_cannot_be_a_program() {
     assert_eq!(task("locks"), Task::List(vec![]));
     assert_eq!(
         task("locks --verdict held --verdict not-judged"),
-        Task::List(vec![Word::Held, Word::NotJudged])
+        Task::List(vec![VerdictName::Held, VerdictName::NotJudged])
     );
     assert_eq!(task("locks sweep --dry-run"), Task::DryRun);
     assert_eq!(task("locks sweep"), Task::Sweep);

@@ -11,8 +11,8 @@ use tracing::level_filters::LevelFilter;
 use super::args::Args;
 use super::{Request, Usage, parse};
 use crate::config::{Plan, RecordTo, ToolPlan};
-use crate::ids::Dress;
 use crate::report::log::Format;
+use crate::types::CompatMode;
 
 const ABOUT: &str = "\
 Runs a command with a deadline, and ends everything that it started. When the
@@ -63,7 +63,7 @@ pub(super) struct ToolArgs {
 
     /// all: wait for what it leaves behind, too
     #[arg(long, value_name = "WHOM", default_value = "leader", hide_possible_values = true)]
-    wait: Whom,
+    wait: WaitFor,
 
     /// Log lines: -v warnings, -vv info, -vvv debug
     #[arg(short, action = ArgAction::Count)]
@@ -71,13 +71,13 @@ pub(super) struct ToolArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Whom {
+enum WaitFor {
     Leader,
     All,
 }
 
 /// The words behind `tool`, if that is the first of them.
-pub(super) fn words_of(words: &[OsString]) -> Option<&[OsString]> {
+pub(super) fn argv_of(words: &[OsString]) -> Option<&[OsString]> {
     let (first, rest) = words.get(1..)?.split_first()?;
     (first == "tool").then_some(rest)
 }
@@ -92,8 +92,8 @@ pub(super) fn read(words: &[OsString]) -> Result<Request, Usage> {
 }
 
 /// Reads them behind options of sexton. A tool has options of its own, and only `-v` is the same on both sides.
-pub(super) fn read_behind(args: Args, words: &[OsString]) -> Result<Request, Usage> {
-    if let Some(flag) = args.asks_for_more() {
+pub(super) fn parse_after(args: Args, words: &[OsString]) -> Result<Request, Usage> {
+    if let Some(flag) = args.needs_clap() {
         let what = format!(
             "{flag} before 'tool' is not of the tool; write the tool's options behind: sexton tool --help"
         );
@@ -104,7 +104,7 @@ pub(super) fn read_behind(args: Args, words: &[OsString]) -> Result<Request, Usa
 }
 
 /// A shell's command line, run as a tool.
-pub(super) fn of_shell(command: Vec<OsString>) -> Result<Request, Usage> {
+pub(super) fn from_shell(command: Vec<OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = ["sexton-sh", "--"].map(OsString::from).into_iter().chain(command).collect();
     match parse::<ToolArgs>(&words)? {
         Ok(args) => args.request(true),
@@ -130,9 +130,9 @@ impl ToolArgs {
         let plan = Plan {
             command,
             grace: self.grace,
-            stragglers: self.grace,
-            wait_all: self.wait == Whom::All,
-            ..Plan::bare(Dress::Own)
+            kill_after: self.grace,
+            wait_all: self.wait == WaitFor::All,
+            ..Plan::bare(CompatMode::Native)
         };
         let tool = ToolPlan {
             plan: Rc::new(plan),
@@ -181,7 +181,7 @@ mod tests {
         let plan = tool(&["--timeout", "2s", "--", "/bin/sh", "--timeout", "x"]).unwrap();
         assert_eq!((plan.timeout, plan.name.as_str()), (Some(Duration::from_secs(2)), "sh"));
         assert_eq!(plan.plan.command.len(), 3);
-        assert_eq!((plan.plan.grace, plan.plan.stragglers), (Duration::from_secs(5), Duration::from_secs(5)));
+        assert_eq!((plan.plan.grace, plan.plan.kill_after), (Duration::from_secs(5), Duration::from_secs(5)));
         assert_eq!(tool(&["--timeout", "0s", "true"]).unwrap().timeout, None, "as timeout(1) has it");
     }
 

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::locks::Family;
+use crate::locks::LockKinds;
 use crate::locks::format::{Format, Keys};
-use crate::locks::kind::{Form, Kind};
+use crate::locks::kind::{Kind, LockShape};
 use crate::locks::rule::Pattern;
 
 /// A kind of lock.
@@ -49,19 +49,19 @@ impl LockRule {
     #[must_use]
     pub fn kind(&self) -> Option<(Pattern, Kind)> {
         let (form, format) = match self.format {
-            LockFormat::Pid => (Form::File, Format::Pid),
-            LockFormat::Symlink => (Form::Symlink(&[]), Format::HostAndPid),
+            LockFormat::Pid => (LockShape::File, Format::Pid),
+            LockFormat::Symlink => (LockShape::Symlink(&[]), Format::HostAndPid),
             LockFormat::Json => {
                 let pid = self.pid.clone().unwrap_or_else(|| "pid".to_owned());
                 let (started, host, boot) = (self.started.clone(), self.host.clone(), self.boot.clone());
-                (Form::File, Format::Json(Box::new(Keys { pid, started, host, boot })))
+                (LockShape::File, Format::Json(Box::new(Keys { pid, started, host, boot })))
             }
         };
         let kind = Kind {
             name: self.name.as_ref().unwrap_or(&self.path).clone().into(),
             form,
             format,
-            keeps_open: self.keeps_open && form == Form::File,
+            keeps_open: self.keeps_open && form == LockShape::File,
             lifelong: false,
             recovers: false,
         };
@@ -71,6 +71,6 @@ impl LockRule {
 
 /// All kinds that are known where these rules are.
 #[must_use]
-pub fn family(rules: &[LockRule]) -> Family {
-    Family::with(rules.iter().filter_map(LockRule::kind).collect())
+pub fn lock_kinds(rules: &[LockRule]) -> LockKinds {
+    LockKinds::with(rules.iter().filter_map(LockRule::kind).collect())
 }

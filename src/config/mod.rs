@@ -1,17 +1,17 @@
 //! What sexton is to do, validated and fully resolved.
 //!
-//! Nothing is decided twice: the other rooms read the plan and never the command line or the environment.
+//! Nothing is decided twice: the other modules read the plan and never the command line or the environment.
 
-pub mod change;
+pub mod dump;
 pub mod file;
 pub mod lock_rule;
+pub(crate) mod parse;
 mod plan;
 mod preset;
-pub mod spelled;
+pub mod reload;
 mod tool;
 pub mod unit;
-pub mod watching;
-pub(crate) mod words;
+pub mod watch_settings;
 
-pub use plan::{ByHand, Control, Locks, Origin, Plan, Problem, Task};
+pub use plan::{Control, Locks, LocksCommand, Origin, Plan, Problem, Task};
 pub use tool::{RecordTo, ToolPlan};

@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use super::lock_rule::{self, LockRule};
 use super::unit::{Tools, Unit, User};
-use super::watching::Watching;
-use crate::ids::{Dress, Kind, Signal, SignalSet};
-use crate::locks::listing::Word;
-use crate::locks::{Action, Family, Root};
+use super::watch_settings::WatchSettings;
+use crate::locks::listing::VerdictName;
+use crate::locks::{Action, LockKinds, Root};
 use crate::supervisor::{Ready, Restart};
+use crate::types::{CompatMode, IncidentKind, Signal, SignalSet};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Whose manners sexton has in this run.
-    pub dress: Dress,
+    pub compat: CompatMode,
     /// Something that the operator should know before the start.
     pub warning: Option<&'static str>,
     /// The command and its arguments. Empty for a pause: nothing runs, and a stop signal ends it.
@@ -29,7 +29,7 @@ pub struct Plan {
     /// The main process's window after a stop signal.
     pub grace: Duration,
     /// The window of what is left after it.
-    pub stragglers: Duration,
+    pub kill_after: Duration,
     /// The main process gets a session of its own, and the terminal with it.
     pub session: bool,
     /// What is sent in a signal's place; `None` drops it. The last rule for a signal counts.
@@ -64,7 +64,7 @@ pub struct Plan {
     /// What follows the command's end.
     pub restart: Restart,
     /// The conditions under which the command is stopped by its ladder and started again.
-    pub replace_on: Vec<Kind>,
+    pub replace_on: Vec<IncidentKind>,
     /// The command's neighbours, in their order of start.
     pub units: Vec<Unit>,
     /// How the command's tools are run.
@@ -74,7 +74,7 @@ pub struct Plan {
     /// When the command counts as ready for the service manager above.
     pub ready: Ready,
     /// What sexton-watch looks at; it is not started if there is nothing.
-    pub watching: Option<Watching>,
+    pub watching: Option<WatchSettings>,
     /// The configuration file that was read, and the preset.
     pub origin: Origin,
 }
@@ -94,7 +94,7 @@ pub enum Control {
     /// At the first of the usual places that can be had: /run/sexton/control.sock, or sexton/control.sock below
     /// `XDG_RUNTIME_DIR`. That none can is nothing special.
     #[default]
-    Usual,
+    Default,
     /// At this path.
     At(PathBuf),
     /// There is none.
@@ -149,8 +149,8 @@ impl Locks {
     /// All kinds of locks that are known. They are put together for whoever looks for locks, and not kept: PID 1
     /// itself never does.
     #[must_use]
-    pub fn family(&self) -> Family {
-        lock_rule::family(&self.rules)
+    pub fn lock_kinds(&self) -> LockKinds {
+        lock_rule::lock_kinds(&self.rules)
     }
 
     /// The start window, where locks are handed over.
@@ -162,7 +162,7 @@ impl Locks {
 
 /// What is to be done about locks by hand, on a machine where sexton need not run.
 #[derive(Debug, Clone)]
-pub struct ByHand {
+pub struct LocksCommand {
     /// The roots, the kinds and the limits.
     pub locks: Locks,
     /// What is asked for.
@@ -175,7 +175,7 @@ pub struct ByHand {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// Show the locks that have one of these verdicts; all, if there are none.
-    List(Vec<Word>),
+    List(Vec<VerdictName>),
     /// Show the evidence for the lock at this path.
     Explain(PathBuf),
     /// Show what would be removed.
@@ -203,14 +203,14 @@ pub enum Problem {
 impl Plan {
     /// A plan that has no command yet and asks for nothing but what every run gets.
     #[must_use]
-    pub fn bare(dress: Dress) -> Plan {
+    pub fn bare(compat: CompatMode) -> Plan {
         Plan {
-            dress,
+            compat,
             warning: None,
             command: Vec::new(),
             group: false,
             grace: Duration::from_secs(30),
-            stragglers: Duration::from_secs(5),
+            kill_after: Duration::from_secs(5),
             session: false,
             rewrite: Vec::new(),
             delay: Vec::new(),
@@ -253,10 +253,10 @@ impl Plan {
     /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
     /// this subject. Of logs, each has its own answer, and its name is the subject.
     #[must_use]
-    pub fn replaces(&self, kind: Kind, subject: &str) -> bool {
+    pub fn replaces(&self, kind: IncidentKind, subject: &str) -> bool {
         let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
         self.replace_on.contains(&kind)
-            && (kind != Kind::Log || logs().any(|log| log.restart && log.name == subject))
+            && (kind != IncidentKind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
     /// The exit code to give for the main process's own.
@@ -269,7 +269,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::watching::Log;
+    use crate::config::watch_settings::Log;
 
     #[test]
     fn of_logs_each_says_for_itself_whether_the_command_is_replaced() {
@@ -278,14 +278,15 @@ mod tests {
             files: Vec::new(),
             pattern: String::new(),
             count: 1,
-            within: Duration::ZERO,
+            interval: Duration::ZERO,
             restart,
         };
-        let watching = Watching { logs: vec![log("a", true), log("b", false)], ..Watching::default() };
-        let replace_on = vec![Kind::Memory, Kind::Log];
-        let plan = Plan { replace_on, watching: Some(watching), ..Plan::bare(Dress::Own) };
-        assert!(plan.replaces(Kind::Log, "a") && plan.replaces(Kind::Memory, "anything"));
-        assert!(!plan.replaces(Kind::Log, "b") && !plan.replaces(Kind::Failing, "a"));
+        let watching =
+            WatchSettings { logs: vec![log("a", true), log("b", false)], ..WatchSettings::default() };
+        let replace_on = vec![IncidentKind::Memory, IncidentKind::Log];
+        let plan = Plan { replace_on, watching: Some(watching), ..Plan::bare(CompatMode::Native) };
+        assert!(plan.replaces(IncidentKind::Log, "a") && plan.replaces(IncidentKind::Memory, "anything"));
+        assert!(!plan.replaces(IncidentKind::Log, "b") && !plan.replaces(IncidentKind::Unhealthy, "a"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Unit {
     /// Its window after a stop signal.
     pub grace: Duration,
     /// The window of what it leaves behind.
-    pub stragglers: Duration,
+    pub kill_after: Duration,
 }
 
 /// Who a process runs as.

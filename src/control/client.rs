@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::lines::LONGEST;
-use super::place::{self, VARIABLE};
 use super::protocol::{Answer, Request, ToolRecord, ToolRun};
-use crate::ids::Moment;
+use super::socket_path::{self, VARIABLE};
 use crate::os::{clock, poll, privileges, unix_socket};
+use crate::types::MonoTime;
 
 /// The longest answer that is taken, in bytes: a status with every tool that there can be fits well.
 const LONGEST_ANSWER: usize = 16 << 20;
@@ -16,9 +16,9 @@ const LONGEST_ANSWER: usize = 16 << 20;
 /// Why there was no answer, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Nobody listens.
+    /// NotRunning listens.
     #[error("no sexton answers at {0}; is it running, and as you? --control says where its socket is")]
-    Nobody(String),
+    NotRunning(String),
     /// The socket is not ours to connect to, or not a socket.
     #[error("could not connect to {path}: {error}")]
     System {
@@ -29,10 +29,10 @@ pub enum Failure {
     },
     /// Somebody else listens there.
     #[error("{0} is another user's socket, and is not trusted; --control says which one is meant")]
-    Stranger(String),
+    WrongOwner(String),
     /// No answer in time.
     #[error("sexton did not answer in time; it may be stopped, look at its state in /proc or ps")]
-    Late,
+    Timeout,
     /// The connection was closed.
     #[error("sexton closed the connection without an answer")]
     Closed,
@@ -54,34 +54,34 @@ impl Connection {
     ///
     /// # Errors
     /// Why not.
-    pub fn open(named: Option<&Path>, deadline: Moment) -> Result<Connection, Failure> {
+    pub fn open(named: Option<&Path>, deadline: MonoTime) -> Result<Connection, Failure> {
         let variable = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         if let Some(path) = named.map(Path::to_owned).or_else(variable) {
             return Connection::to(&path, deadline);
         }
-        let usual = place::usual();
+        let usual = socket_path::usual();
         for path in &usual {
             match Connection::to(path, deadline) {
-                Err(Failure::Nobody(_)) => {}
+                Err(Failure::NotRunning(_)) => {}
                 found => return found,
             }
         }
         let places: Vec<String> =
             usual.iter().filter(|path| path.ends_with("control.sock")).map(|path| shown(path)).collect();
-        Err(Failure::Nobody(places.join(" or ")))
+        Err(Failure::NotRunning(places.join(" or ")))
     }
 
-    fn to(path: &Path, deadline: Moment) -> Result<Connection, Failure> {
+    fn to(path: &Path, deadline: MonoTime) -> Result<Connection, Failure> {
         let failure = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::Nobody(shown(path)),
-            io::ErrorKind::WouldBlock => Failure::Late,
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::NotRunning(shown(path)),
+            io::ErrorKind::WouldBlock => Failure::Timeout,
             _ => Failure::System { path: shown(path), error },
         };
         let socket = unix_socket::connect(path, deadline.since(clock::now())).map_err(failure)?;
         let peer = unix_socket::peer(socket.as_fd()).map_err(failure)?;
         let us = privileges::effective_uid();
         if us != 0 && peer.uid != 0 && peer.uid != us {
-            return Err(Failure::Stranger(shown(path)));
+            return Err(Failure::WrongOwner(shown(path)));
         }
         Ok(Connection { socket, come: Vec::new(), path: path.to_owned() })
     }
@@ -102,12 +102,12 @@ impl Connection {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn ask(&mut self, request: &Request, deadline: Moment) -> Result<Answer, Failure> {
-        self.say(request, deadline)?;
+    pub fn ask(&mut self, request: &Request, deadline: MonoTime) -> Result<Answer, Failure> {
+        self.send(request, deadline)?;
         self.next(deadline)
     }
 
-    fn say(&mut self, request: &Request, deadline: Moment) -> Result<(), Failure> {
+    fn send(&mut self, request: &Request, deadline: MonoTime) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(request).map_err(|error| Failure::Unknown(error.to_string()))?;
         line.push(b'\n');
         let mut rest = line.as_slice();
@@ -116,7 +116,7 @@ impl Connection {
                 Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if clock::now() >= deadline {
-                        return Err(Failure::Late);
+                        return Err(Failure::Timeout);
                     }
                     // A pulse is soon enough for what never happens: a request is small.
                     let soon = clock::now().after(std::time::Duration::from_millis(10));
@@ -133,14 +133,14 @@ impl Connection {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn next(&mut self, deadline: Moment) -> Result<Answer, Failure> {
+    pub fn next(&mut self, deadline: MonoTime) -> Result<Answer, Failure> {
         loop {
-            if let Some(answer) = self.come_already()? {
+            if let Some(answer) = self.buffered()? {
                 return Ok(answer);
             }
             let ready = poll::until(self.socket.as_fd(), Some(deadline));
             if !ready.unwrap_or(false) {
-                return Err(Failure::Late);
+                return Err(Failure::Timeout);
             }
             if !self.take()? {
                 return Err(Failure::Closed);
@@ -165,7 +165,7 @@ impl Connection {
         }
     }
 
-    fn come_already(&mut self) -> Result<Option<Answer>, Failure> {
+    fn buffered(&mut self) -> Result<Option<Answer>, Failure> {
         let Some(end) = self.come.iter().position(|byte| *byte == b'\n') else {
             return Ok(None);
         };
@@ -185,10 +185,10 @@ impl Registration {
     /// Registers a run with the sexton that is above us, as [`VARIABLE`] says. `None` if there is none, or it
     /// does not take us: the tool runs just the same.
     #[must_use]
-    pub fn begin(run: &ToolRun, deadline: Moment) -> Option<Registration> {
+    pub fn begin(run: &ToolRun, deadline: MonoTime) -> Option<Registration> {
         let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty())?;
         let mut connection = Connection::to(Path::new(&path), deadline).ok()?;
-        match connection.ask(&Request::ToolBegan(short(run)), deadline) {
+        match connection.ask(&Request::ToolBegan(truncate(run)), deadline) {
             Ok(Answer::Done(_)) => Some(Registration(connection)),
             _ => None,
         }
@@ -205,7 +205,7 @@ impl Registration {
     pub fn cancelled(&mut self) -> Cancel {
         let open = self.0.take();
         loop {
-            match self.0.come_already() {
+            match self.0.buffered() {
                 Ok(Some(Answer::Cancelled(by))) => return Cancel::Cancelled(by),
                 Ok(Some(_)) => {}
                 Ok(None) if matches!(open, Ok(true)) => return Cancel::No,
@@ -220,7 +220,7 @@ impl Registration {
         if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > LONGEST / 2) {
             record.more.retain(|name, _| name == "pid");
         }
-        let _ = self.0.say(&Request::ToolEnded(record), Moment::default());
+        let _ = self.0.send(&Request::ToolEnded(record), MonoTime::default());
     }
 }
 
@@ -242,7 +242,7 @@ pub enum Cancel {
 }
 
 /// The run with a command line that fits into a line in any case. sexton keeps less of it.
-fn short(run: &ToolRun) -> ToolRun {
+fn truncate(run: &ToolRun) -> ToolRun {
     let argv = run.argv.iter().take(32).map(|argument| argument.chars().take(256).collect()).collect();
     ToolRun { argv, ..run.clone() }
 }

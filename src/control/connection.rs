@@ -7,9 +7,9 @@ use std::rc::Rc;
 use tracing::warn;
 
 use super::lines::{LONGEST, Lines};
-use crate::ids::Moment;
 use crate::os::clock;
 use crate::os::unix_socket::{self, Peer};
+use crate::types::MonoTime;
 
 /// How much is read at once.
 const PIECE: usize = 4096;
@@ -37,7 +37,7 @@ pub(super) struct Client {
     pub(super) reply: Rc<[u8]>,
     pub(super) taken: usize,
     /// Since when nothing that counts has happened.
-    pub(super) quiet: Moment,
+    pub(super) quiet: MonoTime,
     /// It is closed when the reply is taken.
     pub(super) last: bool,
 }
@@ -79,13 +79,13 @@ impl Client {
     }
 
     /// What has come, if it is complete.
-    pub(super) fn receive(&mut self) -> Come {
+    pub(super) fn receive(&mut self) -> ReadResult {
         if self.role == Role::Watch { packet(self) } else { next_line(self) }
     }
 }
 
 /// What has come over a connection.
-pub(super) enum Come {
+pub(super) enum ReadResult {
     Nothing,
     Line(Vec<u8>),
     TooLong,
@@ -94,36 +94,36 @@ pub(super) enum Come {
 
 /// Reads up to the end of a line and not beyond it: what follows stays with the kernel, which tells of it
 /// again.
-fn next_line(client: &mut Client) -> Come {
+fn next_line(client: &mut Client) -> ReadResult {
     let mut piece = [0; PIECE];
     let socket = client.socket.as_fd();
     let bytes = match unix_socket::receive(socket, &mut piece, true) {
-        Ok(0) => return Come::End,
+        Ok(0) => return ReadResult::End,
         Ok(length) => piece.get(..length).unwrap_or_default(),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Come::Nothing,
-        Err(_) => return Come::End,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadResult::Nothing,
+        Err(_) => return ReadResult::End,
     };
-    let Ok((taken, line)) = client.lines.take(bytes) else { return Come::TooLong };
+    let Ok((taken, line)) = client.lines.take(bytes) else { return ReadResult::TooLong };
     match unix_socket::receive(socket, piece.get_mut(..taken).unwrap_or_default(), false) {
-        Ok(read) if read == taken => line.map_or(Come::Nothing, Come::Line),
-        _ => Come::End,
+        Ok(read) if read == taken => line.map_or(ReadResult::Nothing, ReadResult::Line),
+        _ => ReadResult::End,
     }
 }
 
-fn packet(client: &Client) -> Come {
+fn packet(client: &Client) -> ReadResult {
     // One byte more tells that a packet was cut.
     let mut packet = vec![0; LONGEST + 1];
     match unix_socket::receive(client.socket.as_fd(), &mut packet, false) {
-        Ok(0) => Come::End,
+        Ok(0) => ReadResult::End,
         Ok(length) if length > LONGEST => {
             warn!(name: "watch-too-long", "sexton-watch sent a packet that is too long; it is not read");
-            Come::Nothing
+            ReadResult::Nothing
         }
         Ok(length) => {
             packet.truncate(length);
-            Come::Line(packet)
+            ReadResult::Line(packet)
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Come::Nothing,
-        Err(_) => Come::End,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadResult::Nothing,
+        Err(_) => ReadResult::End,
     }
 }

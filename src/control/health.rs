@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::protocol::{HealthState, Incident, Kind, Status, UnitState};
-use super::shown::{plain, time, word};
-use crate::report::words;
+use super::protocol::{HealthState, Incident, IncidentKind, Status, UnitState};
+use super::render::{plain, time, word};
+use crate::report::messages;
 
 /// Whether it is well, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +27,8 @@ pub fn judge(status: &Status, wall: u64) -> Verdict {
         return Verdict { well: false, words: format!("the gateway does not run: {state}") };
     }
     let lost = |status: &Status| {
-        let of_watch = |incident: &&Incident| incident.kind == Kind::WatchLost;
-        status.incidents.iter().filter(of_watch).any(|incident| incident.ended.is_none())
+        let from_watch = |incident: &&Incident| incident.kind == IncidentKind::WatchLost;
+        status.incidents.iter().filter(from_watch).any(|incident| incident.ended.is_none())
     };
     let unmeasured = |why: &str| Verdict { well: true, words: format!("the gateway runs; {why}") };
     let health = match &status.health {
@@ -43,7 +43,7 @@ pub fn judge(status: &Status, wall: u64) -> Verdict {
     };
     let state = word(&health.state);
     let since = time(wall.saturating_sub(health.since));
-    let figure = |name: &str, ms: Option<f64>| ms.map(|ms| format!("{name} {}", words::latency(ms)));
+    let figure = |name: &str, ms: Option<f64>| ms.map(|ms| format!("{name} {}", messages::latency(ms)));
     let figures: Vec<String> =
         [figure("last", health.last_ms), figure("p50", health.p50_ms), figure("p99", health.p99_ms)]
             .into_iter()
@@ -87,7 +87,7 @@ mod tests {
             (HealthState::Healthy, true),
             (HealthState::Slow, true),
             (HealthState::Starting, false),
-            (HealthState::Failing, false),
+            (HealthState::Unhealthy, false),
             (HealthState::Draining, false),
             (HealthState::Unknown, true),
         ] {
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn what_was_measured_is_void_without_a_measurer() {
-        let mut status = status(HealthState::Failing);
+        let mut status = status(HealthState::Unhealthy);
         let lost = Incident {
-            kind: Kind::WatchLost,
+            kind: IncidentKind::WatchLost,
             subject: String::new(),
             detail: String::new(),
             began: 0,

@@ -23,8 +23,8 @@ impl Incidents {
     /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
     /// last is not remembered.
     pub fn note(&mut self, mut condition: Condition, wall: u64) -> Option<Incident> {
-        clip(&mut condition.subject, SUBJECT);
-        clip(&mut condition.detail, DETAIL);
+        truncate(&mut condition.subject, SUBJECT);
+        truncate(&mut condition.detail, DETAIL);
         let Condition { kind, subject, holds, detail } = condition;
         let lasting = |incident: &&mut Incident| {
             incident.ended.is_none() && incident.kind == kind && incident.subject == subject
@@ -54,7 +54,7 @@ impl Incidents {
 
     /// What lasts and sexton-watch has said: it says, too, when that is over, and so does another one after it.
     #[must_use]
-    pub fn of_watch(&self) -> Vec<Incident> {
+    pub fn from_watch(&self) -> Vec<Incident> {
         self.all.iter().filter(|one| one.ended.is_none() && one.kind.is_of_watch()).cloned().collect()
     }
 
@@ -69,7 +69,7 @@ impl Incidents {
 }
 
 /// Cuts a text that is longer than `limit` bytes, and shows that it was.
-pub fn clip(text: &mut String, limit: usize) {
+pub fn truncate(text: &mut String, limit: usize) {
     const CUT: char = '…';
     if text.len() > limit {
         let mut end = limit.saturating_sub(CUT.len_utf8());
@@ -84,9 +84,9 @@ pub fn clip(text: &mut String, limit: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Kind;
+    use crate::types::IncidentKind;
 
-    fn condition(kind: Kind, subject: &str, holds: bool) -> Condition {
+    fn condition(kind: IncidentKind, subject: &str, holds: bool) -> Condition {
         Condition { kind, subject: subject.to_owned(), holds, detail: format!("{holds}") }
     }
 
@@ -95,61 +95,66 @@ mod tests {
         book.note(condition, wall).is_some()
     }
 
-    fn lasts(book: &Incidents, kind: Kind) -> bool {
+    fn lasts(book: &Incidents, kind: IncidentKind) -> bool {
         book.list().iter().any(|incident| incident.kind == kind && incident.ended.is_none())
     }
 
     #[test]
     fn a_condition_is_one_incident_however_often_it_is_said() {
         let mut book = Incidents::default();
-        assert!(noted(&mut book, condition(Kind::LockHeld, "a", true), 1));
-        assert!(!noted(&mut book, condition(Kind::LockHeld, "a", true), 2));
-        assert!(noted(&mut book, condition(Kind::LockHeld, "b", true), 3));
-        assert!(noted(&mut book, condition(Kind::Slow, "a", true), 4));
-        assert!(lasts(&book, Kind::LockHeld));
-        assert!(noted(&mut book, condition(Kind::LockHeld, "a", false), 5));
-        assert!(!noted(&mut book, condition(Kind::LockHeld, "a", false), 6), "it has ended");
-        assert!(!noted(&mut book, condition(Kind::Failing, "", false), 6), "it never began");
-        let list: Vec<(Kind, String, u64, Option<u64>)> =
+        assert!(noted(&mut book, condition(IncidentKind::LockHeld, "a", true), 1));
+        assert!(!noted(&mut book, condition(IncidentKind::LockHeld, "a", true), 2));
+        assert!(noted(&mut book, condition(IncidentKind::LockHeld, "b", true), 3));
+        assert!(noted(&mut book, condition(IncidentKind::Slow, "a", true), 4));
+        assert!(lasts(&book, IncidentKind::LockHeld));
+        assert!(noted(&mut book, condition(IncidentKind::LockHeld, "a", false), 5));
+        assert!(!noted(&mut book, condition(IncidentKind::LockHeld, "a", false), 6), "it has ended");
+        assert!(!noted(&mut book, condition(IncidentKind::Unhealthy, "", false), 6), "it never began");
+        let list: Vec<(IncidentKind, String, u64, Option<u64>)> =
             book.list().into_iter().map(|one| (one.kind, one.subject, one.began, one.ended)).collect();
         assert_eq!(
             list,
             [
-                (Kind::Slow, "a".to_owned(), 4, None),
-                (Kind::LockHeld, "b".to_owned(), 3, None),
-                (Kind::LockHeld, "a".to_owned(), 1, Some(5)),
+                (IncidentKind::Slow, "a".to_owned(), 4, None),
+                (IncidentKind::LockHeld, "b".to_owned(), 3, None),
+                (IncidentKind::LockHeld, "a".to_owned(), 1, Some(5)),
             ]
         );
         // What comes back is another incident.
-        assert!(noted(&mut book, condition(Kind::LockHeld, "a", true), 7));
+        assert!(noted(&mut book, condition(IncidentKind::LockHeld, "a", true), 7));
         assert_eq!(book.list().len(), 4);
     }
 
     #[test]
     fn what_an_earlier_watch_said_lasts_until_a_later_one_says_otherwise() {
         let mut book = Incidents::default();
-        for (kind, at) in [(Kind::Slow, 1), (Kind::LockHeld, 2), (Kind::LockHeld, 3), (Kind::Ceiling, 4)] {
+        for (kind, at) in [
+            (IncidentKind::Slow, 1),
+            (IncidentKind::LockHeld, 2),
+            (IncidentKind::LockHeld, 3),
+            (IncidentKind::RestartLimit, 4),
+        ] {
             book.note(condition(kind, &at.to_string(), true), at);
         }
-        book.note(condition(Kind::LockHeld, "2", false), 5);
-        let lasting: Vec<Kind> = book.of_watch().into_iter().map(|one| one.kind).collect();
-        assert_eq!(lasting, [Kind::Slow, Kind::LockHeld]);
-        assert!(!noted(&mut book, condition(Kind::LockHeld, "3", true), 6), "it goes on");
-        assert!(noted(&mut book, condition(Kind::Slow, "1", false), 7));
+        book.note(condition(IncidentKind::LockHeld, "2", false), 5);
+        let lasting: Vec<IncidentKind> = book.from_watch().into_iter().map(|one| one.kind).collect();
+        assert_eq!(lasting, [IncidentKind::Slow, IncidentKind::LockHeld]);
+        assert!(!noted(&mut book, condition(IncidentKind::LockHeld, "3", true), 6), "it goes on");
+        assert!(noted(&mut book, condition(IncidentKind::Slow, "1", false), 7));
     }
 
     #[test]
     fn the_book_is_bounded_and_forgets_what_ended_first() {
         let mut book = Incidents::default();
         for at in 0..64 {
-            assert!(noted(&mut book, condition(Kind::LockHeld, &at.to_string(), true), at));
+            assert!(noted(&mut book, condition(IncidentKind::LockHeld, &at.to_string(), true), at));
         }
-        assert!(noted(&mut book, condition(Kind::Slow, "none has ended", true), 64));
-        assert!(!lasts(&book, Kind::Slow));
-        book.note(condition(Kind::LockHeld, "7", false), 65);
-        book.note(condition(Kind::LockHeld, "3", false), 66);
-        book.note(condition(Kind::Slow, "", true), 67);
-        assert!(lasts(&book, Kind::Slow));
+        assert!(noted(&mut book, condition(IncidentKind::Slow, "none has ended", true), 64));
+        assert!(!lasts(&book, IncidentKind::Slow));
+        book.note(condition(IncidentKind::LockHeld, "7", false), 65);
+        book.note(condition(IncidentKind::LockHeld, "3", false), 66);
+        book.note(condition(IncidentKind::Slow, "", true), 67);
+        assert!(lasts(&book, IncidentKind::Slow));
         let subjects: Vec<String> = book.list().into_iter().map(|one| one.subject).collect();
         assert_eq!(subjects.len(), 64);
         assert!(!subjects.contains(&"7".to_owned()) && subjects.contains(&"3".to_owned()));
@@ -158,10 +163,10 @@ mod tests {
     #[test]
     fn texts_are_cut_at_a_letter() {
         let mut book = Incidents::default();
-        book.note(condition(Kind::LockHeld, &"ü".repeat(200), true), 0);
+        book.note(condition(IncidentKind::LockHeld, &"ü".repeat(200), true), 0);
         let subject = &book.list()[0].subject;
         assert!(subject.len() <= 256 && subject.ends_with("ü…"), "{subject}");
         // It is the same one when it ends.
-        assert!(noted(&mut book, condition(Kind::LockHeld, &"ü".repeat(200), false), 1));
+        assert!(noted(&mut book, condition(IncidentKind::LockHeld, &"ü".repeat(200), false), 1));
     }
 }

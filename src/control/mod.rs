@@ -6,24 +6,24 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`protocol`] | the words |
-//! | [`place`] | where the socket is, and whose it is |
-//! | [`lines`], [`desk`], [`incidents`], [`pace`] | the pure half of the side that answers |
+//! | [`socket_path`] | where the socket is, and whose it is |
+//! | [`lines`], [`registry`], [`incidents`], [`rate_limit`] | the pure half of the side that answers |
 //! | [`server`], `connection` | its connections |
 //! | [`client`] | the side that asks, for tools as well |
 //! | [`processes`], [`attribution`] | the processes, which whoever asks looks up, and whose they are |
-//! | [`errand`], [`shown`] | `sexton status` and its neighbours, from the request to the exit code |
+//! | [`client_command`], [`render`] | `sexton status` and its neighbours, from the request to the exit code |
 
 pub mod attribution;
 pub mod client;
+pub mod client_command;
 mod connection;
-pub mod desk;
-pub mod errand;
 pub mod health;
 pub mod incidents;
 pub mod lines;
-pub mod pace;
-pub mod place;
 pub mod processes;
 pub mod protocol;
+pub mod rate_limit;
+pub mod registry;
+pub mod render;
 pub mod server;
-pub mod shown;
+pub mod socket_path;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::attribution::attribute;
 use super::protocol::{Process, Status};
-use crate::ids::Pid;
 use crate::os::procfs::Stat;
 use crate::os::{clock, procfs, tree};
+use crate::types::Pid;
 
 /// Adds the processes to what sexton said of itself, with whose they are. `pid` is sexton's pid as it is here;
 /// `false` if that is not the one that it knows itself by, because then it lives in another pid namespace.

@@ -1,15 +1,15 @@
 //! Everything that is said over the control socket, and between sexton and sexton-watch.
 //!
 //! A request is one line of JSON, and so is its reply. sexton-watch speaks the same language over a socket that
-//! it inherits, one packet a line; only there a [`Request::Fact`] is accepted. Times are milliseconds since the
+//! it inherits, one packet a line; only there a [`Request::WatchReport`] is accepted. Times are milliseconds since the
 //! epoch, durations milliseconds, sizes bytes.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::watching::Watching;
-pub use crate::ids::{HealthState, Kind, UnitState};
+use crate::config::watch_settings::WatchSettings;
+pub use crate::types::{HealthState, IncidentKind, UnitState};
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub enum Request {
     /// A tool run has ended.
     ToolEnded(ToolRecord),
     /// Something that sexton-watch has seen.
-    Fact(Fact),
+    WatchReport(WatchReport),
 }
 
 /// What is answered.
@@ -91,7 +91,7 @@ pub struct Status {
     pub health: Option<Health>,
     /// What sexton-watch counted last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub census: Option<Census>,
+    pub census: Option<TreeStats>,
     /// What is wrong at this moment, and what was lately; those that last come first.
     pub incidents: Vec<Incident>,
     /// What sexton has counted since its start.
@@ -166,8 +166,8 @@ pub struct ToolRecord {
 
 /// What sexton-watch tells: changes, and a summary now and then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "kebab-case")]
-pub enum Fact {
+#[serde(tag = "report", rename_all = "kebab-case")]
+pub enum WatchReport {
     /// A sexton-watch begins, and wants to be told what to do. Conditions that an earlier one spoke of last until
     /// this one says that they are over.
     Hello {
@@ -175,14 +175,14 @@ pub enum Fact {
         version: String,
     },
     /// Its HTTP listener is there.
-    Listens {
+    Listening {
         /// Host and port.
         address: String,
     },
     /// The gateway's health has changed, or the summary of it is due.
     Health(Health),
     /// The tree was counted.
-    Census(Census),
+    TreeStats(TreeStats),
     /// Something is wrong, or has ended being so.
     Condition(Condition),
 }
@@ -190,9 +190,9 @@ pub enum Fact {
 /// What sexton tells sexton-watch, one packet each over the socket that it inherits as `SEXTON_WATCH_FD`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ToWatch {
+pub enum WatchCommand {
     /// The first packet, and again when the settings have changed.
-    Settings(Box<Briefing>),
+    Settings(Box<WatchConfig>),
     /// The gateway's state has changed: it is asked whether it is well only while it runs.
     Gateway(UnitStatus),
     /// How everything is; the answer to [`Request::Status`].
@@ -204,9 +204,9 @@ pub enum ToWatch {
 /// Everything that sexton-watch has to know to begin.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Briefing {
+pub struct WatchConfig {
     /// What is looked at.
-    pub settings: Watching,
+    pub settings: WatchSettings,
     /// The gateway, if it has been started.
     pub gateway: Option<UnitStatus>,
     /// What an earlier sexton-watch has said that lasts, so that nobody is told twice, and its end is told.
@@ -258,7 +258,7 @@ pub struct EventLoop {
 
 /// The tree below sexton, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Census {
+pub struct TreeStats {
     /// When.
     pub at: u64,
     /// Processes that are alive.
@@ -278,7 +278,7 @@ pub struct Census {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: IncidentKind,
     /// Which one, among those of its kind: a path, a pid, a rule's name; bounded to 256 bytes.
     pub subject: String,
     /// Whether it is so now.
@@ -291,7 +291,7 @@ pub struct Condition {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: IncidentKind,
     /// Which one.
     pub subject: String,
     /// What an operator would want to read.
@@ -359,13 +359,13 @@ mod tests {
             (Request::Restart { unit: None }, r#"{"op":"restart"}"#),
             (Request::Cancel { tool: "t".into() }, r#"{"op":"cancel","tool":"t"}"#),
             (
-                Request::Fact(Fact::Condition(Condition {
-                    kind: Kind::LockHeld,
+                Request::WatchReport(WatchReport::Condition(Condition {
+                    kind: IncidentKind::LockHeld,
                     subject: "/data/x.lock".into(),
                     holds: true,
                     detail: "held".into(),
                 })),
-                r#"{"op":"fact","fact":"condition","kind":"lock-held","subject":"/data/x.lock","holds":true,"detail":"held"}"#,
+                r#"{"op":"watch-report","report":"condition","kind":"lock-held","subject":"/data/x.lock","holds":true,"detail":"held"}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&request).unwrap(), line);

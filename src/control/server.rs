@@ -14,20 +14,20 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::connection::{Client, Come, Role};
-use super::desk::{Desk, Heard, Key, Speaker};
+use super::connection::{Client, ReadResult, Role};
 use super::lines::LONGEST;
-use super::place::Claimed;
-use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToWatch, ToolRecord};
-use crate::ids::Moment;
-use crate::os::poll::{Many, Wanted};
+use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToolRecord, WatchCommand};
+use super::registry::{Key, Registry, Reply, Speaker};
+use super::socket_path::BoundSocket;
+use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};
 use crate::os::{clock, privileges};
+use crate::types::MonoTime;
 
 /// How many connections there can be that are not a tool's.
 const CLIENTS: usize = 64;
 /// How long such a connection may go without a complete line, or without taking its reply.
-const SILENCE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often connections are looked through, and subscribers told of changes.
 const PULSE: Duration = Duration::from_secs(1);
 /// The listener's key; connections have those above.
@@ -35,7 +35,7 @@ const LISTENER: Key = 0;
 
 /// What sexton itself has to see to.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Asked {
+pub enum ServerEvent {
     /// To answer this request over this connection.
     Request(Key, Request),
     /// To hear of an incident that began or ended.
@@ -52,15 +52,15 @@ pub enum Asked {
 
 /// The side that answers.
 pub struct Server {
-    many: Many,
-    claimed: Option<Claimed>,
+    many: EpollSet,
+    claimed: Option<BoundSocket>,
     clients: BTreeMap<Key, Client>,
     last_key: Key,
-    desk: Desk,
+    registry: Registry,
     /// sexton-watch's connection.
     watch: Option<Key>,
     /// When connections are looked through next; never, if there are none to look through.
-    pulse: Option<Moment>,
+    pulse: Option<MonoTime>,
     /// The system gave no descriptor for a connection; until the next pulse none is taken.
     full: bool,
 }
@@ -70,17 +70,17 @@ impl Server {
     ///
     /// # Errors
     /// What epoll_create1(2) and epoll_ctl(2) say.
-    pub fn new(claimed: Option<Claimed>) -> io::Result<Server> {
-        let many = Many::new()?;
+    pub fn new(claimed: Option<BoundSocket>) -> io::Result<Server> {
+        let many = EpollSet::new()?;
         if let Some(claimed) = &claimed {
-            many.add(&claimed.listener, LISTENER, Wanted::Read)?;
+            many.add(&claimed.listener, LISTENER, Interest::Read)?;
         }
         Ok(Server {
             many,
             claimed,
             clients: BTreeMap::new(),
             last_key: LISTENER,
-            desk: Desk::default(),
+            registry: Registry::default(),
             watch: None,
             pulse: None,
             full: false,
@@ -88,11 +88,11 @@ impl Server {
     }
 
     /// Takes our end of a socket of packets whose other end sexton-watch has: what comes over it may be a fact,
-    /// and what goes is a [`ToWatch`]. There is one sexton-watch at a time.
+    /// and what goes is a [`WatchCommand`]. There is one sexton-watch at a time.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub fn trust(&mut self, socket: OwnedFd) -> io::Result<()> {
+    pub fn attach_watch(&mut self, socket: OwnedFd) -> io::Result<()> {
         let peer = unix_socket::peer(socket.as_fd())?;
         if let Some(before) = self.watch.take() {
             self.drop_client(before);
@@ -110,18 +110,18 @@ impl Server {
 
     /// What can be read when there is something to do.
     #[must_use]
-    pub fn waits_for(&self) -> &Many {
+    pub fn waits_for(&self) -> &EpollSet {
         &self.many
     }
 
     /// When [`pulse`](Server::pulse) is wanted.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Moment> {
+    pub fn next_deadline(&self) -> Option<MonoTime> {
         self.pulse
     }
 
     /// Does one small thing. What sexton itself has to see to, if that came of it.
-    pub fn turn(&mut self) -> Option<Asked> {
+    pub fn turn(&mut self) -> Option<ServerEvent> {
         match self.many.ready() {
             Ok(Some(LISTENER)) => {
                 self.accept();
@@ -130,7 +130,7 @@ impl Server {
             Ok(Some(key)) => self.serve(key),
             Ok(None) => None,
             Err(error) => {
-                debug!(name: "control", %error, "could not look at the control socket");
+                debug!(name: "control-accept-failed", %error, "could not look at the control socket");
                 None
             }
         }
@@ -143,7 +143,7 @@ impl Server {
             Ok(None) => return,
             Err(error) => {
                 // Out of descriptors or memory: the connection waits, and must not keep us busy.
-                let _ = self.many.change(&claimed.listener, LISTENER, Wanted::Nothing);
+                let _ = self.many.change(&claimed.listener, LISTENER, Interest::Nothing);
                 self.full = true;
                 self.arm();
                 warn!(name: "control-full", %error, "could not take a connection to the control socket");
@@ -152,7 +152,7 @@ impl Server {
         };
         let Ok(peer) = unix_socket::peer(socket.as_fd()) else { return };
         if peer.uid != 0 && peer.uid != privileges::effective_uid() {
-            debug!(name: "control-stranger", uid = peer.uid, "refused a connection of another user");
+            debug!(name: "control-denied", uid = peer.uid, "refused a connection of another user");
             let why = format!("sexton answers root and its own user, and you are {}", peer.uid);
             let _ = unix_socket::send(socket.as_fd(), &line(&Answer::Refused(why)));
             return;
@@ -165,13 +165,13 @@ impl Server {
             }
         }
         if let Err(error) = self.add(socket, peer, Role::Asks) {
-            debug!(name: "control", %error, "could not wait for a connection");
+            debug!(name: "control-accept-failed", %error, "could not wait for a connection");
         }
     }
 
     fn add(&mut self, socket: OwnedFd, peer: Peer, role: Role) -> io::Result<()> {
         self.last_key += 1;
-        self.many.add(&socket, self.last_key, Wanted::Read)?;
+        self.many.add(&socket, self.last_key, Interest::Read)?;
         self.clients.insert(self.last_key, Client::new(socket, peer, role));
         self.arm();
         Ok(())
@@ -190,10 +190,10 @@ impl Server {
         self.watch = self.watch.filter(|watch| *watch != key);
         self.many.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
-        self.desk.lost(key, clock::wall_millis())
+        self.registry.lost(key, clock::wall_millis())
     }
 
-    fn serve(&mut self, key: Key) -> Option<Asked> {
+    fn serve(&mut self, key: Key) -> Option<ServerEvent> {
         let client = self.clients.get_mut(&key)?;
         if client.has_reply() {
             self.send(key);
@@ -201,41 +201,43 @@ impl Server {
         }
         let watch = client.role == Role::Watch;
         let line = match client.receive() {
-            Come::Nothing => return None,
-            Come::Line(line) => line,
-            Come::TooLong => {
+            ReadResult::Nothing => return None,
+            ReadResult::Line(line) => line,
+            ReadResult::TooLong => {
                 client.last = true;
                 let why = format!("a line has at most {LONGEST} bytes");
                 self.answer(key, &Answer::Refused(why));
                 return None;
             }
-            Come::End => return self.drop_client(key).map(|record| Asked::Lost(Box::new(record))),
+            ReadResult::End => {
+                return self.drop_client(key).map(|record| ServerEvent::Lost(Box::new(record)));
+            }
         };
         client.quiet = clock::now();
         let speaker = Speaker { key, pid: client.peer.pid, trusted: watch };
-        match self.desk.hear(speaker, &line, clock::wall_millis()) {
-            Heard::Answer(answer) => self.answer(key, &answer),
-            Heard::ToolEnded(answer) => {
+        match self.registry.handle_line(speaker, &line, clock::wall_millis()) {
+            Reply::Answer(answer) => self.answer(key, &answer),
+            Reply::ToolEnded(answer) => {
                 self.answer(key, &answer);
-                return Some(Asked::ToolEnded);
+                return Some(ServerEvent::ToolEnded);
             }
-            Heard::Tool(answer) => {
+            Reply::Tool(answer) => {
                 client.role = Role::Tool;
                 self.answer(key, &answer);
             }
-            Heard::Cancel { tool, told, answer } => {
+            Reply::Cancel { tool, told, answer } => {
                 self.answer(tool, &told);
                 self.answer(key, &answer);
             }
-            Heard::Ask(request) => {
+            Reply::Ask(request) => {
                 if request == Request::Subscribe && !watch {
                     client.role = Role::Subscribes(Rc::from([]));
                 }
-                return Some(Asked::Request(key, request));
+                return Some(ServerEvent::Request(key, request));
             }
-            Heard::Noted(incident) => return incident.map(Asked::Noted),
-            Heard::Health(state, last) => return Some(Asked::Health(state, last)),
-            Heard::Greeted(lasted) => return Some(Asked::Greeted(lasted)),
+            Reply::Noted(incident) => return incident.map(ServerEvent::Noted),
+            Reply::Health(state, last) => return Some(ServerEvent::Health(state, last)),
+            Reply::Greeted(lasted) => return Some(ServerEvent::Greeted(lasted)),
         }
         None
     }
@@ -244,7 +246,7 @@ impl Server {
     pub fn answer(&mut self, key: Key, answer: &Answer) {
         if self.watch == Some(key) {
             match answer {
-                Answer::Status(status) => self.tell_watch(&ToWatch::Status(status.clone())),
+                Answer::Status(status) => self.tell_watch(&WatchCommand::Status(status.clone())),
                 Answer::Refused(why) => warn!(name: "watch-refused", "sexton-watch was refused: {why}"),
                 Answer::Done(_) | Answer::Cancelled(_) => {}
             }
@@ -269,12 +271,12 @@ impl Server {
             return;
         }
         let wanted = if client.has_reply() {
-            Wanted::Write
+            Interest::Write
         } else {
             // A long reply is not kept for nothing.
             client.reply = Rc::from([]);
             client.taken = 0;
-            Wanted::Read
+            Interest::Read
         };
         if self.many.change(&client.socket, key, wanted).is_err() {
             self.drop_client(key);
@@ -282,20 +284,20 @@ impl Server {
     }
 
     /// Lets go of those that have been quiet for too long. `true` if subscribers want to know how things are.
-    pub fn pulse(&mut self, now: Moment) -> bool {
+    pub fn publish_tick(&mut self, now: MonoTime) -> bool {
         if self.pulse.is_none_or(|pulse| now < pulse) {
             return false;
         }
         self.pulse = None;
         if std::mem::take(&mut self.full)
             && let Some(claimed) = &self.claimed
-            && let Err(error) = self.many.change(&claimed.listener, LISTENER, Wanted::Read)
+            && let Err(error) = self.many.change(&claimed.listener, LISTENER, Interest::Read)
         {
             warn!(name: "control-lost", %error, "the control socket takes no more connections");
         }
         let late = |client: &Client| {
             let waits = !matches!(client.role, Role::Subscribes(_)) || client.has_reply();
-            !client.lasts() && waits && now.since(client.quiet) >= SILENCE
+            !client.lasts() && waits && now.since(client.quiet) >= IDLE_TIMEOUT
         };
         let gone: Vec<Key> =
             self.clients.iter().filter(|(_, client)| late(client)).map(|(key, _)| *key).collect();
@@ -327,31 +329,31 @@ impl Server {
 
     /// Adds what is known here to what is said of sexton.
     pub fn fill(&self, status: &mut Status) {
-        self.desk.fill(status);
+        self.registry.fill(status);
     }
 
     /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
     pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
-        self.desk.incidents().note(condition, wall)
+        self.registry.incidents().note(condition, wall)
     }
 
     /// Notes a lock that was removed in the record of the tool whose it was, if it was one's, and gives that one's id.
     /// The lock named `pid` as its owner, and was `taken` then, in milliseconds since the epoch.
     pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
-        self.desk.released(path, pid, taken)
+        self.registry.released(path, pid, taken)
     }
 
     /// What sexton-watch has said and is so at this moment.
-    pub fn lasting(&mut self) -> Vec<Incident> {
-        self.desk.incidents().of_watch()
+    pub fn ongoing(&mut self) -> Vec<Incident> {
+        self.registry.incidents().from_watch()
     }
 
     /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
-    pub fn tell_watch(&mut self, told: &ToWatch) {
+    pub fn tell_watch(&mut self, told: &WatchCommand) {
         let Some(watch) = self.watch.and_then(|key| self.clients.get(&key)) else { return };
         let Ok(packet) = serde_json::to_vec(told) else { return };
         if let Err(error) = unix_socket::send(watch.socket.as_fd(), &packet) {
-            debug!(name: "watch-deaf", %error, "sexton-watch did not take what it was told");
+            debug!(name: "watch-send-failed", %error, "sexton-watch did not take what it was told");
         }
     }
 }

@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use super::context::SweepContext;
 use super::format::{Owner, Record};
-use super::scene::Scene;
 use super::verdict::{Lease, Origin, Process};
-use crate::ids::{Errno, Pid};
 use crate::os::{files, host, lease, presence, procfs};
+use crate::types::{Errno, Pid};
 
-/// What a filesystem's type says about the proofs that hold on it.
+/// Match a filesystem's type says about the proofs that hold on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filesystem {
     /// It belongs to this kernel alone, so that nobody can have a file open without this kernel knowing.
@@ -21,7 +21,7 @@ pub struct Filesystem {
     pub carries_flock: bool,
 }
 
-/// The types that belong to one kernel (statfs(2), magic.h). What is not in the list is taken for shared: a
+/// The types that belong to one kernel (statfs(2), magic.h). Match is not in the list is taken for shared: a
 /// FUSE or 9p directory may be another machine's.
 const LOCAL: [u32; 14] = [
     0x0000_ef53, // ext2, ext3, ext4
@@ -48,7 +48,7 @@ const CARRIES_FLOCK: [u32; 4] = [
     0x7461_636f, // ocfs2
 ];
 
-/// What `file` lies on. A filesystem that does not answer is taken for shared.
+/// Match `file` lies on. A filesystem that does not answer is taken for shared.
 pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
     let magic = files::filesystem(file).unwrap_or(0);
     let local = LOCAL.contains(&magic);
@@ -65,17 +65,17 @@ pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
     }
 }
 
-/// What became of the process that a lock names.
-pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
+/// Match became of the process that a lock names.
+pub fn process(owner: &Owner, context: &SweepContext<'_>) -> Process {
     let pid = owner.pid;
     // Asked first: after a reboot sexton can have the very start time that its predecessor recorded.
-    if pid == scene.sexton || pid == scene.sweeper || scene.helpers.contains(&pid) {
-        return Process::Ours;
+    if pid == context.sexton || pid == context.sweeper || context.helpers.contains(&pid) {
+        return Process::OwnProcess;
     }
-    if let Some((_, start)) = scene.corpses.iter().find(|(corpse, _)| *corpse == pid) {
+    if let Some((_, start)) = context.unreaped.iter().find(|(corpse, _)| *corpse == pid) {
         // The number of a corpse is nobody else's; a lock of another start time is older still.
         return if owner.start.is_none_or(|recorded| recorded == *start) {
-            Process::InHand
+            Process::HeldZombie
         } else {
             Process::Lives(*start)
         };
@@ -87,7 +87,7 @@ pub fn process(owner: &Owner, scene: &Scene<'_>) -> Process {
     match procfs::stat(pid) {
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
         Ok(Some(stat)) => match owner.start {
-            Some(recorded) if recorded != stat.start && procfs::has_another_clock(pid) => Process::OtherClock,
+            Some(recorded) if recorded != stat.start && procfs::in_other_time_ns(pid) => Process::OtherTimeNs,
             _ => Process::Lives(stat.start),
         },
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
@@ -118,25 +118,25 @@ fn missing(pid: Pid) -> Process {
     }
 }
 
-/// What one sweep keeps in mind from lock to lock.
+/// Match one sweep keeps in mind from lock to lock.
 ///
-/// One is its patience with locks whose owner is dead and which somebody has open all the same: another process
+/// One is its retry_budget with locks whose owner is dead and which somebody has open all the same: another process
 /// that just reads the lock to judge it lets go within microseconds, a living owner never.
 #[derive(Debug)]
-pub struct Patience {
-    /// What the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
+pub struct RetryBudget {
+    /// Match the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
     filesystem: Option<(u64, Filesystem)>,
     /// How many more pauses this sweep takes altogether, so that a root full of living locks costs no more.
     pauses: u32,
 }
 
-impl Patience {
+impl RetryBudget {
     /// For one lock there are five more looks within about 15 ms; for a whole sweep 100 pauses.
-    pub const NEW: Patience = Patience { filesystem: None, pauses: 100 };
+    pub const NEW: RetryBudget = RetryBudget { filesystem: None, pauses: 100 };
     /// No other look at all.
-    pub const NONE: Patience = Patience { filesystem: None, pauses: 0 };
+    pub const NONE: RetryBudget = RetryBudget { filesystem: None, pauses: 0 };
 
-    /// What `file` lies on, whose device is `device`.
+    /// Match `file` lies on, whose device is `device`.
     pub fn filesystem(&mut self, file: BorrowedFd<'_>, device: u64) -> Filesystem {
         match self.filesystem {
             Some((known, filesystem)) if known == device => filesystem,
@@ -149,14 +149,14 @@ impl Patience {
     }
 
     /// Halves the pauses that are left, for two that share a sweep.
-    pub fn halve(&mut self) -> Patience {
+    pub fn spend_half(&mut self) -> RetryBudget {
         let half = self.pauses / 2;
         self.pauses -= half;
-        Patience { filesystem: self.filesystem, pauses: half }
+        RetryBudget { filesystem: self.filesystem, pauses: half }
     }
 
     /// Takes back what another half has not used.
-    pub fn take_back(&mut self, half: &Patience) {
+    pub fn refund(&mut self, half: &RetryBudget) {
         self.pauses += half.pauses;
     }
 
@@ -175,7 +175,7 @@ impl Patience {
     /// could not be read for that alone would be left where it is, and its gateway started into it.
     ///
     /// # Errors
-    /// What the last attempt said.
+    /// Match the last attempt said.
     pub fn open_again<T>(&mut self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         for milliseconds in [1, 1, 2, 4, 8, 16, 32, 64, 128] {
             match open() {
@@ -209,8 +209,8 @@ mod tests {
     fn what_somebodys_lease_keeps_shut_is_tried_again_and_nothing_else_is() {
         let open = |refusals: u32, kind: io::ErrorKind| {
             let mut attempts = 0;
-            let mut patience = Patience::NEW;
-            let answer = patience.open_again(|| {
+            let mut retry_budget = RetryBudget::NEW;
+            let answer = retry_budget.open_again(|| {
                 attempts += 1;
                 if attempts > refusals { Ok(()) } else { Err(io::Error::from(kind)) }
             });
@@ -221,11 +221,11 @@ mod tests {
         assert_eq!(open(u32::MAX, io::ErrorKind::WouldBlock), (10, false), "it ends");
         assert_eq!(open(3, io::ErrorKind::PermissionDenied), (1, false));
         let mut attempts = 0;
-        let mut none = Patience::NONE;
+        let mut none = RetryBudget::NONE;
         let refused = none.open_again(|| {
             attempts += 1;
             Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
         });
-        assert_eq!((attempts, refused.is_err()), (1, true), "who has no patience asks once");
+        assert_eq!((attempts, refused.is_err()), (1, true), "who has no retry_budget asks once");
     }
 }

@@ -10,33 +10,33 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use super::format::{Content, Owner};
+use super::lock_file::LockFile;
 use super::remove::{Removal, if_unchanged};
-use super::specimen::Specimen;
-use super::walk::Spot;
-use crate::ids::Pid;
+use super::walk::DirEntry;
 use crate::os::files;
+use crate::types::Pid;
 
-/// The pid that a lock gets which is handed over: far above [`Pid::KERNEL_MAX`], and still one to every reader.
+/// The pid that a lock gets which is handed over: far above [`Pid::PID_MAX_LIMIT`], and still one to every reader.
 const NOBODY: i32 = i32::MAX;
 
 /// Whether this lock names an owner that no kernel ever gave a pid to: it was handed over.
 pub fn is_handed_over(content: &Content) -> bool {
-    content.owner().is_some_and(|owner: &Owner| owner.pid.raw() > Pid::KERNEL_MAX)
+    content.owner().is_some_and(|owner: &Owner| owner.pid.raw() > Pid::PID_MAX_LIMIT)
 }
 
-/// Compares what lies at `spot` with `specimen` and rewrites its owner's pid to an impossible one.
-pub fn hand_over(spot: &Spot<'_>, specimen: &Specimen) -> Removal {
-    let Specimen::File { lock, twin: None } = specimen else {
+/// Compares what lies at `spot` with `lock_file` and rewrites its owner's pid to an impossible one.
+pub fn hand_over(spot: &DirEntry<'_>, lock_file: &LockFile) -> Removal {
+    let LockFile::File { lock, temp_link: None } = lock_file else {
         return Removal::Failed(std::io::ErrorKind::Unsupported.into());
     };
     let content = tombstone(&lock.bytes, lock.meta.modified);
     // One name for one lock, so that the next try clears what a try that was killed has left.
     let aside = OsString::from(format!(".sexton-{:x}.tmp", lock.meta.inode));
-    if_unchanged(spot, specimen, || files::replace(spot.directory, spot.name, &aside, &content, &lock.meta))
+    if_unchanged(spot, lock_file, || files::replace(spot.directory, spot.name, &aside, &content, &lock.meta))
 }
 
 /// The same lock with another owner: every field as it was, but for the pid, and without the start time, which
-/// was the old owner's. What is not an object, as an empty file, becomes one that is as old as its file.
+/// was the old owner's. Match is not an object, as an empty file, becomes one that is as old as its file.
 fn tombstone(bytes: &[u8], modified: (i64, i64)) -> Vec<u8> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
     fields.insert("pid".to_owned(), Value::from(NOBODY));

@@ -7,19 +7,19 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
-use super::evidence::{self, Patience};
+use super::context::SweepContext;
+use super::evidence::{self, RetryBudget};
 use super::format::Content;
 use super::kind::Kind;
-use super::scene::Scene;
-use super::specimen::{self, Specimen};
+use super::lock_file::{self, LockFile};
 use super::verdict::{Evidence, Lease, Process, Verdict, judge};
-use super::walk::Spot;
-use crate::ids::Errno;
+use super::walk::DirEntry;
 use crate::os::files::FileKind;
+use crate::types::Errno;
 
 /// Why something with a lock's name is not looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oddity {
+pub enum NotALock {
     /// It is not made of what its kind is made of.
     Kind(FileKind),
     /// It is a directory with something else in it than a lock's record.
@@ -34,34 +34,34 @@ pub enum Oddity {
     Mounted,
 }
 
-impl fmt::Display for Oddity {
+impl fmt::Display for NotALock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Oddity::Kind(FileKind::Directory) => f.write_str(
+            NotALock::Kind(FileKind::Directory) => f.write_str(
                 "it is a directory, of a kind that its holder keeps fresh and that names no owner",
             ),
-            Oddity::Kind(FileKind::Symlink) => f.write_str("it is a symbolic link"),
-            Oddity::Kind(FileKind::Fifo) => f.write_str("it is a named pipe"),
-            Oddity::Kind(FileKind::Socket) => f.write_str("it is a socket"),
-            Oddity::Kind(FileKind::Device) => f.write_str("it is a device"),
-            Oddity::Kind(FileKind::Regular) => f.write_str("it is an ordinary file"),
-            Oddity::Contents => f.write_str("it is a directory with more in it than a lock's record"),
-            Oddity::Companion => {
+            NotALock::Kind(FileKind::Symlink) => f.write_str("it is a symbolic link"),
+            NotALock::Kind(FileKind::Fifo) => f.write_str("it is a named pipe"),
+            NotALock::Kind(FileKind::Socket) => f.write_str("it is a socket"),
+            NotALock::Kind(FileKind::Device) => f.write_str("it is a device"),
+            NotALock::Kind(FileKind::Regular) => f.write_str("it is an ordinary file"),
+            NotALock::Contents => f.write_str("it is a directory with more in it than a lock's record"),
+            NotALock::Companion => {
                 f.write_str("what lies beside it and belongs to it is not what it should be")
             }
-            Oddity::Links(links) => write!(f, "it has {links} names (hard links)"),
-            Oddity::Size(size) => write!(f, "it is too large for a lock ({size} bytes)"),
-            Oddity::Mounted => f.write_str("something is mounted on it"),
+            NotALock::Links(links) => write!(f, "it has {links} names (hard links)"),
+            NotALock::Size(size) => write!(f, "it is too large for a lock ({size} bytes)"),
+            NotALock::Mounted => f.write_str("something is mounted on it"),
         }
     }
 }
 
-/// What came of a look at one lock.
+/// Match came of a look at one lock.
 pub enum Finding {
     /// It was gone, or had become another, before it could be judged.
     Vanished,
     /// It is nothing that could be judged.
-    Odd(Oddity),
+    Odd(NotALock),
     /// It could not be read, so that nobody can tell.
     Unreadable(Errno),
     /// It was judged.
@@ -72,56 +72,56 @@ pub enum Finding {
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
-    /// What led to it.
+    /// Match led to it.
     pub evidence: Evidence,
     /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
     pub age: Duration,
     /// The lock as it was. Where nobody had it open, nobody can open it as long as this lasts.
-    pub specimen: Specimen,
+    pub lock_file: LockFile,
 }
 
 /// Looks at what lies at `spot` and judges it as a lock of kind `kind`.
 pub fn inspect(
-    spot: &Spot<'_>,
+    spot: &DirEntry<'_>,
     kind: &Kind,
-    scene: &Scene<'_>,
+    context: &SweepContext<'_>,
     exclusive: bool,
-    patience: &mut Patience,
+    retry_budget: &mut RetryBudget,
 ) -> Finding {
-    let specimen = match patience.open_again(|| specimen::take(spot, kind.form)) {
-        Ok(Ok(specimen)) => specimen,
-        Ok(Err(oddity)) => return Finding::Odd(oddity),
+    let lock_file = match retry_budget.open_again(|| lock_file::take(spot, kind.form)) {
+        Ok(Ok(lock_file)) => lock_file,
+        Ok(Err(not_a_lock)) => return Finding::Odd(not_a_lock),
         Err(error) => {
             return match error.kind() {
                 io::ErrorKind::NotFound => Finding::Vanished,
-                io::ErrorKind::CrossesDevices => Finding::Odd(Oddity::Mounted),
+                io::ErrorKind::CrossesDevices => Finding::Odd(NotALock::Mounted),
                 _ => Finding::Unreadable(Errno(error.raw_os_error().unwrap_or(0))),
             };
         }
     };
-    let record = specimen.bytes().map_or(Content::Empty.into(), |bytes| kind.format.read(bytes));
+    let record = lock_file.bytes().map_or(Content::Empty.into(), |bytes| kind.format.read(bytes));
     let content = record.content;
-    let file = specimen.to_be_asked();
+    let file = lock_file.leasable_parts();
     let lease = file.map_or(Lease::NotAFile, |piece| piece.lease);
     let mut evidence = Evidence {
         content,
         lease,
-        local: patience.filesystem(spot.directory, specimen.device()).local,
+        local: retry_budget.filesystem(spot.directory, lock_file.device()).local,
         keeps_open: kind.keeps_open,
-        process: content.owner().map_or(Process::NotNamed, |owner| evidence::process(owner, scene)),
+        process: content.owner().map_or(Process::NotNamed, |owner| evidence::process(owner, context)),
         origin: evidence::origin(&record),
-        quiet: scene.quiet,
-        alive: scene.alive,
+        quiet: context.quiet,
+        alive: context.alive,
         exclusive,
     };
     if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&evidence)) {
-        evidence.lease = patience.ask_again(piece.file.as_fd(), piece.meta.uid);
+        evidence.lease = retry_budget.ask_again(piece.file.as_fd(), piece.meta.uid);
     }
-    let seconds = u64::try_from(specimen.modified().0).unwrap_or(0);
+    let seconds = u64::try_from(lock_file.modified().0).unwrap_or(0);
     let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     let since = content.owner().and_then(|owner| owner.created).or(written);
-    let age = since.and_then(|since| scene.now.duration_since(since).ok()).unwrap_or_default();
-    Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, specimen }))
+    let age = since.and_then(|since| context.now.duration_since(since).ok()).unwrap_or_default();
+    Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, lock_file }))
 }
 
 /// Whether the lock's owner is dead here and only the open file speaks for it. Somebody who has it open and
@@ -130,7 +130,7 @@ fn would_be_orphaned(evidence: &Evidence) -> bool {
     let recorded = evidence.content.owner().and_then(|owner| owner.start);
     let may_live = match evidence.process {
         Process::Lives(_) => recorded.is_none(),
-        Process::OtherClock | Process::Hidden => true,
+        Process::OtherTimeNs | Process::Hidden => true,
         _ => false,
     };
     let closed = Evidence { lease: Lease::Granted, ..*evidence };

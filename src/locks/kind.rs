@@ -6,15 +6,15 @@
 use std::borrow::Cow;
 
 use super::format::Format;
-use super::rule::{Foreign, Pattern, Rules};
+use super::rule::{NotOurs, Pattern, Rules};
 
 /// One kind of lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kind {
     /// Its name in log lines and reports, which stays the same for ever.
     pub name: Cow<'static, str>,
-    /// What it is made of.
-    pub form: Form,
+    /// Match it is made of.
+    pub form: LockShape,
     /// How it is written.
     pub format: Format,
     /// Whether its owner has the file open from the instant it exists until the lock is given up. Only then
@@ -26,9 +26,9 @@ pub struct Kind {
     pub recovers: bool,
 }
 
-/// What a lock is made of.
+/// Match a lock is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum LockShape {
     /// An ordinary file.
     File,
     /// An ordinary file that was written as `<name>.<anything>.tmp` and got its name as a hard link: whoever
@@ -41,7 +41,7 @@ pub enum Form {
 }
 
 /// A kind and where it lies below a root.
-struct Row {
+struct KindSpec {
     paths: &'static [&'static str],
     kind: Kind,
 }
@@ -50,7 +50,7 @@ struct Row {
 fn own(name: &'static str) -> Kind {
     Kind {
         name: Cow::Borrowed(name),
-        form: Form::File,
+        form: LockShape::File,
         format: Format::JsonOwner,
         keeps_open: true,
         lifelong: false,
@@ -58,28 +58,28 @@ fn own(name: &'static str) -> Kind {
     }
 }
 
-/// What OpenClaw leaves in its state directory and in `${TMPDIR}/openclaw-<uid>`.
+/// Match OpenClaw leaves in its state directory and in `${TMPDIR}/openclaw-<uid>`.
 ///
 /// The writers of those that are kept open create the file exclusively and keep that descriptor until they
 /// let go (read in 2026.5.22). The usage-cost lock is written under another name and hard-linked into place,
 /// and its descriptor is closed at once. Nobody can have a directory or a link open in that sense.
-fn openclaw() -> Vec<Row> {
+fn openclaw() -> Vec<KindSpec> {
     vec![
         // Up to 2026.7; sessions live in SQLite after that. A root may also be given further down.
-        Row {
+        KindSpec {
             paths: &["agents/*/sessions/*.jsonl.lock", "sessions/*.jsonl.lock", "*.jsonl.lock"],
             kind: Kind { recovers: true, ..own("session") },
         },
         // Of the temporary directory itself, of old state directories, and of 2026.9's state directory.
-        Row {
+        KindSpec {
             paths: &["gateway.*.lock", "tmp/openclaw-*/gateway.*.lock"],
             kind: Kind { lifelong: true, ..own("gateway") },
         },
-        Row { paths: &["agents/*/agent/auth-profiles.json.lock"], kind: own("auth-profiles") },
-        Row { paths: &["locks/oauth-refresh/*.lock"], kind: own("oauth-refresh") },
+        KindSpec { paths: &["agents/*/agent/auth-profiles.json.lock"], kind: own("auth-profiles") },
+        KindSpec { paths: &["locks/oauth-refresh/*.lock"], kind: own("oauth-refresh") },
         // The same writer, for whatever else the gateway and its plugins guard: the configuration, pairings, the
         // ledger of agent connections, the queue of embeddings.
-        Row {
+        KindSpec {
             paths: &[
                 "*.json.lock",
                 "acp/*.json.lock",
@@ -91,11 +91,11 @@ fn openclaw() -> Vec<Row> {
             ],
             kind: own("sidecar"),
         },
-        Row {
+        KindSpec {
             paths: &["agents/*/sessions/.usage-cost-cache.json.lock"],
-            kind: Kind { form: Form::Linked, keeps_open: false, ..own("usage-cost") },
+            kind: Kind { form: LockShape::Linked, keeps_open: false, ..own("usage-cost") },
         },
-        Row {
+        KindSpec {
             paths: &[
                 "memory/.dreams/short-term-promotion.lock",
                 "workspace*/memory/.dreams/short-term-promotion.lock",
@@ -103,85 +103,85 @@ fn openclaw() -> Vec<Row> {
             kind: Kind { format: Format::PidAndTime, ..own("memory-promotion") },
         },
         // Up to 2026.4.
-        Row {
+        KindSpec {
             paths: &[
                 "plugin-runtime-deps/.openclaw-runtime-*.lock",
                 "plugin-runtime-deps/*/.openclaw-runtime-*.lock",
                 "plugin-runtime-deps/*/*/.openclaw-runtime-*.lock",
             ],
-            kind: Kind { form: Form::Directory("owner.json"), keeps_open: false, ..own("runtime-deps") },
+            kind: Kind { form: LockShape::Directory("owner.json"), keeps_open: false, ..own("runtime-deps") },
         },
-        Row {
+        KindSpec {
             paths: &["browser/*/user-data/SingletonLock"],
             kind: Kind {
-                form: Form::Symlink(&["SingletonSocket", "SingletonCookie"]),
+                form: LockShape::Symlink(&["SingletonSocket", "SingletonCookie"]),
                 format: Format::HostAndPid,
                 keeps_open: false,
                 lifelong: true,
                 ..own("chromium")
             },
         },
-        Row {
+        KindSpec {
             paths: &["*.pid", "run/*.pid"],
             kind: Kind { format: Format::Pid, keeps_open: false, lifelong: true, ..own("pid-file") },
         },
     ]
 }
 
-/// What looks like a lock there, and is shown with its reason and never judged.
-const NOT_JUDGED: &[(&str, Foreign)] = &[
-    ("openclaw.json.clobber.lock", Foreign::Heartbeat),
-    ("*.lock.sqlite", Foreign::Sqlite),
-    ("tmp/openclaw-*/*.lock.sqlite", Foreign::Sqlite),
-    ("*.lock.reclaim", Foreign::Reclaim),
-    ("tmp/openclaw-*/*.lock.reclaim", Foreign::Reclaim),
-    ("agents/*/sessions/*.lock.reclaim", Foreign::Reclaim),
-    ("agents/*/agent/*.lock.reclaim", Foreign::Reclaim),
-    ("locks/oauth-refresh/*.lock.reclaim", Foreign::Reclaim),
-    ("credentials/*.lock.reclaim", Foreign::Reclaim),
-    ("workspace*/.git/index.lock", Foreign::Git),
+/// Match looks like a lock there, and is shown with its reason and never judged.
+const NOT_JUDGED: &[(&str, NotOurs)] = &[
+    ("openclaw.json.clobber.lock", NotOurs::Heartbeat),
+    ("*.lock.sqlite", NotOurs::Sqlite),
+    ("tmp/openclaw-*/*.lock.sqlite", NotOurs::Sqlite),
+    ("*.lock.reclaim", NotOurs::Reclaim),
+    ("tmp/openclaw-*/*.lock.reclaim", NotOurs::Reclaim),
+    ("agents/*/sessions/*.lock.reclaim", NotOurs::Reclaim),
+    ("agents/*/agent/*.lock.reclaim", NotOurs::Reclaim),
+    ("locks/oauth-refresh/*.lock.reclaim", NotOurs::Reclaim),
+    ("credentials/*.lock.reclaim", NotOurs::Reclaim),
+    ("workspace*/.git/index.lock", NotOurs::Git),
 ];
 
-/// What a name turned out to be.
+/// Match a name turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What<'a> {
+pub enum Match<'a> {
     /// A lock to be judged.
     Lock(&'a Kind),
     /// Somebody else's.
-    Foreign(Foreign),
+    NotOurs(NotOurs),
 }
 
 /// The kinds that one run of sexton knows: an operator's own, and OpenClaw's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Family {
+pub struct LockKinds {
     kinds: Vec<(Vec<Pattern>, Kind)>,
 }
 
-impl Family {
+impl LockKinds {
     /// OpenClaw's alone.
     #[must_use]
-    pub fn openclaw() -> Family {
-        Family::with(Vec::new())
+    pub fn openclaw() -> LockKinds {
+        LockKinds::with(Vec::new())
     }
 
     /// An operator's kinds, which win over OpenClaw's where both fit, and OpenClaw's.
     #[must_use]
-    pub fn with(own: Vec<(Pattern, Kind)>) -> Family {
-        let patterns = |row: &Row| row.paths.iter().filter_map(|path| Pattern::new(path)).collect();
+    pub fn with(own: Vec<(Pattern, Kind)>) -> LockKinds {
+        let patterns = |row: &KindSpec| row.paths.iter().filter_map(|path| Pattern::new(path)).collect();
         let own = own.into_iter().map(|(pattern, kind)| (vec![pattern], kind));
-        Family { kinds: own.chain(openclaw().into_iter().map(|row| (patterns(&row), row.kind))).collect() }
+        LockKinds { kinds: own.chain(openclaw().into_iter().map(|row| (patterns(&row), row.kind))).collect() }
     }
 
     /// The rules by which a walk finds all of them.
     #[must_use]
-    pub fn rules(&self) -> Rules<What<'_>> {
+    pub fn rules(&self) -> Rules<Match<'_>> {
         let known = self
             .kinds
             .iter()
-            .flat_map(|(patterns, kind)| patterns.iter().map(move |it| (it.clone(), What::Lock(kind))));
+            .flat_map(|(patterns, kind)| patterns.iter().map(move |it| (it.clone(), Match::Lock(kind))));
         let foreign = NOT_JUDGED
             .iter()
-            .filter_map(|(path, why)| Pattern::new(path).map(|pattern| (pattern, What::Foreign(*why))));
+            .filter_map(|(path, why)| Pattern::new(path).map(|pattern| (pattern, Match::NotOurs(*why))));
         Rules::new(known.chain(foreign).collect())
     }
 }
@@ -202,16 +202,16 @@ mod tests {
         assert_eq!(names.len(), rows.len());
     }
 
-    fn found(family: &Family, path: &str) -> Option<String> {
-        let rules = family.rules();
+    fn found(lock_kinds: &LockKinds, path: &str) -> Option<String> {
+        let rules = lock_kinds.rules();
         let mut place = rules.start();
         let mut last = None;
         for name in path.split('/') {
             let step = rules.step(&place, name.as_bytes());
             let foreign = step.foreign.map(|why| format!("{why:?}"));
             let kind = step.found.map(|what| match what {
-                What::Lock(kind) => kind.name.to_string(),
-                What::Foreign(why) => format!("{why:?}"),
+                Match::Lock(kind) => kind.name.to_string(),
+                Match::NotOurs(why) => format!("{why:?}"),
             });
             (place, last) = (step.below, foreign.or(kind));
         }
@@ -246,16 +246,16 @@ mod tests {
             ("openclaw.json.clobber.lock", Some("Heartbeat")),
             ("browser/openclaw/user-data/SingletonCookie", None),
         ] {
-            assert_eq!(found(&Family::openclaw(), path).as_deref(), kind, "{path}");
+            assert_eq!(found(&LockKinds::openclaw(), path).as_deref(), kind, "{path}");
         }
     }
 
     #[test]
     fn an_operators_rule_comes_first_and_cannot_touch_what_is_untouchable() {
         let own = Kind { format: Format::Pid, keeps_open: false, ..own("mine") };
-        let family = Family::with(vec![(Pattern::new("*").unwrap(), own)]);
-        assert_eq!(found(&family, "openclaw.json.lock").as_deref(), Some("mine"));
-        assert_eq!(found(&family, "state.sqlite").as_deref(), Some("Sqlite"));
-        assert_eq!(found(&family, "index.lock").as_deref(), Some("Git"));
+        let lock_kinds = LockKinds::with(vec![(Pattern::new("*").unwrap(), own)]);
+        assert_eq!(found(&lock_kinds, "openclaw.json.lock").as_deref(), Some("mine"));
+        assert_eq!(found(&lock_kinds, "state.sqlite").as_deref(), Some("Sqlite"));
+        assert_eq!(found(&lock_kinds, "index.lock").as_deref(), Some("Git"));
     }
 }

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::entrance::{self, Shut};
-use super::evidence::{self, Patience};
+use super::context::SweepContext;
+use super::evidence::{self, RetryBudget};
 use super::format::Content;
 use super::inspect::{Finding, Judged, inspect};
-use super::kind::{Family, Kind, What};
-use super::registration::{Registration, Standing};
+use super::kind::{Kind, LockKinds, Match};
+use super::open_root::{self, OpenError};
+use super::registration::{Exclusivity, Registration};
 use super::roots::Root;
-use super::scene::Scene;
 use super::sweep::limit;
 use super::verdict::{Lease, Origin, Process, Verdict};
-use super::walk::{Sight, walk};
+use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
 
-/// What a look at one root gave.
+/// Match a look at one root gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// The root's path.
@@ -32,7 +32,7 @@ pub struct Listing {
     pub missing: bool,
     /// Whether no other sexton uses it.
     pub alone: bool,
-    /// What was found, in no order.
+    /// Match was found, in no order.
     pub entries: Vec<Entry>,
 }
 
@@ -55,10 +55,10 @@ impl From<&Path> for Name {
     }
 }
 
-/// What is said of one thing.
+/// Match is said of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Word {
+pub enum VerdictName {
     /// Somebody holds it.
     Held,
     /// Its owner is gone.
@@ -74,12 +74,12 @@ pub enum Word {
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Where it lies.
-    pub lies: Name,
+    /// Where it location.
+    pub location: Name,
     /// Its kind; none for what is not judged.
     pub kind: Option<String>,
     /// The verdict.
-    pub verdict: Word,
+    pub verdict: VerdictName,
     /// Why, in words.
     pub why: String,
     /// The owner's pid, as the lock has it.
@@ -92,7 +92,7 @@ pub struct Entry {
     pub limit_seconds: Option<u64>,
     /// Whether it is held, and past that.
     pub held_too_long: bool,
-    /// What was asked and what the answer was, in order.
+    /// Match was asked and what the answer was, in order.
     pub evidence: Vec<Step>,
 }
 
@@ -110,19 +110,19 @@ pub struct Step {
 #[must_use]
 pub fn list(
     root: &Root,
-    family: &Family,
-    scene: &Scene<'_>,
+    lock_kinds: &LockKinds,
+    context: &SweepContext<'_>,
     report_after: Option<Duration>,
     progress: &mut dyn FnMut(usize),
 ) -> Listing {
-    let entered = match entrance::enter(root, scene) {
+    let entered = match open_root::enter(root, context) {
         Ok(entered) => entered,
         Err(shut) => {
             let root = Name { path: root.to_string(), bytes: None };
             return Listing {
                 root,
                 entered: false,
-                missing: shut == Shut::Missing,
+                missing: shut == OpenError::Missing,
                 alone: false,
                 entries: vec![],
             };
@@ -130,29 +130,33 @@ pub fn list(
     };
     let directory = entered.directory.as_fd();
     let carries_flock = evidence::filesystem(directory).carries_flock;
-    let alone = matches!(Registration::glance(directory), Standing::Alone);
-    let mut patience = Patience::NEW;
+    let alone = matches!(Registration::peek(directory), Exclusivity::Alone);
+    let mut patience = RetryBudget::NEW;
     let mut entries: Vec<Entry> = Vec::new();
-    walk(directory, &entered.path, &family.rules(), &mut |sight| {
+    walk(directory, &entered.path, &lock_kinds.rules(), &mut |sight| {
         let entry = match sight {
-            Sight::Matches(found) => {
+            WalkEvent::Matches(found) => {
                 for (spot, what) in found {
                     entries.extend(match what {
-                        What::Lock(kind) => {
-                            let finding = inspect(spot, kind, scene, alone && carries_flock, &mut patience);
+                        Match::Lock(kind) => {
+                            let finding = inspect(spot, kind, context, alone && carries_flock, &mut patience);
                             of_finding(&spot.path, kind, &finding, report_after)
                         }
-                        What::Foreign(why) => spot.exists().then(|| other(&spot.path, Word::NotJudged, why)),
+                        Match::NotOurs(why) => {
+                            spot.exists().then(|| other(&spot.path, VerdictName::NotJudged, why))
+                        }
                     });
                     progress(entries.len());
                 }
                 return;
             }
-            Sight::Foreign(path, why) => Some(other(&path, Word::NotJudged, &why)),
-            Sight::Closed(path, error) => {
-                Some(other(&path, Word::Unclear, &format!("this directory cannot be read: {error}")))
+            WalkEvent::NotOurs(path, why) => Some(other(&path, VerdictName::NotJudged, &why)),
+            WalkEvent::Closed(path, error) => {
+                Some(other(&path, VerdictName::Unclear, &format!("this directory cannot be read: {error}")))
             }
-            Sight::Link(path) => Some(other(&path, Word::Skipped, &"a symbolic link, which is not followed")),
+            WalkEvent::Link(path) => {
+                Some(other(&path, VerdictName::Skipped, &"a symbolic link, which is not followed"))
+            }
         };
         entries.extend(entry);
         progress(entries.len());
@@ -160,9 +164,9 @@ pub fn list(
     Listing { root: Name::from(entered.path.as_path()), entered: true, missing: false, alone, entries }
 }
 
-fn other(path: &Path, verdict: Word, why: &dyn std::fmt::Display) -> Entry {
+fn other(path: &Path, verdict: VerdictName, why: &dyn std::fmt::Display) -> Entry {
     Entry {
-        lies: Name::from(path),
+        location: Name::from(path),
         kind: None,
         verdict,
         why: why.to_string(),
@@ -179,10 +183,12 @@ fn of_finding(path: &Path, kind: &Kind, finding: &Finding, report_after: Option<
     let kind_name = Some(kind.name.to_string());
     match finding {
         Finding::Vanished => None,
-        Finding::Odd(oddity) => Some(Entry { kind: kind_name, ..other(path, Word::Skipped, oddity) }),
+        Finding::Odd(not_a_lock) => {
+            Some(Entry { kind: kind_name, ..other(path, VerdictName::Skipped, not_a_lock) })
+        }
         Finding::Unreadable(errno) => {
             let why = format!("it cannot be read: {errno}");
-            Some(Entry { kind: kind_name, ..other(path, Word::Unclear, &why) })
+            Some(Entry { kind: kind_name, ..other(path, VerdictName::Unclear, &why) })
         }
         Finding::Judged(judged) => Some(of_judged(path, kind, judged, report_after)),
     }
@@ -190,9 +196,9 @@ fn of_finding(path: &Path, kind: &Kind, finding: &Finding, report_after: Option<
 
 fn of_judged(path: &Path, kind: &Kind, judged: &Judged, report_after: Option<Duration>) -> Entry {
     let (verdict, why) = match &judged.verdict {
-        Verdict::Held(why) => (Word::Held, why.to_string()),
-        Verdict::Orphaned(why) => (Word::Orphaned, why.to_string()),
-        Verdict::Unclear(why) => (Word::Unclear, why.to_string()),
+        Verdict::Held(why) => (VerdictName::Held, why.to_string()),
+        Verdict::Orphaned(why) => (VerdictName::Orphaned, why.to_string()),
+        Verdict::Unclear(why) => (VerdictName::Unclear, why.to_string()),
     };
     let owner = judged.evidence.content.owner();
     let limit = limit(kind, judged, report_after);
@@ -203,7 +209,7 @@ fn of_judged(path: &Path, kind: &Kind, judged: &Judged, report_after: Option<Dur
         process: process.map(|stat| String::from_utf8_lossy(&stat.name).into_owned()),
         age_seconds: Some(judged.age.as_secs()),
         limit_seconds: limit.map(|limit| limit.as_secs()),
-        held_too_long: verdict == Word::Held && limit.is_some_and(|limit| judged.age > limit),
+        held_too_long: verdict == VerdictName::Held && limit.is_some_and(|limit| judged.age > limit),
         evidence: steps(judged),
         ..other(path, verdict, &why)
     }
@@ -233,10 +239,10 @@ fn steps(judged: &Judged) -> Vec<Step> {
         Process::NotNamed => "none is named".to_owned(),
         Process::Absent => "there is none of this number".to_owned(),
         Process::Zombie => "it is dead and not yet reaped".to_owned(),
-        Process::InHand => "it has just died".to_owned(),
-        Process::Ours => "the number is sexton's own now".to_owned(),
+        Process::HeldZombie => "it has just died".to_owned(),
+        Process::OwnProcess => "the number is sexton's own now".to_owned(),
         Process::Lives(start) => format!("one of this number lives, started at tick {} since boot", start.0),
-        Process::OtherClock => "one of this number lives in another time namespace".to_owned(),
+        Process::OtherTimeNs => "one of this number lives in another time namespace".to_owned(),
         Process::Hidden => "one of this number exists, but /proc does not show it".to_owned(),
     };
     let origin = match evidence.origin {

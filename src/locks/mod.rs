@@ -1,15 +1,15 @@
 //! Who owns a lock, and what becomes of it.
 //!
 //! ```text
-//! sweep ─┬─ entrance       opens a root and becomes its owner
+//! sweep ─┬─ open_root       opens a root and becomes its owner
 //!        ├─ registration   who else uses it
 //!        ├─ walk           finds what fits a rule
 //!        ├─ inspect ─ evidence   looks at one lock and asks the system about it
-//!        ├─ specimen       the lock as it was: what it is made of
+//!        ├─ lock_file       the lock as it was: what it is made of
 //!        ├─ listing        the same without removing, for whoever wants to know
-//!        ├─ vigil          watches, beside a living gateway, that nobody wants it
+//!        ├─ lease_watch          watches, beside a living gateway, that nobody wants it
 //!        └─ remove, hand_over    compare a last time and act
-//! pure: scene (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
+//! pure: context (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
 //! ```
 //!
 //! Everything impure here runs in a short-lived child of sexton and never in PID 1 itself: the directories
@@ -17,29 +17,29 @@
 //! ([`are_known_missing`]). *Only what is judged orphaned is ever removed, and a lock whose owner lives never is,
 //! whatever its age.*
 
-mod entrance;
+mod context;
+mod escape;
 mod evidence;
 pub mod format;
 mod hand_over;
 mod inspect;
 pub mod kind;
+mod lease_watch;
 pub mod listing;
+mod lock_file;
+mod open_root;
 mod registration;
 mod remove;
 pub mod roots;
 pub mod rule;
-mod scene;
-mod shown;
-mod specimen;
 mod sweep;
 pub mod verdict;
-mod vigil;
 mod walk;
 
-pub use entrance::{are_known_missing, changes_user};
-pub use kind::Family;
+pub use context::SweepContext;
+pub use escape::Escaped;
+pub use kind::LockKinds;
+pub use lease_watch::LiveSweep;
+pub use open_root::{are_known_missing, drops_to_owner};
 pub use roots::Root;
-pub use scene::Scene;
-pub use shown::Shown;
 pub use sweep::{Action, Released, Report, Request, sweep};
-pub use vigil::Beside;

@@ -8,14 +8,14 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::os::files::{self, FileKind, Hold};
+use crate::os::files::{self, FileKind, FlockMode};
 
 /// The file's name.
 pub const NAME: &str = ".sexton.lock";
 
 /// How we stand towards other sextons.
 #[derive(Debug)]
-pub enum Standing {
+pub enum Exclusivity {
     /// Nobody else uses the root, and nobody can begin to while this lasts.
     Alone,
     /// Others use it or may use it.
@@ -33,7 +33,7 @@ enum File<'a> {
 /// Our entry in a root.
 pub struct Registration<'a> {
     file: File<'a>,
-    standing: Standing,
+    standing: Exclusivity,
     /// Whether we hold the lock at least shared.
     held: bool,
 }
@@ -62,7 +62,7 @@ impl<'a> Registration<'a> {
     }
 
     /// Only looks whether anybody else is there; takes nothing and makes nothing.
-    pub fn glance(root: BorrowedFd<'_>) -> Standing {
+    pub fn peek(root: BorrowedFd<'_>) -> Exclusivity {
         let held = files::open_to_read(root, OsStr::new(NAME)).and_then(|file| {
             if files::meta(file.as_fd())?.kind != FileKind::Regular {
                 return Err(io::Error::other("it is not an ordinary file"));
@@ -70,19 +70,19 @@ impl<'a> Registration<'a> {
             files::is_held_by_others(file.as_fd())
         });
         match held {
-            Ok(true) => Standing::Shared,
-            Ok(false) => Standing::Alone,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Alone,
-            Err(error) => Standing::Unknown(error),
+            Ok(true) => Exclusivity::Shared,
+            Ok(false) => Exclusivity::Alone,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Exclusivity::Alone,
+            Err(error) => Exclusivity::Unknown(error),
         }
     }
 
     fn without(error: io::Error) -> Registration<'a> {
-        Registration { file: File::None, standing: Standing::Unknown(error), held: false }
+        Registration { file: File::None, standing: Exclusivity::Unknown(error), held: false }
     }
 
     /// How we stand.
-    pub fn standing(&self) -> &Standing {
+    pub fn standing(&self) -> &Exclusivity {
         &self.standing
     }
 
@@ -94,8 +94,8 @@ impl<'a> Registration<'a> {
             File::Opened(file) => file.as_fd(),
             File::None => return None,
         };
-        let shared = matches!(self.standing, Standing::Shared) && self.held;
-        let settled = shared || files::hold(file, Hold::Shared).unwrap_or(false);
+        let shared = matches!(self.standing, Exclusivity::Shared) && self.held;
+        let settled = shared || files::hold(file, FlockMode::Shared).unwrap_or(false);
         match self.file {
             File::Opened(file) if settled => Some(file),
             _ => None,
@@ -105,13 +105,13 @@ impl<'a> Registration<'a> {
 
 /// Tries to be alone, and else to be there at all. A file that could only be opened for reading tells nothing
 /// of others, but tells them of us.
-fn stand(file: BorrowedFd<'_>) -> (Standing, bool) {
-    let alone = files::hold(file, Hold::TryAlone);
-    let held = matches!(alone, Ok(true)) || files::hold(file, Hold::TryShared).unwrap_or(false);
+fn stand(file: BorrowedFd<'_>) -> (Exclusivity, bool) {
+    let alone = files::hold(file, FlockMode::TryAlone);
+    let held = matches!(alone, Ok(true)) || files::hold(file, FlockMode::TryShared).unwrap_or(false);
     let standing = match alone {
-        Ok(true) => Standing::Alone,
-        Ok(false) => Standing::Shared,
-        Err(error) => Standing::Unknown(error),
+        Ok(true) => Exclusivity::Alone,
+        Ok(false) => Exclusivity::Shared,
+        Err(error) => Exclusivity::Unknown(error),
     };
     (standing, held)
 }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn alone(registration: &Registration<'_>) -> bool {
-        matches!(registration.standing(), Standing::Alone)
+        matches!(registration.standing(), Exclusivity::Alone)
     }
 
     #[test]
@@ -166,11 +166,11 @@ mod tests {
         drop(second);
         let last = Registration::take(root, Some(first.as_fd()));
         assert!(alone(&last));
-        assert!(matches!(Registration::glance(root), Standing::Shared));
+        assert!(matches!(Registration::peek(root), Exclusivity::Shared));
         last.settle();
         assert!(!alone(&Registration::take(root, None)));
         drop(first);
-        assert!(matches!(Registration::glance(root), Standing::Alone));
+        assert!(matches!(Registration::peek(root), Exclusivity::Alone));
     }
 
     #[test]
@@ -182,8 +182,8 @@ mod tests {
         let second = Registration::take(root, None).settle().unwrap();
         for _ in 0..1000 {
             // At no instant between these is either of them unregistered.
-            assert!(!files::hold(first.as_fd(), Hold::TryAlone).unwrap());
-            assert!(!files::hold(second.as_fd(), Hold::TryAlone).unwrap());
+            assert!(!files::hold(first.as_fd(), FlockMode::TryAlone).unwrap());
+            assert!(!files::hold(second.as_fd(), FlockMode::TryAlone).unwrap());
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
         fs::remove_file(directory.path().join(NAME)).unwrap();
         fs::create_dir(directory.path().join(NAME)).unwrap();
         let odd = Registration::take(root, None);
-        assert!(matches!(odd.standing(), Standing::Unknown(_)));
+        assert!(matches!(odd.standing(), Exclusivity::Unknown(_)));
         assert!(odd.settle().is_none());
     }
 }

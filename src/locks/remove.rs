@@ -1,14 +1,14 @@
 //! Removes one orphaned lock, if it still is the file that was judged.
 //!
 //! No way to remove a file by name is safe against somebody who replaces it at that very instant; this only
-//! keeps the instant short. What makes it safe is the quiet moment, which is the caller's.
+//! keeps the instant short. Match makes it safe is the quiet moment, which is the caller's.
 
 use std::io;
 
-use super::specimen::Specimen;
-use super::walk::Spot;
+use super::lock_file::LockFile;
+use super::walk::DirEntry;
 
-/// What came of it.
+/// Match came of it.
 #[derive(Debug)]
 pub enum Removal {
     /// The lock is gone, by us.
@@ -21,18 +21,18 @@ pub enum Removal {
     Failed(io::Error),
 }
 
-/// Compares what lies at `spot` with `specimen`, content first and identity last, and removes it.
-pub fn remove(spot: &Spot<'_>, specimen: &Specimen) -> Removal {
-    if_unchanged(spot, specimen, || specimen.remove(spot))
+/// Compares what lies at `spot` with `lock_file`, content first and identity last, and removes it.
+pub fn remove(spot: &DirEntry<'_>, lock_file: &LockFile) -> Removal {
+    if_unchanged(spot, lock_file, || lock_file.remove(spot))
 }
 
 /// Compares, and does it to what is still the same.
 pub(super) fn if_unchanged(
-    spot: &Spot<'_>,
-    specimen: &Specimen,
+    spot: &DirEntry<'_>,
+    lock_file: &LockFile,
     act: impl FnOnce() -> io::Result<()>,
 ) -> Removal {
-    let done = match specimen.is_unchanged(spot) {
+    let done = match lock_file.is_unchanged(spot) {
         Ok(true) => act(),
         Ok(false) => return Removal::Changed,
         Err(error) => Err(error),
@@ -53,8 +53,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::locks::kind::Form;
-    use crate::locks::specimen;
+    use crate::locks::kind::LockShape;
+    use crate::locks::lock_file;
     use crate::os::files;
 
     fn judged(root: &Path, then: impl FnOnce(&Path)) -> Removal {
@@ -67,10 +67,10 @@ mod tests {
         let path = root.join(name);
         fs::write(&path, "old").unwrap();
         let had = before(&path);
-        let spot = Spot { directory: directory.as_fd(), name, path: PathBuf::new(), kind: None };
-        let Ok(Ok(specimen)) = specimen::take(&spot, Form::File) else { panic!("it is a file") };
+        let spot = DirEntry { directory: directory.as_fd(), name, path: PathBuf::new(), kind: None };
+        let Ok(Ok(lock_file)) = lock_file::take(&spot, LockShape::File) else { panic!("it is a file") };
         then(&path, had);
-        remove(&spot, &specimen)
+        remove(&spot, &lock_file)
     }
 
     #[test]

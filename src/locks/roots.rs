@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::shown::Shown;
+use super::escape::Escaped;
 
 /// A directory with locks in it, as far as its name is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Root {
     /// A directory that the operator named.
     #[must_use]
     pub fn given(path: &Path) -> Root {
-        Root::Given(tidy(path))
+        Root::Given(normalize(path))
     }
 
     /// Every directory that it may turn out to be, as far as that can be known without a look.
@@ -73,10 +73,10 @@ impl Root {
 impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Root::Given(path) => Shown(path).fmt(f),
-            Root::Discovered(places) => places.first().map_or(Ok(()), |path| Shown(path).fmt(f)),
-            Root::Temporary { base, uid } => Shown(&temporary(base, *uid)).fmt(f),
-            Root::TemporaryOfOwner { base, .. } => Shown(&base.join("openclaw-*")).fmt(f),
+            Root::Given(path) => Escaped(path).fmt(f),
+            Root::Discovered(places) => places.first().map_or(Ok(()), |path| Escaped(path).fmt(f)),
+            Root::Temporary { base, uid } => Escaped(&temporary(base, *uid)).fmt(f),
+            Root::TemporaryOfOwner { base, .. } => Escaped(&base.join("openclaw-*")).fmt(f),
         }
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn temporary(base: &Path, uid: u32) -> PathBuf {
 }
 
 /// A trailing slash would have a link in the last component followed.
-fn tidy(path: &Path) -> PathBuf {
+fn normalize(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
@@ -107,7 +107,7 @@ pub fn discover(variable: &dyn Fn(&str) -> Option<OsString>, uid: u32) -> Vec<Ro
     let home = set("HOME");
     let claw_home = set("OPENCLAW_HOME").map(|path| expand(&path, home.as_deref())).or_else(|| home.clone());
     let states: Vec<PathBuf> = match (set("OPENCLAW_STATE_DIR"), &claw_home) {
-        (Some(state), _) => vec![tidy(&expand(&state, claw_home.as_deref()))],
+        (Some(state), _) => vec![normalize(&expand(&state, claw_home.as_deref()))],
         (None, Some(home)) => [".openclaw", ".clawdbot"].iter().map(|name| home.join(name)).collect(),
         (None, None) => Vec::new(),
     };

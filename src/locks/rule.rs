@@ -64,7 +64,7 @@ impl Glob {
 
 /// Whose protocol a thing follows that sexton shows, and never judges or touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
+pub enum NotOurs {
     /// `SQLite`'s files.
     Sqlite,
     /// The guard that a gateway lays beside a lock while it takes it over.
@@ -75,31 +75,31 @@ pub enum Foreign {
     Git,
 }
 
-impl fmt::Display for Foreign {
+impl fmt::Display for NotOurs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Foreign::Sqlite => "SQLite's: its locks live in the kernel and end with their holder",
-            Foreign::Reclaim => {
+            NotOurs::Sqlite => "SQLite's: its locks live in the kernel and end with their holder",
+            NotOurs::Reclaim => {
                 "a gateway's guard while it takes a lock over; it fails closed, and only whoever knows that no \
                  gateway and no command of it runs may remove it"
             }
-            Foreign::Heartbeat => "it names no owner: whoever holds it keeps its time fresh",
-            Foreign::Git => "git's: it names no owner; remove it by hand when no git runs there",
+            NotOurs::Heartbeat => "it names no owner: whoever holds it keeps its time fresh",
+            NotOurs::Git => "git's: it names no owner; remove it by hand when no git runs there",
         })
     }
 }
 
 /// Names that belong to somebody else's protocol and are never touched, whatever a pattern says.
 #[must_use]
-pub fn untouchable(name: &[u8]) -> Option<Foreign> {
+pub fn untouchable(name: &[u8]) -> Option<NotOurs> {
     match name {
-        b"index.lock" => Some(Foreign::Git),
-        _ if name.ends_with(b".reclaim") => Some(Foreign::Reclaim),
+        b"index.lock" => Some(NotOurs::Git),
+        _ if name.ends_with(b".reclaim") => Some(NotOurs::Reclaim),
         _ if [&b".sqlite"[..], b"-wal", b"-shm", b".sqlite-journal"]
             .iter()
             .any(|end| name.ends_with(end)) =>
         {
-            Some(Foreign::Sqlite)
+            Some(NotOurs::Sqlite)
         }
         _ => None,
     }
@@ -113,32 +113,32 @@ pub struct Rules<T> {
 
 /// Where a walk stands: which patterns are still possible, and how many components of each are behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Place(Vec<(usize, usize)>);
+pub struct Cursor(Vec<(usize, usize)>);
 
-impl Place {
+impl Cursor {
     /// Whether no pattern can match anything below.
     #[must_use]
-    pub fn is_dead_end(&self) -> bool {
+    pub fn cannot_match(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// What the next name in a directory leads to.
+/// Match the next name in a directory leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Step<T> {
+pub struct Segment<T> {
     /// The name is a whole match of this, the first pattern in order that fits.
     pub found: Option<T>,
     /// It is a whole match, but untouchable.
-    pub foreign: Option<Foreign>,
+    pub foreign: Option<NotOurs>,
     /// Where the walk stands inside, if the name is a directory's.
-    pub below: Place,
+    pub below: Cursor,
 }
 
-impl<T> Step<T> {
+impl<T> Segment<T> {
     /// Whether the name needs no further look.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.found.is_none() && self.foreign.is_none() && self.below.is_dead_end()
+        self.found.is_none() && self.foreign.is_none() && self.below.cannot_match()
     }
 }
 
@@ -151,13 +151,13 @@ impl<T: Copy> Rules<T> {
 
     /// The root itself.
     #[must_use]
-    pub fn start(&self) -> Place {
-        Place((0..self.patterns.len()).map(|pattern| (pattern, 0)).collect())
+    pub fn start(&self) -> Cursor {
+        Cursor((0..self.patterns.len()).map(|pattern| (pattern, 0)).collect())
     }
 
     fn open<'a>(
         &'a self,
-        place: &'a Place,
+        place: &'a Cursor,
     ) -> impl Iterator<Item = (usize, usize, &'a Pattern, &'a Glob, T)> {
         place.0.iter().filter_map(|(index, position)| {
             let (pattern, what) = self.patterns.get(*index)?;
@@ -167,7 +167,7 @@ impl<T: Copy> Rules<T> {
 
     /// The only names that can match here, or `None` if any name might and the directory has to be listed.
     #[must_use]
-    pub fn only_names(&self, place: &Place) -> Option<BTreeSet<&[u8]>> {
+    pub fn only_names(&self, place: &Cursor) -> Option<BTreeSet<&[u8]>> {
         let mut names = BTreeSet::new();
         for (index, position) in &place.0 {
             let part = self.patterns.get(*index).and_then(|(pattern, _)| pattern.parts.get(*position))?;
@@ -178,8 +178,8 @@ impl<T: Copy> Rules<T> {
 
     /// One name further.
     #[must_use]
-    pub fn step(&self, place: &Place, name: &[u8]) -> Step<T> {
-        let mut step = Step { found: None, foreign: None, below: Place::default() };
+    pub fn step(&self, place: &Cursor, name: &[u8]) -> Segment<T> {
+        let mut step = Segment { found: None, foreign: None, below: Cursor::default() };
         for (index, position, pattern, part, what) in self.open(place) {
             if !part.fits(name) {
                 continue;
@@ -266,7 +266,7 @@ mod tests {
         let rules = rules();
         let root = rules.start();
         assert_eq!(rules.only_names(&root), Some(BTreeSet::from([&b"agents"[..]])));
-        assert!(rules.step(&root, b"other").below.is_dead_end());
+        assert!(rules.step(&root, b"other").below.cannot_match());
 
         let agents = rules.step(&root, b"agents").below;
         assert_eq!(rules.only_names(&agents), None);
@@ -279,7 +279,7 @@ mod tests {
 
         let main = rules.step(&agents, b"main").below;
         let sessions = rules.step(&main, b"sessions").below;
-        assert_eq!(rules.step(&sessions, b"x.lock"), Step { found: Some(1), ..Step::default() });
+        assert_eq!(rules.step(&sessions, b"x.lock"), Segment { found: Some(1), ..Segment::default() });
         assert_eq!(rules.step(&sessions, b"x.lockx").found, None);
     }
 
@@ -288,12 +288,12 @@ mod tests {
         let rules = Rules::new(vec![(Pattern::new("*").unwrap(), ())]);
         let root = rules.start();
         for (name, foreign) in [
-            (&b"a.sqlite"[..], Foreign::Sqlite),
-            (b"a.sqlite-wal", Foreign::Sqlite),
-            (b"a-shm", Foreign::Sqlite),
-            (b"a.lock.reclaim", Foreign::Reclaim),
-            (b"x.lock.sqlite", Foreign::Sqlite),
-            (b"index.lock", Foreign::Git),
+            (&b"a.sqlite"[..], NotOurs::Sqlite),
+            (b"a.sqlite-wal", NotOurs::Sqlite),
+            (b"a-shm", NotOurs::Sqlite),
+            (b"a.lock.reclaim", NotOurs::Reclaim),
+            (b"x.lock.sqlite", NotOurs::Sqlite),
+            (b"index.lock", NotOurs::Git),
         ] {
             let step = rules.step(&root, name);
             assert_eq!((step.found, step.foreign), (None, Some(foreign)), "{}", name.escape_ascii());

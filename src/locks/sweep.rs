@@ -1,4 +1,4 @@
-//! One sweep of one root, from the entrance to the last line of the log.
+//! One sweep of one root, from the open_root to the last line of the log.
 //!
 //! It runs in a process of its own that ends with it: it gives its privileges up for good, and it may hang.
 
@@ -9,27 +9,27 @@ use std::time::{Duration, SystemTime};
 
 use tracing::dispatcher;
 
-use super::entrance::{self, Shut, once};
-use super::evidence::{self, Patience};
+use super::context::SweepContext;
+use super::escape::Escaped;
+use super::evidence::{self, RetryBudget};
 use super::hand_over::{hand_over, is_handed_over};
 use super::inspect::{Finding, Judged, inspect};
-use super::kind::{Family, Kind, What};
-use super::registration::{NAME, Registration, Standing};
+use super::kind::{Kind, LockKinds, Match};
+use super::lease_watch::{LeaseWatch, LiveSweep};
+use super::open_root::{self, OpenError, once};
+use super::registration::{Exclusivity, NAME, Registration};
 use super::remove::{Removal, remove};
 use super::roots::Root;
-use super::rule::Foreign;
-use super::scene::Scene;
-use super::shown::Shown;
-use super::verdict::{Doubt, Orphan, Verdict};
-use super::vigil::{Beside, Vigil};
-use super::walk::{Sight, Spot, walk};
+use super::rule::NotOurs;
+use super::verdict::{Orphan, UnclearReason, Verdict};
+use super::walk::{DirEntry, WalkEvent, walk};
 
 /// From how many names in a directory on a second thread is worth its start.
 const MANY: usize = 128;
 /// The second thread's stack, in bytes; it is used to a tenth.
 const STACK: usize = 256 * 1024;
 
-/// What becomes of an orphaned lock.
+/// Match becomes of an orphaned lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Action {
     /// It is removed.
@@ -42,31 +42,31 @@ pub enum Action {
     Spare,
 }
 
-/// What is to be swept, and when.
+/// Match is to be swept, and when.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The root.
     pub root: &'a Root,
     /// The kinds of locks that are known.
-    pub family: &'a Family,
+    pub lock_kinds: &'a LockKinds,
     /// The moment.
-    pub scene: Scene<'a>,
+    pub context: SweepContext<'a>,
     /// The open registration that an earlier sweep of this root returned.
     pub registration: Option<BorrowedFd<'a>>,
-    /// What becomes of orphaned locks.
+    /// Match becomes of orphaned locks.
     pub action: Action,
     /// How long any lock may be held before it is reported, besides the limit that it sets itself.
     pub report_after: Option<Duration>,
     /// The fingerprints of locks that earlier sweeps reported.
     pub reported: &'a [u64],
     /// How locks are removed while the gateway lives; without it they wait.
-    pub beside: Option<Beside<'a>>,
+    pub beside: Option<LiveSweep<'a>>,
 }
 
 /// A lock whose recorded owner is known, and which was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
-    /// Where it lay, for eyes: see [`Shown`].
+    /// Where it lay, for eyes: see [`Escaped`].
     pub path: String,
     /// Its owner, as the lock had it.
     pub pid: i32,
@@ -74,7 +74,7 @@ pub struct Released {
     pub taken: SystemTime,
 }
 
-/// What a sweep did.
+/// Match a sweep did.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Whether the root exists and could be entered; if not, everything below is zero.
@@ -128,101 +128,106 @@ impl Report {
 /// is being looked at). Afterwards the process belongs to the root's owner.
 #[must_use]
 pub fn sweep(request: &Request<'_>) -> Report {
-    let root = match entrance::enter(request.root, &request.scene) {
+    let root = match open_root::enter(request.root, &request.context) {
         Ok(root) => root,
-        Err(shut) => return Report { missing: shut == Shut::Missing, ..Report::default() },
+        Err(shut) => return Report { missing: shut == OpenError::Missing, ..Report::default() },
     };
     let directory = root.directory.as_fd();
     let registration = Registration::take(directory, request.registration);
     let carries_flock = evidence::filesystem(directory).carries_flock;
-    let exclusive = carries_flock && matches!(registration.standing(), Standing::Alone);
-    say_standing(&request.scene, &Shown(&root.path), registration.standing(), carries_flock);
+    let exclusive = carries_flock && matches!(registration.standing(), Exclusivity::Alone);
+    log_exclusivity(&request.context, &Escaped(&root.path), registration.standing(), carries_flock);
 
     let mut sweep = Sweep {
-        scene: &request.scene,
+        context: &request.context,
         action: request.action,
         report_after: request.report_after,
         reported: request.reported,
-        patience: if request.scene.patient { Patience::NEW } else { Patience::NONE },
+        retry_budget: if request.context.patient { RetryBudget::NEW } else { RetryBudget::NONE },
         report: Report { entered: true, exclusive, ..Report::default() },
-        vigil: request.beside.as_ref().map(|_| Vigil::default()),
+        lease_watch: request.beside.as_ref().map(|_| LeaseWatch::default()),
     };
-    walk(directory, &root.path, &request.family.rules(), &mut |sight| match sight {
-        Sight::Matches(found) => sweep.matches(found),
-        Sight::Foreign(path, why) => foreign(&Shown(&path), why),
-        Sight::Closed(path, error) => sweep.closed(&Shown(&path), &error),
-        Sight::Link(path) => sweep.link(&Shown(&path)),
+    walk(directory, &root.path, &request.lock_kinds.rules(), &mut |sight| match sight {
+        WalkEvent::Matches(found) => sweep.matches(found),
+        WalkEvent::NotOurs(path, why) => foreign(&Escaped(&path), why),
+        WalkEvent::Closed(path, error) => sweep.closed(&Escaped(&path), &error),
+        WalkEvent::Link(path) => sweep.link(&Escaped(&path)),
     });
-    sweep.end_vigil(request.beside.as_ref());
+    sweep.finish_lease_watch(request.beside.as_ref());
     let mut report = sweep.report;
     report.registration = registration.settle();
-    tracing::debug!(name: "root-swept", root = %Shown(&root.path), removed = report.removed,
+    tracing::debug!(name: "root-swept", root = %Escaped(&root.path), removed = report.removed,
         handed_over = report.handed_over, held = report.held, unclear = report.unclear, waiting = report.waiting, skipped = report.skipped, failed = report.failed, exclusive,
         "swept the lock root");
     report
 }
 
-fn say_standing(scene: &Scene<'_>, root: &Shown<'_>, standing: &Standing, carries_flock: bool) {
+fn log_exclusivity(
+    context: &SweepContext<'_>,
+    root: &Escaped<'_>,
+    standing: &Exclusivity,
+    carries_flock: bool,
+) {
     match standing {
-        Standing::Unknown(error) => {
-            once!(scene, name: "root-unregistered", root = %root, error = %error,
+        Exclusivity::Unknown(error) => {
+            once!(context, name: "root-unregistered", root = %root, error = %error,
                 "cannot use {NAME} in the lock root {root} ({error}): other sextons there go unseen, so that only \
                  locks that nobody has open are removed");
         }
-        Standing::Shared if scene.quiet => {
+        Exclusivity::Shared if context.quiet => {
             tracing::info!(name: "root-shared", root = %root, "another sexton uses the lock root {root}");
         }
-        Standing::Alone if !carries_flock => {
+        Exclusivity::Alone if !carries_flock => {
             tracing::info!(name: "root-shared", root = %root,
                 "the lock root {root} lies on a filesystem that other machines may use unseen");
         }
-        Standing::Alone | Standing::Shared => {}
+        Exclusivity::Alone | Exclusivity::Shared => {}
     }
 }
 
-fn foreign(path: &Shown<'_>, why: Foreign) {
+fn foreign(path: &Escaped<'_>, why: NotOurs) {
     tracing::debug!(name: "lock-not-judged", path = %path, reason = %why, "left alone what is not ours to judge");
 }
 
 struct Sweep<'a> {
-    scene: &'a Scene<'a>,
+    context: &'a SweepContext<'a>,
     action: Action,
     report_after: Option<Duration>,
     reported: &'a [u64],
-    patience: Patience,
+    retry_budget: RetryBudget,
     report: Report,
-    vigil: Option<Vigil<'a>>,
+    lease_watch: Option<LeaseWatch<'a>>,
 }
 
-/// What a line about a lock says of it.
-pub(super) struct Said<'a> {
-    path: Shown<'a>,
+/// Match a line about a lock says of it.
+pub(super) struct LogFields<'a> {
+    path: Escaped<'a>,
     kind: &'a str,
     pid: Option<i32>,
     age: humantime::FormattedDuration,
 }
 
-impl<'a> Said<'a> {
-    pub(super) fn new(path: &'a Path, kind: &'a Kind, judged: &Judged) -> Said<'a> {
+impl<'a> LogFields<'a> {
+    pub(super) fn new(path: &'a Path, kind: &'a Kind, judged: &Judged) -> LogFields<'a> {
         let pid = judged.evidence.content.owner().map(|owner| owner.pid.raw());
         let age = humantime::format_duration(Duration::from_secs(judged.age.as_secs()));
-        Said { path: Shown(path), kind: &kind.name, pid, age }
+        LogFields { path: Escaped(path), kind: &kind.name, pid, age }
     }
 }
 
 impl<'a> Sweep<'a> {
     /// Where there are many, two threads share them: one waits for the filesystem while the other judges. A thread
     /// that cannot be had only means that it takes longer.
-    fn matches(&mut self, found: &[(Spot<'_>, What<'a>)]) {
-        let half = if found.len() < MANY || self.vigil.is_some() { 0 } else { found.len() / 2 };
+    fn matches(&mut self, found: &[(DirEntry<'_>, Match<'a>)]) {
+        let half = if found.len() < MANY || self.lease_watch.is_some() { 0 } else { found.len() / 2 };
         let (there, here) = found.split_at(half);
         if there.is_empty() {
             return self.each(here);
         }
         let mut other = Sweep {
-            patience: self.patience.halve(),
+            retry_budget: self.retry_budget.spend_half(),
             report: Report { exclusive: self.report.exclusive, ..Report::default() },
-            vigil: None,
+            lease_watch: None,
             ..*self
         };
         let log = dispatcher::get_default(Clone::clone);
@@ -235,32 +240,32 @@ impl<'a> Sweep<'a> {
         if !shared {
             self.each(there);
         }
-        self.patience.take_back(&other.patience);
+        self.retry_budget.refund(&other.retry_budget);
         self.report.add(other.report);
     }
 
-    fn each(&mut self, found: &[(Spot<'_>, What<'a>)]) {
+    fn each(&mut self, found: &[(DirEntry<'_>, Match<'a>)]) {
         for (spot, what) in found {
             match what {
-                What::Lock(kind) => self.lock(spot, kind),
-                What::Foreign(why) if spot.exists() => foreign(&Shown(&spot.path), *why),
-                What::Foreign(_) => {}
+                Match::Lock(kind) => self.lock(spot, kind),
+                Match::NotOurs(why) if spot.exists() => foreign(&Escaped(&spot.path), *why),
+                Match::NotOurs(_) => {}
             }
         }
     }
 
-    fn lock(&mut self, spot: &Spot<'_>, kind: &'a Kind) {
-        let path = Shown(&spot.path);
-        match inspect(spot, kind, self.scene, self.report.exclusive, &mut self.patience) {
+    fn lock(&mut self, spot: &DirEntry<'_>, kind: &'a Kind) {
+        let path = Escaped(&spot.path);
+        match inspect(spot, kind, self.context, self.report.exclusive, &mut self.retry_budget) {
             Finding::Vanished => {}
-            Finding::Odd(oddity) => {
+            Finding::Odd(not_a_lock) => {
                 self.report.skipped += 1;
-                tracing::warn!(name: "lock-skipped", path = %path, kind = %kind.name, reason = %oddity,
+                tracing::warn!(name: "lock-skipped", path = %path, kind = %kind.name, reason = %not_a_lock,
                     "left alone what only has a lock's name");
             }
             Finding::Unreadable(errno) => {
                 self.report.unclear += 1;
-                let why = Doubt::Unreadable(errno);
+                let why = UnclearReason::Unreadable(errno);
                 tracing::warn!(name: "lock-unclear", path = %path, kind = %kind.name, reason = %why,
                     "left a lock alone whose owner cannot be told");
             }
@@ -268,8 +273,8 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn judged(&mut self, spot: &Spot<'_>, kind: &'a Kind, judged: Box<Judged>) {
-        let said = Said::new(&spot.path, kind, &judged);
+    fn judged(&mut self, spot: &DirEntry<'_>, kind: &'a Kind, judged: Box<Judged>) {
+        let said = LogFields::new(&spot.path, kind, &judged);
         let handed_over = kind.recovers && is_handed_over(&judged.evidence.content);
         match judged.verdict {
             Verdict::Held(why) => {
@@ -278,7 +283,7 @@ impl<'a> Sweep<'a> {
                     age = %said.age, reason = %why, "a lock is held");
                 self.held(kind, &judged, &said);
             }
-            Verdict::Orphaned(_) | Verdict::Unclear(Doubt::Busy(_))
+            Verdict::Orphaned(_) | Verdict::Unclear(UnclearReason::Busy(_))
                 if handed_over && self.action != Action::Remove =>
             {
                 self.report.handed_over += 1;
@@ -286,14 +291,14 @@ impl<'a> Sweep<'a> {
                     "a lock that was handed over lies there for the gateway to find");
             }
             Verdict::Orphaned(why) => self.orphaned(spot, kind, &said, &why, &judged),
-            Verdict::Unclear(Doubt::Busy(why)) => {
-                let watched = match &mut self.vigil {
-                    Some(vigil) => vigil.watch(spot, kind, why, judged),
+            Verdict::Unclear(UnclearReason::Busy(why)) => {
+                let watched = match &mut self.lease_watch {
+                    Some(lease_watch) => lease_watch.watch(spot, kind, why, judged),
                     None => Err(judged),
                 };
                 if let Err(judged) = watched {
-                    let can_be_watched = judged.specimen.to_be_asked().is_some();
-                    self.waits(&Said::new(&spot.path, kind, &judged), &why, can_be_watched);
+                    let can_be_watched = judged.lock_file.leasable_parts().is_some();
+                    self.waits(&LogFields::new(&spot.path, kind, &judged), &why, can_be_watched);
                 }
             }
             Verdict::Unclear(why) => {
@@ -305,29 +310,29 @@ impl<'a> Sweep<'a> {
     }
 
     /// Removes what was watched in vain for somebody who wants it, if everybody stands still for it.
-    fn end_vigil(&mut self, beside: Option<&Beside<'_>>) {
-        let (Some(vigil), Some(beside)) = (self.vigil.take(), beside) else { return };
-        let (watched, wanted) = vigil.keep(beside.settle);
+    fn finish_lease_watch(&mut self, beside: Option<&LiveSweep<'_>>) {
+        let (Some(lease_watch), Some(beside)) = (self.lease_watch.take(), beside) else { return };
+        let (watched, wanted) = lease_watch.keep(beside.settle);
         for lock in &wanted {
             self.waits(&lock.said(), &lock.why, true);
         }
         if watched.is_empty() {
             return;
         }
-        let still = (beside.stand_still)();
+        let still = (beside.freeze)();
         for lock in watched {
-            if still && lock.is_untouched() {
+            if still && lock.is_unopened() {
                 self.orphaned(&lock.spot(), lock.kind, &lock.said(), &lock.why, &lock.judged);
             } else {
                 self.waits(&lock.said(), &lock.why, true);
             }
         }
         if still {
-            (beside.go_on)();
+            (beside.thaw)();
         }
     }
 
-    fn waits(&mut self, said: &Said<'_>, why: &Orphan, can_be_watched: bool) {
+    fn waits(&mut self, said: &LogFields<'_>, why: &Orphan, can_be_watched: bool) {
         self.report.waiting += 1;
         if can_be_watched {
             tracing::info!(name: "lock-waiting", path = %said.path, kind = said.kind, pid = said.pid,
@@ -340,9 +345,9 @@ impl<'a> Sweep<'a> {
     }
 
     /// A lock whose owner lives stays, however long; but it is said once.
-    fn held(&mut self, kind: &Kind, judged: &Judged, said: &Said<'_>) {
+    fn held(&mut self, kind: &Kind, judged: &Judged, said: &LogFields<'_>) {
         let Some(limit) = limit(kind, judged, self.report_after) else { return };
-        let fingerprint = judged.specimen.fingerprint();
+        let fingerprint = judged.lock_file.fingerprint();
         if judged.age <= limit || self.reported.contains(&fingerprint) {
             return;
         }
@@ -354,10 +359,17 @@ impl<'a> Sweep<'a> {
              restart the gateway if it is stuck");
     }
 
-    fn orphaned(&mut self, spot: &Spot<'_>, kind: &Kind, said: &Said<'_>, why: &Orphan, judged: &Judged) {
+    fn orphaned(
+        &mut self,
+        spot: &DirEntry<'_>,
+        kind: &Kind,
+        said: &LogFields<'_>,
+        why: &Orphan,
+        judged: &Judged,
+    ) {
         let hands_over = self.action == Action::HandOver && kind.recovers;
         let done =
-            if hands_over { hand_over(spot, &judged.specimen) } else { remove(spot, &judged.specimen) };
+            if hands_over { hand_over(spot, &judged.lock_file) } else { remove(spot, &judged.lock_file) };
         match done {
             Removal::Done if hands_over => {
                 self.report.handed_over += 1;
@@ -367,7 +379,7 @@ impl<'a> Sweep<'a> {
             }
             Removal::Done => {
                 self.report.removed += 1;
-                let taken = self.scene.now.checked_sub(judged.age);
+                let taken = self.context.now.checked_sub(judged.age);
                 if let (Some(pid), Some(taken)) = (said.pid, taken) {
                     self.report.released.push(Released { path: said.path.to_string(), pid, taken });
                 }
@@ -389,15 +401,15 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn closed(&mut self, path: &Shown<'_>, error: &io::Error) {
+    fn closed(&mut self, path: &Escaped<'_>, error: &io::Error) {
         self.report.failed += 1;
-        once!(self.scene, name: "directory-unreadable", path = %path, error = %error,
+        once!(self.context, name: "directory-unreadable", path = %path, error = %error,
             "cannot look for locks in a directory");
     }
 
-    fn link(&mut self, path: &Shown<'_>) {
+    fn link(&mut self, path: &Escaped<'_>) {
         self.report.skipped += 1;
-        once!(self.scene, name: "directory-symlink", path = %path,
+        once!(self.context, name: "directory-symlink", path = %path,
             "did not follow a symbolic link where a directory with locks was expected");
     }
 }

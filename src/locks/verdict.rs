@@ -8,9 +8,9 @@
 use std::fmt;
 
 use super::format::{Content, Defect};
-use crate::ids::{Errno, Pid, StartTime};
+use crate::types::{Errno, Pid, StartTime};
 
-/// What the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
+/// Match the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
     /// Refused: somebody on this kernel, in whatever container, has the file open.
@@ -23,7 +23,7 @@ pub enum Lease {
     NotAFile,
 }
 
-/// What became of the process that a lock names, as far as this pid namespace shows.
+/// Match became of the process that a lock names, as far as this pid namespace shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
     /// The lock names none.
@@ -33,16 +33,16 @@ pub enum Process {
     /// It is a zombie, and no thread of it lives.
     Zombie,
     /// It is a zombie that sexton holds unreaped: its number cannot have been given away meanwhile.
-    InHand,
+    HeldZombie,
     /// The number is sexton's own, its sweeper's or that of another process that sexton runs for itself.
     /// None of them ever takes a lock of these kinds, so the owner had the number before.
-    Ours,
+    OwnProcess,
     /// It lives, and this is when it was started.
     Lives(StartTime),
     /// It lives in another time namespace, and is not the one that the lock names if that lived in ours. Start times
     /// are shifted by the namespace of whoever reads them, so that what its owner may have written down there says nothing
     /// here (time_namespaces(7)).
-    OtherClock,
+    OtherTimeNs,
     /// It exists, but /proc does not show it.
     Hidden,
 }
@@ -63,7 +63,7 @@ pub enum Origin {
 /// Everything that is known about one lock at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// What stands in the file.
+    /// Match stands in the file.
     pub content: Content,
     /// Whether somebody has it open.
     pub lease: Lease,
@@ -71,7 +71,7 @@ pub struct Evidence {
     pub local: bool,
     /// Whether an owner of this kind of lock has it open as long as it holds it.
     pub keeps_open: bool,
-    /// What became of the owner.
+    /// Match became of the owner.
     pub process: Process,
     /// Where the owner says it lived.
     pub origin: Origin,
@@ -92,7 +92,7 @@ pub enum Verdict {
     /// Its owner is gone. It may be removed.
     Orphaned(Orphan),
     /// Nobody can tell. It stays.
-    Unclear(Doubt),
+    Unclear(UnclearReason),
 }
 
 /// Why a lock counts as held.
@@ -107,15 +107,15 @@ pub enum Holder {
 /// Why a lock counts as orphaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orphan {
-    /// What became of the process it names.
-    pub owner: Fate,
-    /// What rules out an owner that this pid namespace does not show.
+    /// Match became of the process it names.
+    pub owner: OwnerState,
+    /// Match rules out an owner that this pid namespace does not show.
     pub proof: Proof,
 }
 
-/// What became of a lock's owner.
+/// Match became of a lock's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum OwnerState {
     /// The lock names none.
     NotNamed,
     /// No such process.
@@ -123,9 +123,9 @@ pub enum Fate {
     /// A zombie.
     Zombie(Pid),
     /// A zombie that sexton holds unreaped.
-    InHand(Pid),
+    HeldZombie(Pid),
     /// The number is one of sexton's own now.
-    Ours(Pid),
+    OwnProcess(Pid),
     /// The number is another process's now.
     Recycled {
         /// The number.
@@ -138,7 +138,7 @@ pub enum Fate {
     /// Some process has the number, and the lock does not say when its owner was started.
     NumberInUse(Pid),
     /// The process counts time in another way.
-    OtherClock(Pid),
+    OtherTimeNs(Pid),
     /// /proc does not show the process.
     Hidden(Pid),
     /// It lived on a host of another name.
@@ -147,25 +147,28 @@ pub enum Fate {
     OtherBoot(Pid),
 }
 
-impl Fate {
+impl OwnerState {
     /// Whether the owner is certainly not a living process of this pid namespace, on a filesystem that is
     /// `local` to this kernel or not.
     const fn is_dead(self, local: bool) -> bool {
         match self {
-            Fate::Absent(_)
-            | Fate::Zombie(_)
-            | Fate::InHand(_)
-            | Fate::Ours(_)
-            | Fate::Recycled { .. }
-            | Fate::OtherBoot(_) => true,
+            OwnerState::Absent(_)
+            | OwnerState::Zombie(_)
+            | OwnerState::HeldZombie(_)
+            | OwnerState::OwnProcess(_)
+            | OwnerState::Recycled { .. }
+            | OwnerState::OtherBoot(_) => true,
             // A container gets another name with every life, but another machine has its own as well.
-            Fate::OtherHost(_) => local,
-            Fate::NotNamed | Fate::NumberInUse(_) | Fate::OtherClock(_) | Fate::Hidden(_) => false,
+            OwnerState::OtherHost(_) => local,
+            OwnerState::NotNamed
+            | OwnerState::NumberInUse(_)
+            | OwnerState::OtherTimeNs(_)
+            | OwnerState::Hidden(_) => false,
         }
     }
 }
 
-/// What rules out an owner that this pid namespace does not show.
+/// Match rules out an owner that this pid namespace does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// Nobody on this kernel has the file open, and an owner would.
@@ -178,7 +181,7 @@ pub enum Proof {
 
 /// Why nobody can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
+pub enum UnclearReason {
     /// The bytes are no lock's.
     Content(Defect),
     /// The file could not be read.
@@ -186,11 +189,11 @@ pub enum Doubt {
     /// It is empty, and its owner may be about to write to it.
     Empty,
     /// Dead by this pid namespace, but the root is shared and a pid proves nothing for other containers.
-    SharedRoot(Fate),
+    SharedRoot(OwnerState),
     /// A process with that number lives, and the lock does not say when its owner was started.
     NumberInUse(Pid),
     /// A process with that number lives in another time namespace, where start times are others.
-    OtherClock(Pid),
+    OtherTimeNs(Pid),
     /// A process with that number exists, but /proc does not show it.
     Hidden(Pid),
     /// It would be orphaned, but the gateway lives and could take it at this very instant.
@@ -212,53 +215,53 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let owner = match &evidence.content {
         Content::Owner(owner) => Some((owner.pid, owner.start)),
         Content::Empty => None,
-        Content::Invalid(defect) => return Verdict::Unclear(Doubt::Content(*defect)),
+        Content::Invalid(defect) => return Verdict::Unclear(UnclearReason::Content(*defect)),
     };
     if let (Some((pid, Some(recorded))), Process::Lives(found)) = (owner, evidence.process)
         && recorded == found
     {
         return Verdict::Held(Holder::Lives(pid));
     }
-    let fate = owner.map_or(Fate::NotNamed, |(pid, start)| fate(pid, start, evidence));
+    let fate = owner.map_or(OwnerState::NotNamed, |(pid, start)| fate(pid, start, evidence));
     // A lock is given up by closing it and removing it then. One that goes away in between would let a successor
     // in, whose lock the old owner would remove.
-    let may_be_giving_up =
-        evidence.alive && matches!(fate, Fate::NumberInUse(_) | Fate::OtherClock(_) | Fate::Hidden(_));
+    let may_be_giving_up = evidence.alive
+        && matches!(fate, OwnerState::NumberInUse(_) | OwnerState::OtherTimeNs(_) | OwnerState::Hidden(_));
     let closed = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
     let not_open = closed && !may_be_giving_up;
     let proof = match fate {
         _ if not_open => Some(Proof::NotOpen),
-        Fate::OtherBoot(_) if evidence.local => Some(Proof::EarlierBoot),
+        OwnerState::OtherBoot(_) if evidence.local => Some(Proof::EarlierBoot),
         fate if evidence.exclusive && fate.is_dead(evidence.local) => Some(Proof::Exclusive),
         _ => None,
     };
     match (proof, fate) {
         (Some(proof), owner) if evidence.quiet => Verdict::Orphaned(Orphan { owner, proof }),
-        (Some(proof), owner) => Verdict::Unclear(Doubt::Busy(Orphan { owner, proof })),
-        (None, Fate::NotNamed) => Verdict::Unclear(Doubt::Empty),
-        (None, Fate::NumberInUse(pid)) => Verdict::Unclear(Doubt::NumberInUse(pid)),
-        (None, Fate::OtherClock(pid)) => Verdict::Unclear(Doubt::OtherClock(pid)),
-        (None, Fate::Hidden(pid)) => Verdict::Unclear(Doubt::Hidden(pid)),
-        (None, fate) => Verdict::Unclear(Doubt::SharedRoot(fate)),
+        (Some(proof), owner) => Verdict::Unclear(UnclearReason::Busy(Orphan { owner, proof })),
+        (None, OwnerState::NotNamed) => Verdict::Unclear(UnclearReason::Empty),
+        (None, OwnerState::NumberInUse(pid)) => Verdict::Unclear(UnclearReason::NumberInUse(pid)),
+        (None, OwnerState::OtherTimeNs(pid)) => Verdict::Unclear(UnclearReason::OtherTimeNs(pid)),
+        (None, OwnerState::Hidden(pid)) => Verdict::Unclear(UnclearReason::Hidden(pid)),
+        (None, fate) => Verdict::Unclear(UnclearReason::SharedRoot(fate)),
     }
 }
 
-fn fate(pid: Pid, recorded: Option<StartTime>, evidence: &Evidence) -> Fate {
+fn fate(pid: Pid, recorded: Option<StartTime>, evidence: &Evidence) -> OwnerState {
     match evidence.origin {
-        Origin::OtherBoot => return Fate::OtherBoot(pid),
-        Origin::OtherHost => return Fate::OtherHost(pid),
+        Origin::OtherBoot => return OwnerState::OtherBoot(pid),
+        Origin::OtherHost => return OwnerState::OtherHost(pid),
         Origin::NotRecorded | Origin::Here => {}
     }
     match (evidence.process, recorded) {
-        (Process::Absent, _) => Fate::Absent(pid),
-        (Process::Zombie, _) => Fate::Zombie(pid),
-        (Process::InHand, _) => Fate::InHand(pid),
-        (Process::Ours, _) => Fate::Ours(pid),
-        (Process::Lives(found), Some(recorded)) => Fate::Recycled { pid, recorded, found },
-        (Process::Lives(_), None) => Fate::NumberInUse(pid),
-        (Process::OtherClock, _) => Fate::OtherClock(pid),
+        (Process::Absent, _) => OwnerState::Absent(pid),
+        (Process::Zombie, _) => OwnerState::Zombie(pid),
+        (Process::HeldZombie, _) => OwnerState::HeldZombie(pid),
+        (Process::OwnProcess, _) => OwnerState::OwnProcess(pid),
+        (Process::Lives(found), Some(recorded)) => OwnerState::Recycled { pid, recorded, found },
+        (Process::Lives(_), None) => OwnerState::NumberInUse(pid),
+        (Process::OtherTimeNs, _) => OwnerState::OtherTimeNs(pid),
         // A lock that names a process whose fate nobody looked up says as little as a hidden one.
-        (Process::Hidden | Process::NotNamed, _) => Fate::Hidden(pid),
+        (Process::Hidden | Process::NotNamed, _) => OwnerState::Hidden(pid),
     }
 }
 
@@ -271,24 +274,24 @@ impl fmt::Display for Holder {
     }
 }
 
-impl fmt::Display for Fate {
+impl fmt::Display for OwnerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fate::NotNamed => f.write_str("it is empty and names no owner"),
-            Fate::Absent(pid) => write!(f, "there is no process {pid}"),
-            Fate::Zombie(pid) => write!(f, "process {pid} is dead and not yet reaped"),
-            Fate::InHand(pid) => write!(f, "process {pid} has just died"),
-            Fate::Ours(pid) => write!(f, "pid {pid} is sexton's own now"),
-            Fate::Recycled { pid, recorded, found } => write!(
+            OwnerState::NotNamed => f.write_str("it is empty and names no owner"),
+            OwnerState::Absent(pid) => write!(f, "there is no process {pid}"),
+            OwnerState::Zombie(pid) => write!(f, "process {pid} is dead and not yet reaped"),
+            OwnerState::HeldZombie(pid) => write!(f, "process {pid} has just died"),
+            OwnerState::OwnProcess(pid) => write!(f, "pid {pid} is sexton's own now"),
+            OwnerState::Recycled { pid, recorded, found } => write!(
                 f,
                 "pid {pid} is another process now (started at tick {}, the owner at tick {})",
                 found.0, recorded.0
             ),
-            Fate::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
-            Fate::OtherClock(pid) => write!(f, "process {pid} lives in another time namespace"),
-            Fate::Hidden(pid) => write!(f, "process {pid} is hidden"),
-            Fate::OtherHost(pid) => write!(f, "its owner, pid {pid}, lived on a host of another name"),
-            Fate::OtherBoot(pid) => write!(f, "its owner, pid {pid}, lived in another boot"),
+            OwnerState::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
+            OwnerState::OtherTimeNs(pid) => write!(f, "process {pid} lives in another time namespace"),
+            OwnerState::Hidden(pid) => write!(f, "process {pid} is hidden"),
+            OwnerState::OtherHost(pid) => write!(f, "its owner, pid {pid}, lived on a host of another name"),
+            OwnerState::OtherBoot(pid) => write!(f, "its owner, pid {pid}, lived in another boot"),
         }
     }
 }
@@ -303,28 +306,28 @@ impl fmt::Display for Orphan {
     }
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for UnclearReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Doubt::Content(defect) => write!(f, "not a lock as its kind writes it: {defect}"),
-            Doubt::Unreadable(errno) => write!(f, "it cannot be read: {errno}"),
-            Doubt::Empty => {
+            UnclearReason::Content(defect) => write!(f, "not a lock as its kind writes it: {defect}"),
+            UnclearReason::Unreadable(errno) => write!(f, "it cannot be read: {errno}"),
+            UnclearReason::Empty => {
                 f.write_str("it is empty, and nothing tells whether its owner is about to write it")
             }
-            Doubt::SharedRoot(fate) => {
+            UnclearReason::SharedRoot(fate) => {
                 write!(f, "{fate}, but the owner may live in another container that shares this root")
             }
-            Doubt::NumberInUse(pid) => {
+            UnclearReason::NumberInUse(pid) => {
                 write!(f, "a process {pid} lives, and the lock does not say when its owner was started")
             }
-            Doubt::OtherClock(pid) => {
+            UnclearReason::OtherTimeNs(pid) => {
                 write!(
                     f,
                     "a process {pid} lives in another time namespace, where its start is another number"
                 )
             }
-            Doubt::Hidden(pid) => write!(f, "a process {pid} exists, but /proc does not show it"),
-            Doubt::Busy(orphan) => write!(f, "{orphan}, but this is no quiet moment to remove it"),
+            UnclearReason::Hidden(pid) => write!(f, "a process {pid} exists, but /proc does not show it"),
+            UnclearReason::Busy(orphan) => write!(f, "{orphan}, but this is no quiet moment to remove it"),
         }
     }
 }

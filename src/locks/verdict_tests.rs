@@ -24,11 +24,11 @@ const PROCESSES: [Process; 9] = [
     Process::NotNamed,
     Process::Absent,
     Process::Zombie,
-    Process::InHand,
-    Process::Ours,
+    Process::HeldZombie,
+    Process::OwnProcess,
     Process::Lives(RECORDED),
     Process::Lives(OTHER),
-    Process::OtherClock,
+    Process::OtherTimeNs,
     Process::Hidden,
 ];
 
@@ -66,7 +66,7 @@ fn expected(e: &Evidence) -> char {
     let told_apart = !matches!(e.origin, Origin::NotRecorded | Origin::Here);
     let wears_the_number = matches!(
         (e.process, recorded),
-        (Process::OtherClock | Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None)
+        (Process::OtherTimeNs | Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None)
     );
     let free = free && !(e.alive && named && wears_the_number && !told_apart);
     let earlier = named && e.origin == Origin::OtherBoot;
@@ -74,9 +74,9 @@ fn expected(e: &Evidence) -> char {
     let dead_here = named
         && !elsewhere
         && match e.process {
-            Process::Absent | Process::Zombie | Process::InHand | Process::Ours => true,
+            Process::Absent | Process::Zombie | Process::HeldZombie | Process::OwnProcess => true,
             Process::Lives(found) => recorded.is_some_and(|recorded| recorded != found),
-            Process::NotNamed | Process::OtherClock | Process::Hidden => false,
+            Process::NotNamed | Process::OtherTimeNs | Process::Hidden => false,
         };
     match () {
         () if e.lease == Lease::Busy => 'h',
@@ -128,7 +128,7 @@ fn what_is_never_orphaned() {
             let shared = evidence.origin == Origin::OtherHost && !evidence.local;
             assert!(evidence.content.owner().is_some() && !shared, "another machine's: {evidence:?}");
         }
-        let shown = !matches!(evidence.process, Process::OtherClock | Process::Hidden | Process::NotNamed);
+        let shown = !matches!(evidence.process, Process::OtherTimeNs | Process::Hidden | Process::NotNamed);
         assert!(free || elsewhere || shown, "{evidence:?}");
         if let (Some(owner), Process::Lives(found)) = (evidence.content.owner(), evidence.process) {
             assert_ne!(owner.start, Some(found), "its owner lives: {evidence:?}");
@@ -143,7 +143,7 @@ fn a_noisy_moment_only_postpones() {
     for evidence in every().into_iter().filter(|evidence| evidence.quiet) {
         let noisy = judge(&Evidence { quiet: false, ..evidence });
         match judge(&evidence) {
-            Verdict::Orphaned(orphan) => assert_eq!(noisy, Verdict::Unclear(Doubt::Busy(orphan))),
+            Verdict::Orphaned(orphan) => assert_eq!(noisy, Verdict::Unclear(UnclearReason::Busy(orphan))),
             other => assert_eq!(noisy, other),
         }
     }
@@ -166,13 +166,13 @@ fn the_same_pid_restart_is_told_from_a_living_owner() {
     assert!(matches!(judge(&before), Verdict::Orphaned(Orphan { proof: Proof::NotOpen, .. })));
     // The same on a filesystem that gives no leases: nothing tells the two apart.
     let blind = Evidence { lease: Lease::NoInformation(Errno(22)), ..before };
-    assert_eq!(judge(&blind), Verdict::Unclear(Doubt::NumberInUse(PID)));
-    // Beside a living gateway it may be the owner, between closing the lock and removing it.
+    assert_eq!(judge(&blind), Verdict::Unclear(UnclearReason::NumberInUse(PID)));
+    // LiveSweep a living gateway it may be the owner, between closing the lock and removing it.
     let beside = Evidence { alive: true, ..before };
-    assert_eq!(judge(&beside), Verdict::Unclear(Doubt::NumberInUse(PID)));
+    assert_eq!(judge(&beside), Verdict::Unclear(UnclearReason::NumberInUse(PID)));
     assert!(matches!(judge(&Evidence { process: Process::Absent, ..beside }), Verdict::Orphaned(_)));
     // Unless the number is one of sexton's own.
-    let ours = Evidence { process: Process::Ours, ..blind };
+    let ours = Evidence { process: Process::OwnProcess, ..blind };
     assert!(matches!(judge(&ours), Verdict::Orphaned(Orphan { proof: Proof::Exclusive, .. })));
     // And a living owner keeps its lock, even one that closed the file.
     let alive = Evidence { content: owner(Some(OTHER)), ..before };
@@ -190,9 +190,9 @@ mod property {
             Just(Process::NotNamed),
             Just(Process::Absent),
             Just(Process::Zombie),
-            Just(Process::InHand),
-            Just(Process::Ours),
-            Just(Process::OtherClock),
+            Just(Process::HeldZombie),
+            Just(Process::OwnProcess),
+            Just(Process::OtherTimeNs),
             Just(Process::Hidden),
             (0..4_u64).prop_map(|start| Process::Lives(StartTime(start))),
         ]
@@ -255,10 +255,10 @@ fn an_owner_from_before_this_boot_is_dead_where_only_we_reach_the_file() {
     };
     assert!(matches!(judge(&evidence), Verdict::Orphaned(Orphan { proof: Proof::EarlierBoot, .. })));
     let remote = Evidence { local: false, ..evidence };
-    assert!(matches!(judge(&remote), Verdict::Unclear(Doubt::SharedRoot(Fate::OtherBoot(_)))));
+    assert!(matches!(judge(&remote), Verdict::Unclear(UnclearReason::SharedRoot(OwnerState::OtherBoot(_)))));
     // Another host's name proves a death only where no other machine and no other sexton can be.
     let host = Evidence { origin: Origin::OtherHost, ..evidence };
-    assert!(matches!(judge(&host), Verdict::Unclear(Doubt::SharedRoot(Fate::OtherHost(_)))));
+    assert!(matches!(judge(&host), Verdict::Unclear(UnclearReason::SharedRoot(OwnerState::OtherHost(_)))));
     assert!(matches!(judge(&Evidence { exclusive: true, ..host }), Verdict::Orphaned(_)));
     assert!(matches!(judge(&Evidence { exclusive: true, local: false, ..host }), Verdict::Unclear(_)));
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::rule::{Foreign, Place, Rules, Step};
+use super::rule::{Cursor, NotOurs, Rules, Segment};
 use crate::os::directory;
 use crate::os::files::{self, FileKind};
 
@@ -17,22 +17,22 @@ use crate::os::files::{self, FileKind};
 const BATCH: usize = 4096;
 
 /// A name that fits a rule.
-pub struct Spot<'a> {
+pub struct DirEntry<'a> {
     /// The directory it stands in.
     pub directory: BorrowedFd<'a>,
     /// The name.
     pub name: &'a OsStr,
     /// The whole path, to be shown.
     pub path: PathBuf,
-    /// What it was when the directory was listed, if the listing said so.
+    /// Match it was when the directory was listed, if the listing said so.
     pub kind: Option<FileKind>,
 }
 
-impl Spot<'_> {
+impl DirEntry<'_> {
     /// The device that the directory lies on.
     ///
     /// # Errors
-    /// What fstat(2) says.
+    /// Match fstat(2) says.
     pub fn device(&self) -> io::Result<u64> {
         Ok(files::meta(self.directory)?.device)
     }
@@ -43,12 +43,12 @@ impl Spot<'_> {
     }
 }
 
-/// What a walk comes upon.
-pub enum Sight<'a, T> {
+/// Match a walk comes upon.
+pub enum WalkEvent<'a, T> {
     /// Names in one directory that fit rules, each with its own. At most [`BATCH`] at once.
-    Matches(&'a [(Spot<'a>, T)]),
+    Matches(&'a [(DirEntry<'a>, T)]),
     /// Something that fits a rule, and that nobody may touch.
-    Foreign(PathBuf, Foreign),
+    NotOurs(PathBuf, NotOurs),
     /// A directory that something might lie in, but that cannot be entered or listed.
     Closed(PathBuf, io::Error),
     /// A link where a directory is expected.
@@ -56,17 +56,22 @@ pub enum Sight<'a, T> {
 }
 
 /// Walks through `root`, which is shown as `path`, and hands everything that is found to `see`.
-pub fn walk<T: Copy>(root: BorrowedFd<'_>, path: &Path, rules: &Rules<T>, see: &mut dyn FnMut(Sight<'_, T>)) {
+pub fn walk<T: Copy>(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    rules: &Rules<T>,
+    see: &mut dyn FnMut(WalkEvent<'_, T>),
+) {
     Walk { rules, see }.directory(root, path, &rules.start());
 }
 
 struct Walk<'w, T> {
     rules: &'w Rules<T>,
-    see: &'w mut dyn FnMut(Sight<'_, T>),
+    see: &'w mut dyn FnMut(WalkEvent<'_, T>),
 }
 
 impl<T: Copy> Walk<'_, T> {
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &Path, place: &Place) {
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &Path, place: &Cursor) {
         let rules = self.rules;
         let mut batch = Vec::new();
         if let Some(names) = rules.only_names(place) {
@@ -77,7 +82,7 @@ impl<T: Copy> Walk<'_, T> {
         }
         let mut names = match directory::list(directory) {
             Ok(names) => names,
-            Err(error) => return (self.see)(Sight::Closed(path.to_owned(), error)),
+            Err(error) => return (self.see)(WalkEvent::Closed(path.to_owned(), error)),
         };
         while let Some(name) = names.next_name() {
             match name {
@@ -93,7 +98,7 @@ impl<T: Copy> Walk<'_, T> {
                 // A listing that breaks off is not begun again: what was seen so far is dealt with.
                 Err(error) => {
                     self.names(directory, path, &mut batch);
-                    return (self.see)(Sight::Closed(path.to_owned(), error));
+                    return (self.see)(WalkEvent::Closed(path.to_owned(), error));
                 }
             }
         }
@@ -104,16 +109,16 @@ impl<T: Copy> Walk<'_, T> {
         &mut self,
         directory: BorrowedFd<'_>,
         path: &Path,
-        batch: &mut Vec<(OsString, Option<FileKind>, Step<T>)>,
+        batch: &mut Vec<(OsString, Option<FileKind>, Segment<T>)>,
     ) {
-        let found: Vec<(Spot<'_>, T)> = batch
+        let found: Vec<(DirEntry<'_>, T)> = batch
             .iter()
             .filter_map(|(name, kind, step)| {
-                Some((Spot { directory, name, path: path.join(name), kind: *kind }, step.found?))
+                Some((DirEntry { directory, name, path: path.join(name), kind: *kind }, step.found?))
             })
             .collect();
         if !found.is_empty() {
-            (self.see)(Sight::Matches(&found));
+            (self.see)(WalkEvent::Matches(&found));
         }
         drop(found);
         for (name, kind, step) in batch.drain(..) {
@@ -121,26 +126,26 @@ impl<T: Copy> Walk<'_, T> {
         }
     }
 
-    /// What one name is besides a match.
+    /// Match one name is besides a match.
     fn name(
         &mut self,
         directory: BorrowedFd<'_>,
         path: &Path,
         name: &OsStr,
         kind: Option<FileKind>,
-        step: Step<T>,
+        step: Segment<T>,
     ) {
         if let Some(why) = step.foreign
             && (kind.is_some() || files::meta_in(directory, name).is_ok())
         {
-            (self.see)(Sight::Foreign(path.join(name), why));
+            (self.see)(WalkEvent::NotOurs(path.join(name), why));
         }
-        if step.below.is_dead_end() {
+        if step.below.cannot_match() {
             return;
         }
         match kind {
             None | Some(FileKind::Directory) => {}
-            Some(FileKind::Symlink) => return (self.see)(Sight::Link(path.join(name))),
+            Some(FileKind::Symlink) => return (self.see)(WalkEvent::Link(path.join(name))),
             Some(_) => return,
         }
         match files::enter(directory, name) {
@@ -148,9 +153,9 @@ impl<T: Copy> Walk<'_, T> {
             Ok(inner) => self.directory(inner.as_fd(), &path.join(name), &step.below),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => match files::meta_in(directory, name) {
-                Ok(meta) if meta.kind == FileKind::Symlink => (self.see)(Sight::Link(path.join(name))),
+                Ok(meta) if meta.kind == FileKind::Symlink => (self.see)(WalkEvent::Link(path.join(name))),
                 Ok(meta) if meta.kind == FileKind::Directory => {
-                    (self.see)(Sight::Closed(path.join(name), error));
+                    (self.see)(WalkEvent::Closed(path.join(name), error));
                 }
                 // Neither a directory any more, nor anything that could be one.
                 _ => {}
@@ -193,12 +198,12 @@ mod tests {
         let (mut found, mut links) = (Vec::new(), Vec::new());
         let handle = files::look(root).unwrap();
         walk(handle.as_fd(), Path::new(""), &rules, &mut |sight| match sight {
-            Sight::Matches(matches) => {
+            WalkEvent::Matches(matches) => {
                 found.extend(matches.iter().map(|(spot, what)| (spot.path.clone(), *what)));
             }
-            Sight::Link(path) => links.push(path),
-            Sight::Foreign(path, why) => panic!("{path:?}: {why}"),
-            Sight::Closed(path, error) => panic!("{path:?}: {error}"),
+            WalkEvent::Link(path) => links.push(path),
+            WalkEvent::NotOurs(path, why) => panic!("{path:?}: {why}"),
+            WalkEvent::Closed(path, error) => panic!("{path:?}: {error}"),
         });
         found.sort();
         let strange = PathBuf::from(OsStr::from_bytes(b"a/main/s/\xff\n.lock"));

@@ -12,7 +12,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::files;
 use super::procfs::{parse_pids, read_text};
-use crate::ids::Pid;
+use crate::types::Pid;
 
 /// How many names are tried, if those before are taken by what killed sextons left behind.
 const ATTEMPTS: u32 = 16;
@@ -34,7 +34,7 @@ impl Cgroup {
     /// Linux 5.14).
     pub fn create(pid: Pid) -> io::Result<Cgroup> {
         let memberships = read_text("/proc/self/cgroup")?;
-        let own = match usual_directory(&memberships) {
+        let own = match default_directory(&memberships) {
             Some(own) => own,
             None => own_directory(&read_text("/proc/self/mountinfo")?, &memberships)
                 .ok_or(io::ErrorKind::Unsupported)?,
@@ -87,7 +87,7 @@ impl Cgroup {
 
     /// Whether a process can be born in it. Newer kernels (6.18 was seen to) kill one that is born in a cgroup that
     /// was ever killed, if the parent's was not: they compare the number of kills of both. It can still join.
-    pub(super) fn takes_newborns(&self) -> bool {
+    pub(super) fn is_domain(&self) -> bool {
         !self.killed.get()
     }
 
@@ -191,7 +191,7 @@ fn count(directory: PathBuf, file: &str, name: &str) -> Option<u64> {
 
 /// How much of something there may be in a cgroup, and how much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Room {
+pub struct CgroupLimit {
     /// The limit.
     pub most: u64,
     /// What is used of it.
@@ -201,44 +201,44 @@ pub struct Room {
 /// The limits of the cgroup of a process and of those above it, as far as they can be seen: of several the one that
 /// leaves least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Rooms {
+pub struct CgroupLimits {
     /// Bytes of memory; what the kernel can take back at once, files that nobody uses, is not counted as used.
-    pub memory: Option<Room>,
+    pub memory: Option<CgroupLimit>,
     /// Processes and threads.
-    pub processes: Option<Room>,
+    pub processes: Option<CgroupLimit>,
 }
 
 /// Reads them for the cgroup that `pid` is in.
 #[must_use]
-pub fn rooms_of(pid: Pid) -> Rooms {
+pub fn limits_of(pid: Pid) -> CgroupLimits {
     let Counters { mounts, memberships } = Counters::of(pid);
     let two = own_directory(&mounts, &memberships);
     let of = |controller: &str| directory_of(&mounts, &memberships, controller);
     let memory = |path: Option<PathBuf>, [most, used, cache]: [&str; 3]| {
-        tightest(path, &|level| {
+        tightest_limit(path, &|level| {
             let files = count(level.to_owned(), "memory.stat", cache).unwrap_or_default();
-            Some(Room {
+            Some(CgroupLimit {
                 most: number_in(&level.join(most))?,
                 used: number_in(&level.join(used))?.saturating_sub(files),
             })
         })
     };
     let processes = |path: Option<PathBuf>| {
-        tightest(path, &|level| {
+        tightest_limit(path, &|level| {
             let (most, used) = (level.join("pids.max"), level.join("pids.current"));
-            Some(Room { most: number_in(&most)?, used: number_in(&used)? })
+            Some(CgroupLimit { most: number_in(&most)?, used: number_in(&used)? })
         })
     };
     let of_two = ["memory.max", "memory.current", "inactive_file"];
     let of_one = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"];
-    Rooms {
+    CgroupLimits {
         memory: memory(two.clone(), of_two).or_else(|| memory(of("memory"), of_one)),
         processes: processes(two).or_else(|| processes(of("pids"))),
     }
 }
 
 /// Of this directory and those above it, the one that leaves least.
-fn tightest(path: Option<PathBuf>, read: &dyn Fn(&Path) -> Option<Room>) -> Option<Room> {
+fn tightest_limit(path: Option<PathBuf>, read: &dyn Fn(&Path) -> Option<CgroupLimit>) -> Option<CgroupLimit> {
     let path = path?;
     let rooms = path.ancestors().filter_map(read);
     // Version 1 says "no limit" with a number that no machine has.
@@ -265,7 +265,7 @@ pub fn parse_count(text: &str, name: &str) -> Option<u64> {
 /// The same as [`own_directory`] where everything is in its usual place: in the first cgroup namespace (its number is
 /// `PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h), in which a membership is the whole way from the root, and with the
 /// hierarchy mounted where systemd does. To list the mounts costs more than all the rest of making a cgroup.
-fn usual_directory(memberships: &str) -> Option<PathBuf> {
+fn default_directory(memberships: &str) -> Option<PathBuf> {
     if fs::read_link("/proc/self/ns/cgroup").ok()?.as_os_str() != "cgroup:[4026531835]" {
         return None;
     }
@@ -339,11 +339,11 @@ mod tests {
     fn the_usual_place_is_the_one_that_the_mounts_show() {
         let [mounts, memberships] =
             ["/proc/self/mountinfo", "/proc/self/cgroup"].map(|path| read_text(path).unwrap());
-        if let Some(usual) = usual_directory(&memberships) {
+        if let Some(usual) = default_directory(&memberships) {
             assert_eq!(Some(usual), own_directory(&mounts, &memberships));
         }
-        assert_eq!(usual_directory("0::/nobody/is/here\n"), None);
-        assert_eq!(usual_directory("4:pids:/\n"), None);
+        assert_eq!(default_directory("0::/nobody/is/here\n"), None);
+        assert_eq!(default_directory("4:pids:/\n"), None);
     }
 
     #[test]

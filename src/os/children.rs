@@ -5,8 +5,8 @@ use std::io;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use super::errno;
-use crate::ids::{Errno, ExitStatus, Pid, Signal};
 use crate::os::{process, procfs};
+use crate::types::{Errno, ExitStatus, Pid, Signal};
 
 /// A child that has died and is still a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

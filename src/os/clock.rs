@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::ids::Moment;
+use crate::types::MonoTime;
 
 /// The monotonic clock, clock_gettime(2): it never steps and stands still while the machine sleeps.
 #[must_use]
-pub fn now() -> Moment {
-    Moment(read(ClockId::CLOCK_MONOTONIC))
+pub fn now() -> MonoTime {
+    MonoTime(read(ClockId::CLOCK_MONOTONIC))
 }
 
 /// Time since boot, sleep included: the clock in which /proc counts a process's start.
@@ -42,7 +42,7 @@ pub fn millis_of(time: SystemTime) -> u64 {
 ///
 /// # Errors
 /// What setitimer(2) and sigprocmask(2) say.
-pub fn end_us_after(window: Duration) -> std::io::Result<()> {
+pub fn set_alarm(window: Duration) -> std::io::Result<()> {
     let zero = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let seconds = window.as_secs().try_into().map_err(std::io::Error::other)?;
     let value = libc::timeval { tv_sec: seconds, tv_usec: window.subsec_micros().into() };
@@ -51,7 +51,7 @@ pub fn end_us_after(window: Duration) -> std::io::Result<()> {
     if unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) } == -1 {
         return Err(std::io::Error::last_os_error());
     }
-    super::signals::set_default(crate::ids::Signal::ALRM)?;
+    super::signals::set_default(crate::types::Signal::ALRM)?;
     let mut alarm = nix::sys::signal::SigSet::empty();
     alarm.add(nix::sys::signal::Signal::SIGALRM);
     Ok(alarm.thread_unblock()?)

@@ -301,7 +301,7 @@ pub fn remove_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<(
 
 /// How to hold a file against others who ask for the same (fcntl(2), "Open file description locks").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum FlockMode {
     /// Alone, or as before; the file has to be open for writing.
     TryAlone,
     /// With others, or as before. Lowering never fails.
@@ -315,15 +315,15 @@ pub enum Hold {
 ///
 /// # Errors
 /// What fcntl(2) says.
-pub fn hold(file: BorrowedFd<'_>, how: Hold) -> io::Result<bool> {
+pub fn hold(file: BorrowedFd<'_>, how: FlockMode) -> io::Result<bool> {
     let whole = match how {
-        Hold::TryAlone => whole_file(libc::F_WRLCK),
-        Hold::TryShared | Hold::Shared => whole_file(libc::F_RDLCK),
+        FlockMode::TryAlone => whole_file(libc::F_WRLCK),
+        FlockMode::TryShared | FlockMode::Shared => whole_file(libc::F_RDLCK),
     };
     loop {
         let command = match how {
-            Hold::TryAlone | Hold::TryShared => FcntlArg::F_OFD_SETLK(&whole),
-            Hold::Shared => FcntlArg::F_OFD_SETLKW(&whole),
+            FlockMode::TryAlone | FlockMode::TryShared => FcntlArg::F_OFD_SETLK(&whole),
+            FlockMode::Shared => FcntlArg::F_OFD_SETLKW(&whole),
         };
         match fcntl(file, command) {
             Ok(_) => return Ok(true),
@@ -444,16 +444,16 @@ mod tests {
         let root = look(directory.path()).unwrap();
         let open = || open_or_create(root.as_fd(), "lock".as_ref()).unwrap();
         let (one, other) = (open(), open());
-        assert!(hold(one.as_fd(), Hold::TryAlone).unwrap());
-        assert!(hold(one.try_clone().unwrap().as_fd(), Hold::TryAlone).unwrap());
-        assert!(!hold(other.as_fd(), Hold::TryShared).unwrap());
+        assert!(hold(one.as_fd(), FlockMode::TryAlone).unwrap());
+        assert!(hold(one.try_clone().unwrap().as_fd(), FlockMode::TryAlone).unwrap());
+        assert!(!hold(other.as_fd(), FlockMode::TryShared).unwrap());
         assert!(is_held_by_others(other.as_fd()).unwrap() && !is_held_by_others(one.as_fd()).unwrap());
-        assert!(hold(one.as_fd(), Hold::TryShared).unwrap());
-        assert!(hold(other.as_fd(), Hold::Shared).unwrap());
-        assert!(!hold(one.as_fd(), Hold::TryAlone).unwrap());
+        assert!(hold(one.as_fd(), FlockMode::TryShared).unwrap());
+        assert!(hold(other.as_fd(), FlockMode::Shared).unwrap());
+        assert!(!hold(one.as_fd(), FlockMode::TryAlone).unwrap());
         // What it had before the try is still held: the other one cannot be alone either.
-        assert!(!hold(other.as_fd(), Hold::TryAlone).unwrap());
+        assert!(!hold(other.as_fd(), FlockMode::TryAlone).unwrap());
         drop(one);
-        assert!(hold(other.as_fd(), Hold::TryAlone).unwrap());
+        assert!(hold(other.as_fd(), FlockMode::TryAlone).unwrap());
     }
 }

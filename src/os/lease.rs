@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::poll::{PollTimeout, poll};
 use nix::unistd::{Uid, setfsuid};
 
-use crate::ids::Errno;
+use crate::types::Errno;
 
 /// What the kernel answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,39 +22,39 @@ pub enum Answer {
 
 /// Takes a write lease on `file` (`F_SETLEASE`, `F_WRLCK`).
 ///
-/// Whoever opens the file from now on waits until [`give_back`], until `file` is closed, or for
-/// `/proc/sys/fs/lease-break-time` (45 s), and [`is_whole`] tells of it.
+/// Whoever opens the file from now on waits until [`release`], until `file` is closed, or for
+/// `/proc/sys/fs/lease-break-time` (45 s), and [`is_intact`] tells of it.
 ///
 /// `file` has to be the only descriptor that this process has of it, and SIGIO has to be blocked or ignored:
 /// it comes if somebody opens the file meanwhile. `owner` is the file's: the kernel gives leases to the owner
 /// only, and root without `CAP_LEASE` (any root in a container) asks in its name.
 #[must_use]
 pub fn take(file: BorrowedFd<'_>, owner: u32) -> Answer {
-    let answer = ask(file);
+    let answer = probe(file);
     if answer != Answer::Refused(Errno(libc::EACCES)) {
         return answer;
     }
     // Both calls only ever say who we were; whether it worked shows in the answer (setfsuid(2)).
     let before = setfsuid(Uid::from_raw(owner));
-    let answer = ask(file);
+    let answer = probe(file);
     setfsuid(before);
     answer
 }
 
 /// Whether a lease that was taken is still ours, and nobody has tried to open the file since (`F_GETLEASE`).
 #[must_use]
-pub fn is_whole(file: BorrowedFd<'_>) -> bool {
+pub fn is_intact(file: BorrowedFd<'_>) -> bool {
     // SAFETY: the descriptor is open as long as it is borrowed, and this command takes nothing.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_WRLCK }
 }
 
 /// Gives a lease back.
-pub fn give_back(file: BorrowedFd<'_>) {
+pub fn release(file: BorrowedFd<'_>) {
     // It would end with the descriptor anyway; nothing can be done about a failure.
     let _ = set_lease(file, libc::F_UNLCK);
 }
 
-fn ask(file: BorrowedFd<'_>) -> Answer {
+fn probe(file: BorrowedFd<'_>) -> Answer {
     match set_lease(file, libc::F_WRLCK) {
         Ok(()) => Answer::Granted,
         Err(error) => match error.raw_os_error().unwrap_or(0) {
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
         // Whoever asks twice gets the same answer.
         assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
-        give_back(reader.as_fd());
+        release(reader.as_fd());
         let other = File::open(&path).unwrap();
         assert_eq!(take(reader.as_fd(), owner), Answer::Busy);
         drop(other);
@@ -125,12 +125,12 @@ mod tests {
         assert_eq!(take(file.as_fd(), nix::unistd::geteuid().as_raw()), Answer::Granted);
         // A look at it is no open.
         std::fs::metadata(&path).unwrap();
-        assert!(is_whole(file.as_fd()));
+        assert!(is_intact(file.as_fd()));
         let other = std::thread::spawn(move || std::fs::read_to_string(path).unwrap());
-        while is_whole(file.as_fd()) {
+        while is_intact(file.as_fd()) {
             std::thread::yield_now();
         }
-        give_back(file.as_fd());
+        release(file.as_fd());
         assert_eq!(other.join().unwrap(), "x");
     }
 

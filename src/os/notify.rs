@@ -19,24 +19,24 @@ pub const LONGEST: usize = 4096;
 const DESCRIPTORS: usize = 253;
 
 /// The way to a service manager.
-pub struct Outlet {
+pub struct NotifySender {
     socket: OwnedFd,
     address: UnixAddr,
 }
 
-impl Outlet {
+impl NotifySender {
     /// The way to the socket that `NOTIFY_SOCKET` names: a path, or `@` and a name without one (unix(7)).
     ///
     /// # Errors
     /// `InvalidInput` for any other name, a vsock address of a virtual machine included, and for one that is
     /// too long; else what socket(2) says.
-    pub fn to(name: &OsStr) -> io::Result<Outlet> {
+    pub fn to(name: &OsStr) -> io::Result<NotifySender> {
         let address = match name.as_bytes() {
             [b'@', rest @ ..] if !rest.is_empty() => UnixAddr::new_abstract(rest)?,
             [b'/', ..] => UnixAddr::new(name.as_bytes())?,
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok(Outlet { socket: datagrams()?, address })
+        Ok(NotifySender { socket: datagrams()?, address })
     }
 
     /// Sends one message. The name is looked up anew each time, as the manager may have made its socket anew.
@@ -51,11 +51,11 @@ impl Outlet {
 }
 
 /// Where the gateway's messages come in.
-pub struct Inbox(OwnedFd);
+pub struct NotifySocket(OwnedFd);
 
 /// One message, and who sent it, as the kernel says (`SCM_CREDENTIALS`, unix(7)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Datagram {
     /// The text.
     pub text: Vec<u8>,
     /// The sender's pid in our pid namespace; 0 if it lives outside.
@@ -64,18 +64,18 @@ pub struct Letter {
     pub uid: u32,
 }
 
-impl Inbox {
+impl NotifySocket {
     /// Opens one under a name of the kernel's choice that is no path: it needs no directory, so that a
     /// read-only root does not matter, and goes away with us. It is seen in our network namespace alone.
     ///
     /// # Errors
     /// What socket(2), setsockopt(2) and bind(2) say.
-    pub fn open() -> io::Result<Inbox> {
+    pub fn open() -> io::Result<NotifySocket> {
         let socket = datagrams()?;
         // Before the name: credentials come only with what was sent after this.
         setsockopt(&socket, sockopt::PassCred, &true)?;
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
-        Ok(Inbox(socket))
+        Ok(NotifySocket(socket))
     }
 
     /// What `NOTIFY_SOCKET` has to be to lead here.
@@ -94,7 +94,7 @@ impl Inbox {
     ///
     /// # Errors
     /// `WouldBlock` if there is none; else what recvmsg(2) says.
-    pub fn take(&self) -> io::Result<Letter> {
+    pub fn take(&self) -> io::Result<Datagram> {
         let mut text = vec![0; LONGEST];
         let mut space = nix::cmsg_space!(UnixCredentials, [i32; DESCRIPTORS]);
         let mut parts = [IoSliceMut::new(&mut text)];
@@ -117,11 +117,11 @@ impl Inbox {
             }
         }
         text.truncate(length);
-        Ok(Letter { text, pid, uid })
+        Ok(Datagram { text, pid, uid })
     }
 }
 
-impl AsFd for Inbox {
+impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -138,29 +138,29 @@ mod tests {
 
     #[test]
     fn what_is_sent_comes_in_with_its_sender() {
-        let inbox = Inbox::open().unwrap();
+        let inbox = NotifySocket::open().unwrap();
         assert_eq!(inbox.take().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        let outlet = Outlet::to(&inbox.name().unwrap()).unwrap();
+        let outlet = NotifySender::to(&inbox.name().unwrap()).unwrap();
         outlet.send(b"READY=1").unwrap();
         outlet.send(&[b'x'; LONGEST + 1]).unwrap();
         let uid = nix::unistd::geteuid().as_raw();
         let pid = process::own_pid().raw();
-        assert_eq!(inbox.take().unwrap(), Letter { text: b"READY=1".to_vec(), pid, uid });
+        assert_eq!(inbox.take().unwrap(), Datagram { text: b"READY=1".to_vec(), pid, uid });
         assert_eq!(inbox.take().unwrap().text, b"", "what is too long says nothing");
     }
 
     #[test]
     fn a_full_and_a_vanished_socket_are_errors_and_names_of_other_kinds_are_too() {
-        let inbox = Inbox::open().unwrap();
-        let outlet = Outlet::to(&inbox.name().unwrap()).unwrap();
+        let inbox = NotifySocket::open().unwrap();
+        let outlet = NotifySender::to(&inbox.name().unwrap()).unwrap();
         let error = (0..100_000).find_map(|_| outlet.send(b"STATUS=x").err()).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         drop(inbox);
         assert_eq!(outlet.send(b"STATUS=x").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         for name in ["", "@", "relative", "vsock:2:1234"] {
-            let error = Outlet::to(OsStr::new(name)).err().map(|error| error.kind());
+            let error = NotifySender::to(OsStr::new(name)).err().map(|error| error.kind());
             assert_eq!(error, Some(io::ErrorKind::InvalidInput), "{name:?}");
         }
-        assert!(Outlet::to(OsStr::new(&format!("/{}", "x".repeat(200)))).is_err());
+        assert!(NotifySender::to(OsStr::new(&format!("/{}", "x".repeat(200)))).is_err());
     }
 }

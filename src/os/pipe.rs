@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::errno;
-use crate::ids::Errno;
+use crate::types::Errno;
 
 /// A pipe, its reading end first; both are closed on exec.
 ///

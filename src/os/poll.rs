@@ -8,29 +8,29 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 
-use crate::ids::Moment;
 use crate::os::{clock, process};
+use crate::types::MonoTime;
 
-/// Whether what is put into a [`Many`] announces itself by SIGIO, to a process that waits for signals alone.
+/// Whether what is put into a [`EpollSet`] announces itself by SIGIO, to a process that waits for signals alone.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
-/// Whether something in a [`Many`] may have become ready since it was last seen that nothing is.
+/// Whether something in a [`EpollSet`] may have become ready since it was last seen that nothing is.
 static NEWS: AtomicBool = AtomicBool::new(false);
 
-/// From now on SIGIO tells of whatever is put into a [`Many`]; it has to be blocked.
-pub(super) fn announce_by_signal() {
+/// From now on SIGIO tells of whatever is put into a [`EpollSet`]; it has to be blocked.
+pub(super) fn use_sigio() {
     ANNOUNCED.store(true, Ordering::Relaxed);
 }
 
 /// SIGIO has come.
-pub(super) fn announced() {
+pub(super) fn on_sigio() {
     NEWS.store(true, Ordering::Relaxed);
 }
 
-/// Whether a [`Many`] can be read, `beside`, which is asked only if something has changed since it last could not.
+/// Whether a [`EpollSet`] can be read, `beside`, which is asked only if something has changed since it last could not.
 ///
 /// # Errors
 /// What ppoll(2) says.
-pub(super) fn has_news(beside: BorrowedFd<'_>) -> io::Result<bool> {
+pub(super) fn ready_now(beside: BorrowedFd<'_>) -> io::Result<bool> {
     if !NEWS.load(Ordering::Relaxed) {
         return Ok(false);
     }
@@ -43,7 +43,7 @@ pub(super) fn has_news(beside: BorrowedFd<'_>) -> io::Result<bool> {
 ///
 /// # Errors
 /// What ppoll(2) says; an interruption is not an error.
-pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<Moment>) -> io::Result<bool> {
+pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<MonoTime>) -> io::Result<bool> {
     any_until([descriptor], deadline).map(|[ready]| ready)
 }
 
@@ -53,7 +53,7 @@ pub fn until(descriptor: BorrowedFd<'_>, deadline: Option<Moment>) -> io::Result
 /// What ppoll(2) says; an interruption is not an error.
 pub fn any_until<const N: usize>(
     descriptors: [BorrowedFd<'_>; N],
-    deadline: Option<Moment>,
+    deadline: Option<MonoTime>,
 ) -> io::Result<[bool; N]> {
     let timeout = deadline.map(|moment| TimeSpec::from_duration(moment.since(clock::now())));
     let mut descriptors = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
@@ -83,7 +83,7 @@ pub fn hung_up(socket: BorrowedFd<'_>) -> bool {
 
 /// What is wanted of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Interest {
     /// To be told when it can be read.
     Read,
     /// To be told when it can be written.
@@ -92,24 +92,24 @@ pub enum Wanted {
     Nothing,
 }
 
-/// Many descriptors that are waited for as one (epoll(7)): asking costs the same however many they are, and
+/// EpollSet descriptors that are waited for as one (epoll(7)): asking costs the same however many they are, and
 /// all that are ready have their turn.
-pub struct Many(Epoll);
+pub struct EpollSet(Epoll);
 
-impl Many {
+impl EpollSet {
     /// An empty one.
     ///
     /// # Errors
     /// What epoll_create1(2) says.
-    pub fn new() -> io::Result<Many> {
-        Ok(Many(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    pub fn new() -> io::Result<EpollSet> {
+        Ok(EpollSet(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
     }
 
     /// Adds a socket or the reading end of a pipe under this key.
     ///
     /// # Errors
     /// What epoll_ctl(2), fcntl(2) and ioctl(2) say; ENOTTY for what cannot announce itself.
-    pub fn add(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+    pub fn add(&self, descriptor: &impl AsFd, key: u64, wanted: Interest) -> io::Result<()> {
         if ANNOUNCED.load(Ordering::Relaxed) {
             announce(descriptor.as_fd(), true)?;
         }
@@ -120,14 +120,14 @@ impl Many {
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub fn add_all(&self, others: &Many, key: u64) -> io::Result<()> {
-        self.put(others, key, Wanted::Read)
+    pub fn add_all(&self, others: &EpollSet, key: u64) -> io::Result<()> {
+        self.put(others, key, Interest::Read)
     }
 
-    fn put(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+    fn put(&self, descriptor: &impl AsFd, key: u64, wanted: Interest) -> io::Result<()> {
         self.0.add(descriptor, EpollEvent::new(flags(wanted), key))?;
         // It may have been ready before.
-        announced();
+        on_sigio();
         Ok(())
     }
 
@@ -135,9 +135,9 @@ impl Many {
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub fn change(&self, descriptor: &impl AsFd, key: u64, wanted: Wanted) -> io::Result<()> {
+    pub fn change(&self, descriptor: &impl AsFd, key: u64, wanted: Interest) -> io::Result<()> {
         self.0.modify(descriptor, &mut EpollEvent::new(flags(wanted), key))?;
-        announced();
+        on_sigio();
         Ok(())
     }
 
@@ -179,15 +179,15 @@ fn announce(descriptor: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
     if set == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn flags(wanted: Wanted) -> EpollFlags {
+fn flags(wanted: Interest) -> EpollFlags {
     match wanted {
-        Wanted::Read => EpollFlags::EPOLLIN,
-        Wanted::Write => EpollFlags::EPOLLOUT,
-        Wanted::Nothing => EpollFlags::empty(),
+        Interest::Read => EpollFlags::EPOLLIN,
+        Interest::Write => EpollFlags::EPOLLOUT,
+        Interest::Nothing => EpollFlags::empty(),
     }
 }
 
-impl AsFd for Many {
+impl AsFd for EpollSet {
     /// Can be read when one of them is ready.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.0.as_fd()
@@ -204,10 +204,10 @@ mod tests {
 
     #[test]
     fn all_that_are_ready_have_their_turn() {
-        let many = Many::new().unwrap();
+        let many = EpollSet::new().unwrap();
         let mut pairs: Vec<(UnixStream, UnixStream)> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
         for ((_, server), key) in pairs.iter().zip(0..) {
-            many.add(server, key, Wanted::Read).unwrap();
+            many.add(server, key, Interest::Read).unwrap();
         }
         assert_eq!(many.ready().unwrap(), None);
         assert!(!until(many.as_fd(), Some(clock::now())).unwrap());

@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 
-use crate::ids::Pid;
+use crate::types::Pid;
 
 /// Whether a process has this number in our pid namespace, a zombie included: kill(2) with signal 0.
 ///
@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn we_exist_and_an_impossible_pid_does_not() {
         assert!(exists(Pid::INIT).unwrap());
-        assert!(!exists(Pid::new(Pid::KERNEL_MAX + 1).unwrap()).unwrap());
+        assert!(!exists(Pid::new(Pid::PID_MAX_LIMIT + 1).unwrap()).unwrap());
         assert!(!exists(Pid::new(i32::MAX).unwrap()).unwrap());
     }
 }

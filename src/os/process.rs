@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use crate::ids::{Pid, Signal};
+use crate::types::{Pid, Signal};
 
 /// Our own pid.
 #[must_use]
@@ -88,7 +88,7 @@ pub fn usage_of_children() -> Usage {
 /// Ends this process by `signal`, as it ended somebody else, so that whoever waits for us sees the same; without
 /// a core of ours beside theirs. Comes back if the signal does not end a process, and for the init of a pid
 /// namespace.
-pub fn die_by(signal: Signal) {
+pub fn exit_by_signal(signal: Signal) {
     let _ = prctl(libc::PR_SET_DUMPABLE, 0);
     let _ = super::signals::set_default(signal);
     // It is pending until the mask lets it through.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::directory;
-use crate::ids::{Pid, StartTime};
+use crate::types::{Pid, StartTime};
 
 /// The fields of /proc/PID/stat that sexton reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn parse_stat(line: &[u8]) -> Option<Stat> {
 /// state of a process is that of its first thread, and the others of a group that is being stopped may run on
 /// for a moment.
 #[must_use]
-pub fn stands_still(stat: &Stat) -> bool {
+pub fn is_stopped(stat: &Stat) -> bool {
     let still = |state: u8| matches!(state, b'T' | b't' | b'Z' | b'X');
     if stat.threads <= 1 {
         return still(stat.state);
@@ -96,20 +96,20 @@ pub fn stands_still(stat: &Stat) -> bool {
 /// it reads in /proc are then not those that we read there. Whose is not for us to see, which is another user's, is taken
 /// to live in ours, as nearly everybody does.
 #[must_use]
-pub fn has_another_clock(pid: Pid) -> bool {
+pub fn in_other_time_ns(pid: Pid) -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/time")).ok();
     namespace(&pid.to_string()).is_some_and(|theirs| namespace("self").is_some_and(|ours| ours != theirs))
 }
 
 /// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
 #[must_use]
-pub fn hides_others() -> Option<bool> {
-    parse_hides_others(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+pub fn has_hidepid() -> Option<bool> {
+    parse_hidepid(&fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
 /// The same from the text of /proc/self/mountinfo.
 #[must_use]
-pub fn parse_hides_others(mounts: &str) -> Option<bool> {
+pub fn parse_hidepid(mounts: &str) -> Option<bool> {
     let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
     let options = line.rsplit(' ').next()?;
     let hidden = options.split(',').filter_map(|option| option.strip_prefix("hidepid="));

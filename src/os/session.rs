@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::unistd::ForkResult;
 
 use super::errno;
-use crate::ids::{Errno, Pid, Signal, exit_code};
 use crate::os::{let_go, process, spawn};
+use crate::types::{Errno, Pid, Signal, exit_code};
 
 /// Creates a copy of this process that runs `work` and ends with its code: without a terminal, with nothing on
 /// standard input, with none of our descriptors but `keep`, and with TERM when we die.

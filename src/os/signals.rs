@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 
-use crate::ids::{Moment, Pid, Signal};
 use crate::os::{clock, poll};
+use crate::types::{MonoTime, Pid, Signal};
 
 /// A signal that was sent to this process (`siginfo_t`, sigaction(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Info {
+pub struct SigInfo {
     /// Which one.
     pub signal: Signal,
     /// `si_code`: who made it.
@@ -27,7 +27,7 @@ pub struct Info {
     pub value: i32,
 }
 
-impl Info {
+impl SigInfo {
     /// Whose death this tells of, if it does (sigaction(2), SIGCHLD). Nobody but the kernel can send such a one
     /// (rt_sigqueueinfo(2)); he may have been reaped since.
     #[must_use]
@@ -42,31 +42,31 @@ impl Info {
 const DEATHS_IN_A_ROW: u32 = 8;
 
 /// The inlet of all blocked signals.
-pub struct Inlet {
+pub struct SignalSource {
     all: libc::sigset_t,
     but_death: libc::sigset_t,
     but_announcements: libc::sigset_t,
     deaths: u32,
 }
 
-impl Inlet {
-    /// Opens it. The signals must be blocked; see [`early`](super::early).
+impl SignalSource {
+    /// Opens it. The signals must be blocked; see [`startup`](super::early).
     ///
     /// SIGCHLD gets its default action: whoever started us may have ignored it, and then the kernel would
     /// reap our children behind our back (wait(2)).
     ///
     /// # Errors
     /// What sigaction(2) says.
-    pub fn open() -> io::Result<Inlet> {
+    pub fn open() -> io::Result<SignalSource> {
         set_default(Signal::CHLD)?;
-        poll::announce_by_signal();
+        poll::use_sigio();
         let all = SigSet::all();
         let but = |signal: nix::sys::signal::Signal| {
             let mut set = all;
             set.remove(signal);
             *set.as_ref()
         };
-        Ok(Inlet {
+        Ok(SignalSource {
             all: *all.as_ref(),
             but_death: but(nix::sys::signal::Signal::SIGCHLD),
             but_announcements: but(nix::sys::signal::Signal::SIGIO),
@@ -79,17 +79,17 @@ impl Inlet {
     ///
     /// # Errors
     /// What sigtimedwait(2) and ppoll(2) say. An interruption is no error.
-    pub fn wait(&mut self, deadline: Option<Moment>, beside: Beside<'_>) -> io::Result<Woken> {
-        let mut woken = Woken::default();
-        if let Beside::These(these) = beside {
-            woken.beside = poll::has_news(these)?;
+    pub fn wait(&mut self, deadline: Option<MonoTime>, beside: ExtraFds<'_>) -> io::Result<WakeUp> {
+        let mut woken = WakeUp::default();
+        if let ExtraFds::Poll(these) = beside {
+            woken.beside = poll::ready_now(these)?;
         }
         if self.deaths >= DEATHS_IN_A_ROW {
             self.deaths = 0;
             woken.signal = take(&self.but_death, Some(Duration::ZERO))?;
         }
         if woken.signal.is_none() {
-            let set = if matches!(beside, Beside::NotNow) { &self.but_announcements } else { &self.all };
+            let set = if matches!(beside, ExtraFds::Paused) { &self.but_announcements } else { &self.all };
             let timeout = if woken.beside {
                 Some(Duration::ZERO)
             } else {
@@ -100,9 +100,9 @@ impl Inlet {
         match woken.signal.map(|info| info.signal) {
             Some(Signal::CHLD) => self.deaths += 1,
             Some(Signal::IO) => {
-                poll::announced();
-                if let Beside::These(these) = beside {
-                    woken.beside = poll::has_news(these)?;
+                poll::on_sigio();
+                if let ExtraFds::Poll(these) = beside {
+                    woken.beside = poll::ready_now(these)?;
                 }
                 // What a process has sent is not ours alone.
                 woken.signal = woken.signal.filter(|info| info.code != libc::SI_KERNEL);
@@ -116,26 +116,26 @@ impl Inlet {
 
 /// What is waited for beside the signals.
 #[derive(Debug, Clone, Copy)]
-pub enum Beside<'a> {
-    /// Whatever is in this [`Many`](poll::Many).
-    These(BorrowedFd<'a>),
+pub enum ExtraFds<'a> {
+    /// Whatever is in this [`EpollSet`](poll::EpollSet).
+    Poll(BorrowedFd<'a>),
     /// It is not to be heard of until the deadline.
-    NotNow,
+    Paused,
     /// There is nothing.
-    Nothing,
+    None,
 }
 
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Woken {
+pub struct WakeUp {
     /// The signal that has come.
-    pub signal: Option<Info>,
+    pub signal: Option<SigInfo>,
     /// What was waited for beside the signals can be read.
     pub beside: bool,
 }
 
 /// The first pending signal of `set`, for which it is waited this long. `None` if none came.
-fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<Info>> {
+fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<SigInfo>> {
     // SAFETY: a siginfo is plain data, for which all zeroes are a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let timeout = timeout.map(|timeout| *nix::sys::time::TimeSpec::from_duration(timeout).as_ref());
@@ -154,7 +154,7 @@ fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<In
     // SAFETY: as above.
     let value = unsafe { info.si_value() };
     let value = value.sival_ptr.addr() as u32;
-    Ok(Signal::new(number).map(|signal| Info {
+    Ok(Signal::new(number).map(|signal| SigInfo {
         signal,
         code: info.si_code,
         sender,

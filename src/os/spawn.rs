@@ -12,18 +12,18 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{ForkResult, Pid as NixPid};
 
 use super::errno;
-use crate::ids::{Dress, Errno, Pid, Signal, Stage, exit_code};
 use crate::os::cgroup::Cgroup;
-use crate::os::early::Inherited;
 use crate::os::privileges::{self, Identity};
+use crate::os::startup::Inherited;
 use crate::os::{process, signals, terminal};
+use crate::types::{CompatMode, Errno, Pid, Signal, StartStep, exit_code};
 
 /// What to start and how.
 pub struct Request<'a> {
     /// The command and its arguments; the first is looked up in `PATH` as a shell would.
     pub command: &'a [CString],
     /// Whose exit code tells of a failure.
-    pub dress: Dress,
+    pub compat: CompatMode,
     /// Whether the process gets a session of its own, with the terminal on its standard input if that is
     /// free.
     pub session: bool,
@@ -46,10 +46,10 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// The command with what we were started with, in a group of its own, and nothing else.
     #[must_use]
-    pub fn plain(command: &'a [CString], inherited: &'a Inherited) -> Request<'a> {
+    pub fn new(command: &'a [CString], inherited: &'a Inherited) -> Request<'a> {
         Request {
             command,
-            dress: Dress::Own,
+            compat: CompatMode::Native,
             session: false,
             inherited,
             die_with_us: true,
@@ -68,14 +68,14 @@ pub struct Started {
     pub pid: Pid,
     news: File,
     /// What the news was, once it has come.
-    known: Option<Option<(Stage, Errno)>>,
+    known: Option<Option<(StartStep, Errno)>>,
 }
 
 impl Started {
     /// Why the command was not executed. `None` as long as nothing is known, and for ever once it was.
     ///
     /// Never blocks. After the process's death the answer is final.
-    pub fn failure(&mut self) -> Option<(Stage, Errno)> {
+    pub fn failure(&mut self) -> Option<(StartStep, Errno)> {
         let mut record = [0; RECORD];
         if self.known.is_none()
             && let Ok(length) = self.news.read(&mut record)
@@ -112,7 +112,7 @@ impl AsFd for Started {
 pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
     let (news, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
     let us = process::own_pid();
-    let born = request.cgroup.filter(|cgroup| cgroup.takes_newborns());
+    let born = request.cgroup.filter(|cgroup| cgroup.is_domain());
     let born = born.and_then(|cgroup| fork_into(cgroup).ok());
     let placed = born.is_some();
     let born = match born {
@@ -122,11 +122,11 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
     };
     match born {
         ForkResult::Child => {
-            let mut report = Some(out_of_the_way(report, request.descriptors));
-            let Err((stage, errno)) = become_command(request, placed, us, &mut report);
+            let mut report = Some(move_fd(report, request.descriptors));
+            let Err((step, errno)) = become_command(request, placed, us, &mut report);
             // If the report cannot be written, the exit code still tells.
-            let _ = report.map(|report| File::from(report).write_all(&encode(stage, errno)));
-            exit_now(exit_code::of_failed_start(request.dress, stage, errno))
+            let _ = report.map(|report| File::from(report).write_all(&encode(step, errno)));
+            exit_now(exit_code::of_failed_start(request.compat, step, errno))
         }
         ForkResult::Parent { child } => {
             // Both sides set the group, so that it exists for whichever goes on first. EACCES means that
@@ -143,7 +143,7 @@ pub fn spawn(request: &Request<'_>) -> Result<Started, Errno> {
 
 /// Becomes the command at once, without a child: with everything that sexton was started with, in its group.
 /// Comes back only with the reason why not.
-pub fn become_plain(command: &[CString], inherited: &Inherited) -> (Stage, Errno) {
+pub fn become_plain(command: &[CString], inherited: &Inherited) -> (StartStep, Errno) {
     close_the_closed(inherited);
     let Err(failure) = execute(command, inherited);
     failure
@@ -155,14 +155,14 @@ fn become_command(
     placed: bool,
     parent: Pid,
     report: &mut Option<OwnedFd>,
-) -> Result<Infallible, (Stage, Errno)> {
+) -> Result<Infallible, (StartStep, Errno)> {
     if request.session {
-        nix::unistd::setsid().map_err(|error| (Stage::Group, errno(error)))?;
+        nix::unistd::setsid().map_err(|error| (StartStep::Group, errno(error)))?;
         // A terminal that is somebody else's, or none, is no reason not to start.
         let _ = terminal::adopt_standard_input();
     } else {
         nix::unistd::setpgid(NixPid::from_raw(0), NixPid::from_raw(0))
-            .map_err(|error| (Stage::Group, errno(error)))?;
+            .map_err(|error| (StartStep::Group, errno(error)))?;
     }
     if let Some(cgroup) = request.cgroup.filter(|_| !placed) {
         // Not to be in the cgroup is no reason not to start: the tree is then reached through /proc.
@@ -170,10 +170,10 @@ fn become_command(
     }
     // Before the parent-death signal, which a change of user clears.
     if let Some(user) = request.user {
-        privileges::become_identity(user, &set_variable).map_err(at(Stage::User))?;
+        privileges::become_identity(user, &set_variable).map_err(at(StartStep::User))?;
     }
     if request.die_with_us {
-        process::set_parent_death_signal(Signal::KILL).map_err(at(Stage::ParentDeath))?;
+        process::set_parent_death_signal(Signal::KILL).map_err(at(StartStep::ParentDeath))?;
         if process::parent() != parent.raw() {
             // The parent died before the signal was armed.
             exit_now(exit_code::SEXTON_FAILED);
@@ -185,25 +185,25 @@ fn become_command(
         pause();
     }
     for (name, value) in request.env {
-        set_variable(name, value).map_err(at(Stage::Environment))?;
+        set_variable(name, value).map_err(at(StartStep::Environment))?;
     }
-    address_to_us(parent);
+    rewrite_pid_variables(parent);
     if let Some(directory) = request.directory {
-        std::env::set_current_dir(directory).map_err(at(Stage::Directory))?;
+        std::env::set_current_dir(directory).map_err(at(StartStep::Directory))?;
     }
     close_the_closed(request.inherited);
-    place(request.descriptors).map_err(at(Stage::Descriptors))?;
+    install_fd(request.descriptors).map_err(at(StartStep::Descriptors))?;
     execute(request.command, request.inherited)
 }
 
-fn execute(command: &[CString], inherited: &Inherited) -> Result<Infallible, (Stage, Errno)> {
-    restore(inherited).map_err(at(Stage::Signals))?;
-    let program: &CStr = command.first().ok_or((Stage::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, command).map_err(|error| (Stage::Exec, why_not(program, error)))
+fn execute(command: &[CString], inherited: &Inherited) -> Result<Infallible, (StartStep, Errno)> {
+    restore(inherited).map_err(at(StartStep::Signals))?;
+    let program: &CStr = command.first().ok_or((StartStep::Exec, Errno(libc::ENOENT)))?;
+    nix::unistd::execvp(program, command).map_err(|error| (StartStep::Exec, why_not(program, error)))
 }
 
-fn at(stage: Stage) -> impl Fn(std::io::Error) -> (Stage, Errno) {
-    move |error| (stage, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
+fn at(step: StartStep) -> impl Fn(std::io::Error) -> (StartStep, Errno) {
+    move |error| (step, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of
@@ -229,7 +229,7 @@ fn pause() -> ! {
 /// Sockets that were passed to sexton (sd_listen_fds(3)) are the command's. `LISTEN_PID` says whose they
 /// are, and the command takes none that are another process's. So does `WATCHDOG_PID` for signs of life
 /// (sd_watchdog_enabled(3)).
-fn address_to_us(parent: Pid) {
+fn rewrite_pid_variables(parent: Pid) {
     for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
         if std::env::var(variable).is_ok_and(|pid| pid == parent.to_string()) {
             // It fails for want of memory alone, and then the command takes no sockets.
@@ -256,15 +256,15 @@ fn invalid() -> std::io::Error {
 }
 
 /// The pipe for the report, under a number that no given descriptor takes.
-fn out_of_the_way(report: OwnedFd, given: &[(BorrowedFd<'_>, RawFd)]) -> OwnedFd {
+fn move_fd(report: OwnedFd, given: &[(BorrowedFd<'_>, RawFd)]) -> OwnedFd {
     if given.iter().all(|(_, number)| *number != report.as_raw_fd()) {
         return report;
     }
-    above(report.as_fd(), given).unwrap_or(report)
+    dup_above(report.as_fd(), given).unwrap_or(report)
 }
 
 /// A copy of `descriptor` above every number that a given one is to have, closed on exec.
-fn above(descriptor: BorrowedFd<'_>, given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<OwnedFd> {
+fn dup_above(descriptor: BorrowedFd<'_>, given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<OwnedFd> {
     let highest = given.iter().map(|(_, number)| *number).max().unwrap_or(2);
     let copy = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(highest.saturating_add(1).max(3)))?;
     // SAFETY: fcntl has just made this descriptor, and nobody else knows its number.
@@ -273,8 +273,8 @@ fn above(descriptor: BorrowedFd<'_>, given: &[(BorrowedFd<'_>, RawFd)]) -> std::
 
 /// Gives each descriptor its number. All are copied out of the way first: one's number may be what another
 /// one has at this moment.
-fn place(given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<()> {
-    let copies = given.iter().map(|(descriptor, number)| Ok((above(*descriptor, given)?, *number)));
+fn install_fd(given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<()> {
+    let copies = given.iter().map(|(descriptor, number)| Ok((dup_above(*descriptor, given)?, *number)));
     for (copy, number) in copies.collect::<std::io::Result<Vec<_>>>()? {
         // SAFETY: what has this number in this child is the child's own copy, which is about to be replaced
         // by the command.
@@ -380,19 +380,19 @@ pub(super) fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// A failure on its way through the pipe: the stage's place and the error number.
+/// A failure on its way through the pipe: the step's place and the error number.
 const RECORD: usize = 5;
 
-fn encode(stage: Stage, errno: Errno) -> [u8; RECORD] {
-    let place = Stage::ALL.iter().position(|known| *known == stage).unwrap_or_default();
+fn encode(step: StartStep, errno: Errno) -> [u8; RECORD] {
+    let place = StartStep::ALL.iter().position(|known| *known == step).unwrap_or_default();
     let [a, b, c, d] = errno.0.to_ne_bytes();
     [u8::try_from(place).unwrap_or_default(), a, b, c, d]
 }
 
-fn decode(record: &[u8]) -> Option<(Stage, Errno)> {
+fn decode(record: &[u8]) -> Option<(StartStep, Errno)> {
     let (place, number) = record.split_first()?;
-    let stage = Stage::ALL.get(usize::from(*place))?;
-    Some((*stage, Errno(i32::from_ne_bytes(number.try_into().ok()?))))
+    let step = StartStep::ALL.get(usize::from(*place))?;
+    Some((*step, Errno(i32::from_ne_bytes(number.try_into().ok()?))))
 }
 
 #[cfg(test)]
@@ -401,8 +401,8 @@ mod tests {
 
     #[test]
     fn a_failure_survives_the_pipe() {
-        for stage in Stage::ALL {
-            assert_eq!(decode(&encode(stage, Errno(13))), Some((stage, Errno(13))));
+        for step in StartStep::ALL {
+            assert_eq!(decode(&encode(step, Errno(13))), Some((step, Errno(13))));
         }
         assert_eq!(decode(&[]), None);
         assert_eq!(decode(&[0, 1]), None);

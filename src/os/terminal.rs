@@ -33,7 +33,7 @@ impl Terminal {
     ///
     /// # Errors
     /// What tcgetattr(3) says.
-    pub fn modes(&self) -> io::Result<Modes> {
+    pub fn termios(&self) -> io::Result<Modes> {
         Ok(Modes(tcgetattr(&self.0)?))
     }
 
@@ -66,7 +66,7 @@ pub struct Modes(Termios);
 ///
 /// # Errors
 /// What ioctl(2) says; ENXIO if there is no controlling terminal.
-pub fn give_up() -> io::Result<()> {
+pub fn detach() -> io::Result<()> {
     let terminal = Terminal::open().ok_or(io::Error::from_raw_os_error(libc::ENXIO))?;
     let leader = nix::unistd::getsid(None)? == nix::unistd::getpid();
     // SAFETY: the descriptor is open, and the request takes no argument.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::ids::Pid;
 use crate::os::process;
 use crate::os::procfs::{self, Stat};
+use crate::types::Pid;
 
 /// Every process below us, zombies included, as /proc shows them at this moment.
 ///
@@ -107,7 +107,7 @@ pub fn descending_from(roots: &[Pid], all: &[Stat]) -> BTreeSet<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::StartTime;
+    use crate::types::StartTime;
 
     fn process(pid: i32, parent: i32) -> Stat {
         Stat {

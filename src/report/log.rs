@@ -11,9 +11,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::render::{self, Fields};
-use crate::ids::Dress;
 use crate::os::clock;
 use crate::os::stderr::{self, LONGEST_LINE, Stderr};
+use crate::types::CompatMode;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ pub enum Format {
     /// One object a line.
     Json,
     /// Text with the beginning that scripts know from another program.
-    As(Dress),
+    As(CompatMode),
 }
 
 /// Sends every event of at most this level to standard error. The first call counts.
@@ -38,7 +38,7 @@ pub fn install(level: LevelFilter, format: Format) {
 }
 
 /// Says outside of the log why something did not come about, for who called; an error, where the journal reads it.
-pub fn complain(text: &str) {
+pub fn print_error(text: &str) {
     let priority = if stderr::is_journal() { render::priority(Level::ERROR) } else { String::new() };
     let lines: String = text.lines().map(|line| format!("{priority}{line}\n")).collect();
     // Where nobody can be told, the exit code says it.
@@ -96,7 +96,7 @@ static UNIT: OnceLock<(u32, String)> = OnceLock::new();
 
 /// From now on this process speaks as the supervisor of a unit. Call it before the descriptors are closed that
 /// came with a fork.
-pub fn speak_for_unit(name: &str) {
+pub fn set_unit(name: &str) {
     // A poisoned lock would mean a panic in here, and then the program has ended.
     if let Ok(mut out) = OUT.lock() {
         *out = None;
@@ -124,7 +124,7 @@ impl Log {
         }
         let line = match self.format {
             Format::Text => render::text(pid, level, event, &fields),
-            Format::As(dress) => render::as_dress(dress, pid, level, &fields, event),
+            Format::As(compat) => render::compat_line(compat, pid, level, &fields, event),
             Format::Json => {
                 let time = humantime::format_rfc3339_millis(clock::wall()).to_string();
                 render::json(&time, pid, level, event, fields)

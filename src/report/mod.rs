@@ -3,7 +3,7 @@
 //! It must never wait for a reader: a line that standard error does not take is dropped and counted.
 
 pub mod log;
+pub mod messages;
 pub mod record;
 pub mod render;
 pub mod table;
-pub mod words;

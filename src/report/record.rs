@@ -9,7 +9,7 @@ use std::ffi::CString;
 
 use serde::Serialize;
 
-use crate::ids::{ExitStatus, Outcome, Rung};
+use crate::types::{ExitStatus, Outcome, StopStage};
 
 /// How much of a command line is kept.
 const ARGV_LIMIT: usize = 8 * 1024;
@@ -91,15 +91,15 @@ impl Argv {
     }
 }
 
-/// A process that got a signal at some rung.
+/// A process that got a signal at some stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Killed {
     /// Its pid.
     pub pid: i32,
     /// Its name, as /proc has it.
     pub name: String,
-    /// The last rung at which it was alive.
-    pub rung: Rung,
+    /// The last stage at which it was alive.
+    pub stage: StopStage,
 }
 
 /// All of them, as far as they are named.
@@ -118,14 +118,14 @@ fn is_zero(number: &usize) -> bool {
 }
 
 impl AllKilled {
-    /// Takes in who was alive at a rung.
-    pub fn add(&mut self, rung: Rung, alive: impl IntoIterator<Item = (i32, String)>) {
+    /// Takes in who was alive at a stage.
+    pub fn add(&mut self, stage: StopStage, alive: impl IntoIterator<Item = (i32, String)>) {
         self.killed_more = 0;
         for (pid, name) in alive {
             if let Some(known) = self.killed.iter_mut().find(|known| known.pid == pid) {
-                known.rung = rung;
+                known.stage = stage;
             } else if self.killed.len() < KILLED_LIMIT {
-                self.killed.push(Killed { pid, name, rung });
+                self.killed.push(Killed { pid, name, stage });
             } else {
                 self.killed_more += 1;
             }
@@ -169,11 +169,12 @@ mod tests {
     fn whoever_is_still_alive_at_a_later_rung_is_named_with_that() {
         let mut all = AllKilled::default();
         let named = |pids: std::ops::Range<i32>| pids.map(|pid| (pid, "x".to_owned())).collect::<Vec<_>>();
-        all.add(Rung::Grace, named(1..3));
-        all.add(Rung::Kill, named(2..3));
-        let rungs: Vec<(i32, Rung)> = all.killed.iter().map(|killed| (killed.pid, killed.rung)).collect();
-        assert_eq!(rungs, [(1, Rung::Grace), (2, Rung::Kill)]);
-        all.add(Rung::Kill, named(1..1000));
+        all.add(StopStage::Grace, named(1..3));
+        all.add(StopStage::Kill, named(2..3));
+        let stages: Vec<(i32, StopStage)> =
+            all.killed.iter().map(|killed| (killed.pid, killed.stage)).collect();
+        assert_eq!(stages, [(1, StopStage::Grace), (2, StopStage::Kill)]);
+        all.add(StopStage::Kill, named(1..1000));
         assert_eq!((all.killed.len(), all.killed_more), (KILLED_LIMIT, 999 - KILLED_LIMIT));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-use crate::ids::{Dress, one_line};
+use crate::types::{CompatMode, one_line};
 
 /// How long a value seldom is, in bytes.
 const LIKELY: usize = 128;
@@ -79,20 +79,26 @@ pub(super) fn text(pid: u32, level: Level, event: &str, fields: &Fields) -> Stri
     line
 }
 
-/// The same behind the beginning that scripts know from the program that `dress` stands for.
-pub(super) fn as_dress(dress: Dress, pid: u32, level: Level, fields: &Fields, event: &str) -> String {
+/// The same behind the beginning that scripts know from the program that `compatibility mode` stands for.
+pub(super) fn compat_line(
+    compat: CompatMode,
+    pid: u32,
+    level: Level,
+    fields: &Fields,
+    event: &str,
+) -> String {
     let line = text(pid, level, event, fields);
     let Some((_, rest)) = line.split_once(": ") else {
         return line;
     };
-    match dress {
-        Dress::Own => line,
-        Dress::Tini => {
+    match compat {
+        CompatMode::Native => line,
+        CompatMode::Tini => {
             let level = if level == Level::ERROR { "FATAL" } else { level.as_str() };
             format!("[{level:<5} tini ({pid})] {rest}")
         }
-        Dress::DumbInit => format!("[dumb-init] {rest}"),
-        Dress::Catatonit => format!("{level} (catatonit:{pid}): {rest}"),
+        CompatMode::DumbInit => format!("[dumb-init] {rest}"),
+        CompatMode::Catatonit => format!("{level} (catatonit:{pid}): {rest}"),
     }
 }
 

@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Runtime;
+use super::EventLoop;
 use crate::config::Control;
 use crate::config::unit::GATEWAY;
-use crate::control::place::{self, Problem, VARIABLE};
 use crate::control::protocol::{Answer, Request};
-use crate::control::server::{Asked, Server};
-use crate::ids::{Moment, Outcome, Signal, UnitState};
+use crate::control::server::{Server, ServerEvent};
+use crate::control::socket_path::{self, BindError, VARIABLE};
 use crate::os::{clock, process, signals};
 use crate::supervisor::{Event, Origin, Received, UnitId};
+use crate::types::{MonoTime, Outcome, Signal, UnitState};
 
 /// Opens the control socket. Without one everything else works the same, so that no failure is an end.
 pub(super) fn open(wanted: &Control) -> Option<Server> {
     let claimed = match wanted {
         Control::Off => return None,
-        Control::Usual => place::claim_usual(),
-        Control::At(path) => place::claim(path),
+        Control::Default => socket_path::bind_default(),
+        Control::At(path) => socket_path::bind(path),
     };
     let server = claimed.and_then(|claimed| {
         let path = claimed.path().to_owned();
         let server =
-            Server::new(Some(claimed)).map_err(|error| Problem::System { path: path.clone(), error })?;
+            Server::new(Some(claimed)).map_err(|error| BindError::System { path: path.clone(), error })?;
         process::set_variable(VARIABLE, path.as_os_str());
-        info!(name: "control", path = %path.display(), "the control socket is open");
+        info!(name: "control-listening", path = %path.display(), "the control socket is open");
         Ok(server)
     });
     match server {
         Ok(server) => Some(server),
-        Err(problem) if *wanted == Control::Usual => {
+        Err(problem) if *wanted == Control::Default => {
             info!(name: "control-off", "there is no control socket: {problem}");
             None
         }
@@ -42,11 +42,11 @@ pub(super) fn open(wanted: &Control) -> Option<Server> {
     }
 }
 
-impl Runtime<'_> {
+impl EventLoop<'_> {
     /// When this turn has to end, whatever comes.
-    pub(super) fn next_deadline(&self) -> Option<Moment> {
+    pub(super) fn next_deadline(&self) -> Option<MonoTime> {
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let others = [self.supervisor.next_deadline(), self.kills.deadline()];
+        let others = [self.supervisor.next_deadline(), self.oom.deadline()];
         server.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -64,7 +64,7 @@ impl Runtime<'_> {
         let asked = if ready { server.turn() } else { None };
         let wants_news = server.next_deadline().is_some_and(|due| {
             let now = clock::now();
-            due <= now && server.pulse(now)
+            due <= now && server.publish_tick(now)
         });
         if wants_news {
             let status = self.status();
@@ -74,21 +74,21 @@ impl Runtime<'_> {
         }
         match asked {
             None => Ok(()),
-            Some(Asked::Lost(record)) => {
+            Some(ServerEvent::Lost(record)) => {
                 self.record_lost(&record);
-                self.tell(Event::ToolLost)
+                self.dispatch(Event::ToolLost)
             }
-            Some(Asked::ToolEnded) => self.tell(Event::ToolEnded),
-            Some(Asked::Noted(incident)) => self.incident(incident),
-            Some(Asked::Health(state, last)) => {
+            Some(ServerEvent::ToolEnded) => self.dispatch(Event::ToolEnded),
+            Some(ServerEvent::Noted(incident)) => self.incident(incident),
+            Some(ServerEvent::Health(state, last)) => {
                 let latency = last.and_then(|last| Duration::try_from_secs_f64(last / 1000.0).ok());
-                self.tell(Event::Health { state, latency })
+                self.dispatch(Event::Health { state, latency })
             }
-            Some(Asked::Greeted(lasted)) => {
-                self.brief_watch(lasted);
+            Some(ServerEvent::Greeted(lasted)) => {
+                self.send_config(lasted);
                 Ok(())
             }
-            Some(Asked::Request(key, request)) => {
+            Some(ServerEvent::Request(key, request)) => {
                 let answer = self.asked(request)?;
                 if let Some(server) = &mut self.server {
                     server.answer(key, &answer);
@@ -119,9 +119,9 @@ impl Runtime<'_> {
         Ok(match request {
             Request::Status | Request::Subscribe => Answer::Status(Box::new(self.status())),
             Request::Stop => {
-                info!(name: "asked", request = "stop", "asked to stop over the control socket");
+                info!(name: "control-request", request = "stop", "asked to stop over the control socket");
                 let before = self.supervisor.gateway().state;
-                self.tell(Event::Stop)?;
+                self.dispatch(Event::Stop)?;
                 Answer::Done(match (before, self.supervisor.gateway().state) {
                     (UnitState::Running, UnitState::Stopping) => {
                         let grace = humantime::format_duration(self.plan.grace);
@@ -137,8 +137,8 @@ impl Runtime<'_> {
             },
             Request::Restart { unit } => match self.unit_id(unit.as_deref()) {
                 Ok(id) => {
-                    info!(name: "asked", request = "restart", "asked to restart over the control socket");
-                    self.tell(Event::RestartWanted { unit: id })?;
+                    info!(name: "control-request", request = "restart", "asked to restart over the control socket");
+                    self.dispatch(Event::RestartWanted { unit: id })?;
                     Answer::Done(format!(
                         "{} is stopped and started again",
                         unit.as_deref().unwrap_or(GATEWAY)
@@ -148,9 +148,10 @@ impl Runtime<'_> {
             },
             Request::Reload => self.reload()?,
             // The server sees to these itself.
-            Request::Cancel { .. } | Request::ToolBegan(_) | Request::ToolEnded(_) | Request::Fact(_) => {
-                Answer::Refused("this is not for sexton's main loop".to_owned())
-            }
+            Request::Cancel { .. }
+            | Request::ToolBegan(_)
+            | Request::ToolEnded(_)
+            | Request::WatchReport(_) => Answer::Refused("this is not for sexton's main loop".to_owned()),
         })
     }
 
@@ -166,9 +167,9 @@ impl Runtime<'_> {
         let Some(pid) = snapshot.and_then(|snapshot| snapshot.pid) else {
             return Ok(Answer::Refused("it does not run at this moment".to_owned()));
         };
-        info!(name: "asked", request = "signal", %signal, pid = pid.raw(), "asked over the control socket");
+        info!(name: "control-request", request = "signal", %signal, pid = pid.raw(), "asked over the control socket");
         if unit.is_none() {
-            self.tell(Event::Signal(Received { signal, origin: Origin::Process }))?;
+            self.dispatch(Event::Signal(Received { signal, origin: Origin::Process }))?;
             return Ok(Answer::Done(format!("{signal} goes to the gateway, pid {pid}")));
         }
         if matches!(signal, Signal::KILL | Signal::STOP) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::{programs, tool_shell, watch};
-use crate::os::early;
+use crate::os::startup;
 
 /// The program as `/proc` has it, whatever became of the name that it was started by.
 const OURSELVES: &str = "/proc/self/exe";
@@ -18,7 +18,7 @@ const OURSELVES: &str = "/proc/self/exe";
 #[inline(never)]
 pub fn run(directory: &Path) -> Result<(), String> {
     // Nothing here is a gateway's.
-    early::unblock();
+    startup::unblock();
     let watch = programs::find(watch::NAME)
         .ok_or_else(|| format!("{} is neither beside sexton nor in PATH; put it there", watch::NAME))?;
     for (program, name) in [(PathBuf::from(OURSELVES), "sexton"), (watch, watch::NAME)] {

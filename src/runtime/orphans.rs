@@ -12,12 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use tracing::{debug, warn};
 
 use super::tool::MARK;
-use super::{Runtime, units};
+use super::{EventLoop, units};
 use crate::control::protocol::ToolRecord;
-use crate::ids::{Outcome, Pid, Signal, StartTime};
 use crate::os::procfs::{self, Stat};
-use crate::os::{children, messages, process, signals, spawn, tree};
+use crate::os::{children, process, seqpacket, signals, spawn, tree};
 use crate::supervisor::{Event, ToolKey};
+use crate::types::{Outcome, Pid, Signal, StartTime};
 
 /// How many children one look goes through.
 const LOOKED_AT: usize = 1024;
@@ -53,7 +53,7 @@ impl Orphans {
     }
 }
 
-impl Runtime<'_> {
+impl EventLoop<'_> {
     /// Sends a helper to look whose those are that came to us and are nobody's yet. The answer, if there is nobody to
     /// ask about.
     pub(super) fn find_orphans(&mut self) -> Option<Event> {
@@ -61,7 +61,7 @@ impl Runtime<'_> {
             // It takes too long over somebody who will not be read.
             let _ = signals::send(helper, Signal::KILL);
         }
-        let mut unknown = self.children_of_nobody();
+        let mut unknown = self.adopted_children();
         self.orphans.members.retain(|pid, (start, _)| {
             procfs::stat(*pid).ok().flatten().is_some_and(|stat| stat.start == *start && !stat.is_dead())
         });
@@ -73,7 +73,7 @@ impl Runtime<'_> {
             return Some(Event::OrphansFound);
         }
         let tools = self.plan.tools.end_orphans;
-        let begun = messages::pipe().and_then(|(ours, theirs)| {
+        let begun = seqpacket::pipe().and_then(|(ours, theirs)| {
             let helper = spawn::fork_helper(|| {
                 let said = File::from(theirs).write_all(&answer(&unknown, tools));
                 u8::from(said.is_err())
@@ -94,9 +94,11 @@ impl Runtime<'_> {
     }
 
     /// Everybody alive who is our child and was not started by us.
-    fn children_of_nobody(&self) -> Vec<Stat> {
+    fn adopted_children(&self) -> Vec<Stat> {
         let ours = |pid: &Pid| {
-            self.main_pid() == Some(*pid) || self.sweeper.helpers().contains(pid) || self.reach.spares(*pid)
+            self.main_pid() == Some(*pid)
+                || self.sweeper.helpers().contains(pid)
+                || self.containment.spares(*pid)
         };
         let children = children::list().unwrap_or_default().into_iter().filter(|pid| !ours(pid));
         // Thousands can be dead and wait for their turn; those that came last are the ones that are new.
@@ -152,14 +154,14 @@ impl Runtime<'_> {
             }
         }
         for tool in tools {
-            self.tell(Event::Orphaned { tool })?;
+            self.dispatch(Event::OrphanFound { tool })?;
         }
-        self.tell(Event::OrphansFound)
+        self.dispatch(Event::OrphansFound)
     }
 
     /// Sends this signal to everybody of a lost tool and to all below them, and CONT behind any but KILL.
     pub(super) fn send_to_orphans(&mut self, tool: ToolKey, signal: Signal) -> Option<Event> {
-        let mut all = self.children_of_nobody();
+        let mut all = self.adopted_children();
         all.retain(|stat| self.orphans.members.get(&stat.pid) == Some(&(stat.start, tool)));
         if all.is_empty() {
             return Some(Event::OrphansGone { tool });

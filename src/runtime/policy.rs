@@ -1,13 +1,13 @@
 //! What the plan says of the supervisor's business.
 
 use crate::config::{Locks, Plan};
-use crate::ids::{Signal, SignalSet};
 use crate::os::{clock, signals};
 use crate::supervisor::{Forwarding, Policy};
+use crate::types::{Signal, SignalSet};
 
 /// What there is besides the plan.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Surroundings {
+pub(super) struct HostFacts {
     /// The main process is a tool, and no gateway.
     pub(super) tool: bool,
     /// There are units.
@@ -17,11 +17,11 @@ pub(super) struct Surroundings {
 }
 
 /// The part of the policy that the plan decides.
-pub(super) fn policy(plan: &Plan, surroundings: Surroundings) -> Policy {
-    let Surroundings { tool, neighbours, registers } = surroundings;
+pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
+    let HostFacts { tool, neighbours, registers } = surroundings;
     Policy {
         grace: plan.grace,
-        stragglers: plan.stragglers,
+        kill_after: plan.kill_after,
         group: plan.group,
         stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool)),
         forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
@@ -31,7 +31,7 @@ pub(super) fn policy(plan: &Plan, surroundings: Surroundings) -> Policy {
         tool: None,
         // A tool ends its own tree as a whole, and soon enough.
         end_orphans: ((plan.tools.end_orphans || neighbours) && !tool).then_some(plan.tools.grace),
-        strangers_tell: plan.tools.shell || !registers,
+        adopted_deaths_trigger_scan: plan.tools.shell || !registers,
         sweep: plan.locks.as_ref().map(|locks| locks.deadline),
         hand_over: plan.locks.as_ref().and_then(Locks::start_window),
         look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),

@@ -4,17 +4,17 @@ use std::rc::Rc;
 
 use tracing::info;
 
-use super::Runtime;
-use super::policy::{Surroundings, policy};
-use crate::config::change::{self, Change, Fresh};
-use crate::config::spelled::Log;
+use super::EventLoop;
+use super::policy::{HostFacts, policy};
+use crate::config::dump::Log;
+use crate::config::reload::{self, Change, Reloaded};
 use crate::control::protocol::Answer;
 use crate::control::server::Server;
-use crate::ids::Outcome;
 use crate::report::log;
 use crate::supervisor::Event;
+use crate::types::Outcome;
 
-impl Runtime<'_> {
+impl EventLoop<'_> {
     /// Takes over what can change while everything runs, and says what cannot. What is wrong with the configuration
     /// is said, and nothing changes.
     ///
@@ -24,28 +24,29 @@ impl Runtime<'_> {
         let Some(reread) = self.reread else {
             return Ok(Answer::Refused("this sexton reads no configuration".to_owned()));
         };
-        let fresh = match reread() {
-            Ok(fresh) => fresh,
+        let reloaded = match reread() {
+            Ok(reloaded) => reloaded,
             Err(why) => return Ok(Answer::Refused(why)),
         };
         let log = Log { level: log::level(), json: log::is_json() };
-        let Change { now, taken, left } = change::between(&Fresh { plan: (*self.plan).clone(), log }, fresh);
+        let Change { now, taken, left } =
+            reload::between(&Reloaded { plan: (*self.plan).clone(), log }, reloaded);
         let watching = now.plan.watching != self.plan.watching;
         log::set_level(now.log.level);
         self.plan = Rc::new(now.plan);
         let watched = self.watch.is_some();
         if !watched && self.plan.watching.is_some() {
-            self.begin_to_watch();
+            self.start_watching();
         }
-        let surroundings = Surroundings {
+        let surroundings = HostFacts {
             tool: false,
             neighbours: !self.units.list.is_empty(),
             registers: self.server.as_ref().is_some_and(Server::listens),
         };
         self.supervisor.amend(policy(&self.plan, surroundings));
-        self.tell(Event::Reloaded)?;
+        self.dispatch(Event::Reloaded)?;
         if watched && watching {
-            self.brief_watch_again();
+            self.send_config_again();
         }
         let (taken, left) = (taken.join(", "), left.join(", "));
         info!(name: "reloaded", taken, left, "the configuration was read again");

@@ -10,11 +10,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use tracing::{debug, warn};
 
 use crate::config::Locks;
-use crate::control::incidents::clip;
-use crate::ids::{Errno, Pid, Signal, StartTime};
-use crate::locks::{self, Action, Beside, Family, Released, Report, Request, Root, Scene};
-use crate::os::{children, clock, messages, process, procfs, signals, spawn};
-use crate::supervisor::{Event, Occasion, Tally};
+use crate::control::incidents::truncate;
+use crate::locks::{self, Action, LiveSweep, LockKinds, Released, Report, Request, Root, SweepContext};
+use crate::os::{children, clock, process, procfs, seqpacket, signals, spawn};
+use crate::supervisor::{Event, SweepSummary, SweepTrigger};
+use crate::types::{Errno, Pid, Signal, StartTime};
 
 /// How long a sweep may take while everybody stands still, by a clock of its own.
 const STILL: Duration = Duration::from_secs(2);
@@ -77,13 +77,13 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Starts a sweep of every root. What it found, if there is none to wait for.
-    pub(super) fn start(&mut self, occasion: Occasion) -> Option<Tally> {
+    pub(super) fn start(&mut self, occasion: SweepTrigger) -> Option<SweepSummary> {
         let Some(locks) = self.locks.filter(|locks| !locks.roots.is_empty()) else {
-            return Some(Tally::default());
+            return Some(SweepSummary::default());
         };
         if locks::are_known_missing(&locks.roots) {
             debug!(name: "root-missing", "there is no directory in which a gateway keeps locks");
-            return Some(Tally { missing: true, ..Tally::default() });
+            return Some(SweepSummary { missing: true, ..SweepSummary::default() });
         }
         match self.fork(locks, occasion) {
             Ok(child) => {
@@ -92,24 +92,24 @@ impl<'a> Sweeper<'a> {
             }
             Err(error) => warn!(name: "sweep-failed", %error, "could not sweep the lock roots"),
         }
-        if self.child.is_some() { None } else { Some(Tally::default()) }
+        if self.child.is_some() { None } else { Some(SweepSummary::default()) }
     }
 
-    fn fork(&self, locks: &Locks, occasion: Occasion) -> Result<(Pid, OwnedFd), Errno> {
-        let corpse = match occasion {
-            Occasion::TreeGone(gone) | Occasion::Beside { gone: Some(gone), .. } => gone.corpse,
-            Occasion::Startup | Occasion::Beside { gone: None, .. } => None,
+    fn fork(&self, locks: &Locks, occasion: SweepTrigger) -> Result<(Pid, OwnedFd), Errno> {
+        let zombie = match occasion {
+            SweepTrigger::TreeGone(gone) | SweepTrigger::Live { gone: Some(gone), .. } => gone.zombie,
+            SweepTrigger::Startup | SweepTrigger::Live { gone: None, .. } => None,
         };
-        let corpse = corpse.and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
-        let (ours, theirs) = messages::pair()?;
+        let zombie = zombie.and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
+        let (ours, theirs) = seqpacket::pair()?;
         let sexton = process::own_pid();
         let pid = spawn::fork_helper(|| {
             let outbox = theirs.as_fd();
             // The child itself, for those that it starts in its turn.
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
             let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
-            let family = locks.family();
-            Job { locks, family, occasion, sexton, corpse, helpers, reported, outbox }
+            let lock_kinds = locks.lock_kinds();
+            Job { locks, lock_kinds, occasion, sexton, zombie, helpers, reported, outbox }
                 .run(&self.registrations);
             0
         })?;
@@ -125,14 +125,14 @@ impl<'a> Sweeper<'a> {
     pub(super) fn proceed(&self, still: bool) {
         let Some((pid, inbox)) = &self.child else { return };
         let woken =
-            messages::send(inbox.as_fd(), &[u8::from(still)], None).map_err(|error| error.to_string());
+            seqpacket::send(inbox.as_fd(), &[u8::from(still)], None).map_err(|error| error.to_string());
         let woken = woken.and_then(|()| signals::send(*pid, Signal::CONT).map_err(|error| error.to_string()));
         if let Err(error) = woken {
             debug!(name: "sweep-failed", error, "could not wake a sweep");
         }
     }
 
-    /// Kills what still sweeps and waits for none of it.
+    /// OomWatch what still sweeps and waits for none of it.
     pub(super) fn abandon(&mut self) {
         if let Some((pid, inbox)) = self.child.take() {
             let (swept, _) = self.take_messages(&inbox);
@@ -157,7 +157,7 @@ impl<'a> Sweeper<'a> {
     pub(super) fn ended(&mut self, pid: Pid) -> Option<Event> {
         self.helpers.retain(|helper| *helper != pid);
         if self.given_up.take_if(|given_up| *given_up == pid).is_some() {
-            return Some(Event::SweepGone);
+            return Some(Event::SweeperExited);
         }
         let (_, inbox) = self.child.take_if(|(child, _)| *child == pid)?;
         let (swept, found) = self.take_messages(&inbox);
@@ -168,11 +168,11 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Takes in what the child has sent: which roots it has swept, and what it found in all of them.
-    fn take_messages(&mut self, inbox: &OwnedFd) -> (Vec<bool>, Tally) {
+    fn take_messages(&mut self, inbox: &OwnedFd) -> (Vec<bool>, SweepSummary) {
         let mut swept = vec![false; self.roots.len()];
-        let mut all = Tally::default();
-        while let Some((bytes, length, registration)) = messages::receive::<ROOM>(inbox.as_fd()) {
-            let Some(Told { place, found, removed, reported, released }) =
+        let mut all = SweepSummary::default();
+        while let Some((bytes, length, registration)) = seqpacket::receive::<ROOM>(inbox.as_fd()) {
+            let Some(SweeperMessage { place, found, removed, reported, released }) =
                 bytes.get(..length).and_then(decode)
             else {
                 continue;
@@ -203,10 +203,10 @@ impl<'a> Sweeper<'a> {
 /// What the child knows.
 struct Job<'a> {
     locks: &'a Locks,
-    family: Family,
-    occasion: Occasion,
+    lock_kinds: LockKinds,
+    occasion: SweepTrigger,
     sexton: Pid,
-    corpse: Option<(Pid, StartTime)>,
+    zombie: Option<(Pid, StartTime)>,
     helpers: &'a [Pid],
     reported: &'a [u64],
     outbox: BorrowedFd<'a>,
@@ -218,7 +218,7 @@ impl Job<'_> {
     fn run(&self, registrations: &[Option<OwnedFd>]) {
         for ((place, root), registration) in (0..=u8::MAX).zip(&self.locks.roots).zip(registrations) {
             let registration = registration.as_ref().map(AsFd::as_fd);
-            if !locks::changes_user(root) {
+            if !locks::drops_to_owner(root) {
                 self.sweep(place, root, registration);
                 continue;
             }
@@ -227,7 +227,7 @@ impl Job<'_> {
                 0
             });
             // If it hangs, so do we, and the deadline ends us both.
-            if let Err(error) = child.and_then(relay) {
+            if let Err(error) = child.and_then(forward_log) {
                 debug!(name: "sweep-failed", %root, %error, "could not sweep a lock root as its owner");
             }
         }
@@ -235,26 +235,26 @@ impl Job<'_> {
 
     fn sweep(&self, place: u8, root: &Root, registration: Option<BorrowedFd<'_>>) {
         let settle = match self.occasion {
-            Occasion::Beside { settle, .. } => Some(settle),
-            Occasion::Startup | Occasion::TreeGone(_) => None,
+            SweepTrigger::Live { settle, .. } => Some(settle),
+            SweepTrigger::Startup | SweepTrigger::TreeGone(_) => None,
         };
-        let (stand_still, go_on) = (|| self.stand_still(), || _ = self.wait_for_sexton());
-        let beside = settle.map(|settle| Beside { settle, stand_still: &stand_still, go_on: &go_on });
-        let scene = Scene {
+        let (freeze, thaw) = (|| self.freeze(), || _ = self.wait_for_permission());
+        let beside = settle.map(|settle| LiveSweep { settle, freeze: &freeze, thaw: &thaw });
+        let context = SweepContext {
             quiet: settle.is_none(),
             alive: settle.is_some(),
             patient: true,
-            first: self.occasion == Occasion::Startup,
+            first: self.occasion == SweepTrigger::Startup,
             sexton: self.sexton,
             sweeper: process::own_pid(),
             helpers: self.helpers,
-            corpses: self.corpse.as_slice(),
+            unreaped: self.zombie.as_slice(),
             now: clock::wall(),
         };
         let request = Request {
             root,
-            family: &self.family,
-            scene,
+            lock_kinds: &self.lock_kinds,
+            context,
             registration,
             action: self.action(),
             report_after: self.locks.report_after,
@@ -263,37 +263,39 @@ impl Job<'_> {
         };
         let report = locks::sweep(&request);
         let registration = report.registration.as_ref().map(AsFd::as_fd);
-        if let Err(error) = messages::send(self.outbox, &encode(place, &report), registration) {
+        if let Err(error) = seqpacket::send(self.outbox, &encode(place, &report), registration) {
             debug!(name: "sweep-failed", %root, %error, "could not report a sweep");
         }
     }
 
     /// Waits for sexton, and says whether everybody stands still. Somebody else may wake us, whose word does not
     /// count; a word that came too late is not the last one.
-    fn wait_for_sexton(&self) -> bool {
+    fn wait_for_permission(&self) -> bool {
         stop_for_sexton();
-        let words = std::iter::from_fn(|| messages::receive::<1>(self.outbox));
+        let words = std::iter::from_fn(|| seqpacket::receive::<1>(self.outbox));
         words.last().is_some_and(|(word, _, _)| word == [1])
     }
 
     /// Has everybody stand still.
-    fn stand_still(&self) -> bool {
+    fn freeze(&self) -> bool {
         // A guard may let them go on, if sexton itself is stopped meanwhile: not before our end.
-        self.wait_for_sexton()
-            && clock::end_us_after(STILL)
+        self.wait_for_permission()
+            && clock::set_alarm(STILL)
                 .inspect_err(|error| debug!(name: "sweep-failed", %error, "could not set a time"))
                 .is_ok()
     }
 
     fn action(&self) -> Action {
         match self.occasion {
-            Occasion::Beside { spare: true, .. } => Action::Spare,
+            SweepTrigger::Live { spare: true, .. } => Action::Spare,
             // While it runs, a gateway recovers from nothing; and one that ended well has nothing to recover.
-            Occasion::Beside { gone: None, .. } => Action::Remove,
-            Occasion::Beside { gone: Some(gone), .. } | Occasion::TreeGone(gone) if gone.clean => {
+            SweepTrigger::Live { gone: None, .. } => Action::Remove,
+            SweepTrigger::Live { gone: Some(gone), .. } | SweepTrigger::TreeGone(gone) if gone.clean => {
                 Action::Remove
             }
-            Occasion::Startup | Occasion::Beside { .. } | Occasion::TreeGone(_) => self.locks.action,
+            SweepTrigger::Startup | SweepTrigger::Live { .. } | SweepTrigger::TreeGone(_) => {
+                self.locks.action
+            }
         }
     }
 }
@@ -301,14 +303,14 @@ impl Job<'_> {
 /// Says to sexton that we wait for it, in the one way that it hears at once: by being stopped.
 fn stop_for_sexton() {
     // What happens then takes as long as it takes.
-    let stopped = clock::end_us_after(Duration::ZERO).and_then(|()| signals::stop_self());
+    let stopped = clock::set_alarm(Duration::ZERO).and_then(|()| signals::stop_self());
     if let Err(error) = stopped {
         debug!(name: "sweep-failed", %error, "could not wait for sexton");
     }
 }
 
 /// Waits for the end of a child that sweeps, and for sexton whenever the child does.
-fn relay(child: Pid) -> Result<(), Errno> {
+fn forward_log(child: Pid) -> Result<(), Errno> {
     while !children::wait_for(child)? {
         stop_for_sexton();
         let _ = signals::send(child, Signal::CONT);
@@ -317,9 +319,9 @@ fn relay(child: Pid) -> Result<(), Errno> {
 }
 
 /// What a child has told of one root.
-struct Told {
+struct SweeperMessage {
     place: u8,
-    found: Tally,
+    found: SweepSummary,
     removed: u32,
     reported: Vec<u64>,
     released: Vec<Released>,
@@ -334,7 +336,7 @@ fn encode(place: u8, report: &Report) -> Vec<u8> {
     message.extend(report.reported.iter().take(REPORTED).flat_map(|fingerprint| fingerprint.to_ne_bytes()));
     for Released { path, pid, taken } in report.released.iter().take(RELEASED) {
         let mut path = path.clone();
-        clip(&mut path, PATH);
+        truncate(&mut path, PATH);
         message.extend(pid.to_ne_bytes());
         message.extend(clock::millis_of(*taken).to_ne_bytes());
         message.push(u8::try_from(path.len()).unwrap_or_default());
@@ -343,7 +345,7 @@ fn encode(place: u8, report: &Report) -> Vec<u8> {
     message
 }
 
-fn decode(message: &[u8]) -> Option<Told> {
+fn decode(message: &[u8]) -> Option<SweeperMessage> {
     let (place, rest) = message.split_first()?;
     let (missing, rest) = rest.split_first()?;
     let (waiting, rest) = rest.split_first_chunk()?;
@@ -351,7 +353,7 @@ fn decode(message: &[u8]) -> Option<Told> {
     let (removed, rest) = rest.split_first_chunk()?;
     let (number, rest) = rest.split_first()?;
     let (fingerprints, mut rest) = rest.split_at_checked(8 * usize::from(*number))?;
-    let found = Tally {
+    let found = SweepSummary {
         waiting: u32::from_ne_bytes(*waiting),
         handed_over: u32::from_ne_bytes(*handed_over),
         missing: *missing != 0,
@@ -368,7 +370,7 @@ fn decode(message: &[u8]) -> Option<Told> {
         released.push(Released { path, pid: i32::from_ne_bytes(*pid), taken });
         rest = more;
     }
-    Some(Told { place: *place, found, removed: u32::from_ne_bytes(*removed), reported, released })
+    Some(SweeperMessage { place: *place, found, removed: u32::from_ne_bytes(*removed), reported, released })
 }
 
 #[cfg(test)]
@@ -393,7 +395,10 @@ mod tests {
         let message = encode(3, &report);
         assert_eq!(message.len(), ROOM);
         let told = decode(&message).unwrap();
-        assert_eq!((told.place, told.found), (3, Tally { waiting: 7, handed_over: 300, missing: true }));
+        assert_eq!(
+            (told.place, told.found),
+            (3, SweepSummary { waiting: 7, handed_over: 300, missing: true })
+        );
         assert_eq!(told.removed, 5);
         assert_eq!(told.reported, (0..16).collect::<Vec<u64>>());
         assert_eq!(told.released.len(), 8);

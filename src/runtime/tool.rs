@@ -14,18 +14,20 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{debug, error, info};
 
-use super::Runtime;
-use super::reach::Alive;
+use super::EventLoop;
+use super::containment::Alive;
 use crate::config::{RecordTo, ToolPlan};
 use crate::control::client::{Cancel, Registration};
 use crate::control::protocol::{ToolRecord, ToolRun};
-use crate::ids::{Canceller, Dress, ExitStatus, Moment, Outcome, Pid, Rung, Signal, exit_code};
-use crate::os::poll::{Many, Wanted};
-use crate::os::signals::Info;
+use crate::os::poll::{EpollSet, Interest};
+use crate::os::signals::SigInfo;
 use crate::os::spawn::Started;
 use crate::os::{clock, descriptors, let_go, process, procfs};
 use crate::report::record::{AllKilled, Argv, Record};
 use crate::supervisor::{self, Event};
+use crate::types::{
+    CancelledBy, CompatMode, ExitStatus, MonoTime, Outcome, Pid, Signal, StopStage, exit_code,
+};
 
 /// The variable that every process of a tool carries, with the run's id.
 pub(super) const MARK: &str = "SEXTON_TOOL_ID";
@@ -46,7 +48,7 @@ const REGISTERING: Duration = Duration::from_millis(100);
 #[must_use]
 #[inline(never)]
 pub fn run(plan: &ToolPlan) -> u8 {
-    let runtime = Tool::new(plan).and_then(|tool| Ok(Runtime::new(&plan.plan, Some(tool))?));
+    let runtime = Tool::new(plan).and_then(|tool| Ok(EventLoop::new(&plan.plan, Some(tool))?));
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(failure) => {
@@ -62,9 +64,9 @@ pub fn run(plan: &ToolPlan) -> u8 {
         && let Outcome::Signaled { signal, .. } = outcome
         && let Some(signal) = Signal::new(signal)
     {
-        process::die_by(signal);
+        process::exit_by_signal(signal);
     }
-    outcome.code(Dress::Own)
+    outcome.code(CompatMode::Native)
 }
 
 /// Why a tool was not begun.
@@ -83,12 +85,12 @@ pub(super) struct Tool<'a> {
     plan: &'a ToolPlan,
     id: String,
     record: Option<File>,
-    began: (SystemTime, Moment),
+    began: (SystemTime, MonoTime),
     pid: Option<Pid>,
     status: Option<ExitStatus>,
     killed: AllKilled,
     /// Everything that is waited for beside the signals.
-    beside: Many,
+    beside: EpollSet,
     /// The pid of who started us, as long as it lives.
     parent: Option<Pid>,
     /// The sexton above us, if it knows of the run.
@@ -99,7 +101,7 @@ impl<'a> Tool<'a> {
     fn new(plan: &'a ToolPlan) -> Result<Tool<'a>, Failure> {
         let began = (clock::wall(), clock::now());
         let record = plan.record.as_ref().map(open_record).transpose()?;
-        let beside = Many::new()?;
+        let beside = EpollSet::new()?;
         // Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
         let parent = Pid::new(process::parent());
         if let Err(error) = process::set_parent_death_signal(LOOK) {
@@ -121,8 +123,8 @@ impl<'a> Tool<'a> {
         })
     }
 
-    pub(super) fn policy(&self) -> supervisor::Tool {
-        supervisor::Tool { timeout: self.plan.timeout, shell: self.plan.shell }
+    pub(super) fn policy(&self) -> supervisor::ToolPolicy {
+        supervisor::ToolPolicy { timeout: self.plan.timeout, shell: self.plan.shell }
     }
 
     /// What the tool's processes are told apart by.
@@ -138,7 +140,7 @@ impl<'a> Tool<'a> {
     /// until it has become the command, in case that fails.
     pub(super) fn started(&mut self, started: &Started) {
         self.pid = Some(started.pid);
-        if let Err(error) = self.beside.add(started, NEWS, Wanted::Read) {
+        if let Err(error) = self.beside.add(started, NEWS, Interest::Read) {
             debug!(name: "descriptor-kept", %error, "standard error stays open to the end");
         }
         for number in [0, 1] {
@@ -148,7 +150,7 @@ impl<'a> Tool<'a> {
             self.registration = Registration::begin(&self.as_run(), clock::now().after(REGISTERING));
         }
         if let Some(registration) = &self.registration
-            && let Err(error) = self.beside.add(registration, CONTROL, Wanted::Read)
+            && let Err(error) = self.beside.add(registration, CONTROL, Interest::Read)
         {
             debug!(name: "not-cancelled", %error, "the run cannot be cancelled over the control socket");
         }
@@ -170,9 +172,9 @@ impl<'a> Tool<'a> {
         self.status = Some(status);
     }
 
-    /// The ladder has reached a rung with these alive.
-    pub(super) fn reached(&mut self, rung: Rung, alive: &[Alive]) {
-        self.killed.add(rung, alive.iter().map(|process| (process.stat.pid.raw(), process.name())));
+    /// The ladder has reached a stage with these alive.
+    pub(super) fn reached(&mut self, stage: StopStage, alive: &[Alive]) {
+        self.killed.add(stage, alive.iter().map(|process| (process.stat.pid.raw(), process.name())));
     }
 
     /// Tells whoever wants to know how it ended.
@@ -218,7 +220,7 @@ impl<'a> Tool<'a> {
     }
 }
 
-impl Runtime<'_> {
+impl EventLoop<'_> {
     /// Takes in what has happened beside the signals.
     pub(super) fn hear_of_tool(&mut self, ready: bool) -> Result<(), Outcome> {
         while ready && let Some(Ok(Some(key))) = self.tool.as_ref().map(|tool| tool.beside.ready()) {
@@ -230,7 +232,7 @@ impl Runtime<'_> {
         let Some(tool) = &mut self.tool else { return Ok(()) };
         // Whoever has another parent by now has lost the one it had.
         if tool.parent.take_if(|parent| process::parent() != parent.raw()).is_some() {
-            return self.tell(Event::Cancel(Canceller::ParentDied));
+            return self.dispatch(Event::Cancel(CancelledBy::ParentDied));
         }
         Ok(())
     }
@@ -243,7 +245,7 @@ impl Runtime<'_> {
             Cancel::No => Ok(()),
             Cancel::Cancelled(by) => {
                 info!(name: "cancelled", by, "asked to end over the control socket");
-                self.tell(Event::Cancel(Canceller::Request))
+                self.dispatch(Event::Cancel(CancelledBy::Request))
             }
             Cancel::Gone => {
                 let sexton = Pid::new(registration.pid());
@@ -251,7 +253,7 @@ impl Runtime<'_> {
                 tool.registration = None;
                 // It may only have closed the connection.
                 let dead = |pid| procfs::stat(pid).is_ok_and(|stat| stat.is_none_or(|stat| stat.is_ending()));
-                if sexton.is_some_and(dead) { self.tell(Event::Abandoned) } else { Ok(()) }
+                if sexton.is_some_and(dead) { self.dispatch(Event::ToolAbandoned) } else { Ok(()) }
             }
         }
     }
@@ -268,7 +270,7 @@ impl Runtime<'_> {
     }
 
     /// Whether this signal only says that the parent may have died, which is looked at in every turn.
-    pub(super) fn is_a_hint(&self, signal: Info) -> bool {
+    pub(super) fn is_a_hint(&self, signal: SigInfo) -> bool {
         let parent = self.tool.as_ref().and_then(|tool| tool.parent);
         signal.signal == LOOK && parent.is_some_and(|parent| signal.sender == parent.raw())
     }

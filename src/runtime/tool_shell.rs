@@ -30,7 +30,7 @@ pub(super) fn variables(plan: &Plan) -> Vec<(OsString, OsString)> {
     let mut set = vec![(OsString::from("SHELL"), path.into_os_string())];
     set.extend(real_shell(std::env::var_os("SHELL")).map(|shell| ("SEXTON_SHELL".into(), shell)));
     let time = |time: Duration| OsString::from(humantime::format_duration(time).to_string());
-    let grace = tools.grace.min(plan.stragglers.saturating_sub(MARGIN));
+    let grace = tools.grace.min(plan.kill_after.saturating_sub(MARGIN));
     set.push(("SEXTON_TOOL_GRACE".into(), time(grace)));
     set.extend(tools.timeout.map(|timeout| ("SEXTON_TOOL_TIMEOUT".into(), time(timeout))));
     set.extend(tools.record.as_ref().map(|record| ("SEXTON_TOOL_RECORD".into(), record.into())));

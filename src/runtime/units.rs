@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::Runtime;
+use super::EventLoop;
 use super::watch::{self, Watch};
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
-use crate::control::incidents::clip;
+use crate::control::incidents::truncate;
 use crate::control::protocol::UnitStatus;
-use crate::ids::{Dress, Errno, ExitStatus, Kind, Outcome, Pid, Signal, UnitState};
 use crate::locks::Root;
-use crate::os::board::Board;
+use crate::os::shared_page::SharedPage;
 use crate::os::{cgroup, session};
 use crate::report::log;
 use crate::supervisor::{Event, UnitId, UnitRule};
+use crate::types::{CompatMode, Errno, ExitStatus, IncidentKind, Outcome, Pid, Signal, UnitState};
 
-/// How long the last rung of a ladder takes at most, with some time for a busy machine.
+/// How long the last stage of a ladder takes at most, with some time for a busy machine.
 const KILLING: Duration = Duration::from_secs(15);
 
 /// How much of how a unit ended is noted, in bytes.
@@ -37,7 +37,7 @@ pub(super) struct Units {
     /// Each unit's supervisor, while it lives.
     supervisors: Vec<(UnitId, Pid)>,
     /// Where each unit's last supervisor notes how it is.
-    boards: BTreeMap<UnitId, Board>,
+    boards: BTreeMap<UnitId, SharedPage>,
     /// The last supervisors that have ended. One that was killed could not remove its cgroup.
     ended: Vec<Pid>,
 }
@@ -61,7 +61,7 @@ pub(super) fn rule(unit: &Unit) -> UnitRule {
     UnitRule {
         after_gateway: unit.after_gateway,
         required: unit.required,
-        window: unit.grace.saturating_add(unit.stragglers).saturating_add(KILLING),
+        window: unit.grace.saturating_add(unit.kill_after).saturating_add(KILLING),
         watches: unit.name == watch::NAME,
         restart: unit.restart.clone(),
     }
@@ -78,7 +78,7 @@ fn plan_of(unit: &Unit) -> Plan {
     Plan {
         command: unit.command.clone(),
         grace: unit.grace,
-        stragglers: unit.stragglers,
+        kill_after: unit.kill_after,
         // It dies with us, and its unit with it, in an orderly way.
         parent_death: Some(Signal::TERM),
         restart: unit.restart.clone(),
@@ -86,11 +86,11 @@ fn plan_of(unit: &Unit) -> Plan {
         directory: unit.directory.clone(),
         user: unit.user,
         prefix: unit.prefix.then(|| unit.name.clone()),
-        ..Plan::bare(Dress::Own)
+        ..Plan::bare(CompatMode::Native)
     }
 }
 
-impl Runtime<'_> {
+impl EventLoop<'_> {
     /// Starts a unit's supervisor, and gives what came of it.
     ///
     /// # Errors
@@ -109,30 +109,34 @@ impl Runtime<'_> {
             return Event::UnitStartFailed { unit: id, errno: Errno(libc::EINVAL) };
         };
         let mut plan = plan_of(unit);
-        plan.directory = plan.directory.or_else(|| self.began_in.clone());
+        plan.directory = plan.directory.or_else(|| self.initial_cwd.clone());
         let name = unit.name.as_str();
         let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
         plan.passed = watch.map(Watch::passed).unwrap_or_default();
         let plan = Rc::new(plan);
         // Without a board, status knows less of the unit.
-        let board = Board::new().ok();
-        let keep: Vec<BorrowedFd<'_>> =
-            plan.passed.iter().map(|passed| passed.as_fd()).chain(board.iter().map(Board::as_fd)).collect();
+        let board = SharedPage::new().ok();
+        let keep: Vec<BorrowedFd<'_>> = plan
+            .passed
+            .iter()
+            .map(|passed| passed.as_fd())
+            .chain(board.iter().map(SharedPage::as_fd))
+            .collect();
         let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots).flat_map(Root::candidates);
         let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
         let work = || {
             if watch.is_some() {
-                watch::step_down(&roots);
+                watch::drop_privileges(&roots);
             }
             super::run_unit(&plan, board.as_ref(), self.name_width)
         };
-        match session::fork_supervisor(&keep, || log::speak_for_unit(name), work) {
+        match session::fork_supervisor(&keep, || log::set_unit(name), work) {
             Ok(pid) => {
                 info!(name: "unit-started", unit = name, pid = pid.raw(), "a unit's supervisor was started");
                 self.units.supervisors.push((id, pid));
                 self.units.boards.remove(&id);
                 self.units.boards.extend(board.map(|board| (id, board)));
-                self.reach.spare(pid);
+                self.containment.exclude(pid);
                 Event::UnitStarted { unit: id, pid }
             }
             Err(errno) => Event::UnitStartFailed { unit: id, errno },
@@ -146,21 +150,21 @@ impl Runtime<'_> {
 
     /// Notes how our unit is, if this is a unit's supervisor and something is new.
     pub(super) fn note_on_board(&mut self) {
-        let Some(board) = self.board else { return };
+        let Some(board) = self.status_page else { return };
         let snapshot = self.supervisor.gateway();
-        if self.noted != Some(snapshot) {
-            self.noted = Some(snapshot);
+        if self.last_status != Some(snapshot) {
+            self.last_status = Some(snapshot);
             let mut status = self.unit_status(GATEWAY, &snapshot);
             if let Some(last) = &mut status.last {
-                clip(last, LONGEST);
+                truncate(last, LONGEST);
             }
-            board.note(&serde_json::to_vec(&status).unwrap_or_default());
+            board.store(&serde_json::to_vec(&status).unwrap_or_default());
         }
     }
 
     /// How a unit is, with what its supervisor has noted of it.
     pub(super) fn unit_detail(&self, id: UnitId, mut status: UnitStatus) -> UnitStatus {
-        let note = self.units.boards.get(&id).and_then(Board::read);
+        let note = self.units.boards.get(&id).and_then(SharedPage::read);
         let Some(noted) = note.and_then(|note| serde_json::from_slice::<UnitStatus>(&note).ok()) else {
             return status;
         };
@@ -193,12 +197,12 @@ impl Runtime<'_> {
 }
 
 /// What it is called that this unit is not there.
-fn missing(name: &str) -> Kind {
-    if name == watch::NAME { Kind::WatchLost } else { Kind::UnitEnded }
+fn missing(name: &str) -> IncidentKind {
+    if name == watch::NAME { IncidentKind::WatchLost } else { IncidentKind::UnitEnded }
 }
 
 /// What is said of units.
-impl Runtime<'_> {
+impl EventLoop<'_> {
     pub(super) fn note_unit_start_failed(&self, id: UnitId, errno: Errno) {
         let unit = self.unit_name(id);
         error!(name: "unit-start-failed", unit, "the unit {unit} could not be started: {errno}");
@@ -230,7 +234,7 @@ impl Runtime<'_> {
     }
 
     pub(super) fn note_unit_hangs(&self, id: UnitId) {
-        warn!(name: "unit-hangs", unit = self.unit_name(id),
+        warn!(name: "unit-stop-timeout", unit = self.unit_name(id),
               "a unit's supervisor did not end in all its windows and is killed");
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Runtime, programs, units};
+use super::{EventLoop, programs, units};
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
-use crate::control::protocol::{Briefing, Condition, Incident, Kind, ToWatch};
+use crate::control::protocol::{Condition, Incident, IncidentKind, WatchCommand, WatchConfig};
 use crate::control::server::Server;
-use crate::ids::{Errno, Outcome, UnitState};
-use crate::os::{clock, messages, privileges};
-use crate::supervisor::{Event, On, Restart};
+use crate::os::{clock, privileges, seqpacket};
+use crate::supervisor::{Event, Restart, RestartOn};
+use crate::types::{Errno, Outcome, UnitState};
 
 /// The unit's name, and the program's.
 pub(super) const NAME: &str = "sexton-watch";
@@ -47,8 +47,12 @@ pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit,
         Err(why) => {
             warn!(name: "no-watch", "nothing is watched: {why}");
             // Whoever asks how everything is gets to know it, too.
-            let condition =
-                Condition { kind: Kind::WatchLost, subject: NAME.to_owned(), holds: true, detail: why };
+            let condition = Condition {
+                kind: IncidentKind::WatchLost,
+                subject: NAME.to_owned(),
+                holds: true,
+                detail: why,
+            };
             server.as_mut().and_then(|server| server.note(condition, clock::wall_millis()));
             None
         }
@@ -57,12 +61,12 @@ pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit,
 
 fn connect(server: &mut Option<Server>) -> Result<OwnedFd, Errno> {
     let passing = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
-    let (ours, theirs) = messages::pair()?;
+    let (ours, theirs) = seqpacket::pair()?;
     let server = match server {
         Some(server) => server,
         None => server.insert(Server::new(None).map_err(passing)?),
     };
-    server.trust(ours).map_err(passing)?;
+    server.attach_watch(ours).map_err(passing)?;
     Ok(theirs)
 }
 
@@ -73,11 +77,11 @@ fn unit(program: PathBuf) -> Unit {
             .unwrap_or_else(|_| vec![CString::from(c"sexton-watch")]),
         after_gateway: false,
         restart: Restart {
-            on: On::Always,
+            on: RestartOn::Always,
             // It has no arguments, and nothing that it cannot do will be mended by trying.
-            forbid: vec![126, 127],
-            ceiling: u32::MAX,
-            within: Duration::from_secs(60),
+            prevent_exit_codes: vec![126, 127],
+            limit: u32::MAX,
+            interval: Duration::from_secs(60),
             ..Restart::default()
         },
         env: vec![(VARIABLE.into(), NUMBER.into())],
@@ -86,12 +90,12 @@ fn unit(program: PathBuf) -> Unit {
         required: false,
         prefix: false,
         grace: Duration::from_secs(2),
-        stragglers: Duration::from_secs(1),
+        kill_after: Duration::from_secs(1),
     }
 }
 
 /// Runs in the unit's supervisor: whoever looks needs no privileges but those of who owns what is looked at.
-pub(super) fn step_down(roots: &[PathBuf]) {
+pub(super) fn drop_privileges(roots: &[PathBuf]) {
     if privileges::effective_uid() != 0 {
         return;
     }
@@ -110,9 +114,9 @@ impl Watch {
     }
 }
 
-impl Runtime<'_> {
+impl EventLoop<'_> {
     /// Something is to be watched, and was not until now.
-    pub(super) fn begin_to_watch(&mut self) {
+    pub(super) fn start_watching(&mut self) {
         let Some((unit, watch)) = prepare(&self.plan, &mut self.server) else { return };
         self.supervisor.add_unit(units::rule(&unit));
         self.units.list.push(unit);
@@ -120,14 +124,14 @@ impl Runtime<'_> {
     }
 
     /// A sexton-watch begins and is told what to do.
-    pub(super) fn brief_watch(&mut self, lasted: Vec<Incident>) {
+    pub(super) fn send_config(&mut self, lasted: Vec<Incident>) {
         self.tell_settings(lasted);
-        info!(name: "watch", "sexton-watch looks");
+        info!(name: "watch-started", "sexton-watch looks");
     }
 
     /// What it is to look at has changed.
-    pub(super) fn brief_watch_again(&mut self) {
-        let lasting = self.server.as_mut().map(Server::lasting);
+    pub(super) fn send_config_again(&mut self) {
+        let lasting = self.server.as_mut().map(Server::ongoing);
         self.tell_settings(lasting.unwrap_or_default());
     }
 
@@ -135,14 +139,14 @@ impl Runtime<'_> {
         let Some(settings) = self.plan.watching.clone() else { return };
         let status = self.status();
         let running = !matches!(status.gateway.state, UnitState::Pending | UnitState::Ended);
-        let briefing = Briefing {
+        let briefing = WatchConfig {
             settings,
             gateway: running.then_some(status.gateway),
             incidents: lasted,
             version: status.version,
         };
         if let Some(server) = &mut self.server {
-            server.tell_watch(&ToWatch::Settings(Box::new(briefing)));
+            server.tell_watch(&WatchCommand::Settings(Box::new(briefing)));
         }
     }
 
@@ -150,14 +154,14 @@ impl Runtime<'_> {
     pub(super) fn tell_watch_of_gateway(&mut self) {
         let Some(watch) = &mut self.watch else { return };
         let gateway = self.supervisor.gateway();
-        let now = (gateway.state, gateway.pid.map(crate::ids::Pid::raw));
+        let now = (gateway.state, gateway.pid.map(crate::types::Pid::raw));
         if watch.told == Some(now) {
             return;
         }
         watch.told = Some(now);
         let status = self.unit_status(GATEWAY, &gateway);
         if let Some(server) = &mut self.server {
-            server.tell_watch(&ToWatch::Gateway(status));
+            server.tell_watch(&WatchCommand::Gateway(status));
         }
     }
 
@@ -174,10 +178,10 @@ impl Runtime<'_> {
             Some(_) => info!(name: "incident-over", kind = word, subject = subject.as_str(), "{detail}"),
         }
         if let Some(server) = &mut self.server {
-            server.tell_watch(&ToWatch::Incident(incident.clone()));
+            server.tell_watch(&WatchCommand::Incident(incident.clone()));
         }
         if ended.is_none() && self.plan.replaces(kind, subject) {
-            self.tell(Event::Condition { kind })?;
+            self.dispatch(Event::IncidentChanged { kind })?;
         }
         Ok(())
     }
@@ -188,7 +192,7 @@ impl Runtime<'_> {
     /// The outcome, if this is the end.
     pub(super) fn found(
         &mut self,
-        kind: Kind,
+        kind: IncidentKind,
         subject: &str,
         holds: bool,
         detail: &str,

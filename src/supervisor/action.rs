@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use super::{Message, ToolKey, UnitId};
-use crate::ids::{Errno, ExitStatus, Kind, Outcome, Pid, Rung, Signal};
+use crate::types::{Errno, ExitStatus, IncidentKind, Outcome, Pid, Signal, StopStage};
 
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Judge and remove locks; answered by [`SweepDone`](super::Event::SweepDone).
-    Sweep(Occasion),
+    Sweep(SweepTrigger),
     /// Let the sweep go on that has said that it waits ([`SweepReady`](super::Event::SweepReady)).
-    Proceed {
+    AllowRemoval {
         /// Everybody stands still, so that it may remove what it has watched.
         still: bool,
     },
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
     /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
-    /// they stand still; answered by [`Stood`](super::Event::Stood).
-    StandStill,
-    /// Let everybody whom [`StandStill`](Action::StandStill) has stopped go on.
-    GoOn {
+    /// they stand still; answered by [`FreezeResult`](super::Event::FreezeDone).
+    Freeze,
+    /// Let everybody whom [`Freeze`](Action::Freeze) has stopped go on.
+    Thaw {
         /// How long they were to stand still, from the request on.
         stood: Duration,
     },
@@ -44,11 +44,11 @@ pub enum Action {
     },
     /// Send a signal to everything that is left, the main process included; anything but KILL is followed
     /// by CONT, because a stopped process acts on nothing else.
-    SendToRest(Signal),
-    /// Say what is left; answered by [`Rest`](super::Event::Rest).
-    CountRest,
+    SignalAll(Signal),
+    /// Say what is left; answered by [`Remaining`](super::Event::Remaining).
+    CountRemaining,
     /// Look for processes of lost tools among those that came to us; answered by
-    /// [`Orphaned`](super::Event::Orphaned), once for each tool, and then by
+    /// [`Orphaned`](super::Event::OrphanFound), once for each tool, and then by
     /// [`OrphansFound`](super::Event::OrphansFound).
     FindOrphans,
     /// Send a signal to what a lost tool left with us, and to all below that; answered by
@@ -69,10 +69,10 @@ pub enum Action {
     /// Stop sexton alone, by the signal that cannot be refused; answered by
     /// [`Resumed`](super::Event::Resumed).
     StopSelf,
-    /// Tell the service manager; answered by [`Unsent`](super::Event::Unsent) if it cannot be told now.
+    /// Tell the service manager; answered by [`Unsent`](super::Event::NotifyFailed) if it cannot be told now.
     Notify(Message),
     /// Log who is still alive.
-    ReportAlive(Rung),
+    ReportAlive(StopStage),
     /// Log a decision.
     Note(Note),
     /// End with this outcome. Nothing follows it.
@@ -81,11 +81,11 @@ pub enum Action {
 
 /// Why locks are swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Occasion {
+pub enum SweepTrigger {
     /// Before the main process is started: a quiet moment.
     Startup,
     /// The main process runs: what is orphaned is watched, and removed when everybody stands still.
-    Beside {
+    Live {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
         /// How long nobody must have opened a lock that is removed.
@@ -101,7 +101,7 @@ pub enum Occasion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gone {
     /// Its zombie, if it is unreaped.
-    pub corpse: Option<Pid>,
+    pub zombie: Option<Pid>,
     /// It ended well, so that there is nothing for its successor to recover.
     pub clean: bool,
 }
@@ -112,15 +112,15 @@ pub enum Note {
     /// A signal is passed on.
     Forwarded(Signal),
     /// A signal that came before the start waits for it.
-    Kept(Signal),
+    SignalQueued(Signal),
     /// Nobody is left to get this signal, or it repeats what is already being done.
     Dropped(Signal),
     /// A signal is passed on, but not yet.
     Delayed(Signal, Duration),
     /// The operator wants this signal dropped.
-    Refused(Signal),
+    SignalIgnored(Signal),
     /// The system had no process to give, and is asked again after this time.
-    StartAgain(Duration),
+    StartRetry(Duration),
     /// The stop ladder begins, or its next step.
     Stopping {
         /// The stop signal.
@@ -128,8 +128,8 @@ pub enum Note {
         /// How long the main process has.
         grace: Duration,
     },
-    /// A repeated stop signal skipped a rung.
-    Hurried(Signal),
+    /// A repeated stop signal skipped a stage.
+    StopEscalated(Signal),
     /// The main process has ended.
     MainEnded(Pid, ExitStatus),
     /// An adopted process was reaped.
@@ -137,13 +137,13 @@ pub enum Note {
     /// The sweep did not end within its deadline.
     SweepOverdue(Duration),
     /// The main process was started again this often, and that is enough.
-    Ceiling(u64),
+    RestartLimit(u64),
     /// The main process will be started again after this pause.
-    Again(Duration),
+    Restarting(Duration),
     /// The main process is stopped to be started again, because of this.
-    Replacing(Kind),
+    Replacing(IncidentKind),
     /// It was to be started again, and a stop signal says that it is not.
-    EndsInstead(Signal),
+    RestartCancelled(Signal),
     /// A unit could not be started.
     UnitStartFailed(UnitId, Errno),
     /// A unit was asked to stop.
@@ -167,13 +167,13 @@ pub enum Note {
         pause: Duration,
     },
     /// Nobody asks the gateway any more whether it is well: it counts as ready when it runs.
-    Unwatched,
+    HealthUnmonitored,
     /// The end of a required unit is the end of everything.
     RequiredUnitEnded(UnitId),
     /// A unit's supervisor did not stop it within all its windows, and is killed.
     UnitHangs(UnitId),
     /// The gateway gave signs of life and has given none for this long.
-    Silent(Duration),
+    WatchdogMissed(Duration),
     /// Not everybody stood still within this time.
-    NotStill(Duration),
+    FreezeFailed(Duration),
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Notice, ToolKey, UnitId};
-use crate::ids::{Canceller, Errno, ExitStatus, HealthState, Kind, Pid, Signal, Stage};
+use super::{NotifyMessage, ToolKey, UnitId};
+use crate::types::{CancelledBy, Errno, ExitStatus, HealthState, IncidentKind, Pid, Signal, StartStep};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ pub enum Event {
     /// The main process could not be started. If it had been created, its death is told as well.
     StartFailed {
         /// The step that failed.
-        stage: Stage,
+        step: StartStep,
         /// Why.
         errno: Errno,
     },
@@ -41,9 +41,9 @@ pub enum Event {
         errno: Errno,
     },
     /// Something is wrong with the gateway, or with its surroundings.
-    Condition {
+    IncidentChanged {
         /// What kind of thing.
-        kind: Kind,
+        kind: IncidentKind,
     },
     /// Somebody who asked the gateway says how it is.
     Health {
@@ -53,9 +53,9 @@ pub enum Event {
         latency: Option<Duration>,
     },
     /// The gateway told its service manager something.
-    Notice(Notice),
+    NotifyMessage(NotifyMessage),
     /// The answer to [`Notify`](super::Action::Notify) if the service manager is behind.
-    Unsent,
+    NotifyFailed,
     /// An operator wants a unit, or the main process if none is named, stopped and started again.
     RestartWanted {
         /// Which unit.
@@ -79,18 +79,18 @@ pub enum Event {
     /// not be stopped because no shell would ever resume it.
     Resumed,
     /// Every death of this turn has been told.
-    Drained,
-    /// The answer to [`CountRest`](super::Action::CountRest).
-    Rest(Rest),
+    QueueDrained,
+    /// The answer to [`CountRemaining`](super::Action::CountRemaining).
+    Remaining(Remaining),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
-    SweepDone(Tally),
-    /// The sweep waits for [`Proceed`](super::Action::Proceed): everybody has to stand still for what comes next,
+    SweepDone(SweepSummary),
+    /// The sweep waits for [`Proceed`](super::Action::AllowRemoval): everybody has to stand still for what comes next,
     /// or need not any more.
     SweepReady,
     /// A tool is to end, and not by a signal.
-    Cancel(Canceller),
+    Cancel(CancelledBy),
     /// A process of this tool came to us, because the tool's supervisor died.
-    Orphaned {
+    OrphanFound {
         /// The tool.
         tool: ToolKey,
     },
@@ -106,22 +106,22 @@ pub enum Event {
     /// A tool's supervisor was lost, so that what it looked after may come to us.
     ToolLost,
     /// The sexton above a tool is dead, so that nobody is left to whom a window would be of use.
-    Abandoned,
+    ToolAbandoned,
     /// The configuration was read again.
     Reloaded,
     /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
     Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.
-    SweepGone,
-    /// The answer to [`StandStill`](super::Action::StandStill).
-    Stood(Stood),
+    SweeperExited,
+    /// The answer to [`Freeze`](super::Action::Freeze).
+    FreezeDone(FreezeResult),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
 }
 
 /// What a sweep found, as far as it matters for what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Tally {
+pub struct SweepSummary {
     /// Orphaned locks that wait for a quiet moment.
     pub waiting: u32,
     /// Locks that lie there for the gateway to find.
@@ -132,7 +132,7 @@ pub struct Tally {
 
 /// Whether everybody below us stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stood {
+pub enum FreezeResult {
     /// Everybody does, and was seen to do so twice.
     Still,
     /// Somebody does not yet.
@@ -174,9 +174,9 @@ pub enum Terminal {
     Others,
 }
 
-/// What is left of the tree, apart from the main process's corpse and sexton's own helpers.
+/// What is left of the tree, apart from the main process's zombie and sexton's own helpers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rest {
+pub enum Remaining {
     /// Nothing.
     Gone,
     /// Children of sexton: each of their deaths will be told.

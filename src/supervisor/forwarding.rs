@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Received;
-use crate::ids::{Moment, Signal};
+use crate::types::{MonoTime, Signal};
 
 /// The operator's rules. The last one for a signal counts.
 #[derive(Debug, Clone, Default)]
@@ -37,15 +37,15 @@ fn last<T: Copy>(rules: &[(Signal, T)], signal: Signal) -> Option<T> {
 
 /// Signals that wait for their time, at most one of each.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Held(Vec<(Moment, Received)>);
+pub(super) struct DelayedSignals(Vec<(MonoTime, Received)>);
 
-impl Held {
-    pub(super) fn hold(&mut self, until: Moment, received: Received) {
+impl DelayedSignals {
+    pub(super) fn push(&mut self, until: MonoTime, received: Received) {
         self.0.push((until, received));
     }
 
     /// When the first of them is due.
-    pub(super) fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.0.iter().map(|(until, _)| *until).min()
     }
 
@@ -56,7 +56,7 @@ impl Held {
     }
 
     /// Takes out one whose time has come.
-    pub(super) fn take_due(&mut self, now: Moment) -> Option<Received> {
+    pub(super) fn pop_due(&mut self, now: MonoTime) -> Option<Received> {
         let place = self.0.iter().position(|(until, _)| *until <= now)?;
         Some(self.0.remove(place).1)
     }

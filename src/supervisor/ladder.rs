@@ -1,8 +1,8 @@
-//! The stop ladder's rungs and their deadlines.
+//! The stop ladder's stages and their deadlines.
 
 use std::time::Duration;
 
-use crate::ids::Moment;
+use crate::types::MonoTime;
 
 /// The pause between two rounds of KILL. It is short and stays so, because a fork bomb uses it to grow.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -16,47 +16,47 @@ pub(super) enum Ladder {
     /// Nobody asked for a stop.
     Idle,
     /// The main process got the stop signal, or this step of its stop sequence.
-    Grace { until: Moment, step: usize },
+    Grace { until: MonoTime, step: usize },
     /// Everything got TERM.
-    Stragglers { until: Moment },
+    Leftovers { until: MonoTime },
     /// Everything gets KILL, again and again.
-    Kill { again: Moment, give_up: Moment },
+    Kill { again: MonoTime, give_up: MonoTime },
 }
 
 impl Ladder {
-    /// The rung of KILL, entered at `now`.
-    pub(super) fn kill(now: Moment) -> Ladder {
+    /// The stage of KILL, entered at `now`.
+    pub(super) fn kill(now: MonoTime) -> Ladder {
         Ladder::Kill { again: now.after(PAUSE), give_up: now.after(KILL_WINDOW) }
     }
 
     /// When the ladder wants to be looked at again.
-    pub(super) fn deadline(self) -> Option<Moment> {
+    pub(super) fn deadline(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } | Ladder::Stragglers { until } => Some(until),
+            Ladder::Grace { until, .. } | Ladder::Leftovers { until } => Some(until),
             Ladder::Kill { again, .. } => Some(again),
         }
     }
 
-    /// When this rung ends at the latest.
-    pub(super) fn end(self) -> Option<Moment> {
+    /// When this stage ends at the latest.
+    pub(super) fn end(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } | Ladder::Stragglers { until } => Some(until),
+            Ladder::Grace { until, .. } | Ladder::Leftovers { until } => Some(until),
             Ladder::Kill { give_up, .. } => Some(give_up),
         }
     }
 
     /// What the clock asks for.
-    pub(super) fn due(self, now: Moment) -> Due {
+    pub(super) fn due(self, now: MonoTime) -> Due {
         match self {
-            Ladder::Grace { until, .. } if now >= until => Due::Stragglers,
-            Ladder::Stragglers { until } if now >= until => Due::Kill,
+            Ladder::Grace { until, .. } if now >= until => Due::Leftovers,
+            Ladder::Leftovers { until } if now >= until => Due::Kill,
             Ladder::Kill { give_up, .. } if now >= give_up => Due::GiveUp,
             Ladder::Kill { again, give_up } if now >= again => {
                 Due::KillAgain(Ladder::Kill { again: now.after(PAUSE), give_up })
             }
-            Ladder::Idle | Ladder::Grace { .. } | Ladder::Stragglers { .. } | Ladder::Kill { .. } => {
+            Ladder::Idle | Ladder::Grace { .. } | Ladder::Leftovers { .. } | Ladder::Kill { .. } => {
                 Due::Nothing
             }
         }
@@ -68,9 +68,9 @@ impl Ladder {
 pub(super) enum Due {
     /// No window has ended.
     Nothing,
-    /// Enter the stragglers' rung.
-    Stragglers,
-    /// Enter the rung of KILL.
+    /// Enter the leftover processes' stage.
+    Leftovers,
+    /// Enter the stage of KILL.
     Kill,
     /// Send KILL once more and go on with this ladder.
     KillAgain(Ladder),
@@ -79,7 +79,7 @@ pub(super) enum Due {
 }
 
 /// Whichever deadline comes first.
-pub(super) fn earlier(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+pub(super) fn earlier(a: Option<MonoTime>, b: Option<MonoTime>) -> Option<MonoTime> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::ladder::{Due, Ladder};
 use super::{Action, Phase, Supervisor, earlier};
-use crate::ids::{Moment, Signal};
+use crate::types::{MonoTime, Signal};
 
 /// A tool of which a process came to us, as a number that whoever looks has given it.
 pub type ToolKey = u32;
@@ -30,20 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The tools of which somebody is left, and when it is to be looked for more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Orphans {
-    ladders: Vec<(ToolKey, Ladder)>,
-    look: Option<Moment>,
+    stops: Vec<(ToolKey, Ladder)>,
+    scan_at: Option<MonoTime>,
     /// Whether there is to be another look after that.
-    twice: bool,
+    scan_again: bool,
     /// No look begins before this.
-    not_before: Moment,
+    not_before: MonoTime,
     /// A look has begun, and nobody waits for its answer any longer than this.
-    answer_by: Option<Moment>,
+    answer_by: Option<MonoTime>,
 }
 
 impl Orphans {
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        let ladders = self.ladders.iter().filter_map(|(_, ladder)| ladder.deadline());
-        earlier(earlier(self.look, self.answer_by), ladders.min())
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        let stops = self.stops.iter().filter_map(|(_, ladder)| ladder.deadline());
+        earlier(earlier(self.scan_at, self.answer_by), stops.min())
     }
 
     /// Somebody is being looked for, or ended.
@@ -54,20 +54,20 @@ impl Orphans {
 
 impl Supervisor {
     /// Somebody may have come.
-    pub(super) fn expect_orphans(&mut self, now: Moment) {
+    pub(super) fn expect_orphans(&mut self, now: MonoTime) {
         if self.policy.end_orphans.is_some() && matches!(self.phase, Phase::Running { .. }) {
-            self.orphans.look = earlier(self.orphans.look, Some(now.max(self.orphans.not_before)));
-            self.orphans.twice = true;
+            self.orphans.scan_at = earlier(self.orphans.scan_at, Some(now.max(self.orphans.not_before)));
+            self.orphans.scan_again = true;
         }
     }
 
     /// One of this tool has come.
-    pub(super) fn orphaned(&mut self, now: Moment, tool: ToolKey, out: &mut Vec<Action>) {
+    pub(super) fn orphaned(&mut self, now: MonoTime, tool: ToolKey, out: &mut Vec<Action>) {
         let Some(grace) = self.policy.end_orphans.map(|grace| grace.min(PATIENCE)) else { return };
         if matches!(self.phase, Phase::Running { .. })
-            && !self.orphans.ladders.iter().any(|(known, _)| *known == tool)
+            && !self.orphans.stops.iter().any(|(known, _)| *known == tool)
         {
-            self.orphans.ladders.push((tool, Ladder::Stragglers { until: now.after(grace) }));
+            self.orphans.stops.push((tool, Ladder::Leftovers { until: now.after(grace) }));
             out.push(Action::SendToOrphans { tool, signal: Signal::TERM });
         }
     }
@@ -78,15 +78,15 @@ impl Supervisor {
     }
 
     /// Somebody has died whom we did not start. He may have been the last above one who comes to us now.
-    pub(super) fn stranger_died(&mut self, now: Moment) {
-        if self.policy.strangers_tell || !self.orphans.ladders.is_empty() {
+    pub(super) fn adopted_child_died(&mut self, now: MonoTime) {
+        if self.policy.adopted_deaths_trigger_scan || !self.orphans.stops.is_empty() {
             self.expect_orphans(now);
         }
     }
 
     /// Nobody is left of this tool.
     pub(super) fn orphans_gone(&mut self, tool: ToolKey) {
-        self.orphans.ladders.retain(|(known, _)| *known != tool);
+        self.orphans.stops.retain(|(known, _)| *known != tool);
     }
 
     /// The main process runs no more: what the lost have left is ended with everything else.
@@ -94,25 +94,25 @@ impl Supervisor {
         self.orphans = Orphans::default();
     }
 
-    pub(super) fn orphans_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+    pub(super) fn orphans_tick(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         if !matches!(self.phase, Phase::Running { .. }) {
             return;
         }
-        if self.orphans.look.is_some_and(|due| now >= due) {
+        if self.orphans.scan_at.is_some_and(|due| now >= due) {
             self.orphans.not_before = now.after(AGAIN);
-            self.orphans.look = self.orphans.twice.then_some(self.orphans.not_before);
-            self.orphans.twice = false;
+            self.orphans.scan_at = self.orphans.scan_again.then_some(self.orphans.not_before);
+            self.orphans.scan_again = false;
             self.orphans.answer_by = Some(now.after(ANSWER));
             out.push(Action::FindOrphans);
         }
         self.orphans.answer_by = self.orphans.answer_by.filter(|by| now < *by);
-        self.orphans.ladders.retain_mut(|(tool, ladder)| {
+        self.orphans.stops.retain_mut(|(tool, ladder)| {
             let kill = Action::SendToOrphans { tool: *tool, signal: Signal::KILL };
             match ladder.due(now) {
                 Due::Nothing => return true,
                 Due::GiveUp => return false,
                 Due::KillAgain(next) => *ladder = next,
-                Due::Stragglers | Due::Kill => *ladder = Ladder::kill(now),
+                Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now),
             }
             out.push(kill);
             true

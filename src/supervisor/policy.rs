@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Forwarding, Notify, Restart, Tool, UnitRule};
-use crate::ids::{Kind, Signal, SignalSet};
+use super::{Forwarding, Notify, Restart, ToolPolicy, UnitRule};
+use crate::types::{IncidentKind, Signal, SignalSet};
 
 /// What the operator asked for, and what was found out before the start.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub struct Policy {
     /// The main process's window after a stop signal.
     pub grace: Duration,
     /// The window of everything that is left, after TERM.
-    pub stragglers: Duration,
+    pub kill_after: Duration,
     /// Whether signals go to the main process's whole group.
     pub group: bool,
     /// The signals that start the ladder.
@@ -26,12 +26,12 @@ pub struct Policy {
     /// Whether the main process has a session of its own, where no key of our terminal reaches it.
     pub session: bool,
     /// What is asked of the main process if it is a tool.
-    pub tool: Option<Tool>,
+    pub tool: Option<ToolPolicy>,
     /// Whether what a lost tool leaves with us is ended, and its window after TERM.
     pub end_orphans: Option<Duration>,
     /// Whether the death of somebody whom we did not start may be all that tells of a lost tool. Where every tool
     /// is registered, its loss is told, and a look at all our children with each death would be for nothing.
-    pub strangers_tell: bool,
+    pub adopted_deaths_trigger_scan: bool,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find; `None` if none ever is.
@@ -47,7 +47,7 @@ pub struct Policy {
     /// What makes the pauses before restarts differ from those of other sextons.
     pub seed: u64,
     /// The conditions under which the main process is replaced.
-    pub replace_on: Vec<Kind>,
+    pub replace_on: Vec<IncidentKind>,
     /// The neighbours, in their order of start.
     pub units: Vec<UnitRule>,
     /// What the service manager is told; nothing if there is none.

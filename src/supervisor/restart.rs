@@ -1,35 +1,35 @@
 //! Whether and when a command is started again after its end.
 //!
-//! Retrying into a fault is load, not resilience: the pause grows with every restart, and there is a ceiling
+//! Retrying into a fault is load, not resilience: the pause grows with every restart, and there is a limit
 //! to their number.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::ids::{ExitStatus, Moment};
+use crate::types::{ExitStatus, MonoTime};
 
 /// What the operator wants to follow an end that nobody asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Restart {
     /// Which ends it follows.
-    pub on: On,
+    pub on: RestartOn,
     /// Exit codes that it never follows: of a configuration that will not mend itself, say.
-    pub forbid: Vec<u8>,
+    pub prevent_exit_codes: Vec<u8>,
     /// Exit codes that always ask for it, as a gateway does that leaves its restart to its supervisor.
-    pub means: Vec<u8>,
+    pub force_exit_codes: Vec<u8>,
     /// The first pause; each that follows is twice as long.
     pub delay: Duration,
     /// The longest pause.
-    pub longest: Duration,
+    pub max_delay: Duration,
     /// How many restarts there may be within [`within`](Restart::within).
-    pub ceiling: u32,
+    pub limit: u32,
     /// The time in which they are counted. A run that lasts as long has the first pause again.
-    pub within: Duration,
+    pub interval: Duration,
 }
 
 /// The ends that a restart follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum On {
+pub enum RestartOn {
     /// None.
     #[default]
     Never,
@@ -42,30 +42,30 @@ pub enum On {
 impl Default for Restart {
     fn default() -> Restart {
         Restart {
-            on: On::Never,
-            forbid: Vec::new(),
-            means: Vec::new(),
+            on: RestartOn::Never,
+            prevent_exit_codes: Vec::new(),
+            force_exit_codes: Vec::new(),
             delay: Duration::from_secs(1),
-            longest: Duration::from_secs(60),
-            ceiling: 5,
-            within: Duration::from_secs(600),
+            max_delay: Duration::from_secs(60),
+            limit: 5,
+            interval: Duration::from_secs(600),
         }
     }
 }
 
 /// What follows an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Decision {
     /// It is started again after this pause.
-    Again(Duration),
+    RestartAfter(Duration),
     /// It would be started again, and was too often.
-    Ceiling,
+    LimitReached,
 }
 
-impl Next {
+impl Decision {
     /// A restart that an operator asked for.
-    pub(super) fn at_once() -> Next {
-        Next::Again(Duration::ZERO)
+    pub(super) fn at_once() -> Decision {
+        Decision::RestartAfter(Duration::ZERO)
     }
 }
 
@@ -74,15 +74,15 @@ impl Restart {
     #[must_use]
     pub fn follows(&self, status: ExitStatus) -> bool {
         let code = status.code();
-        if self.means.contains(&code) {
+        if self.force_exit_codes.contains(&code) {
             return true;
         }
         let wanted = match self.on {
-            On::Never => false,
-            On::Failure => status != ExitStatus::Exited(0),
-            On::Always => true,
+            RestartOn::Never => false,
+            RestartOn::Failure => status != ExitStatus::Exited(0),
+            RestartOn::Always => true,
         };
-        wanted && !self.forbid.contains(&code)
+        wanted && !self.prevent_exit_codes.contains(&code)
     }
 }
 
@@ -90,7 +90,7 @@ impl Restart {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct History {
     /// When those were that still count.
-    recent: VecDeque<Moment>,
+    recent: VecDeque<MonoTime>,
     /// How many there were since a run lasted.
     in_a_row: u32,
     /// The state of the jitter's generator.
@@ -104,18 +104,18 @@ impl History {
     }
 
     /// The pause before the next restart, which is counted; or that there were too many.
-    pub(super) fn again(&mut self, policy: &Restart, now: Moment, ran: Duration) -> Next {
-        self.recent.retain(|at| now.since(*at) < policy.within);
-        if self.recent.len() >= usize::try_from(policy.ceiling).unwrap_or(usize::MAX) {
-            return Next::Ceiling;
+    pub(super) fn again(&mut self, policy: &Restart, now: MonoTime, ran: Duration) -> Decision {
+        self.recent.retain(|at| now.since(*at) < policy.interval);
+        if self.recent.len() >= usize::try_from(policy.limit).unwrap_or(usize::MAX) {
+            return Decision::LimitReached;
         }
-        if ran >= policy.within {
+        if ran >= policy.interval {
             self.in_a_row = 0;
         }
         self.recent.push_back(now);
         let doubled = policy.delay.saturating_mul(2_u32.saturating_pow(self.in_a_row));
         self.in_a_row = self.in_a_row.saturating_add(1);
-        Next::Again(self.jittered(doubled.min(policy.longest)))
+        Decision::RestartAfter(self.jittered(doubled.min(policy.max_delay)))
     }
 
     /// How many restarts there were within the time in which they are counted, when the last one was decided.
@@ -143,7 +143,12 @@ mod tests {
 
     #[test]
     fn codes_say_what_follows() {
-        let policy = |on| Restart { on, forbid: vec![78], means: vec![75], ..Restart::default() };
+        let policy = |on| Restart {
+            on,
+            prevent_exit_codes: vec![78],
+            force_exit_codes: vec![75],
+            ..Restart::default()
+        };
         let killed = ExitStatus::Signaled { signal: 9, core: false };
         for (status, never, failure, always) in [
             (ExitStatus::Exited(0), false, false, true),
@@ -152,25 +157,28 @@ mod tests {
             (ExitStatus::Exited(78), false, false, false),
             (ExitStatus::Exited(75), true, true, true),
         ] {
-            let follows = [On::Never, On::Failure, On::Always].map(|on| policy(on).follows(status));
+            let follows = [RestartOn::Never, RestartOn::Failure, RestartOn::Always]
+                .map(|on| policy(on).follows(status));
             assert_eq!(follows, [never, failure, always], "{status:?}");
         }
     }
 
     #[test]
     fn pauses_grow_and_restarts_have_a_ceiling() {
-        let policy = Restart { longest: secs(6), ceiling: 5, within: secs(600), ..Restart::default() };
+        let policy = Restart { max_delay: secs(6), limit: 5, interval: secs(600), ..Restart::default() };
         let mut history = History::new(7);
-        let mut now = Moment::default();
+        let mut now = MonoTime::default();
         for whole in [1, 2, 4, 6, 6].map(secs) {
-            let Next::Again(pause) = history.again(&policy, now, secs(1)) else { panic!("too early") };
+            let Decision::RestartAfter(pause) = history.again(&policy, now, secs(1)) else {
+                panic!("too early")
+            };
             assert!(pause <= whole && pause >= whole * 3 / 4, "{pause:?} of {whole:?}");
             now = now.after(pause);
         }
-        assert_eq!(history.again(&policy, now, secs(1)), Next::Ceiling);
+        assert_eq!(history.again(&policy, now, secs(1)), Decision::LimitReached);
         // Old ones count no more, and a run that lasted is forgiven.
         now = now.after(secs(600));
-        let Next::Again(pause) = history.again(&policy, now, secs(600)) else { panic!("still") };
+        let Decision::RestartAfter(pause) = history.again(&policy, now, secs(600)) else { panic!("still") };
         assert!(pause <= secs(1));
     }
 }

@@ -1,41 +1,41 @@
 //! What a signal that reached sexton means, and who has the terminal.
 
 use super::ladder::Ladder;
-use super::notify::Herald;
-use super::replacement::Purpose;
+use super::restart_decision::AfterExit;
+use super::sd_notify::Notifier;
 use super::{Action, Note, Origin, Phase, Received, Supervisor, Terminal};
-use crate::ids::{Canceller, Moment, Pid, Signal};
+use crate::types::{CancelledBy, MonoTime, Pid, Signal};
 
 /// How many signals can wait for the start. Standard signals coalesce in the kernel, so that only a flood of
 /// real-time ones can pass it.
 pub(super) const PENDING_LIMIT: usize = 1024;
 
 impl Supervisor {
-    pub(super) fn signal(&mut self, now: Moment, received: Received, out: &mut Vec<Action>) {
+    pub(super) fn signal(&mut self, now: MonoTime, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         let stops = self.policy.stop_signals.contains(signal);
         // dumb-init stops itself for these whatever the other session is to get.
         let suspends = self.policy.session && is_job_control(signal);
         if self.policy.forwarding.rewritten(signal).is_none() && !suspends {
-            out.push(Action::Note(Note::Refused(signal)));
+            out.push(Action::Note(Note::SignalIgnored(signal)));
             return;
         }
         let followed = self.may_follow();
-        if stops && matches!(self.phase, Phase::Clearing { .. }) {
-            self.purpose = Purpose::End;
+        if stops && matches!(self.phase, Phase::StoppingLeftovers { .. }) {
+            self.after_exit = AfterExit::Shutdown;
         }
         match self.phase {
-            Phase::Retrying { .. } if stops && self.policy.tool.is_some() => {
-                self.cancel(now, Canceller::Signal(signal.number()), out);
+            Phase::ForkRetry { .. } if stops && self.policy.tool.is_some() => {
+                self.cancel(now, CancelledBy::Signal(signal.number()), out);
             }
             Phase::New
             | Phase::FirstSweep { .. }
             | Phase::UnitsUp
             | Phase::Starting { .. }
-            | Phase::Retrying { .. } => {
+            | Phase::ForkRetry { .. } => {
                 if self.pending.len() < PENDING_LIMIT {
                     self.pending.push(received);
-                    out.push(Action::Note(Note::Kept(signal)));
+                    out.push(Action::Note(Note::SignalQueued(signal)));
                 } else {
                     out.push(Action::Note(Note::Dropped(signal)));
                 }
@@ -45,54 +45,56 @@ impl Supervisor {
                 Some(_) if self.delayed.take(signal).is_some() => self.deliver(now, pid, received, out),
                 // A ladder that has begun is not held up.
                 Some(window) if !stops || self.ladder == Ladder::Idle => {
-                    self.delayed.hold(now.after(window), received);
+                    self.delayed.push(now.after(window), received);
                     out.push(Action::Note(Note::Delayed(signal, window)));
                 }
                 _ => self.deliver(now, pid, received, out),
             },
             // It was to be started again: not any more.
-            Phase::Clearing { .. } if stops && followed => {
-                out.push(Action::Note(Note::EndsInstead(signal)));
+            Phase::StoppingLeftovers { .. } if stops && followed => {
+                out.push(Action::Note(Note::RestartCancelled(signal)));
             }
             // What lives on has no main process above it: the stop is theirs, with its whole window.
-            Phase::Clearing { .. } if stops && self.abort.by_parents_death() => {
+            Phase::StoppingLeftovers { .. } if stops && self.tool.by_parents_death() => {
                 out.push(Action::Note(Note::Dropped(signal)));
             }
-            Phase::Clearing { .. } if stops && self.policy.wait_all && self.ladder == Ladder::Idle => {
-                self.abort.note(Canceller::Signal(signal.number()).into());
-                self.stragglers(now, self.policy.grace, out);
+            Phase::StoppingLeftovers { .. }
+                if stops && self.policy.wait_all && self.ladder == Ladder::Idle =>
+            {
+                self.tool.note(CancelledBy::Signal(signal.number()).into());
+                self.stop_leftovers(now, self.policy.grace, out);
             }
-            Phase::Clearing { .. } if stops && matches!(self.ladder, Ladder::Stragglers { .. }) => {
-                self.hurry(now, signal, out);
+            Phase::StoppingLeftovers { .. } if stops && matches!(self.ladder, Ladder::Leftovers { .. }) => {
+                self.escalate(now, signal, out);
             }
-            Phase::UnitsDown { .. } if stops => self.hurry_unit(signal, false, out),
-            Phase::Waiting { .. } if stops => self.end_for_good(now, out),
-            Phase::Settling { .. } | Phase::LastSweep { .. } if stops => {
+            Phase::UnitsDown { .. } if stops => self.escalate_unit(signal, false, out),
+            Phase::RestartDelay { .. } if stops => self.shutdown(now, out),
+            Phase::WaitingForSweep { .. } | Phase::LastSweep { .. } if stops => {
                 out.push(Action::Note(Note::Dropped(signal)));
-                self.end_for_good(now, out);
+                self.shutdown(now, out);
             }
-            Phase::Clearing { .. }
+            Phase::StoppingLeftovers { .. }
             | Phase::UnitsDown { .. }
-            | Phase::Settling { .. }
+            | Phase::WaitingForSweep { .. }
             | Phase::LastSweep { .. }
-            | Phase::Waiting { .. }
-            | Phase::Over => {
+            | Phase::RestartDelay { .. }
+            | Phase::Exited => {
                 out.push(Action::Note(Note::Dropped(signal)));
             }
         }
     }
 
     /// The signal's time has come.
-    pub(super) fn deliver(&mut self, now: Moment, pid: Pid, received: Received, out: &mut Vec<Action>) {
+    pub(super) fn deliver(&mut self, now: MonoTime, pid: Pid, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         if signal == Signal::HUP {
-            self.tell_herald(Herald::asked_to_reload);
+            self.update_notifier(Notifier::asked_to_reload);
         }
-        if self.is_a_key_of_the_shell(received) {
+        if self.is_shell_interrupt(received) {
             self.send(pid, received, out);
         } else if self.policy.stop_signals.contains(signal) {
             self.stop(now, pid, received, out);
-        } else if signal == Signal::CONT && self.keeper.holds_still() {
+        } else if signal == Signal::CONT && self.live_sweep.is_frozen() {
             // It goes on in a moment anyway, and must not do so now.
             out.push(Action::Note(Note::Dropped(signal)));
         } else if signal == Signal::CONT && self.stopped.is_some() {

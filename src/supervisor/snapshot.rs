@@ -2,7 +2,7 @@
 
 use super::ladder::Ladder;
 use super::{Phase, Supervisor};
-use crate::ids::{Moment, Outcome, Pid, UnitState};
+use crate::types::{MonoTime, Outcome, Pid, UnitState};
 
 /// How the main process, or a unit, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Snapshot {
     /// The main process, or the unit's supervisor, while it lives.
     pub pid: Option<Pid>,
     /// Since when it is in this state.
-    pub since: Moment,
+    pub since: MonoTime,
     /// How often it was started again, as far as it is known here.
     pub restarts: u64,
     /// How its last run ended, as far as it is known here.
@@ -21,8 +21,8 @@ pub struct Snapshot {
 
 /// What was seen last: each state with its beginning, the main process's first, and how that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Shown {
-    states: Vec<(UnitState, Moment)>,
+pub(super) struct StateHistory {
+    states: Vec<(UnitState, MonoTime)>,
     last: Option<Outcome>,
 }
 
@@ -34,8 +34,8 @@ impl Supervisor {
             Phase::Running { pid } => Some(pid),
             _ => None,
         };
-        let since = self.shown.since(0);
-        Snapshot { state: self.state(), pid, since, restarts: self.restarts, last: self.shown.last }
+        let since = self.states.since(0);
+        Snapshot { state: self.state(), pid, since, restarts: self.restarts, last: self.states.last }
     }
 
     /// How the units are, in their order of start.
@@ -43,7 +43,7 @@ impl Supervisor {
     pub fn units(&self) -> Vec<Snapshot> {
         let units = self.units.list().zip(1..);
         let snapshot = |((state, pid), place)| {
-            let since = self.shown.since(place);
+            let since = self.states.since(place);
             Snapshot { state, pid, since, restarts: 0, last: None }
         };
         units.map(snapshot).collect()
@@ -53,33 +53,33 @@ impl Supervisor {
         match self.phase {
             Phase::New | Phase::UnitsUp => UnitState::Pending,
             Phase::FirstSweep { .. } | Phase::Starting { .. } => UnitState::Starting,
-            Phase::Retrying { .. } | Phase::Waiting { .. } => UnitState::Waiting,
+            Phase::ForkRetry { .. } | Phase::RestartDelay { .. } => UnitState::Waiting,
             Phase::Running { .. } if self.ladder == Ladder::Idle => UnitState::Running,
             Phase::Running { .. }
-            | Phase::Clearing { .. }
-            | Phase::Settling { .. }
+            | Phase::StoppingLeftovers { .. }
+            | Phase::WaitingForSweep { .. }
             | Phase::LastSweep { .. } => UnitState::Stopping,
-            Phase::UnitsDown { .. } | Phase::Over => UnitState::Ended,
+            Phase::UnitsDown { .. } | Phase::Exited => UnitState::Ended,
         }
     }
 
     /// Remembers what has changed.
-    pub(super) fn show(&mut self, now: Moment) {
-        self.shown.see(0, self.state(), now);
+    pub(super) fn record_states(&mut self, now: MonoTime) {
+        self.states.see(0, self.state(), now);
         for ((state, _), place) in self.units.list().zip(1..) {
-            self.shown.see(place, state, now);
+            self.states.see(place, state, now);
         }
-        if let Phase::Clearing { corpse: Some(corpse), .. } = self.phase {
-            self.shown.last = Some(match self.start_failed {
-                Some((stage, errno)) => Outcome::StartFailed { stage, errno },
-                None => corpse.status.into(),
+        if let Phase::StoppingLeftovers { zombie: Some(zombie), .. } = self.phase {
+            self.states.last = Some(match self.start_failed {
+                Some((step, errno)) => Outcome::StartFailed { step, errno },
+                None => zombie.status.into(),
             });
         }
     }
 }
 
-impl Shown {
-    fn see(&mut self, place: usize, state: UnitState, now: Moment) {
+impl StateHistory {
+    fn see(&mut self, place: usize, state: UnitState, now: MonoTime) {
         match self.states.get_mut(place) {
             Some((before, _)) if *before == state => {}
             Some(shown) => *shown = (state, now),
@@ -87,7 +87,7 @@ impl Shown {
         }
     }
 
-    fn since(&self, place: usize) -> Moment {
-        self.states.get(place).map_or(Moment::default(), |(_, since)| *since)
+    fn since(&self, place: usize) -> MonoTime {
+        self.states.get(place).map_or(MonoTime::default(), |(_, since)| *since)
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use super::end::RECOUNT;
-use super::launch::TRIES;
+use super::shutdown::RECOUNT;
 use super::signals::PENDING_LIMIT;
+use super::start::TRIES;
 use super::*;
-use crate::ids::{ExitStatus, Outcome, Pid};
+use crate::types::{ExitStatus, Outcome, Pid};
 
 const GRACE: Duration = Duration::from_secs(30);
 const STRAGGLERS: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 fn policy() -> Policy {
     Policy {
         grace: GRACE,
-        stragglers: STRAGGLERS,
+        kill_after: STRAGGLERS,
         group: false,
         stop_signals: [Signal::TERM, Signal::INT].into_iter().collect(),
         forwarding: Forwarding::default(),
@@ -26,7 +26,7 @@ fn policy() -> Policy {
         session: false,
         tool: None,
         end_orphans: None,
-        strangers_tell: false,
+        adopted_deaths_trigger_scan: false,
         sweep: Some(SWEEP),
         hand_over: None,
         look_later: false,
@@ -61,12 +61,12 @@ fn died(raw: i32) -> Event {
 /// A supervisor with a clock.
 struct Story {
     supervisor: Supervisor,
-    now: Moment,
+    now: MonoTime,
 }
 
 impl Story {
     fn begin(policy: Policy) -> Story {
-        Story { supervisor: Supervisor::new(policy), now: Moment::default() }
+        Story { supervisor: Supervisor::new(policy), now: MonoTime::default() }
     }
 
     /// One whose main process runs.
@@ -104,19 +104,20 @@ fn send(signal: Signal) -> Action {
 }
 
 const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
-const LAST_SWEEP: Action = Action::Sweep(Occasion::TreeGone(Gone { corpse: Pid::new(MAIN), clean: true }));
-const SWEPT: Event = Event::SweepDone(Tally { waiting: 0, handed_over: 0, missing: false });
+const LAST_SWEEP: Action =
+    Action::Sweep(SweepTrigger::TreeGone(Gone { zombie: Pid::new(MAIN), clean: true }));
+const SWEPT: Event = Event::SweepDone(SweepSummary { waiting: 0, handed_over: 0, missing: false });
 
 #[test]
 fn an_ordinary_life_sweeps_runs_sweeps_reaps_and_exits() {
     let mut story = Story::begin(policy());
-    assert_eq!(story.tell(Event::Begin), [Action::Sweep(Occasion::Startup)]);
+    assert_eq!(story.tell(Event::Begin), [Action::Sweep(SweepTrigger::Startup)]);
     assert_eq!(story.tell(SWEPT), [Action::Start]);
     assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), []);
     assert_eq!(story.supervisor.next_deadline(), None, "an idle supervisor never wakes up");
     assert_eq!(story.tell(died(MAIN)), [], "the zombie is evidence until the last sweep");
-    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    assert_eq!(story.tell(Event::QueueDrained), [Action::CountRemaining]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
     assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), ENDED]);
 }
 
@@ -126,7 +127,7 @@ fn without_locks_nothing_is_swept_and_without_proc_nothing_is_held() {
     assert_eq!(story.tell(Event::Begin), [Action::Start]);
     story.tell(Event::Started { pid: pid(MAIN) });
     assert_eq!(story.tell(died(MAIN)), [Action::Reap(pid(MAIN))]);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [ENDED]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [ENDED]);
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn a_sweep_that_hangs_delays_the_start_by_its_deadline_and_no_more() {
 fn a_last_sweep_that_hangs_delays_the_end_by_its_deadline_and_no_more() {
     let mut story = Story::running(policy());
     story.tell(died(MAIN));
-    story.tell(Event::Rest(Rest::Gone));
+    story.tell(Event::Remaining(Remaining::Gone));
     assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep, Action::Reap(pid(MAIN)), ENDED]));
 }
 
@@ -190,11 +191,11 @@ fn a_queued_value_and_the_group_are_kept() {
 fn the_ladder_climbs_when_nobody_obeys() {
     let mut story = Story::running(policy());
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
-    assert_eq!(story.wait(), (GRACE, vec![Action::SendToRest(Signal::TERM)]));
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
-    assert_eq!(story.wait().1, [Action::SendToRest(Signal::KILL)], "KILL goes on until nobody is left");
+    assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
+    assert_eq!(story.wait().1, [Action::SignalAll(Signal::KILL)], "KILL goes on until nobody is left");
     assert_eq!(story.tell(died(MAIN)), []);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn even_what_survives_kill_does_not_keep_us_for_ever() {
         let begun = story.now;
         if main_dies {
             story.tell(died(MAIN));
-            story.tell(Event::Rest(Rest::Children));
+            story.tell(Event::Remaining(Remaining::Children));
         }
         for _ in 0..2000 {
             let Some(_) = story.supervisor.next_deadline() else { break };
@@ -221,37 +222,41 @@ fn it_ends_the_moment_the_last_process_is_gone() {
     let mut story = Story::running(policy());
     story.tell(sent(Signal::TERM));
     story.tell(died(MAIN));
-    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
-    assert_eq!(story.tell(Event::Rest(Rest::Children)), [Action::SendToRest(Signal::TERM)]);
+    assert_eq!(story.tell(Event::QueueDrained), [Action::CountRemaining]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
     assert_eq!(story.tell(died(9)), [Action::Reap(pid(9))]);
-    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP], "at the same moment, no window slept out");
+    assert_eq!(story.tell(Event::QueueDrained), [Action::CountRemaining]);
+    assert_eq!(
+        story.tell(Event::Remaining(Remaining::Gone)),
+        [LAST_SWEEP],
+        "at the same moment, no window slept out"
+    );
 }
 
 #[test]
 fn what_the_main_process_leaves_behind_gets_term_a_window_and_kill() {
     let mut story = Story::running(policy());
     story.tell(died(MAIN));
-    assert_eq!(story.tell(Event::Rest(Rest::Children)), [Action::SendToRest(Signal::TERM)]);
-    assert_eq!(story.tell(Event::Rest(Rest::Children)), [], "TERM goes out once");
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [], "TERM goes out once");
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
 }
 
 #[test]
 fn processes_whose_deaths_nobody_tells_are_looked_for() {
     let mut story = Story::running(policy());
     story.tell(died(MAIN));
-    assert_eq!(story.tell(Event::Rest(Rest::Strangers)), [Action::SendToRest(Signal::TERM)]);
-    assert_eq!(story.wait(), (RECOUNT, vec![Action::CountRest]));
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Strangers)), [Action::SignalAll(Signal::TERM)]);
+    assert_eq!(story.wait(), (RECOUNT, vec![Action::CountRemaining]));
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
 }
 
 #[test]
 fn a_repeated_stop_signal_skips_a_rung_each_time() {
     let mut story = Story::running(policy());
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
-    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::TERM)]);
-    assert_eq!(story.tell(sent(Signal::INT)), [Action::SendToRest(Signal::KILL)]);
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::TERM)]);
+    assert_eq!(story.tell(sent(Signal::INT)), [Action::SignalAll(Signal::KILL)]);
     assert_eq!(story.tell(sent(Signal::TERM)), []);
 }
 
@@ -259,8 +264,8 @@ fn a_repeated_stop_signal_skips_a_rung_each_time() {
 fn a_stop_signal_hurries_the_end_of_the_leftovers_too() {
     let mut story = Story::running(policy());
     story.tell(died(MAIN));
-    story.tell(Event::Rest(Rest::Children));
-    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::KILL)]);
+    story.tell(Event::Remaining(Remaining::Children));
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::KILL)]);
     assert_eq!(story.tell(sent(Signal::HUP)), [], "the others have nobody to go to");
 }
 
@@ -272,7 +277,7 @@ fn one_key_that_arrives_twice_is_one_request() {
     story.pass(Duration::from_millis(3));
     assert_eq!(story.tell(sent(Signal::INT)), [], "npm passes on what we got as well");
     story.pass(Duration::from_millis(200));
-    assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SendToRest(Signal::TERM)], "a second key");
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SignalAll(Signal::TERM)], "a second key");
 }
 
 #[test]
@@ -325,12 +330,12 @@ fn as_init_nobody_could_resume_us_so_ctrl_z_stops_nobody() {
 
 #[test]
 fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
-    let failure = Event::StartFailed { stage: Stage::Exec, errno: Errno(2) };
-    let outcome = Action::Exit(Outcome::StartFailed { stage: Stage::Exec, errno: Errno(2) });
+    let failure = Event::StartFailed { step: StartStep::Exec, errno: Errno(2) };
+    let outcome = Action::Exit(Outcome::StartFailed { step: StartStep::Exec, errno: Errno(2) });
     let mut story = Story::running(policy());
     assert_eq!(story.tell(failure), []);
     story.tell(died(MAIN));
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [Action::Reap(pid(MAIN)), outcome]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [Action::Reap(pid(MAIN)), outcome]);
 
     let mut story = Story::begin(policy());
     story.tell(Event::Begin);
@@ -338,11 +343,11 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
     assert_eq!(story.tell(failure), [outcome]);
 }
 
-mod abort;
-mod keeper;
-mod lives;
-mod notify;
+mod live_sweep;
+mod model;
 mod orphans;
+mod sd_notify;
+mod tool;
 mod units;
 mod walk;
 

@@ -15,10 +15,10 @@
 
 use std::time::Duration;
 
-use super::replacement::Purpose;
-use super::restart::{History, Next};
+use super::restart::{Decision, History};
+use super::restart_decision::AfterExit;
 use super::{Action, Note, Phase, Restart, Supervisor, earlier};
-use crate::ids::{Errno, ExitStatus, Moment, Pid, Signal, UnitState};
+use crate::types::{Errno, ExitStatus, MonoTime, Pid, Signal, UnitState};
 
 /// What the order of the units depends on, and what follows when a unit's supervisor was killed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,12 +48,12 @@ enum State {
     },
     Stopping {
         pid: Pid,
-        until: Moment,
+        until: MonoTime,
         again: bool,
     },
     /// It is started again when the pause is over.
     Waiting {
-        until: Moment,
+        until: MonoTime,
     },
     Ended,
 }
@@ -145,7 +145,7 @@ impl Units {
         Some(if first.2 { first } else { living.find(|unit| unit.2).unwrap_or(first) })
     }
 
-    fn died(&mut self, now: Moment, pid: Pid, status: ExitStatus) -> Option<End> {
+    fn died(&mut self, now: MonoTime, pid: Pid, status: ExitStatus) -> Option<End> {
         let unit = self.0.iter().position(|unit| unit.state.pid() == Some(pid))?;
         let Unit { rule, state, history } = self.0.get_mut(unit)?;
         // A supervisor that ended by itself has done all that the policy says; only one that was killed ends by a
@@ -155,8 +155,8 @@ impl Units {
             State::Stopping { again, .. } => (true, again.then_some(Duration::ZERO)),
             _ if was_killed && rule.restart.follows(status) => {
                 match history.again(&rule.restart, now, Duration::ZERO) {
-                    Next::Again(pause) => (false, Some(pause)),
-                    Next::Ceiling => (false, None),
+                    Decision::RestartAfter(pause) => (false, Some(pause)),
+                    Decision::LimitReached => (false, None),
                 }
             }
             _ => (false, None),
@@ -166,7 +166,7 @@ impl Units {
     }
 
     /// When a unit that is asked to end has taken too long.
-    pub(super) fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         let until = |unit: &Unit| match unit.state {
             State::Stopping { until, .. } => Some(until),
             _ => None,
@@ -175,7 +175,7 @@ impl Units {
     }
 
     /// Whose pause is over first, and when: of all, or of those that need no gateway.
-    fn next_to_wait_for(&self, beside_gateway: bool) -> Option<(Moment, UnitId)> {
+    fn next_to_wait_for(&self, beside_gateway: bool) -> Option<(MonoTime, UnitId)> {
         let waiting = self.0.iter().enumerate().filter_map(|(id, unit)| match unit.state {
             State::Waiting { until } if beside_gateway || !unit.rule.after_gateway => Some((until, id)),
             _ => None,
@@ -195,10 +195,10 @@ impl State {
 
 impl Supervisor {
     /// Starts the next of the units that come before the gateway, or the gateway if there is none.
-    pub(super) fn bring_up(&mut self, now: Moment, out: &mut Vec<Action>) {
+    pub(super) fn start_all(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         if self.failed_unit.is_some() {
-            self.phase = Phase::Clearing { corpse: None, recount: None };
-            out.push(Action::CountRest);
+            self.phase = Phase::StoppingLeftovers { zombie: None, recount: None };
+            out.push(Action::CountRemaining);
             return;
         }
         match self.units.next_to_start(false) {
@@ -211,24 +211,24 @@ impl Supervisor {
     }
 
     /// The gateway runs: the others follow.
-    pub(super) fn bring_up_rest(&mut self, out: &mut Vec<Action>) {
-        let goes_on = matches!(self.phase, Phase::Running { .. }) && self.purpose != Purpose::End;
+    pub(super) fn start_rest(&mut self, out: &mut Vec<Action>) {
+        let goes_on = matches!(self.phase, Phase::Running { .. }) && self.after_exit != AfterExit::Shutdown;
         if goes_on && let Some(unit) = self.units.next_to_start(true) {
             out.push(Action::StartUnit(unit));
         }
     }
 
-    pub(super) fn unit_started(&mut self, now: Moment, unit: UnitId, pid: Pid, out: &mut Vec<Action>) {
+    pub(super) fn unit_started(&mut self, now: MonoTime, unit: UnitId, pid: Pid, out: &mut Vec<Action>) {
         self.units.set(unit, State::Running { pid });
         match self.phase {
-            Phase::UnitsUp => self.bring_up(now, out),
-            _ => self.bring_up_rest(out),
+            Phase::UnitsUp => self.start_all(now, out),
+            _ => self.start_rest(out),
         }
     }
 
     pub(super) fn unit_start_failed(
         &mut self,
-        now: Moment,
+        now: MonoTime,
         unit: UnitId,
         errno: Errno,
         out: &mut Vec<Action>,
@@ -238,15 +238,15 @@ impl Supervisor {
         self.units.set(unit, State::Ended);
         self.unit_ended(now, end, out);
         match self.phase {
-            Phase::UnitsUp => self.bring_up(now, out),
-            _ => self.bring_up_rest(out),
+            Phase::UnitsUp => self.start_all(now, out),
+            _ => self.start_rest(out),
         }
     }
 
     /// Takes in the death of a unit's supervisor, if it is one.
     pub(super) fn unit_died(
         &mut self,
-        now: Moment,
+        now: MonoTime,
         pid: Pid,
         status: ExitStatus,
         out: &mut Vec<Action>,
@@ -265,20 +265,20 @@ impl Supervisor {
         true
     }
 
-    fn unit_ended(&mut self, now: Moment, end: End, out: &mut Vec<Action>) {
+    fn unit_ended(&mut self, now: MonoTime, end: End, out: &mut Vec<Action>) {
         let rule = self.units.rule(end.unit);
         let required = rule.is_some_and(|rule| rule.required);
         if end.again.is_none() && rule.is_some_and(|rule| rule.watches) {
             self.unwatched(out);
         }
         if let Phase::UnitsDown { .. } = self.phase {
-            self.take_down(now, out);
-        } else if let (Phase::Running { pid }, Some(received)) = (self.phase, self.leaving) {
+            self.stop_all(now, out);
+        } else if let (Phase::Running { pid }, Some(received)) = (self.phase, self.pending_exit_signal) {
             if !self.stop_next_unit(now, true, out) {
-                self.leaving = None;
+                self.pending_exit_signal = None;
                 self.begin_ladder(now, pid, received, out);
             }
-        } else if let Some(pause) = end.again.filter(|_| self.purpose != Purpose::End) {
+        } else if let Some(pause) = end.again.filter(|_| self.after_exit != AfterExit::Shutdown) {
             if end.expected {
                 self.start_unit(now, end.unit, out);
             } else {
@@ -287,12 +287,12 @@ impl Supervisor {
         } else if required && !end.expected && self.failed_unit.is_none() {
             self.failed_unit = Some(end.unit);
             out.push(Action::Note(Note::RequiredUnitEnded(end.unit)));
-            self.end_for_good(now, out);
+            self.shutdown(now, out);
         }
     }
 
     /// Stops what lives, the last started first, one after the other. `false` if nothing lives.
-    pub(super) fn stop_next_unit(&mut self, now: Moment, only_after: bool, out: &mut Vec<Action>) -> bool {
+    pub(super) fn stop_next_unit(&mut self, now: MonoTime, only_after: bool, out: &mut Vec<Action>) -> bool {
         let Some((unit, pid, stopping)) = self.units.next_to_stop(only_after) else {
             return false;
         };
@@ -302,7 +302,7 @@ impl Supervisor {
         true
     }
 
-    fn start_unit(&mut self, now: Moment, unit: UnitId, out: &mut Vec<Action>) {
+    fn start_unit(&mut self, now: MonoTime, unit: UnitId, out: &mut Vec<Action>) {
         let follows = self.units.rule(unit).is_some_and(|rule| rule.after_gateway);
         if follows && !matches!(self.phase, Phase::Running { .. }) {
             self.units.set(unit, State::Waiting { until: now });
@@ -312,7 +312,7 @@ impl Supervisor {
         out.push(Action::StartUnit(unit));
     }
 
-    fn stop_unit(&mut self, now: Moment, unit: UnitId, pid: Pid, again: bool, out: &mut Vec<Action>) {
+    fn stop_unit(&mut self, now: MonoTime, unit: UnitId, pid: Pid, again: bool, out: &mut Vec<Action>) {
         let window = self.units.rule(unit).map(|rule| rule.window).unwrap_or_default();
         self.units.set(unit, State::Stopping { pid, until: now.after(window), again });
         out.extend([
@@ -321,10 +321,10 @@ impl Supervisor {
         ]);
     }
 
-    /// The stop signal came again: the unit that is stopping takes its next rung.
-    pub(super) fn hurry_unit(&mut self, signal: Signal, only_after: bool, out: &mut Vec<Action>) {
+    /// The stop signal came again: the unit that is stopping takes its next stage.
+    pub(super) fn escalate_unit(&mut self, signal: Signal, only_after: bool, out: &mut Vec<Action>) {
         if let Some((_, pid, true)) = self.units.next_to_stop(only_after) {
-            out.push(Action::Note(Note::Hurried(signal)));
+            out.push(Action::Note(Note::StopEscalated(signal)));
             out.push(Action::Send { pid, group: false, signal: Signal::TERM, value: None });
         }
     }
@@ -334,18 +334,18 @@ impl Supervisor {
     }
 
     /// The next unit is stopped; when none is left, what they may have left is counted.
-    pub(super) fn take_down(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let Phase::UnitsDown { corpse } = self.phase else {
+    pub(super) fn stop_all(&mut self, now: MonoTime, out: &mut Vec<Action>) {
+        let Phase::UnitsDown { zombie } = self.phase else {
             return;
         };
         if !self.stop_next_unit(now, false, out) {
-            self.phase = Phase::Clearing { corpse, recount: None };
-            out.push(Action::CountRest);
+            self.phase = Phase::StoppingLeftovers { zombie, recount: None };
+            out.push(Action::CountRemaining);
         }
     }
 
     /// A unit's supervisor that hangs has no claim to its window. What it leaves behind is ours.
-    pub(super) fn units_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+    pub(super) fn units_tick(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         for (id, unit) in self.units.0.iter_mut().enumerate() {
             if let State::Stopping { pid, until, .. } = &mut unit.state
                 && now >= *until
@@ -361,13 +361,13 @@ impl Supervisor {
     }
 
     /// When something of the units is due.
-    pub(super) fn units_deadline(&self) -> Option<Moment> {
+    pub(super) fn units_deadline(&self) -> Option<MonoTime> {
         earlier(self.units.deadline(), self.next_unit_again().map(|(until, _)| until))
     }
 
     /// The unit that is started again next, and when. None is while everything ends, nor before what the lost have
     /// left behind is gone.
-    fn next_unit_again(&self) -> Option<(Moment, UnitId)> {
+    fn next_unit_again(&self) -> Option<(MonoTime, UnitId)> {
         let free = self.takes_units() && !self.orphans.is_busy();
         let beside_gateway = matches!(self.phase, Phase::Running { .. });
         self.units.next_to_wait_for(beside_gateway).filter(|_| free)
@@ -375,17 +375,18 @@ impl Supervisor {
 
     /// Whether a unit can be started beside the gateway at this moment.
     fn takes_units(&self) -> bool {
-        matches!(self.phase, Phase::Running { .. } | Phase::Waiting { .. }) && self.purpose != Purpose::End
+        matches!(self.phase, Phase::Running { .. } | Phase::RestartDelay { .. })
+            && self.after_exit != AfterExit::Shutdown
     }
 
     /// Another unit, that was not there at the start. It is started as soon as that can be.
     pub fn add_unit(&mut self, rule: UnitRule) -> UnitId {
-        self.units.add(rule, State::Waiting { until: Moment::default() }, self.policy.seed)
+        self.units.add(rule, State::Waiting { until: MonoTime::default() }, self.policy.seed)
     }
 
     /// Stops one unit and starts it again, or just starts it if it has ended. Not while everything
     /// ends.
-    pub(super) fn restart_unit(&mut self, now: Moment, unit: UnitId, out: &mut Vec<Action>) {
+    pub(super) fn restart_unit(&mut self, now: MonoTime, unit: UnitId, out: &mut Vec<Action>) {
         let Some(state) = self.units.0.get(unit).map(|unit| unit.state).filter(|_| self.takes_units()) else {
             return;
         };

@@ -30,7 +30,7 @@ pub const ROWS: &[Row] = &[
         victim.code() == 7 && victim.stdout() == "last\n"
     }),
     ("a command that ignores TERM is ended after a window", |program| {
-        let options = ["--grace", "200ms", "--stragglers", "200ms"];
+        let options = ["--grace", "200ms", "--kill-after", "200ms"];
         let mut victim = program.start(Mode::Tree, &options, &[&helper("ignores_term")]);
         victim.says("ready");
         victim.signal(15);

@@ -36,7 +36,7 @@ pub const ROWS: &[Row] = &[
         within(|| victim.stdout() == "ready\n28\n15\n")
     }),
     ("RTMIN+3, the halt signal, is a stop", |program| {
-        let options = ["--grace", "200ms", "--stragglers", "200ms"];
+        let options = ["--grace", "200ms", "--kill-after", "200ms"];
         let mut victim = program.start(Mode::Tree, &options, &[&helper("ignores_term")]);
         victim.says("ready");
         victim.signal(37);
@@ -54,7 +54,7 @@ pub const ROWS: &[Row] = &[
     ("in a shared pid namespace, the neighbours are left alone", |program| {
         let mut neighbour = program.start(Mode::Tree, &[], &[&helper("prints_signals"), "12"]);
         neighbour.says("ready");
-        let options = ["--grace", "100ms", "--stragglers", "100ms"];
+        let options = ["--grace", "100ms", "--kill-after", "100ms"];
         let mut victim = program.start(Mode::Tree, &options, &[&helper("prints_signals"), "15"]);
         victim.says("ready");
         victim.signal(15);

@@ -33,11 +33,11 @@ use std::time::{Duration, Instant};
 /// matter.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A window for `--grace` and `--stragglers` that no test waits for.
+/// A window for `--grace` and `--kill-after` that no test waits for.
 pub const NEVER: &str = "120s";
 
 /// The limit below which a run has certainly not slept a window of [`NEVER`] out.
-pub const SOON: Duration = Duration::from_secs(40);
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The program under test. `SEXTON_TEST_INIT` puts another init in its place, to see which tests it fails.
 pub fn sexton() -> PathBuf {

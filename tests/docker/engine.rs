@@ -68,7 +68,7 @@ impl Engine {
         let init = dir.path().join("docker-init");
         symlink(sexton(), &init).unwrap();
         let log = File::create(dir.path().join("bed.log")).unwrap();
-        let mut bed = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/beds/docker"))
+        let mut bed = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbeds/docker"))
             .arg(dir.path())
             .arg(format!("--init-path={}", init.display()))
             .env("SEXTON_BED_CGROUPS", version)

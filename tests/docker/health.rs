@@ -10,9 +10,9 @@ use crate::shipped::HARDENED;
 const SETTINGS: &str = "\
 [health]
 url = \"http://127.0.0.1:18789/readyz\"
-every = \"200ms\"
+interval = \"200ms\"
 timeout = \"1s\"
-misses = 2
+failure_threshold = 2
 start_period = \"1s\"
 ";
 
@@ -72,7 +72,7 @@ fn turns_unhealthy_and_then_healthy(engine: &Engine) {
     };
     stand("STOP");
     turns(&container, "unhealthy");
-    wait_until("it says why", || container.shows(last).contains("failing"));
+    wait_until("it says why", || container.shows(last).contains("unhealthy"));
     assert_eq!(container.shows("{{.State.Running}}"), "true", "it is only reported");
     stand("CONT");
     turns(&container, "healthy");

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
 use crate::common::process;
-use crate::common::{SOON, wait_until};
+use crate::common::{SHORT_TIMEOUT, wait_until};
 use crate::engine::{Container, Engine};
 use crate::image::Root;
 use crate::shipped::HARDENED;
@@ -57,7 +57,7 @@ fn lives(engine: &Engine, options: &[&str], image: &[&str]) {
     let before = Instant::now();
     // The engine would kill it after this time.
     container.does(&["stop", "--time", "120"]);
-    assert!(before.elapsed() < SOON, "{who}: the engine waited for {:?}", before.elapsed());
+    assert!(before.elapsed() < SHORT_TIMEOUT, "{who}: the engine waited for {:?}", before.elapsed());
     assert_eq!(container.shows("{{.State.ExitCode}} {{.State.OOMKilled}}"), "7 false", "{who}");
     assert_eq!(journal().matches("got 15").count(), 4, "{who}: everybody was asked: {}", journal());
     assert_eq!(journal().matches("leaves").count(), 4, "{who}: and went by himself: {}", journal());

@@ -1,4 +1,4 @@
-//! On a real Docker engine, which each test starts for itself with `tests/beds/docker`: terminals, and the other
+//! On a real Docker engine, which each test starts for itself with `tests/testbeds/docker`: terminals, and the other
 //! inits' names in images that used them.
 //!
 //! It takes root and Debian's docker.io; without them it skips itself and says so. Set `SEXTON_TEST_INIT` to a static

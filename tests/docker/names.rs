@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::common::{SOON, skip, wait_until};
+use crate::common::{SHORT_TIMEOUT, skip, wait_until};
 use crate::engine::{Container, Engine};
 use crate::image::Root;
 
@@ -72,7 +72,7 @@ fn behaves(engine: &Engine, name: &str, image: &Image) {
     let before = Instant::now();
     // The engine would kill it after this time.
     server.does(&["stop", "--time", "120"]);
-    assert!(before.elapsed() < SOON, "{name}: the engine waited for {:?}", before.elapsed());
+    assert!(before.elapsed() < SHORT_TIMEOUT, "{name}: the engine waited for {:?}", before.elapsed());
     assert_eq!(server.code(), 3, "{name}");
     assert_eq!(server.says(), format!("ready\n1\n{}\n", image.stop), "{name}");
     server.does(&["rm"]);
@@ -177,7 +177,7 @@ fn a_shared_pid_namespace_is_not_ours_to_clear() {
     let notes = Notes::new();
     let words = ["leaves_behind", "journal=/notes/journal", "shape=setsid", "main=obeys", "escapee=ignores"];
     let place =
-        ["--pid", &namespace, "--volume", &notes.volume(), "--env", "SEXTON_STRAGGLERS=300ms", "small"];
+        ["--pid", &namespace, "--volume", &notes.volume(), "--env", "SEXTON_KILL_AFTER=300ms", "small"];
     let guest = engine.runs(place.iter().chain(&words));
     guest.waits_for("ready");
     guest.does(&["stop", "--time", "120"]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::common::{SOON, helper, sexton, skip, wait_until};
+use crate::common::{SHORT_TIMEOUT, helper, sexton, skip, wait_until};
 use crate::engine::Engine;
 use crate::image::Root;
 use crate::shipped::{SEXTON, gateway_image, packaging, sexton_image};
@@ -29,7 +29,7 @@ pub fn windows(settings: &Path) -> u64 {
         Command::new(sexton()).args(["check", "--json", "--config"]).arg(settings).arg("true").output();
     let plan: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
     let window = |name: &str| humantime::parse_duration(plan[name].as_str().unwrap()).unwrap().as_secs();
-    window("grace") + window("stragglers")
+    window("grace") + window("kill_after")
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
 
     let before = Instant::now();
     up(&["stop"]);
-    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
+    assert!(before.elapsed() < SHORT_TIMEOUT, "{:?}", before.elapsed());
     assert_eq!(gateway.shows("{{.State.ExitCode}}"), "0", "{}", gateway.says());
     up(&["down", "--volumes"]);
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::common::{SOON, skip, wait_until};
+use crate::common::{SHORT_TIMEOUT, skip, wait_until};
 use crate::engine::{Container, Engine};
 use crate::packaged;
 use crate::shipped::packaging;
@@ -24,7 +24,7 @@ fn objects() -> Option<Vec<Value>> {
             return None;
         }
     }
-    let bed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/beds/kubernetes");
+    let bed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testbeds/kubernetes");
     let output = Command::new(bed).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(serde_json::from_slice(&output.stdout).unwrap())
@@ -184,7 +184,7 @@ fn a_gateway_runs_under_what_its_pod_allows() {
     let grace = pod["terminationGracePeriodSeconds"].to_string();
     let before = Instant::now();
     gateway.does(&["stop", "--time", &grace]);
-    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
+    assert!(before.elapsed() < SHORT_TIMEOUT, "{:?}", before.elapsed());
     assert_eq!(gateway.code(), 0, "{}", gateway.says());
 }
 

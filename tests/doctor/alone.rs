@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sexton::os::files::{self, Hold};
+use sexton::os::files::{self, FlockMode};
 use tempfile::TempDir;
 
 use crate::common::{helper, root, sexton, skip, unshare};
@@ -96,11 +96,11 @@ fn where_all_is_well_it_says_so_at_once() {
 #[test]
 fn a_configuration_that_no_start_would_survive() {
     let Some(machine) = Machine::new() else { return };
-    machine.configure("[restart]\ncieling = 3\n");
+    machine.configure("[restart]\nlimmit = 3\n");
     let path = machine.path("sexton.toml");
     // The rest is looked at as without settings, which is no command at all.
     let report = machine.asked(&["--config", path.to_str().unwrap()]);
-    report.finds(&["problem configuration"], &["did you mean 'ceiling'?", "line 2"]);
+    report.finds(&["problem configuration"], &["did you mean 'limit'?", "line 2"]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_state_directory_that_another_sexton_uses() {
     let open =
         File::options().read(true).write(true).create_new(true).open(machine.path("state/.sexton.lock"));
     let registered = open.unwrap();
-    assert!(files::hold(registered.as_fd(), Hold::Shared).unwrap());
+    assert!(files::hold(registered.as_fd(), FlockMode::Shared).unwrap());
     machine.asked(&[]).finds(&["warning lock root"], &["used by another sexton"]);
     drop(registered);
     machine.asked(&[]).finds_nothing();

@@ -31,7 +31,7 @@ fn start(change: impl FnOnce(Plan) -> Plan) -> Option<Beside> {
     let socket = plan.path("control.sock");
     fs::create_dir(&state).unwrap();
     let text = format!(
-        "grace = '10s'\n[locks]\nroots = ['{state}']\n[health]\nurl = ['http://127.0.0.1:{port}/readyz']\nevery = '100ms'\n"
+        "grace = '10s'\n[locks]\nroots = ['{state}']\n[health]\nurl = ['http://127.0.0.1:{port}/readyz']\ninterval = '100ms'\n"
     );
     fs::write(&settings, text).unwrap();
     let plan = change(plan).variable("SEXTON_CONTROL", &socket).options(["--config", &settings]);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::SOON;
+use crate::common::SHORT_TIMEOUT;
 
 /// What it said.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Report {
         let findings =
             findings.map(|finding| ["grade", "check", "what", "advice"].map(|name| word(finding, name)));
         let report = Report { code: status.code().unwrap(), findings: findings.collect(), took };
-        assert!(report.took < SOON, "{report:#?}");
+        assert!(report.took < SHORT_TIMEOUT, "{report:#?}");
         let worst = report.findings.iter().any(|finding| finding[0] == "problem");
         assert_eq!(report.code, i32::from(worst), "{report:#?}");
         report

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sexton::os::files::{Hold, hold};
+use sexton::os::files::{FlockMode, hold};
 
 use crate::Fault;
 use crate::common::process::{look, send};
@@ -29,7 +29,7 @@ const ORPHAN: &str = r#"(setsid sh -c 'exec 9>"$0/sessions/orphan.jsonl.lock"; e
 pub struct Life {
     pub mode: Mode,
     /// An orphan dies with a lock while the command runs, so that all are stopped for its removal.
-    pub stands_still: bool,
+    pub is_stopped: bool,
 }
 
 /// One life with that fault, or with none: launched, poked, stopped. What it did, or what is wrong, in words.
@@ -52,27 +52,18 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
     let mut registration = File::options();
     let registration = registration.read(true).write(true).create(true).truncate(false);
     let registration = registration.open(Path::new(&root).join(".sexton.lock")).unwrap();
-    assert!(mode != Mode::Pid1 || hold(registration.as_fd(), Hold::TryShared).unwrap());
+    assert!(mode != Mode::Pid1 || hold(registration.as_fd(), FlockMode::TryShared).unwrap());
     nix::unistd::mkfifo(Path::new(&fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
     // Open at both ends, so that nobody waits for one who failed to open it.
     let mut gate = File::options().read(true).write(true).open(&fifo).unwrap();
 
-    let orphan = if life.stands_still { ORPHAN } else { "" };
+    let orphan = if life.is_stopped { ORPHAN } else { "" };
     let command = format!(
         "trap 'exit 0' TERM; (setsid sleep 1000 &); {orphan} sleep 1000 & echo >\"$0\"; while :; do wait; done"
     );
     let mut victim = plan
         .variable("SEXTON_CONTROL", &socket)
-        .options([
-            "--grace",
-            "300ms",
-            "--stragglers",
-            "300ms",
-            "--sweep-deadline",
-            "2s",
-            "--lock-root",
-            &root,
-        ])
+        .options(["--grace", "300ms", "--kill-after", "300ms", "--sweep-timeout", "2s", "--lock-root", &root])
         .through(["sh", "-c", "echo >\"$0.ready\"; read _ <\"$0\"; exec \"$@\"", &fifo])
         .run(["sh", "-c", &command, &up, &root]);
     let holds = |path: &str| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
@@ -101,7 +92,7 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
         while !rests() && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
-        if life.stands_still && !stood_still(&victim, &sessions) {
+        if life.is_stopped && !stood_still(&victim, &sessions) {
             wrong.push("somebody is left stopped".to_owned());
         }
         // Something to do: a signal to pass on, a client, and a message that is none.
@@ -154,7 +145,7 @@ fn stood_still(victim: &Victim, sessions: &Path) -> bool {
     let over = Instant::now() + Duration::from_secs(4);
     let end = Instant::now() + PATIENCE;
     let removed = || !sessions.join("orphan.jsonl.lock").exists();
-    while !removed() && !victim.stderr().contains("not-still") && Instant::now() < over {
+    while !removed() && !victim.stderr().contains("freeze-failed") && Instant::now() < over {
         thread::sleep(Duration::from_millis(5));
     }
     while victim.live().iter().any(|process| process.state == 'T') {

@@ -70,9 +70,9 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fault { life: Life { mode, stands_still }, whom, call, errno, first, for_good } = self;
+        let Fault { life: Life { mode, is_stopped }, whom, call, errno, first, for_good } = self;
         let later = if *for_good { "+" } else { "" };
-        let still = if *stands_still { ", a standstill" } else { "" };
+        let still = if *is_stopped { ", a standstill" } else { "" };
         write!(f, "{mode:?}{still}: {whom:?} {} {errno:?} {first}{later}", call.name)
     }
 }
@@ -170,12 +170,12 @@ fn calm(life: Life) -> Done {
 fn list(all: bool) -> Vec<Fault> {
     let mut list = Vec::new();
     for mode in Mode::ALL {
-        let life = Life { mode, stands_still: false };
+        let life = Life { mode, is_stopped: false };
         let done = calm(life);
         let found = faults(life, &done, &Done::default());
         list.extend(if all { found } else { some_of(found) });
         if all {
-            let life = Life { mode, stands_still: true };
+            let life = Life { mode, is_stopped: true };
             list.extend(faults(life, &calm(life), &done));
         }
     }

@@ -29,7 +29,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use common::console::{blocks, commands};
 use common::process::{kill_if, marked, send};
 use common::pty::Shell;
-use common::{SOON, sexton, skip, wait_until};
+use common::{SHORT_TIMEOUT, sexton, skip, wait_until};
 use tempfile::TempDir;
 
 const PACKAGE: &str = r#"{ "name": "project", "private": true, "scripts": { "dev": "node server.mjs", "start": "sexton -- node server.mjs" } }"#;
@@ -178,7 +178,7 @@ fn the_second_ctrl_c_is_for_those_who_do_not_listen_to_the_first() {
     shell.keys("\x03");
     assert_eq!(code(&mut shell), "143", "it had TERM");
     project.nothing_is_left();
-    assert!(begin.elapsed() < SOON);
+    assert!(begin.elapsed() < SHORT_TIMEOUT);
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use sexton::ids::{Pid, StartTime};
-use sexton::locks::{Action, Family, Report, Request, Root, Scene, sweep};
+use sexton::locks::{Action, LockKinds, Report, Request, Root, SweepContext, sweep};
+use sexton::types::{Pid, StartTime};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -202,10 +202,10 @@ impl Drop for Live {
 /// A sweep to be made: quiet and the first one, unless said otherwise.
 pub struct Sweep<'a> {
     root: Root,
-    scene: Scene<'a>,
+    context: SweepContext<'a>,
     registration: Option<BorrowedFd<'a>>,
     pub action: Action,
-    pub family: Family,
+    pub lock_kinds: LockKinds,
     pub report_after: Option<Duration>,
     pub reported: Vec<u64>,
 }
@@ -216,7 +216,7 @@ impl<'a> Sweep<'a> {
     }
 
     pub fn at(root: Root) -> Sweep<'a> {
-        let scene = Scene {
+        let context = SweepContext {
             quiet: true,
             alive: false,
             patient: true,
@@ -224,37 +224,37 @@ impl<'a> Sweep<'a> {
             sexton: own_pid(),
             sweeper: own_pid(),
             helpers: &[],
-            corpses: &[],
+            unreaped: &[],
             now: SystemTime::now(),
         };
         Sweep {
             root,
-            scene,
+            context,
             registration: None,
             action: Action::Remove,
-            family: Family::openclaw(),
+            lock_kinds: LockKinds::openclaw(),
             report_after: None,
             reported: Vec::new(),
         }
     }
 
     pub fn noisy(mut self) -> Self {
-        self.scene.quiet = false;
+        self.context.quiet = false;
         self
     }
 
     pub fn again(mut self) -> Self {
-        self.scene.first = false;
+        self.context.first = false;
         self
     }
 
-    pub fn corpses(mut self, corpses: &'a [(Pid, StartTime)]) -> Self {
-        self.scene.corpses = corpses;
+    pub fn unreaped(mut self, unreaped: &'a [(Pid, StartTime)]) -> Self {
+        self.context.unreaped = unreaped;
         self
     }
 
     pub fn helpers(mut self, helpers: &'a [Pid]) -> Self {
-        self.scene.helpers = helpers;
+        self.context.helpers = helpers;
         self
     }
 
@@ -268,8 +268,8 @@ impl<'a> Sweep<'a> {
         let log = Log::default();
         let request = Request {
             root: &self.root,
-            family: &self.family,
-            scene: self.scene,
+            lock_kinds: &self.lock_kinds,
+            context: self.context,
             registration: self.registration,
             action: self.action,
             report_after: self.report_after,

@@ -25,7 +25,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use common::process::{marked, send};
-use common::{SOON, helper, sexton, wait_until};
+use common::{SHORT_TIMEOUT, helper, sexton, wait_until};
 
 /// A measurement in a directory of its own, where its traces would be seen.
 struct Measurement {
@@ -185,7 +185,7 @@ fn a_command_line_that_hangs_is_a_result() {
         "1",
         "1",
     ]);
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SHORT_TIMEOUT, "{:?}", begun.elapsed());
     assert!(told.out.contains("base: version: no output in 500ms (1 of 1 runs)"), "{told:#?}");
     assert!(told.out.contains("base: doctor: no output in 500ms (1 of 1 runs)"), "{told:#?}");
     assert!(told.out.contains("FAILED: version>10s") && told.code == 1, "{told:#?}");
@@ -228,9 +228,9 @@ fn an_interrupted_measurement_ends_its_gateway() {
     send(child.id().cast_signed(), SIGTERM).unwrap();
     let begun = Instant::now();
     assert_eq!(child.wait().unwrap().code(), Some(143), "{}", measurement.read("said"));
-    assert!(begun.elapsed() < SOON);
+    assert!(begun.elapsed() < SHORT_TIMEOUT);
     measurement.leaves_nothing();
-    assert!(begun.elapsed() < SOON + Duration::from_secs(1));
+    assert!(begun.elapsed() < SHORT_TIMEOUT + Duration::from_secs(1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::{SOON, wait_for};
+use crate::wait::{SHORT_TIMEOUT, wait_for};
 
 /// A command that runs as PID 1 of a fresh PID namespace.
 ///
@@ -48,7 +48,7 @@ impl Cage {
         // The link names our own namespace, then none, then the new one as soon as that has a process.
         let link = format!("/proc/{}/ns/pid_for_children", unshare.id());
         let own = fs::read_link("/proc/self/ns/pid").expect("our own namespace has a name");
-        let namespace = wait_for("the PID namespace to be made", SOON, || {
+        let namespace = wait_for("the PID namespace to be made", SHORT_TIMEOUT, || {
             let namespace = fs::read_link(&link).ok().filter(|namespace| *namespace != own);
             let over = unshare.try_wait().expect("unshare is our child").is_some();
             (namespace.is_some() || over).then_some(namespace)

@@ -13,7 +13,7 @@ use crate::common::process;
 use crate::engine::{Container, Engine};
 use crate::image::Root;
 use crate::shipped::{HARDENED, gateway_image, sexton_image};
-use crate::wait::{SOON, START, say, wait_for};
+use crate::wait::{SHORT_TIMEOUT, START, say, wait_for};
 use crate::world::World;
 use crate::{http, locks};
 
@@ -58,7 +58,7 @@ impl Gateway<'_> {
     fn pid(&self) -> i64 {
         let line = |pid: i32, label: &str| process::status(pid, label).unwrap_or_default();
         let inner = |pid: i32| line(pid, "NSpid").split_whitespace().last()?.parse::<i64>().ok();
-        self.wait_for("the gateway's pid", SOON, || {
+        self.wait_for("the gateway's pid", SHORT_TIMEOUT, || {
             let all = self.container.processes();
             let sexton = *all.iter().find(|pid| inner(**pid) == Some(1))?;
             let own = |pid: &&i32| {
@@ -91,7 +91,7 @@ impl Gateway<'_> {
     /// Waits until it serves.
     fn serves(&self) {
         self.wait_for("200 from /readyz", START, || {
-            (http::get_status(PORT, "/readyz", SOON) == Some(200)).then_some(())
+            (http::get_status(PORT, "/readyz", SHORT_TIMEOUT) == Some(200)).then_some(())
         });
     }
 
@@ -177,7 +177,7 @@ fn in_its_container_the_gateway_recovers_the_turn_that_a_kill_interrupted() {
 
     // Alone: sexton ends with it, and the engine starts both again.
     gateway.container.exec(&["kill", "-s", "KILL", &pid.to_string()]);
-    wait_for("the engine to start it again", SOON, || {
+    wait_for("the engine to start it again", SHORT_TIMEOUT, || {
         (gateway.container.shows("{{.RestartCount}} {{.State.Running}}") == "1 true").then_some(())
     });
     say(&format!("container: started again by the engine, as pid {}", gateway.pid()));

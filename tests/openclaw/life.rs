@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 
 use crate::cage::{Cage, Inmate, command_in_cage};
 use crate::http;
-use crate::wait::{SOON, START, wait_for};
+use crate::wait::{SHORT_TIMEOUT, START, wait_for};
 use crate::world::World;
 
 /// How long sexton gives the gateway to stop. A healthy one takes a second or three.
@@ -49,7 +49,7 @@ impl<'world> Life<'world> {
         let command = ["openclaw", "gateway", "run", "--port", &port, "--bind", "loopback"];
         let cage = spawn_sexton(world, name, options, &command);
         let mut life = Self { world, cage, log: world.path(name), gateway_pid: 0 };
-        life.gateway_pid = life.wait_for("the gateway to be launched", SOON, |life| {
+        life.gateway_pid = life.wait_for("the gateway to be launched", SHORT_TIMEOUT, |life| {
             fs::read_to_string(life.world.path("launched")).ok()?.strip_suffix('\n')?.parse().ok()
         });
         life
@@ -57,7 +57,7 @@ impl<'world> Life<'world> {
 
     /// Lets the gateway through, and waits until it says that it is ready.
     pub fn wait_until_ready(&mut self) {
-        self.wait_for("the gateway's gate to open", SOON, |life| {
+        self.wait_for("the gateway's gate to open", SHORT_TIMEOUT, |life| {
             // Without a reader this fails instead of blocking for ever.
             let mut gate = File::options();
             let gate = gate.write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(life.world.path("gate"));
@@ -65,7 +65,7 @@ impl<'world> Life<'world> {
         });
         for path in ["/healthz", "/readyz"] {
             let what = format!("200 from {path}");
-            self.wait_for(&what, START, |life| life.is_healthy(path, SOON).then_some(()));
+            self.wait_for(&what, START, |life| life.is_healthy(path, SHORT_TIMEOUT).then_some(()));
         }
     }
 
@@ -161,12 +161,12 @@ impl Drop for Life<'_> {
 
 /// Runs a command under sexton to its end, as another start on the same state directory.
 pub fn run_under_sexton(world: &World, name: &str, command: &[&str]) -> i32 {
-    wait_for_exit(&mut spawn_sexton(world, name, &[], command), SOON).0
+    wait_for_exit(&mut spawn_sexton(world, name, &[], command), SHORT_TIMEOUT).0
 }
 
 fn spawn_sexton(world: &World, name: &str, options: &[&str], command: &[&str]) -> Cage {
     let mut caged = command_in_cage();
-    world.dress(&mut caged);
+    world.compat(&mut caged);
     let grace = format!("{}s", GRACE.as_secs());
     caged.arg(env!("CARGO_BIN_EXE_sexton")).args(["--grace", &grace]).args(options).arg("--").args(command);
     let log = world.create_file(name);

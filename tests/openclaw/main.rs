@@ -45,7 +45,7 @@ use nix::sys::signal::Signal;
 
 use life::{GRACE, Life, run_under_sexton};
 use rival::Rival;
-use wait::{SOON, START, say};
+use wait::{SHORT_TIMEOUT, START, say};
 use world::World;
 
 const NO_PIDS: [i32; 0] = [];
@@ -85,7 +85,7 @@ fn a_lock_that_is_handed_over_lets_the_gateway_recover_the_turn() {
         world.asked_models().contains(&"hang".to_owned()).then_some(session)
     });
     life.gateway().signal(Signal::SIGKILL);
-    assert_eq!(life.wait_for_exit(SOON).0, 137);
+    assert_eq!(life.wait_for_exit(SHORT_TIMEOUT).0, 137);
     let of_nobody = Some(i64::from(i32::MAX));
     assert_eq!(locks::owner_pid(&session_lock), of_nobody, "the lock waits for the next gateway");
     assert!(the_lock(&world, "/gateway.").is_none(), "every other lock is gone");
@@ -142,7 +142,7 @@ fn first_life_is_killed_in_the_middle_of_a_turn(world: &World, rival: &mut Rival
     rival.assert_untouched("before the kill");
     assert!(session_lock.exists() && gateway_lock.exists(), "both locks are there until the kill");
     life.gateway().signal(Signal::SIGKILL);
-    let (code, took) = life.wait_for_exit(SOON);
+    let (code, took) = life.wait_for_exit(SHORT_TIMEOUT);
     say(&format!("first life: sexton exited {code} after {took:?}"));
 
     assert_eq!(code, 137, "sexton's exit code says SIGKILL");

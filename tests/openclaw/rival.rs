@@ -9,7 +9,7 @@ use std::process::{ChildStdin, Stdio};
 
 use crate::cage::{Cage, command_in_cage};
 use crate::locks::{self, Owner};
-use crate::wait::{SOON, wait_for};
+use crate::wait::{SHORT_TIMEOUT, wait_for};
 use crate::world::World;
 
 /// A pid that no process has: the largest that Linux can give, which a test machine never reaches.
@@ -41,7 +41,7 @@ impl Rival {
             .stderr(world.create_file("rival.err"));
         let mut cage = Cage::spawn(&mut command);
         let stdin = cage.stdin().expect("stdin is a pipe");
-        let (pid, starttime) = wait_for("the rival to be up", SOON, || {
+        let (pid, starttime) = wait_for("the rival to be up", SHORT_TIMEOUT, || {
             let text = fs::read_to_string(&output).ok()?;
             let (pid, starttime) = text.strip_prefix("up ")?.strip_suffix('\n')?.split_once(' ')?;
             Some((pid.parse().ok()?, starttime.parse().ok()?))
@@ -65,7 +65,7 @@ impl Rival {
         let request = serde_json::json!({ "path": path, "text": text });
         writeln!(self.stdin, "{request}").expect("the rival reads its stdin");
         let answer = format!("held {}\n", path.display());
-        wait_for("the rival to hold its lock", SOON, || {
+        wait_for("the rival to hold its lock", SHORT_TIMEOUT, || {
             fs::read_to_string(&self.output).ok()?.contains(&answer).then_some(())
         });
         let inode = fs::metadata(&path).expect("the rival has created its lock").ino();

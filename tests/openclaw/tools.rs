@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::life::{GRACE, Life};
-use crate::wait::{SOON, START, say, wait_for};
+use crate::wait::{SHORT_TIMEOUT, START, say, wait_for};
 use crate::world::World;
 
 /// How long anything of a tool may be there after its turn was given up.
@@ -93,7 +93,7 @@ fn wait_until_the_tool_runs(life: &mut Life<'_>, world: &World) {
 /// How long that took.
 fn wait_until_the_tool_is_gone(life: &mut Life<'_>) -> Duration {
     let begun = Instant::now();
-    life.wait_for("nothing of the tool to be left", SOON, |life| {
+    life.wait_for("nothing of the tool to be left", SHORT_TIMEOUT, |life| {
         let of_tool =
             |line: &String| ["611", "612", "613", "sexton-sh", "trap"].iter().any(|part| line.contains(part));
         (!life.names_of_inmates().iter().any(of_tool)).then_some(())
@@ -103,7 +103,7 @@ fn wait_until_the_tool_is_gone(life: &mut Life<'_>) -> Duration {
 
 /// Waits for the record of this run, counted from one.
 fn assert_recorded_as_aborted(record: &Path, number: usize) {
-    let outcome: Value = wait_for("the record", SOON, || {
+    let outcome: Value = wait_for("the record", SHORT_TIMEOUT, || {
         let text = fs::read_to_string(record).ok()?;
         let line = text.lines().nth(number - 1)?;
         Some(serde_json::from_str::<Value>(line).expect("a record is JSON")["outcome"].clone())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub const START: Duration = Duration::from_secs(240);
 
 /// For everything that is quick unless it is broken.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Often enough that no phase is slowed down, rarely enough to leave two cores to the gateway.
 const POLL: Duration = Duration::from_millis(50);

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use sexton::config::watching::{Ask, Limits, Probe, Watching};
-use sexton::control::protocol::{Fact, HealthState, Kind, Request, UnitState, UnitStatus};
+use sexton::config::watch_settings::{Limits, Probe, ProbeKind, WatchSettings};
+use sexton::control::protocol::{HealthState, IncidentKind, Request, UnitState, UnitStatus, WatchReport};
 
 use crate::fake::{Watched, now_ms};
 use crate::life::Life;
@@ -33,20 +33,24 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     let mut life = Life::begin(&world, "watched");
     let probe = |path: &str| Probe {
         name: path.trim_matches('/').to_owned(),
-        ask: Ask::Http { url: format!("http://localhost:{}{path}", world.port), status: 200, fields: vec![] },
-        every: Duration::from_secs(1),
+        ask: ProbeKind::Http {
+            url: format!("http://localhost:{}{path}", world.port),
+            status: 200,
+            fields: vec![],
+        },
+        interval: Duration::from_secs(1),
         timeout: Duration::from_secs(3),
-        latency: Duration::from_secs(1),
-        misses: 3,
+        slow_after: Duration::from_secs(1),
+        failure_threshold: 3,
     };
     let bound = Duration::from_secs(6);
-    let settings = Watching {
+    let settings = WatchSettings {
         health: vec![probe("/healthz"), probe("/readyz")],
         start_period: start_period(),
         window: 200,
-        limits: Limits { every: Duration::from_secs(2), ..Limits::default() },
+        limits: Limits { interval: Duration::from_secs(2), ..Limits::default() },
         listen: Some("127.0.0.1:0".parse().expect("it is an address")),
-        ..Watching::default()
+        ..WatchSettings::default()
     };
     let mut watched = Watched::silent();
     watched.patience = START;
@@ -59,7 +63,7 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     };
     watched.brief(settings, Some(unit(UnitState::Running)));
     let address = watched.wait_for("its address", |fact| match fact {
-        Fact::Listens { address } => address.parse().ok(),
+        WatchReport::Listening { address } => address.parse().ok(),
         _ => None,
     });
     life.wait_until_ready();
@@ -69,8 +73,8 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     while begun.elapsed() < start_period() {
         let said = watched.hear_for(Duration::from_millis(200));
         let complains = |request: &Request| {
-            matches!(request, Request::Fact(Fact::Condition(condition))
-                if matches!(condition.kind, Kind::Failing | Kind::Slow))
+            matches!(request, Request::WatchReport(WatchReport::Condition(condition))
+                if matches!(condition.kind, IncidentKind::Unhealthy | IncidentKind::Slow))
         };
         assert!(!said.iter().any(complains) || begun.elapsed() >= start_period(), "{said:?}");
     }
@@ -85,7 +89,7 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     watched.forget();
     gateway.signal(Signal::SIGSTOP);
     let stopped = Instant::now();
-    let condition = watched.condition(Kind::Failing, true);
+    let condition = watched.condition(IncidentKind::Unhealthy, true);
     say(&format!("watched: {} after {:?}", condition.detail, stopped.elapsed()));
     assert!(stopped.elapsed() < bound + Duration::from_secs(1), "{bound:?} is the promise");
     let left = stand_still().saturating_sub(stopped.elapsed());
@@ -94,7 +98,7 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
     watched.forget();
     gateway.signal(Signal::SIGCONT);
     let resumed = Instant::now();
-    watched.condition(Kind::Failing, false);
+    watched.condition(IncidentKind::Unhealthy, false);
     say(&format!("watched: over {:?} after it went on", resumed.elapsed()));
 
     let metrics = scrape(&mut watched, address);
@@ -115,7 +119,7 @@ fn a_gateway_that_hangs_is_seen_and_so_is_its_end() {
 
 fn last_health(watched: &Watched) -> sexton::control::protocol::Health {
     let last = watched.said.iter().rev().find_map(|request| match request {
-        Request::Fact(Fact::Health(health)) => Some(health.clone()),
+        Request::WatchReport(WatchReport::Health(health)) => Some(health.clone()),
         _ => None,
     });
     last.expect("it has said something")

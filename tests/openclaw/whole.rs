@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::life::{GRACE, Life};
-use crate::wait::{SOON, START, say, wait_for};
+use crate::wait::{SHORT_TIMEOUT, START, say, wait_for};
 use crate::watched::{stand_still, start_period};
 use crate::world::World;
 
@@ -16,7 +16,7 @@ fn settings(world: &World) -> String {
     format!(
         "[health]\n\
          url = [\"http://127.0.0.1:{port}/healthz\", \"http://127.0.0.1:{port}/readyz\"]\n\
-         every = \"1s\"\ntimeout = \"3s\"\nmisses = 3\nstart_period = \"{}s\"\n\
+         interval = \"1s\"\ntimeout = \"3s\"\nfailure_threshold = 3\nstart_period = \"{}s\"\n\
          [watch]\nlisten = \"127.0.0.1:0\"\n",
         start_period().as_secs()
     )
@@ -52,7 +52,7 @@ fn the_status_shows_how_the_real_gateway_does_and_when_it_hangs() {
     // Its first seconds, in which it stalls, are nobody's complaint.
     while begun.elapsed() < start_period() {
         let now = status(&world);
-        let complaints = [incidents(&now, "failing"), incidents(&now, "slow")].concat();
+        let complaints = [incidents(&now, "unhealthy"), incidents(&now, "slow")].concat();
         assert!(complaints.is_empty() || begun.elapsed() >= start_period(), "{complaints:?}");
         std::thread::sleep(Duration::from_millis(500));
     }
@@ -69,8 +69,8 @@ fn the_status_shows_how_the_real_gateway_does_and_when_it_hangs() {
     let gateway = life.gateway();
     gateway.signal(Signal::SIGSTOP);
     let stopped = Instant::now();
-    let lasts = |status: &Value| incidents(status, "failing").iter().any(|one| one["ended"].is_null());
-    life.wait_for("the incident", SOON, |_| lasts(&status(&world)).then_some(()));
+    let lasts = |status: &Value| incidents(status, "unhealthy").iter().any(|one| one["ended"].is_null());
+    life.wait_for("the incident", SHORT_TIMEOUT, |_| lasts(&status(&world)).then_some(()));
     say(&format!("whole: it is seen to hang after {:?}", stopped.elapsed()));
     // every x misses + timeout, and what a busy machine takes to say so.
     assert!(stopped.elapsed() < Duration::from_secs(6 + 3), "{:?}", stopped.elapsed());
@@ -80,7 +80,7 @@ fn the_status_shows_how_the_real_gateway_does_and_when_it_hangs() {
     }
     gateway.signal(Signal::SIGCONT);
     let resumed = Instant::now();
-    wait_for("the incident's end", SOON, || (!lasts(&status(&world))).then_some(()));
+    wait_for("the incident's end", SHORT_TIMEOUT, || (!lasts(&status(&world))).then_some(()));
     say(&format!("whole: over {:?} after it went on", resumed.elapsed()));
     let now = status(&world);
     assert_eq!(now["counters"]["restarts"], 0, "it was only reported");

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::wait::{SOON, START, wait_for};
+use crate::wait::{SHORT_TIMEOUT, START, wait_for};
 
 /// What the client shows to the gateway. It guards nothing.
 pub const TOKEN: &str = "sexton-test";
@@ -106,7 +106,7 @@ impl World {
 
     /// Gives a command the gateway's environment and nothing else: what a developer or a service manager
     /// has set (`INVOCATION_ID`, a state directory of one's own) changes what OpenClaw does.
-    pub fn dress(&self, command: &mut Command) {
+    pub fn compat(&self, command: &mut Command) {
         let path =
             format!("{}:{}:/usr/local/bin:/usr/bin:/bin", self.path("bin").display(), self.bin.display());
         command.env_clear().env("PATH", path);
@@ -121,7 +121,7 @@ impl World {
     }
 
     fn model_port(&self) -> u16 {
-        wait_for("the model server's port", SOON, || {
+        wait_for("the model server's port", SHORT_TIMEOUT, || {
             let log = fs::read_to_string(self.path("model.log")).ok()?;
             log.strip_prefix("port ")?.split_once('\n')?.0.parse().ok()
         })

@@ -10,7 +10,7 @@ use crate::common::victim::{Mode, Victim};
 
 /// How long a zombie may wait for sexton, and a gateway for its successor. The machine is busy, and sexton stands still
 /// now and then.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a lock may wait for its removal: where no quiet moment can be made, on a machine that is too busy to stop
 /// anybody at once, sexton tries again after up to a minute.
 const LATER: Duration = Duration::from_secs(200);
@@ -80,7 +80,7 @@ impl Checker {
             zombies: zombies.len(),
         };
         self.samples.push(sample);
-        let unreaped = too_long(&mut self.zombies, zombies, SOON);
+        let unreaped = too_long(&mut self.zombies, zombies, SHORT_TIMEOUT);
         assert_eq!(unreaped, None, "{mode:?}: a zombie that is not reaped; {}", victim.stderr());
 
         let names = fs::read_dir(self.dir.join("sessions")).unwrap();
@@ -92,7 +92,7 @@ impl Checker {
             self.no_gateway = None;
         } else {
             let since = *self.no_gateway.get_or_insert_with(Instant::now);
-            assert!(since.elapsed() < SOON, "{mode:?}: no gateway for long; {}", victim.stderr());
+            assert!(since.elapsed() < SHORT_TIMEOUT, "{mode:?}: no gateway for long; {}", victim.stderr());
         }
     }
 
@@ -100,16 +100,17 @@ impl Checker {
     pub fn end(self, said: &str) {
         let violations = fs::read_to_string(self.dir.join("violations")).unwrap_or_default();
         assert_eq!(violations, "", "{:?}: {said}", self.mode);
-        // A start into old locks is one that sexton has announced: it waits for as long as a sweep may take, and not for
+        // A start into old locks is one that sexton has on_sigio: it waits for as long as a sweep may take, and not for
         // ever.
         let starts = fs::read_to_string(self.dir.join("left")).unwrap_or_default().lines().count();
-        let announced = |line: &&str| ["sweep-overdue", "not-still"].iter().any(|event| line.contains(event));
-        let announced = said.lines().filter(announced).count();
+        let on_sigio =
+            |line: &&str| ["sweep-overdue", "freeze-failed"].iter().any(|event| line.contains(event));
+        let on_sigio = said.lines().filter(on_sigio).count();
         println!(
-            "{:?}: {starts} starts into old locks, {announced} sweeps that did not end in time",
+            "{:?}: {starts} starts into old locks, {on_sigio} sweeps that did not end in time",
             self.mode
         );
-        assert!(starts <= announced, "{:?}: starts into old locks, and not a word: {said}", self.mode);
+        assert!(starts <= on_sigio, "{:?}: starts into old locks, and not a word: {said}", self.mode);
         let left: Vec<_> =
             fs::read_dir(self.dir.join("sessions")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "{:?}: locks of the dead are left: {said}", self.mode);

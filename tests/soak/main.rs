@@ -30,19 +30,19 @@ use checker::Checker;
 use common::cgroup::Cgroup;
 use common::victim::{Mode, Plan, plan};
 use common::{helper, sexton};
-use mischief::Mischief;
+use mischief::FaultInjector;
 
 const CONFIGURATION: &str = r#"
 grace = "3s"
-stragglers = "1s"
+kill_after = "1s"
 log = "info"
 
 [restart]
 on = "always"
 delay = "50ms"
-longest = "100ms"
-ceiling = 1000000
-within = "1h"
+max_delay = "100ms"
+limit = 1000000
+interval = "1h"
 
 [tools]
 orphans = "end"
@@ -50,13 +50,13 @@ grace = "200ms"
 
 [limits]
 memory = "100G"
-every = "1s"
+interval = "1s"
 
 [logs.soak]
 files = ["/nonexistent/*.log"]
 pattern = "x"
 count = 1
-within = "1m"
+interval = "1m"
 "#;
 
 /// How long it lasts.
@@ -105,7 +105,7 @@ fn soak(mode: Mode) {
     let up = Path::new(&dir).join("up");
     common::wait_until("the gateway is up", || up.exists());
 
-    let mut mischief = Mischief::new(seed, victim.pid(), socket.into(), clock);
+    let mut mischief = FaultInjector::new(seed, victim.pid(), socket.into(), clock);
     let mut checker = Checker::new(mode, victim.pid(), dir.into());
     let (begin, mut looked) = (Instant::now(), Instant::now());
     while begin.elapsed() < length {

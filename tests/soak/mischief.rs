@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::checker::SOON;
+use crate::checker::SHORT_TIMEOUT;
 use crate::common::PATIENCE;
 use crate::common::process::{children, mask, send};
 use crate::common::victim::Victim;
@@ -35,7 +35,7 @@ const LINES: [&str; 8] = [
     "{\"op\":\"tool-began\",\"id\":\"x\",\"name\":\"x\",\"argv\":[],\"pid\":1,\"supervisor\":1,\"began\":1}\n",
 ];
 
-pub struct Mischief {
+pub struct FaultInjector {
     random: u64,
     sexton: i32,
     socket: PathBuf,
@@ -45,8 +45,8 @@ pub struct Mischief {
     done: [(&'static str, u32); 7],
 }
 
-impl Mischief {
-    pub fn new(seed: u64, sexton: i32, socket: PathBuf, clock: Option<String>) -> Mischief {
+impl FaultInjector {
+    pub fn new(seed: u64, sexton: i32, socket: PathBuf, clock: Option<String>) -> FaultInjector {
         let names = [
             "gateways killed",
             "bursts",
@@ -57,7 +57,7 @@ impl Mischief {
             "restarts asked for",
         ];
         let done = names.map(|name| (name, 0));
-        Mischief { random: seed | 1, sexton, socket, clock, clients: Vec::new(), done }
+        FaultInjector { random: seed | 1, sexton, socket, clock, clients: Vec::new(), done }
     }
 
     fn next(&mut self, below: u64) -> u64 {
@@ -149,7 +149,7 @@ impl Mischief {
     pub fn settle(&mut self, victim: &Victim) {
         self.clients.clear();
         // As long as the checker gives a gateway for its start.
-        let end = Instant::now() + SOON;
+        let end = Instant::now() + SHORT_TIMEOUT;
         let hears_term = |pid| mask(pid, "SigCgt") & 1 << (TERM - 1) != 0;
         while !(self.runs() && self.child("restless").is_some_and(hears_term) && self.runs()) {
             if Instant::now() > end {

@@ -20,12 +20,12 @@ fn block(house: &House) -> Instant {
 #[test]
 fn a_blocked_gateway_is_reported_in_time_and_left_alone() {
     let Some(site) = site(Mode::Tree) else { return };
-    let mut house = site.start(&format!("grace = \"1s\"\nstragglers = \"1s\"\n{HEALTH}"));
+    let mut house = site.start(&format!("grace = \"1s\"\nkill_after = \"1s\"\n{HEALTH}"));
     house.is_well();
     assert_eq!(house.ask(["health"]).status.code(), Some(0));
     let gateway = house.victim.main();
     let blocked = block(&house);
-    let incident = house.incident("failing");
+    let incident = house.incident("unhealthy");
     let took = blocked.elapsed();
     assert!(took < BOUND + SLACK, "{took:?}");
     assert!(incident["detail"].as_str().unwrap().contains("no answer within 500ms"), "{incident}");
@@ -33,12 +33,12 @@ fn a_blocked_gateway_is_reported_in_time_and_left_alone() {
     TcpStream::connect(("127.0.0.1", house.port())).unwrap();
     let health = house.ask(["health"]);
     assert_eq!(health.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&health.stdout).starts_with("failing for "), "{health:?}");
+    assert!(String::from_utf8_lossy(&health.stdout).starts_with("unhealthy for "), "{health:?}");
     // It is the same incident for ever, and nothing but a word.
     let first = incident["began"].clone();
     std::thread::sleep(Duration::from_secs(2));
     let status = house.status();
-    let still = lasting(&status, "failing");
+    let still = lasting(&status, "unhealthy");
     assert_eq!((still.len(), &still[0]["began"]), (1, &first));
     assert_eq!(status["counters"]["restarts"], 0);
     assert_eq!(house.victim.main().pid, gateway.pid);
@@ -50,7 +50,7 @@ fn a_blocked_gateway_is_replaced_with_its_locks_swept() {
     for mode in Mode::PID1_AND_NOT {
         let Some(site) = site(mode) else { return };
         let settings = format!(
-            "grace = \"1s\"\nstragglers = \"1s\"\n[locks]\nroots = [\"STATE\"]\n[restart]\ndelay = \"100ms\"\n\
+            "grace = \"1s\"\nkill_after = \"1s\"\n[locks]\nroots = [\"STATE\"]\n[restart]\ndelay = \"100ms\"\n\
              {HEALTH}action = \"restart\"\n"
         );
         let mut house = site.start(&settings);
@@ -77,10 +77,10 @@ fn a_blocked_gateway_is_replaced_with_its_locks_swept() {
         assert_eq!(house.got("/turn/one"), (200, "done".to_owned()));
         let status = house.status();
         assert_eq!(status["counters"]["restarts"], 1, "{}", house.victim.stderr());
-        assert_eq!(of_kind(&status, "failing").len(), 1);
-        assert_eq!(lasting(&status, "failing").len(), 0);
+        assert_eq!(of_kind(&status, "unhealthy").len(), 1);
+        assert_eq!(lasting(&status, "unhealthy").len(), 0);
         house.stop(0);
-        assert_eq!(house.said(" why=failing"), 1, "{}", house.victim.stderr());
+        assert_eq!(house.said(" why=unhealthy"), 1, "{}", house.victim.stderr());
         assert!(took < PATIENCE);
     }
 }

@@ -37,10 +37,10 @@ pub fn site(mode: Mode) -> Option<Site> {
 /// Probes of the gateway that are known to have gone wrong after `3 x 200 ms + 500 ms`.
 pub const HEALTH: &str = "[health]
 url = \"http://127.0.0.1:PORT/readyz\"
-every = \"200ms\"
+interval = \"200ms\"
 timeout = \"500ms\"
-latency = \"400ms\"
-misses = 3
+slow_after = \"400ms\"
+failure_threshold = 3
 start_period = \"0s\"
 ";
 

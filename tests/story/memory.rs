@@ -6,7 +6,7 @@ use crate::common::victim::{Mode, Plan};
 use crate::common::wait_until;
 use crate::house::{House, lasting, site};
 
-const GROWS: &str = "grace = \"5s\"\n[restart]\ndelay = \"50ms\"\n[limits]\nmemory = \"100M\"\nevery = \"100ms\"\n\
+const GROWS: &str = "grace = \"5s\"\n[restart]\ndelay = \"50ms\"\n[limits]\nmemory = \"100M\"\ninterval = \"100ms\"\n\
     action = \"restart\"\n";
 
 #[test]
@@ -35,7 +35,7 @@ fn the_soft_limit_ends_a_gateway_in_order_before_the_kernel_kills_it() {
 fn what_the_kernel_kills_for_want_of_memory_is_called_that() {
     let Some(site) = site(Mode::Pid1) else { return };
     let Some(group) = Cgroup::with_memory_limit(200 << 20) else { return };
-    let mut house = site.with(|plan: Plan| plan.inside(group)).start("[limits]\nevery = \"100ms\"\n");
+    let mut house = site.with(|plan: Plan| plan.inside(group)).start("[limits]\ninterval = \"100ms\"\n");
     house.shows("the census", |status| status["census"]["processes"].as_u64());
     house.got("/hog");
     let incident = house.incident("out-of-memory");

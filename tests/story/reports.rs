@@ -17,8 +17,8 @@ fn told(house: &House) -> Vec<Value> {
 #[test]
 fn zombies_and_logs_are_incidents_of_which_the_alert_command_is_told_once() {
     let Some(site) = site(Mode::Pid1) else { return };
-    let settings = "[limits]\nzombies = 20\nevery = \"200ms\"\n\
-        [logs.session-lock]\nfiles = [\"DIR/*.log\"]\npattern = \"SessionWriteLockTimeoutError\"\ncount = 3\nwithin = \"10m\"\n\
+    let settings = "[limits]\nzombies = 20\ninterval = \"200ms\"\n\
+        [logs.session-lock]\nfiles = [\"DIR/*.log\"]\npattern = \"SessionWriteLockTimeoutError\"\ncount = 3\ninterval = \"10m\"\n\
         [alerts]\ncommand = [\"sh\", \"-c\", \"cat >> DIR/told\"]\n";
     let mut house = site.start(settings);
     house.watched();
@@ -69,7 +69,7 @@ fn killing() -> Duration {
 #[test]
 fn a_sexton_watch_that_is_killed_every_second_costs_the_gateway_nothing() {
     let Some(site) = site(Mode::Pid1) else { return };
-    let settings = format!("{HEALTH}action = \"restart\"\n[limits]\nzombies = 20\nevery = \"100ms\"\n");
+    let settings = format!("{HEALTH}action = \"restart\"\n[limits]\nzombies = 20\ninterval = \"100ms\"\n");
     let mut house = site.start(&settings);
     house.is_well();
     house.got("/zombies");
@@ -102,7 +102,7 @@ fn a_sexton_watch_that_is_killed_every_second_costs_the_gateway_nothing() {
     });
     assert_eq!(status["counters"]["restarts"], 0);
     assert_eq!(of_kind(&status, "zombies").len(), 1, "{status:#}");
-    assert_eq!(of_kind(&status, "failing").len(), 0, "{status:#}");
+    assert_eq!(of_kind(&status, "unhealthy").len(), 0, "{status:#}");
     house.stop(0);
 }
 
@@ -121,7 +121,8 @@ fn watching_costs_pid_1_hardly_any_memory_and_no_more_than_a_turn_for_each_fact(
     let Some(site_of_one) = site(Mode::Pid1) else { return };
     let Some(site_of_other) = site(Mode::Pid1) else { return };
     let mut alone = site_of_one.start("");
-    let mut watched = site_of_other.start(&format!("{HEALTH}[limits]\nevery = \"500ms\"\nmemory = \"4G\"\n"));
+    let mut watched =
+        site_of_other.start(&format!("{HEALTH}[limits]\ninterval = \"500ms\"\nmemory = \"4G\"\n"));
     watched.is_well();
     watched.shows("a census", |status| status["census"]["processes"].as_u64());
     let (before, begun) = (cost(&watched).1, Instant::now());

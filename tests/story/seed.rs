@@ -10,7 +10,7 @@ use crate::house::{get, has_lock, lasting, site};
 
 const SETTINGS: &str = "
 grace = \"5s\"
-stragglers = \"1s\"
+kill_after = \"1s\"
 
 [locks]
 roots = [\"STATE\"]
@@ -18,18 +18,18 @@ held_too_long = \"restart\"
 
 [restart]
 delay = \"50ms\"
-longest = \"100ms\"
-ceiling = 2
-within = \"10m\"
+max_delay = \"100ms\"
+limit = 2
+interval = \"10m\"
 
 [limits]
-every = \"500ms\"
+interval = \"500ms\"
 
 [logs.session-lock]
 files = [\"DIR/gateway.log\"]
 pattern = \"SessionWriteLock(Timeout|Stale)Error\"
 count = 100
-within = \"10m\"
+interval = \"10m\"
 ";
 
 #[test]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::{helper, sexton, skip};
 
-const BED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/beds/systemd");
+const BED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbeds/systemd");
 
 /// What every story can use.
 const WORDS: &str = r#"#!/bin/bash

@@ -1,4 +1,4 @@
-//! sexton as a service of a real systemd, booted in a container (`tests/beds/systemd`).
+//! sexton as a service of a real systemd, booted in a container (`tests/testbeds/systemd`).
 //!
 //! Each test gives the machine its units and a story, which is a script that runs in it, and looks at the notes that the
 //! story made.
@@ -47,7 +47,7 @@ fn a_unit_is_active_only_when_its_gateway_says_that_it_is_ready() {
         wait_for systemctl is-active --quiet gw
         wait_for text gw "running; warm"
         note main "$(readlink "/proc/$(prop MainPID)/exe")"
-        note reach "$(journalctl -u gw -o cat | grep -c 'reach.*cgroup')"
+        note reach "$(journalctl -u gw -o cat | grep -c 'containment.*cgroup')"
         journalctl -u gw -o json --output-fields=PRIORITY,MESSAGE >/out/journal
         echo "exit 0" >/run/gw.fifo
         wait_for_not systemctl is-active --quiet gw
@@ -67,7 +67,7 @@ fn a_hung_gateway_is_sexton_s_business_and_a_hung_sexton_is_systemd_s() {
     let Some(machine) = machine() else { return };
     let service = "WatchdogSec=2\nRestart=on-failure\nRestartSec=100ms";
     let settings = format!(
-        "{NOTIFIED}[health]\ncommand = ['true']\naction = 'restart'\n[restart]\ndelay = '3s'\nlongest = '3s'\n"
+        "{NOTIFIED}[health]\ncommand = ['true']\naction = 'restart'\n[restart]\ndelay = '3s'\nmax_delay = '3s'\n"
     );
     let told = machine
         .file("/etc/systemd/system/gw.service", &unit(service, GATEWAY))
@@ -111,8 +111,8 @@ fn a_hung_gateway_is_sexton_s_business_and_a_hung_sexton_is_systemd_s() {
 }
 
 /// Asks the gateway over HTTP, which is how one whose event loop is blocked is known: its port stays bound.
-const ASKED: &str = "grace = '1s'\nstragglers = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\n\
-    every = '200ms'\ntimeout = '500ms'\nmisses = 2\nstart_period = '3s'\naction = 'restart'\n\
+const ASKED: &str = "grace = '1s'\nkill_after = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\n\
+    interval = '200ms'\ntimeout = '500ms'\nfailure_threshold = 2\nstart_period = '3s'\naction = 'restart'\n\
     [restart]\ndelay = '100ms'\n";
 
 #[test]
@@ -141,7 +141,7 @@ fn a_gateway_whose_event_loop_is_blocked_is_replaced_by_sexton_and_systemd_has_n
             wait_for text gw "running, healthy"
             [[ $(prop MainPID) == "$sexton" ]] && note same yes
             note systemd "$(prop NRestarts) $(prop ActiveState) $(journalctl -u gw -o cat | grep -c 'Watchdog timeout')"
-            note why "$(journalctl -u gw -o cat | grep -c 'why=failing')"
+            note why "$(journalctl -u gw -o cat | grep -c 'why=unhealthy')"
             systemctl stop gw
             note end "$(prop ActiveState) $(prop Result)"
             "#,
@@ -162,7 +162,7 @@ fn a_stop_that_takes_longer_than_systemd_waits_is_not_cut_short() {
     let told = machine
         .file(
             "/etc/systemd/system/gw.service",
-            &unit(service, "--grace 5s --stragglers 1s -- /usr/bin/ignores_term"),
+            &unit(service, "--grace 5s --kill-after 1s -- /usr/bin/ignores_term"),
         )
         .helper("ignores_term")
         .story(

@@ -45,8 +45,8 @@ deaf() { ps -eo args | grep -c "^bash -c trap"; }
 
 /// A Node gateway that is looked at, with nothing to wait long for.
 const SETTINGS: &str = "preset = 'openclaw'\ncommand = ['node', '/srv/gateway.mjs']\nlog = 'info'\n\
-    stragglers = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\nevery = '200ms'\ntimeout = '500ms'\n\
-    misses = 2\nstart_period = '2s'\n";
+    kill_after = '1s'\n[health]\nurl = 'http://127.0.0.1:18789/readyz'\ninterval = '200ms'\ntimeout = '500ms'\n\
+    failure_threshold = 2\nstart_period = '2s'\n";
 
 /// The unit waits 30 s for a sign of life and 5 s before a new start, which are an operator's to change.
 const QUICK: &str = "[Service]\nWatchdogSec=3\nRestartSec=100ms\n";
@@ -132,7 +132,7 @@ fn the_packaged_service_lives_through_all_that_a_service_meets() {
     let seen = told.priorities("journal");
     assert!([3, 4, 6, 7].iter().all(|priority| seen.contains(priority)), "all levels were said: {seen:?}");
     let warnings = told.read("warnings");
-    assert!(warnings.contains("rung=kill"), "what held up the stop is a warning: {warnings}");
+    assert!(warnings.contains("stage=kill"), "what held up the stop is a warning: {warnings}");
     assert!(!warnings.contains(" INFO ") && !warnings.contains("listening"), "{warnings}");
 }
 
@@ -165,7 +165,7 @@ fn the_packaged_units_are_sound_hardened_and_work() {
             for unit in sexton-gateway sexton@home; do
                 systemctl start "$unit"
                 note "state-$unit" "$(systemctl show -P ActiveState "$unit")"
-                note "reach-$unit" "$(journalctl -u "$unit" -o cat | grep -c 'reach.*cgroup')"
+                note "reach-$unit" "$(journalctl -u "$unit" -o cat | grep -c 'containment.*cgroup')"
                 pid=$(systemctl show -P MainPID "$unit")
                 note "caps-$unit" "$(sed -n 's/^CapBnd:\t//p; s/^NoNewPrivs:\t//p' "/proc/$pid/status" | tr '\n' ' ')"
                 socket=$(find /run/sexton* -name control.sock)
@@ -229,7 +229,7 @@ fn the_packaged_user_unit_works_for_a_user() {
     assert_eq!(told.note("end"), "inactive success", "{told}");
     assert_eq!(told.note("deaf"), "0", "{told}");
     assert_eq!(told.note("port"), "free", "{told}");
-    assert!(told.priorities("journal").contains(&4), "the rung of KILL is a warning: {told}");
+    assert!(told.priorities("journal").contains(&4), "the stage of KILL is a warning: {told}");
 }
 
 /// As OpenClaw: without a configuration in its home it refuses to start.

@@ -7,7 +7,7 @@ use nix::libc::{SIGKILL, SIGTERM};
 use super::common::process::{children, look, send};
 use super::common::pty::Shell;
 use super::common::victim::Mode;
-use super::common::{SOON, helper, log, root, skip, wait_until};
+use super::common::{SHORT_TIMEOUT, helper, log, root, skip, wait_until};
 use super::{ask, begin, configured, lines, named, status, text};
 
 /// Writes its name when it begins and when it ends.
@@ -55,7 +55,7 @@ fn units_start_in_order_and_stop_in_reverse_around_the_gateway() {
 fn a_unit_that_ignores_term_is_bounded_by_its_windows() {
     for mode in Mode::PID1_AND_NOT {
         let config = format!(
-            "command = ['true']\n[units.deaf]\ncommand = ['{}']\ngrace = '300ms'\nstragglers = '300ms'\n",
+            "command = ['true']\n[units.deaf]\ncommand = ['{}']\ngrace = '300ms'\nkill_after = '300ms'\n",
             helper("ignores_term")
         );
         let config = config.replace("['true']", "['sh', '-c', 'echo up; exec sleep 1000']");
@@ -65,7 +65,7 @@ fn a_unit_that_ignores_term_is_bounded_by_its_windows() {
         let begun = Instant::now();
         victim.signal(SIGTERM);
         victim.ends_with(143);
-        assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < SOON);
+        assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < SHORT_TIMEOUT);
     }
 }
 
@@ -80,7 +80,7 @@ fn what_leaves_a_unit_ends_with_it_and_neither_side_hurts_the_other() {
             )
         };
         let config = format!(
-            "stragglers = '200ms'\n{}\n[restart]\non = 'always'\ndelay = '1ms'\n[units.a]\n{}\n",
+            "kill_after = '200ms'\n{}\n[restart]\non = 'always'\ndelay = '1ms'\n[units.a]\n{}\n",
             // The gateway's escapees ignore TERM, so that it takes KILL to end them.
             leaves("gateway", "obeys", ", 'escapee=ignores'"),
             leaves("unit", "obeys", ", 'code=0'"),
@@ -137,7 +137,7 @@ fn the_end_of_a_required_unit_is_the_end_and_that_of_another_is_not() {
 fn a_unit_has_restarts_of_its_own_with_a_ceiling_and_status_tells_of_them() {
     let config = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n\
                   [units.weak]\ncommand = ['sh', '-c', 'echo x >>DIR/runs; exit 5']\n\
-                  restart = { on = 'on-failure', delay = '1ms', ceiling = 3 }\n\
+                  restart = { on = 'on-failure', delay = '1ms', limit = 3 }\n\
                   [units.well]\ncommand = ['sh', '-c', 'echo x >>DIR/well; exec sleep 1000']\n\
                   restart = 'always'\n";
     let Some((mut victim, socket)) = begin(Mode::Tree, config) else { return };
@@ -150,7 +150,7 @@ fn a_unit_has_restarts_of_its_own_with_a_ceiling_and_status_tells_of_them() {
     let well = &now["units"][1];
     let main = i32::try_from(well["main"].as_i64().unwrap()).unwrap();
     assert_eq!(i64::from(look(main).unwrap().parent), well["pid"].as_i64().unwrap());
-    let ceiling = log::events(&victim.stderr(), "ceiling");
+    let ceiling = log::events(&victim.stderr(), "restart-limit");
     assert_eq!((ceiling.len(), ceiling[0].field("unit")), (1, "weak".to_owned()));
 
     send(main, SIGKILL).unwrap();

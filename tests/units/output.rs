@@ -10,7 +10,7 @@ use nix::libc::SIGTERM;
 
 use super::common::pty::Shell;
 use super::common::victim::{Mode, Victim};
-use super::common::{SOON, log, wait_until};
+use super::common::{SHORT_TIMEOUT, log, wait_until};
 use super::{configured, lines};
 
 /// Writes this many lines of ten kilobytes, each of one letter, and then one without an end.
@@ -90,8 +90,8 @@ fn the_output_of_a_unit_that_dies_is_complete_and_codes_pass_through() {
 fn a_pipe_that_nobody_reads_holds_nobody_up_but_the_writers() {
     for mode in Mode::PID1_AND_NOT {
         let config = format!(
-            "output = 'prefix'\nstragglers = '300ms'\ngrace = '300ms'\ncommand = {}\n\
-             [units.a]\noutput = 'prefix'\ngrace = '300ms'\nstragglers = '300ms'\ncommand = {}\n",
+            "output = 'prefix'\nkill_after = '300ms'\ngrace = '300ms'\ncommand = {}\n\
+             [units.a]\noutput = 'prefix'\ngrace = '300ms'\nkill_after = '300ms'\ncommand = {}\n",
             floods('g', 1000),
             floods('a', 1000),
         );
@@ -105,7 +105,7 @@ fn a_pipe_that_nobody_reads_holds_nobody_up_but_the_writers() {
         let begun = Instant::now();
         victim.signal(SIGTERM);
         victim.ends_with(143);
-        assert!(begun.elapsed() < SOON);
+        assert!(begun.elapsed() < SHORT_TIMEOUT);
     }
 }
 

@@ -7,7 +7,7 @@ use nix::libc::SIGTERM;
 use nix::unistd::{Uid, chown};
 
 use super::common::victim::Mode;
-use super::common::{SOON, helper, log, root, skip, wait_until};
+use super::common::{SHORT_TIMEOUT, helper, log, root, skip, wait_until};
 use super::{ask, begin, configured, lines, status, text};
 
 #[test]
@@ -27,11 +27,11 @@ fn what_can_change_changes_and_the_rest_is_named() {
         );
 
         let after = before.replace("120s", "100ms").replace("'info'", "'debug'")
-            + "stragglers = '100ms'\nrestart = { on = 'on-failure', ceiling = 1, delay = '1ms' }\n\
+            + "kill_after = '100ms'\nrestart = { on = 'on-failure', limit = 1, delay = '1ms' }\n\
                [env]\nA = 'b'\n[units.new]\ncommand = ['true']\n";
         fs::write(&config, after).unwrap();
         let done = text(&ask(&socket, ["reload"]).stdout);
-        let expected = "changed: grace, log, restart.ceiling, restart.delay, restart.on, stragglers; \
+        let expected = "changed: grace, kill_after, log, restart.delay, restart.limit, restart.on; \
                         after a new start of sexton only: env.A, units.new\n";
         assert_eq!(done, expected);
         assert!(victim.stderr().contains("INFO reloaded: "), "{}", victim.stderr());
@@ -49,7 +49,7 @@ fn what_can_change_changes_and_the_rest_is_named() {
         assert!(victim.stderr().contains("DEBUG "), "{}", victim.stderr());
         victim.signal(SIGTERM);
         victim.ends_with(137);
-        assert!(begun.elapsed() < SOON);
+        assert!(begun.elapsed() < SHORT_TIMEOUT);
     }
 }
 
@@ -90,14 +90,14 @@ fn a_broken_file_is_refused_in_one_line_and_changes_nothing() {
 #[test]
 fn sexton_watch_is_told_of_new_settings() {
     let config = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n[health]\ncommand = ['true']\n\
-                  every = '50ms'\ntimeout = '2s'\nstart_period = '0s'\nmisses = 1\n";
+                  interval = '50ms'\ntimeout = '2s'\nstart_period = '0s'\nfailure_threshold = 1\n";
     let Some((mut victim, socket)) = begin(Mode::Tree, config) else { return };
     victim.says("up");
     wait_until("it is well", || status(&socket)["health"]["state"] == "healthy");
     fs::write(victim.path("sexton.toml"), config.replace("'true'", "'false'")).unwrap();
     assert_eq!(text(&ask(&socket, ["reload"]).stdout), "changed: health.command\n");
-    wait_until("it is not, by the new measure", || status(&socket)["health"]["state"] == "failing");
-    wait_until("that is told once", || status(&socket)["incidents"][0]["kind"] == "failing");
+    wait_until("it is not, by the new measure", || status(&socket)["health"]["state"] == "unhealthy");
+    wait_until("that is told once", || status(&socket)["incidents"][0]["kind"] == "unhealthy");
     fs::write(victim.path("sexton.toml"), config).unwrap();
     assert_eq!(ask(&socket, ["reload"]).status.code(), Some(0));
     wait_until("the incident is over", || status(&socket)["incidents"][0]["ended"].is_u64());
@@ -109,8 +109,8 @@ fn sexton_watch_is_told_of_new_settings() {
 fn what_is_to_be_watched_from_now_on_is() {
     let plain = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n";
     let watched = format!(
-        "{plain}[health]\ncommand = ['false']\nevery = '50ms'\ntimeout = '2s'\nstart_period = '0s'\nmisses = 1\n\
-         action = 'restart'\n[restart]\nceiling = 1000\n"
+        "{plain}[health]\ncommand = ['false']\ninterval = '50ms'\ntimeout = '2s'\nstart_period = '0s'\nfailure_threshold = 1\n\
+         action = 'restart'\n[restart]\nlimit = 1000\n"
     );
     for mode in Mode::PID1_AND_NOT {
         let Some((mut victim, socket)) = begin(mode, plain) else { return };

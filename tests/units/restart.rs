@@ -7,7 +7,7 @@ use nix::libc::{SIGKILL, SIGTERM};
 
 use super::common::process::{look, send};
 use super::common::victim::{Mode, Victim};
-use super::common::{SOON, helper, log, wait_until};
+use super::common::{SHORT_TIMEOUT, helper, log, wait_until};
 use super::{ask, begin, configured, lines, named, status};
 
 /// A gateway that notes its start and ends with the code that stands in a file.
@@ -20,16 +20,16 @@ fn the_policy_says_which_ends_are_followed() {
     for (code, restart, runs, end) in [
         (3, "on = 'never'", 1, 3),
         (0, "on = 'on-failure'", 1, 0),
-        (3, "on = 'on-failure', ceiling = 2, delay = '1ms'", 3, 69),
-        (0, "on = 'always', ceiling = 2, delay = '1ms'", 3, 69),
-        (78, "on = 'always', forbid = [78], delay = '1ms'", 1, 78),
-        (75, "on = 'never', means = [75], ceiling = 1, delay = '1ms'", 2, 69),
+        (3, "on = 'on-failure', limit = 2, delay = '1ms'", 3, 69),
+        (0, "on = 'always', limit = 2, delay = '1ms'", 3, 69),
+        (78, "on = 'always', prevent_exit_codes = [78], delay = '1ms'", 1, 78),
+        (75, "on = 'never', force_exit_codes = [75], limit = 1, delay = '1ms'", 2, 69),
     ] {
         for mode in Mode::PID1_AND_NOT {
             let Some((mut victim, _)) = begin(mode, &ends_with(code, restart)) else { return };
             victim.ends_with(end);
             assert_eq!(victim.read("runs").lines().count(), runs, "{code} {restart}");
-            let said = log::events(&victim.stderr(), "ceiling");
+            let said = log::events(&victim.stderr(), "restart-limit");
             assert_eq!(said.len(), usize::from(end == 69), "{code} {restart}: {said:?}");
             if let [line] = said.as_slice() {
                 assert_eq!(line.field("restarts"), (runs - 1).to_string());
@@ -40,7 +40,7 @@ fn the_policy_says_which_ends_are_followed() {
 
 #[test]
 fn pauses_grow_and_a_stop_signal_ends_them() {
-    let config = ends_with(5, "on = 'on-failure', delay = '20ms', longest = '10m', ceiling = 30");
+    let config = ends_with(5, "on = 'on-failure', delay = '20ms', max_delay = '10m', limit = 30");
     for mode in Mode::PID1_AND_NOT {
         let Some((mut victim, socket)) = begin(mode, &config) else { return };
         let pause = |line: &log::Line| humantime::parse_duration(&line.field("pause")).unwrap();
@@ -68,7 +68,7 @@ fn pauses_grow_and_a_stop_signal_ends_them() {
 #[test]
 fn an_operators_restart_does_not_count() {
     let config = "command = ['sh', '-c', 'echo x >>DIR/runs; exec sleep 1000']\n\
-                  restart = { on = 'on-failure', ceiling = 1, delay = '1ms' }\n";
+                  restart = { on = 'on-failure', limit = 1, delay = '1ms' }\n";
     let Some((mut victim, socket)) = begin(Mode::Tree, config) else { return };
     for runs in 1..=4 {
         lines(&victim, "runs", runs);
@@ -76,7 +76,7 @@ fn an_operators_restart_does_not_count() {
         assert_eq!(ask(&socket, ["restart"]).status.code(), Some(0));
     }
     lines(&victim, "runs", 5);
-    assert!(log::events(&victim.stderr(), "ceiling").is_empty());
+    assert!(log::events(&victim.stderr(), "restart-limit").is_empty());
     assert_eq!(status(&socket)["gateway"]["restarts"], 4);
     victim.signal(SIGTERM);
     victim.ends_with(143);
@@ -95,7 +95,7 @@ fn the_old_tree_is_gone_and_its_locks_are_swept_before_the_next_start() {
                           while [ ! -s DIR/state/agents/a/sessions/1.jsonl.lock ]; do sleep 0.01; done; exit 1; fi; \
                           echo up; exec sleep 1000";
             let config = format!(
-                "stragglers = '200ms'\ncommand = ['sh', '-c', '''{}''']\n\
+                "kill_after = '200ms'\ncommand = ['sh', '-c', '''{}''']\n\
                  restart = {{ on = 'on-failure', delay = '1ms' }}\nlocks = {{ roots = ['DIR/state'] }}\n{unit}",
                 script.replace("IGNORES", &helper("ignores_term")).replace("HOLDS", &helper("holds_lock"))
             );
@@ -129,7 +129,7 @@ fn a_gateways_own_successor_is_ended_and_never_doubled() {
                       while [ ! -e DIR/there ]; do sleep 0.01; done; exit 0; fi; \
                       echo up; exec sleep 888";
         let config = format!(
-            "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', ceiling = 3 }}\n"
+            "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', limit = 3 }}\n"
         );
         let Some((mut victim, socket)) = begin(mode, &config) else { return };
         victim.says("up");
@@ -141,7 +141,7 @@ fn a_gateways_own_successor_is_ended_and_never_doubled() {
         }
         assert_eq!(victim.read("runs").lines().count(), 2);
         let gone = log::events(&victim.stderr(), "still-alive");
-        assert!(gone.iter().any(|line| line.field("rung") == "stragglers"), "its end is said: {gone:?}");
+        assert!(gone.iter().any(|line| line.field("stage") == "leftovers"), "its end is said: {gone:?}");
         victim.signal(SIGTERM);
         victim.ends_with(143);
     }
@@ -153,8 +153,8 @@ fn there_are_never_two_gateways() {
     let script = "mkdir DIR/one 2>/dev/null || echo doubled >>DIR/doubled; \
                   echo x >>DIR/runs; trap '' TERM; (sleep 0.05; rmdir DIR/one) & exit 1";
     let config = format!(
-        "stragglers = '10s'\ncommand = ['sh', '-c', '''{script}''']\n\
-         restart = {{ on = 'on-failure', delay = '1ms', longest = '1ms', ceiling = 8 }}\n\
+        "kill_after = '10s'\ncommand = ['sh', '-c', '''{script}''']\n\
+         restart = {{ on = 'on-failure', delay = '1ms', max_delay = '1ms', limit = 8 }}\n\
          [units.a]\ncommand = ['sleep', '1000']\n"
     );
     for mode in Mode::PID1_AND_NOT {
@@ -170,7 +170,7 @@ fn what_sexton_was_started_with_is_there_again() {
     let script = "pwd >>DIR/seen; echo \"$LISTEN_FDS $([ \"$LISTEN_PID\" = $$ ] && echo mine)\" >>DIR/seen; \
                   readlink /proc/self/fd/3 >>DIR/seen; exit 1";
     let config = format!(
-        "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', ceiling = 2 }}\n"
+        "command = ['sh', '-c', '''{script}''']\nrestart = {{ on = 'always', delay = '1ms', limit = 2 }}\n"
     );
     for mode in Mode::PID1_AND_NOT {
         let Some((plan, _)) = configured(mode, &config) else { return };
@@ -190,10 +190,10 @@ fn a_stop_while_it_is_replaced_is_a_stop() {
     assert_eq!(ask(&socket, ["restart"]).status.code(), Some(0));
     wait_until("it was asked", || victim.stdout().lines().any(|line| line == "15"));
     victim.signal(SIGTERM);
-    wait_until("it is for good", || !log::events(&victim.stderr(), "no-restart").is_empty());
+    wait_until("it is for good", || !log::events(&victim.stderr(), "restart-cancelled").is_empty());
     send(named(&victim, "prints_signals")[0], SIGKILL).unwrap();
     victim.ends_with(137);
-    assert!(begun.elapsed() < SOON);
+    assert!(begun.elapsed() < SHORT_TIMEOUT);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_unit_whose_supervisor_was_killed_is_started_again_and_nothing_is_doubled() 
     // The unit has a daemon in a session of its own, that ignores TERM and outlives its supervisor.
     let script = "echo x >>DIR/runs; setsid IGNORES >/dev/null & exec sleep 1000";
     let config = format!(
-        "command = ['sh', '-c', 'echo up; exec tail -f /dev/null']\n[units.a]\nrequired = true\nstragglers = '200ms'\n\
+        "command = ['sh', '-c', 'echo up; exec tail -f /dev/null']\n[units.a]\nrequired = true\nkill_after = '200ms'\n\
          command = ['sh', '-c', '''{}''']\nrestart = {{ on = 'on-failure', delay = '50ms' }}\n",
         script.replace("IGNORES", &helper("ignores_term"))
     );

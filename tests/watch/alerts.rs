@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sexton::config::watching::{Alerts, Ask, Probe, Watching};
-use sexton::control::protocol::{Incident, Kind};
+use sexton::config::watch_settings::{Alerts, Probe, ProbeKind, WatchSettings};
+use sexton::control::protocol::{Incident, IncidentKind};
 
 use crate::common::process::marked;
 use crate::common::wait_until;
@@ -18,7 +18,7 @@ fn alerts(script: &str, timeout: u64) -> Option<Alerts> {
 
 fn ceiling(ended: Option<u64>) -> Incident {
     Incident {
-        kind: Kind::Ceiling,
+        kind: IncidentKind::RestartLimit,
         subject: "gateway".into(),
         detail: "5 restarts in 10m".into(),
         began: 7,
@@ -37,22 +37,26 @@ fn the_command_is_told_once_of_each_beginning_and_each_end() {
     let mut watched = Watched::silent();
     let probe = Probe {
         name: "readyz".into(),
-        ask: Ask::Http { url: stand_in.url("/readyz"), status: 200, fields: vec![] },
-        every: Duration::from_millis(50),
+        ask: ProbeKind::Http { url: stand_in.url("/readyz"), status: 200, fields: vec![] },
+        interval: Duration::from_millis(50),
         timeout: Duration::from_millis(200),
-        latency: Duration::from_millis(100),
-        misses: 2,
+        slow_after: Duration::from_millis(100),
+        failure_threshold: 2,
     };
     let script = format!("cat >> '{}'", watched.path("told").display());
-    let settings =
-        Watching { health: vec![probe], window: 9, alerts: alerts(&script, 5000), ..Watching::default() };
+    let settings = WatchSettings {
+        health: vec![probe],
+        window: 9,
+        alerts: alerts(&script, 5000),
+        ..WatchSettings::default()
+    };
     watched.brief(settings, Some(crate::fake::running(7)));
     stand_in.be(Mood::Hangs);
-    let condition = watched.condition(Kind::Failing, true);
+    let condition = watched.condition(IncidentKind::Unhealthy, true);
     // sexton makes an incident of it, and says so; and it has one of its own.
     let began = crate::fake::now_ms();
     let failing = Incident {
-        kind: Kind::Failing,
+        kind: IncidentKind::Unhealthy,
         subject: "gateway".into(),
         detail: condition.detail,
         began,
@@ -62,7 +66,7 @@ fn the_command_is_told_once_of_each_beginning_and_each_end() {
     watched.incident(ceiling(None));
     watched.incident(ceiling(None));
     stand_in.answers(200, "{}");
-    watched.condition(Kind::Failing, false);
+    watched.condition(IncidentKind::Unhealthy, false);
     watched.incident(Incident { ended: Some(began + 1), ..failing });
     watched.incident(ceiling(Some(9)));
     wait_until("the command is told of all four", || told(&watched).len() >= 4);
@@ -71,7 +75,8 @@ fn the_command_is_told_once_of_each_beginning_and_each_end() {
         .iter()
         .map(|incident| (incident["kind"].as_str().unwrap().to_owned(), !incident["ended"].is_null()))
         .collect();
-    let expected = [("failing", false), ("ceiling", false), ("failing", true), ("ceiling", true)];
+    let expected =
+        [("unhealthy", false), ("restart-limit", false), ("unhealthy", true), ("restart-limit", true)];
     assert_eq!(told, expected.map(|(kind, ended)| (kind.to_owned(), ended)));
 }
 
@@ -84,7 +89,7 @@ fn a_command_that_hangs_is_ended_and_the_next_one_runs() {
     let script = format!(
         "mkdir '{file}.one' && exec sh -c 'trap \"\" TERM; export {mark}; setsid sleep 600 & sleep 600'; cat >> '{file}'"
     );
-    watched.brief(Watching { alerts: alerts(&script, 1000), ..Watching::default() }, None);
+    watched.brief(WatchSettings { alerts: alerts(&script, 1000), ..WatchSettings::default() }, None);
     watched.incident(ceiling(None));
     watched.incident(ceiling(Some(9)));
     wait_until("the first one hangs", || marked(&mark).len() >= 2);

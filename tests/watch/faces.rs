@@ -9,9 +9,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
-use sexton::config::watching::{Ask, HeldLocks, Limits, Log, Probe, Watching};
+use sexton::config::watch_settings::{HeldLocks, Limits, Log, Probe, ProbeKind, WatchSettings};
 use sexton::control::protocol::{
-    Counters, Fact, HealthState, Incident, Kind, Process, Status, ToolRun, UnitState, UnitStatus,
+    Counters, HealthState, Incident, IncidentKind, Process, Status, ToolRun, UnitState, UnitStatus,
+    WatchReport,
 };
 
 use crate::common::{PATIENCE, skip};
@@ -57,7 +58,10 @@ pub fn status() -> Status {
             began: now_ms() - 5_000,
             timeout: Some(60_000),
         }],
-        incidents: vec![incident(Kind::Ceiling, None), incident(Kind::UnitEnded, Some(now_ms() - 1_000))],
+        incidents: vec![
+            incident(IncidentKind::RestartLimit, None),
+            incident(IncidentKind::UnitEnded, Some(now_ms() - 1_000)),
+        ],
         counters: Counters { reaped: 1234, restarts: 3, locks_removed: 5, signals: 6, ..Counters::default() },
         processes: vec![
             process(7, 1, 'S', "openclaw", Some("gateway")),
@@ -70,14 +74,14 @@ pub fn status() -> Status {
 }
 
 /// Everything that can be looked at, and is.
-pub fn everything(stand_in: &StandIn, watched: &Watched) -> Watching {
+pub fn everything(stand_in: &StandIn, watched: &Watched) -> WatchSettings {
     let probe = Probe {
         name: "readyz".into(),
-        ask: Ask::Http { url: stand_in.url("/readyz"), status: 200, fields: vec![] },
-        every: Duration::from_millis(50),
+        ask: ProbeKind::Http { url: stand_in.url("/readyz"), status: 200, fields: vec![] },
+        interval: Duration::from_millis(50),
         timeout: Duration::from_millis(1000),
-        latency: Duration::from_millis(300),
-        misses: 3,
+        slow_after: Duration::from_millis(300),
+        failure_threshold: 3,
     };
     let roots = watched.path("state");
     let sessions = roots.join("agents/main/sessions");
@@ -89,29 +93,29 @@ pub fn everything(stand_in: &StandIn, watched: &Watched) -> Watching {
         files: vec![watched.path("*.log").display().to_string()],
         pattern: "Error".into(),
         count: 3,
-        within: Duration::from_secs(60),
+        interval: Duration::from_secs(60),
         restart: false,
     };
-    Watching {
+    WatchSettings {
         health: vec![probe],
         window: 100,
-        limits: Limits { every: Duration::from_millis(100), memory: Some(1 << 40), zombies: Some(10) },
+        limits: Limits { interval: Duration::from_millis(100), memory: Some(1 << 40), zombies: Some(10) },
         logs: vec![log],
         locks: Some(HeldLocks {
             roots: vec![roots],
             report_after: None,
-            every: Duration::from_millis(200),
+            interval: Duration::from_millis(200),
             rules: vec![],
         }),
         listen: Some("127.0.0.1:0".parse().unwrap()),
-        ..Watching::default()
+        ..WatchSettings::default()
     }
 }
 
 /// Where it listens.
 pub fn listens(watched: &mut Watched) -> SocketAddr {
     watched.wait_for("the address", |fact| match fact {
-        Fact::Listens { address } => Some(address.parse().unwrap()),
+        WatchReport::Listening { address } => Some(address.parse().unwrap()),
         _ => None,
     })
 }
@@ -178,13 +182,13 @@ fn probes_of_others_get_their_answer() {
     assert_eq!((&json["ready"], &json["state"]), (&true.into(), &"healthy".into()));
     // Slow is ready.
     stand_in.be(Mood::Late(Duration::from_millis(400)));
-    watched.condition(Kind::Slow, true);
+    watched.condition(IncidentKind::Slow, true);
     assert_eq!(get(&mut watched, address, "/readyz").status, 200);
     // One that does not answer, that drains or that does not run is not.
     stand_in.be(Mood::Hangs);
-    watched.condition(Kind::Failing, true);
+    watched.condition(IncidentKind::Unhealthy, true);
     assert_eq!(get(&mut watched, address, "/readyz").status, 503);
-    stand_in.answers(503, r#"{"ready":false,"failing":["gateway-draining"]}"#);
+    stand_in.answers(503, r#"{"ready":false,"unhealthy":["gateway-draining"]}"#);
     watched.health(HealthState::Draining);
     assert_eq!(get(&mut watched, address, "/readyz").status, 503);
     watched.gateway(UnitStatus { state: UnitState::Ended, ..running(7) });
@@ -195,7 +199,7 @@ fn probes_of_others_get_their_answer() {
 
 #[test]
 fn where_nobody_asks_a_gateway_that_runs_is_ready() {
-    let settings = Watching { listen: Some("127.0.0.1:0".parse().unwrap()), ..Watching::default() };
+    let settings = WatchSettings { listen: Some("127.0.0.1:0".parse().unwrap()), ..WatchSettings::default() };
     let mut watched = Watched::start(settings);
     let address = listens(&mut watched);
     assert_eq!(get(&mut watched, address, "/readyz").status, 200);
@@ -271,11 +275,11 @@ fn the_status_is_sextons_with_what_is_known_better() {
     assert!(health.state == HealthState::Healthy && health.p99_ms.is_some(), "{health:?}");
     assert_eq!(status.incidents.len(), 2);
     stand_in.be(Mood::Hangs);
-    watched.condition(Kind::Failing, true);
+    watched.condition(IncidentKind::Unhealthy, true);
     let answer = get(&mut watched, address, "/status");
     let status: Status = serde_json::from_str(&answer.body).unwrap();
-    let kinds: Vec<Kind> = status.incidents.iter().map(|incident| incident.kind).collect();
-    assert_eq!(kinds, [Kind::Ceiling, Kind::Failing, Kind::UnitEnded]);
+    let kinds: Vec<IncidentKind> = status.incidents.iter().map(|incident| incident.kind).collect();
+    assert_eq!(kinds, [IncidentKind::RestartLimit, IncidentKind::Unhealthy, IncidentKind::UnitEnded]);
     // A sexton that does not answer is said to be one.
     watched.status = None;
     watched.hear_for(Duration::from_millis(1100));
@@ -323,8 +327,8 @@ fn prometheus_finds_nothing_to_complain_about_and_every_metric_is_documented() {
         "sexton_gateway_health{state=\"healthy\"} 1",
         "sexton_gateway_event_loop_delay_p99_seconds 0.0215",
         "sexton_gateway_restarts_total 3",
-        "sexton_incidents_active{kind=\"ceiling\"} 1",
-        "sexton_incidents_active{kind=\"failing\"} 0",
+        "sexton_incidents_active{kind=\"restart-limit\"} 1",
+        "sexton_incidents_active{kind=\"unhealthy\"} 0",
         "sexton_log_matches_total{rule=\"write-lock\"} 0",
         "sexton_unit_state{unit=\"gateway\",state=\"running\"} 1",
         "sexton_info{version=\"9.9.9\"} 1",
@@ -353,7 +357,8 @@ fn the_page_shows_everything_and_lets_nothing_through() {
     let answer = get(&mut watched, address, "/");
     let page = &answer.body;
     assert!(answer.head.contains("content-type: text/html; charset=utf-8"), "{}", answer.head);
-    for part in ["<svg ", "class=\"pill good\">healthy<", "redis-server", "a.jsonl.lock", "9.9.9", "ceiling"]
+    for part in
+        ["<svg ", "class=\"pill good\">healthy<", "redis-server", "a.jsonl.lock", "9.9.9", "restart-limit"]
     {
         assert!(page.contains(part), "{part} is not in\n{page}");
     }
@@ -411,7 +416,7 @@ fn a_browser_shows_the_page_without_a_complaint() {
     let (mut watched, address) = serving(&stand_in);
     watched.hear_for(Duration::from_secs(1));
     stand_in.be(Mood::Late(Duration::from_millis(400)));
-    watched.condition(Kind::Slow, true);
+    watched.condition(IncidentKind::Slow, true);
     stand_in.answers(200, "{}");
     watched.hear_for(Duration::from_secs(1));
     let kept = std::env::var_os("SEXTON_TEST_PICTURES").map(std::path::PathBuf::from);

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair};
-use sexton::config::watching::Watching;
+use sexton::config::watch_settings::WatchSettings;
 use sexton::control::protocol::{
-    Briefing, Condition, Fact, Health, HealthState, Incident, Kind, Request, Status, ToWatch, UnitState,
-    UnitStatus,
+    Condition, Health, HealthState, Incident, IncidentKind, Request, Status, UnitState, UnitStatus,
+    WatchCommand, WatchConfig, WatchReport,
 };
 use tempfile::TempDir;
 
@@ -92,27 +92,32 @@ impl Watched {
     }
 
     /// Starts it for a gateway that has just been started.
-    pub fn start(settings: Watching) -> Watched {
+    pub fn start(settings: WatchSettings) -> Watched {
         let mut watched = Watched::silent();
         watched.brief(settings, Some(running(4242)));
         watched
     }
 
-    pub fn brief(&mut self, settings: Watching, gateway: Option<UnitStatus>) {
+    pub fn brief(&mut self, settings: WatchSettings, gateway: Option<UnitStatus>) {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.tell(&ToWatch::Settings(Box::new(Briefing { settings, gateway, incidents: vec![], version })));
+        self.tell(&WatchCommand::Settings(Box::new(WatchConfig {
+            settings,
+            gateway,
+            incidents: vec![],
+            version,
+        })));
     }
 
-    pub fn tell(&self, packet: &ToWatch) {
+    pub fn tell(&self, packet: &WatchCommand) {
         self.send(&serde_json::to_vec(packet).unwrap());
     }
 
     pub fn gateway(&self, unit: UnitStatus) {
-        self.tell(&ToWatch::Gateway(unit));
+        self.tell(&WatchCommand::Gateway(unit));
     }
 
     pub fn incident(&self, incident: Incident) {
-        self.tell(&ToWatch::Incident(incident));
+        self.tell(&WatchCommand::Incident(incident));
     }
 
     pub fn send(&self, bytes: &[u8]) {
@@ -138,7 +143,7 @@ impl Watched {
         if request == Request::Status {
             self.asked += 1;
             if let Some(status) = &self.status {
-                self.tell(&ToWatch::Status(Box::new(status.clone())));
+                self.tell(&WatchCommand::Status(Box::new(status.clone())));
             }
         }
         Some(request)
@@ -146,12 +151,12 @@ impl Watched {
 
     /// The first fact from here on of which `wanted` makes something. What lies before it counts as heard.
     #[track_caller]
-    pub fn wait_for<T>(&mut self, what: &str, mut wanted: impl FnMut(&Fact) -> Option<T>) -> T {
+    pub fn wait_for<T>(&mut self, what: &str, mut wanted: impl FnMut(&WatchReport) -> Option<T>) -> T {
         let end = Instant::now() + self.patience;
         loop {
             while let Some(request) = self.said.get(self.looked_at) {
                 self.looked_at += 1;
-                if let Request::Fact(fact) = request
+                if let Request::WatchReport(fact) = request
                     && let Some(found) = wanted(fact)
                 {
                     return found;
@@ -170,15 +175,15 @@ impl Watched {
     #[track_caller]
     pub fn health(&mut self, state: HealthState) -> Health {
         self.wait_for(&format!("{state:?}"), |fact| match fact {
-            Fact::Health(health) if health.state == state => Some(health.clone()),
+            WatchReport::Health(health) if health.state == state => Some(health.clone()),
             _ => None,
         })
     }
 
     #[track_caller]
-    pub fn condition(&mut self, kind: Kind, holds: bool) -> Condition {
+    pub fn condition(&mut self, kind: IncidentKind, holds: bool) -> Condition {
         self.wait_for(&format!("{kind:?} {holds}"), |fact| match fact {
-            Fact::Condition(condition) if condition.kind == kind && condition.holds == holds => {
+            WatchReport::Condition(condition) if condition.kind == kind && condition.holds == holds => {
                 Some(condition.clone())
             }
             _ => None,

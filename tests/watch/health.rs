@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sexton::config::watching::{Ask, Probe, Watching};
-use sexton::control::protocol::{Fact, HealthState, Kind, Request, UnitState, UnitStatus};
+use sexton::config::watch_settings::{Probe, ProbeKind, WatchSettings};
+use sexton::control::protocol::{HealthState, IncidentKind, Request, UnitState, UnitStatus, WatchReport};
 
 use crate::common::process::marked;
 use crate::common::wait_until;
@@ -15,22 +15,22 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-fn probe(name: &str, ask: Ask) -> Probe {
+fn probe(name: &str, ask: ProbeKind) -> Probe {
     let (every, timeout, latency) = (ms(100), ms(400), ms(150));
-    Probe { name: name.into(), ask, every, timeout, latency, misses: 3 }
+    Probe { name: name.into(), ask, interval: every, timeout, slow_after: latency, failure_threshold: 3 }
 }
 
 fn http(stand_in: &StandIn, fields: &[(&str, serde_json::Value)]) -> Probe {
     let fields = fields.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect();
-    probe("readyz", Ask::Http { url: stand_in.url("/readyz"), status: 200, fields })
+    probe("readyz", ProbeKind::Http { url: stand_in.url("/readyz"), status: 200, fields })
 }
 
 fn tcp(stand_in: &StandIn) -> Probe {
-    probe("port", Ask::Tcp { address: format!("127.0.0.1:{}", stand_in.port) })
+    probe("port", ProbeKind::Tcp { address: format!("127.0.0.1:{}", stand_in.port) })
 }
 
-fn watching(probes: Vec<Probe>) -> Watching {
-    Watching { health: probes, window: 100, ..Watching::default() }
+fn watching(probes: Vec<Probe>) -> WatchSettings {
+    WatchSettings { health: probes, window: 100, ..WatchSettings::default() }
 }
 
 /// The whole point: a gateway that hangs has its port bound, and whoever only connects finds it well.
@@ -38,13 +38,13 @@ fn watching(probes: Vec<Probe>) -> Watching {
 fn a_hang_behind_a_bound_port_is_known_in_time_and_its_end_too() {
     let stand_in = StandIn::start();
     let probe = http(&stand_in, &[("ready", json!(true))]);
-    let bound = probe.every * probe.misses + probe.timeout;
+    let bound = probe.interval * probe.failure_threshold + probe.timeout;
     let mut watched = Watched::start(watching(vec![tcp(&stand_in), probe]));
     watched.health(HealthState::Healthy);
 
     stand_in.be(Mood::Hangs);
     let begun = Instant::now();
-    let condition = watched.condition(Kind::Failing, true);
+    let condition = watched.condition(IncidentKind::Unhealthy, true);
     let took = begun.elapsed();
     assert!(took < bound + ms(500), "known after {took:?}, and {bound:?} is the promise");
     assert!(took > ms(200), "not before it can be known: {took:?}");
@@ -52,10 +52,10 @@ fn a_hang_behind_a_bound_port_is_known_in_time_and_its_end_too() {
     assert_eq!(condition.detail, "readyz: no answer within 400ms");
 
     stand_in.answers(200, "{\"ready\":true}");
-    assert_eq!(watched.condition(Kind::Failing, false).subject, "gateway");
+    assert_eq!(watched.condition(IncidentKind::Unhealthy, false).subject, "gateway");
     watched.hear_for(ms(50));
-    let Some(Fact::Health(health)) = watched.said.iter().rev().find_map(|request| match request {
-        Request::Fact(fact @ Fact::Health(_)) => Some(fact),
+    let Some(WatchReport::Health(health)) = watched.said.iter().rev().find_map(|request| match request {
+        Request::WatchReport(fact @ WatchReport::Health(_)) => Some(fact),
         _ => None,
     }) else {
         panic!("{:?}", watched.said);
@@ -73,13 +73,13 @@ fn an_answer_that_comes_too_late_is_slow() {
     stand_in.be(Mood::Late(ms(200)));
     let health = watched.health(HealthState::Slow);
     assert!(health.last_ms.unwrap() >= 200.0, "{health:?}");
-    let condition = watched.condition(Kind::Slow, true);
+    let condition = watched.condition(IncidentKind::Slow, true);
     assert!(condition.detail.starts_with("readyz: answered after 2"), "{}", condition.detail);
     stand_in.answers(200, "{}");
-    watched.condition(Kind::Slow, false);
+    watched.condition(IncidentKind::Slow, false);
     assert!(!watched.said.iter().any(|request| matches!(
         request,
-        Request::Fact(Fact::Condition(condition)) if condition.kind == Kind::Failing
+        Request::WatchReport(WatchReport::Condition(condition)) if condition.kind == IncidentKind::Unhealthy
     )));
 }
 
@@ -88,14 +88,14 @@ fn nothing_counts_in_the_start_period_and_a_start_begins_it_anew() {
     let stand_in = StandIn::start();
     stand_in.be(Mood::Hangs);
     let start_period = ms(1500);
-    let mut watched = Watched::start(Watching { start_period, ..watching(vec![http(&stand_in, &[])]) });
+    let mut watched = Watched::start(WatchSettings { start_period, ..watching(vec![http(&stand_in, &[])]) });
     let begun = Instant::now();
-    watched.condition(Kind::Failing, true);
+    watched.condition(IncidentKind::Unhealthy, true);
     assert!(begun.elapsed() > start_period, "after {:?}", begun.elapsed());
 
     // It is stopped and started: the condition ends, and what follows need not be well for a time.
     watched.gateway(UnitStatus { state: UnitState::Stopping, ..running(4242) });
-    watched.condition(Kind::Failing, false);
+    watched.condition(IncidentKind::Unhealthy, false);
     watched.gateway(UnitStatus { state: UnitState::Ended, pid: None, ..running(4242) });
     watched.health(HealthState::Unknown);
     let asked = stand_in.asked.lock().unwrap().len();
@@ -104,7 +104,7 @@ fn nothing_counts_in_the_start_period_and_a_start_begins_it_anew() {
     watched.gateway(running(4243));
     let begun = Instant::now();
     watched.health(HealthState::Starting);
-    watched.condition(Kind::Failing, true);
+    watched.condition(IncidentKind::Unhealthy, true);
     assert!(begun.elapsed() > start_period, "after {:?}", begun.elapsed());
 }
 
@@ -113,11 +113,14 @@ fn draining_is_no_failure() {
     let stand_in = StandIn::start();
     let mut watched = Watched::start(watching(vec![http(&stand_in, &[])]));
     watched.health(HealthState::Healthy);
-    stand_in.answers(503, r#"{"ready":false,"failing":["gateway-draining"],"uptimeMs":5}"#);
+    stand_in.answers(503, r#"{"ready":false,"unhealthy":["gateway-draining"],"uptimeMs":5}"#);
     assert_eq!(watched.health(HealthState::Draining).reason, "readyz: it takes no new work");
     assert!(watched.hear_for(ms(600)).is_empty(), "it stays so, and that is all there is to say");
-    stand_in.answers(503, r#"{"ready":false,"failing":["startup"]}"#);
-    assert_eq!(watched.condition(Kind::Failing, true).detail, "readyz: status 503 (startup) instead of 200");
+    stand_in.answers(503, r#"{"ready":false,"unhealthy":["startup"]}"#);
+    assert_eq!(
+        watched.condition(IncidentKind::Unhealthy, true).detail,
+        "readyz: status 503 (startup) instead of 200"
+    );
 }
 
 #[test]
@@ -136,16 +139,16 @@ fn what_the_answer_says_counts() {
         (Mood::Babbles, "the answer's body: length limit exceeded"),
     ] {
         stand_in.be(mood);
-        let detail = watched.condition(Kind::Failing, true).detail;
+        let detail = watched.condition(IncidentKind::Unhealthy, true).detail;
         assert_eq!(detail, format!("readyz: {why}"));
         stand_in.answers(200, "{\"ready\":true}");
-        watched.condition(Kind::Failing, false);
+        watched.condition(IncidentKind::Unhealthy, false);
     }
     let asked = stand_in.asked.lock().unwrap();
     assert!(asked.iter().all(|request| request.starts_with("GET /readyz HTTP/1.1\r\n")), "{asked:?}");
     let said = watched.said.iter().any(|request| matches!(
         request,
-        Request::Fact(Fact::Health(health)) if health.event_loop.is_some_and(|said| said.delay_p99_ms == Some(21.4))
+        Request::WatchReport(WatchReport::Health(health)) if health.event_loop.is_some_and(|said| said.delay_p99_ms == Some(21.4))
     ));
     assert!(said, "OpenClaw's own figures are kept: {:?}", watched.said);
 }
@@ -156,13 +159,13 @@ fn nobody_there_is_failing() {
     let probe = tcp(&stand_in);
     drop(stand_in);
     let mut watched = Watched::start(watching(vec![probe]));
-    let detail = watched.condition(Kind::Failing, true).detail;
+    let detail = watched.condition(IncidentKind::Unhealthy, true).detail;
     assert!(detail.contains("Connection refused"), "{detail}");
 }
 
 fn command(script: &str) -> Probe {
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    Probe { latency: ms(5000), timeout: ms(5000), ..probe("script", Ask::Command { argv }) }
+    Probe { slow_after: ms(5000), timeout: ms(5000), ..probe("script", ProbeKind::Command { argv }) }
 }
 
 #[test]
@@ -172,11 +175,14 @@ fn a_command_is_asked_by_its_code() {
     drop(watched);
     let script = "head -c 1000000 /dev/zero >&2; echo >&2; echo 'not today' >&2; exit 3";
     let mut watched = Watched::start(watching(vec![command(script)]));
-    let detail = watched.condition(Kind::Failing, true).detail;
+    let detail = watched.condition(IncidentKind::Unhealthy, true).detail;
     assert!(detail.starts_with("script: the command ended with 3"), "{detail}");
     drop(watched);
     let mut watched = Watched::start(watching(vec![command("echo 'not today' >&2; exit 4")]));
-    assert_eq!(watched.condition(Kind::Failing, true).detail, "script: the command ended with 4: not today");
+    assert_eq!(
+        watched.condition(IncidentKind::Unhealthy, true).detail,
+        "script: the command ended with 4: not today"
+    );
 }
 
 #[test]
@@ -205,10 +211,10 @@ fn mark(name: &str) -> (String, String) {
 fn a_command_that_hangs_is_ended_with_everything_that_it_started() {
     let (set, mark) = mark("hangs");
     let script = format!("{set} trap '' TERM; setsid sleep 600 & sleep 600 & sleep 600");
-    let probe = Probe { timeout: ms(300), misses: 1, ..command(&script) };
+    let probe = Probe { timeout: ms(300), failure_threshold: 1, ..command(&script) };
     let mut watched = Watched::start(watching(vec![probe]));
     wait_until("the command runs", || marked(&mark).len() >= 3);
-    let detail = watched.condition(Kind::Failing, true).detail;
+    let detail = watched.condition(IncidentKind::Unhealthy, true).detail;
     assert_eq!(detail, "script: no answer within 300ms");
     watched.gateway(UnitStatus { state: UnitState::Stopping, ..running(4242) });
     wait_until("all of it is gone", || marked(&mark).is_empty());

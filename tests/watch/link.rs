@@ -3,17 +3,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use sexton::config::watching::Watching;
-use sexton::control::protocol::{Fact, Request};
+use sexton::config::watch_settings::WatchSettings;
+use sexton::control::protocol::{Request, WatchReport};
 
 use crate::common::wait_until;
 use crate::fake::{Watched, running};
 
 #[test]
 fn it_says_who_it_is_and_goes_with_sexton() {
-    let mut watched = Watched::start(Watching::default());
+    let mut watched = Watched::start(WatchSettings::default());
     let version = watched.wait_for("hello", |fact| match fact {
-        Fact::Hello { version, .. } => Some(version.clone()),
+        WatchReport::Hello { version, .. } => Some(version.clone()),
         _ => None,
     });
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
@@ -33,8 +33,8 @@ fn packets_that_make_no_sense_do_not_kill_it() {
         watched.send(nonsense);
     }
     watched.send(b"{\"settings\":{\"settings\":{\"health\":7}}}");
-    watched.brief(Watching::default(), Some(running(1)));
-    watched.wait_for("hello", |fact| matches!(fact, Fact::Hello { .. }).then_some(()));
+    watched.brief(WatchSettings::default(), Some(running(1)));
+    watched.wait_for("hello", |fact| matches!(fact, WatchReport::Hello { .. }).then_some(()));
     watched.send(b"{\"gateway\":{\"state\":\"dancing\"}}");
     assert!(watched.hear_for(Duration::from_millis(200)).iter().all(|said| !matches!(said, Request::Stop)));
     assert_eq!(watched.child.try_wait().unwrap(), None);

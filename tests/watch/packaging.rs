@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use sexton::control::protocol::Kind;
+use sexton::control::protocol::IncidentKind;
 
 use crate::faces::promtool;
 
@@ -29,16 +29,16 @@ fn the_alert_rules_are_rules_and_there_is_one_for_each_kind() {
         assert!(TABLE.contains(&format!("| `{name}` |")), "{name} is no metric of ours");
     }
     for kind in [
-        Kind::Failing,
-        Kind::Slow,
-        Kind::LockHeld,
-        Kind::Memory,
-        Kind::Zombies,
-        Kind::Log,
-        Kind::OutOfMemory,
-        Kind::Ceiling,
-        Kind::WatchLost,
-        Kind::UnitEnded,
+        IncidentKind::Unhealthy,
+        IncidentKind::Slow,
+        IncidentKind::LockHeld,
+        IncidentKind::Memory,
+        IncidentKind::Zombies,
+        IncidentKind::Log,
+        IncidentKind::OutOfMemory,
+        IncidentKind::RestartLimit,
+        IncidentKind::WatchLost,
+        IncidentKind::UnitEnded,
     ] {
         let kind = serde_json::to_value(kind).unwrap();
         let selector = format!("sexton_incidents_active{{kind={kind}}}");
@@ -57,7 +57,7 @@ evaluation_interval: 1m
 tests:
   - interval: 1m
     input_series:
-      - series: 'sexton_incidents_active{kind="failing",instance="a"}'
+      - series: 'sexton_incidents_active{kind="unhealthy",instance="a"}'
         values: '0 0 1 1 0'
       - series: 'sexton_incidents_active{kind="slow",instance="a"}'
         values: '0 1 1 1 1 1 1 1 1'
@@ -68,7 +68,7 @@ tests:
       - eval_time: 2m
         alertname: SextonGatewayFailing
         exp_alerts:
-          - exp_labels: {severity: critical, kind: failing, instance: a}
+          - exp_labels: {severity: critical, kind: unhealthy, instance: a}
             exp_annotations:
               summary: "a: the gateway does not answer"
               description: "Its probes have failed as often as they may. `sexton status` says why."

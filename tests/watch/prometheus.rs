@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sexton::control::protocol::{Incident, Kind, Status, ToolRun};
+use sexton::control::protocol::{Incident, IncidentKind, Status, ToolRun};
 
 use crate::common::skip;
 use crate::faces::{serving, status};
@@ -83,7 +83,7 @@ fn later(round: i32) -> Status {
     let tool = ToolRun { id: format!("t{round}"), name: format!("tool {round}"), ..ToolRun::default() };
     status.tools.push(tool);
     status.incidents.push(Incident {
-        kind: Kind::LockHeld,
+        kind: IncidentKind::LockHeld,
         subject: format!("/data/{round}.lock"),
         detail: format!("held by {round}"),
         began: now_ms(),

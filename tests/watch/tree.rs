@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use sexton::config::lock_rule::{LockFormat, LockRule};
-use sexton::config::watching::{HeldLocks, Limits, Log, Watching};
-use sexton::control::protocol::{Briefing, Fact, Incident, Kind, ToWatch};
+use sexton::config::watch_settings::{HeldLocks, Limits, Log, WatchSettings};
+use sexton::control::protocol::{Incident, IncidentKind, WatchCommand, WatchConfig, WatchReport};
 
 use crate::common::process::look;
 use crate::fake::{Watched, running};
@@ -50,20 +50,20 @@ while len(kept) < 600:
 
 #[test]
 fn memory_that_grows_is_told_and_too_much_of_it_is_a_condition() {
-    let limits = Limits { every: ms(100), memory: Some(40 << 20), zombies: None };
-    let mut watched = Watched::start(Watching { limits, ..Watching::default() });
+    let limits = Limits { interval: ms(100), memory: Some(40 << 20), zombies: None };
+    let mut watched = Watched::start(WatchSettings { limits, ..WatchSettings::default() });
     let child = Below::start("python3", &["-c", GROWS]);
     // 10 MiB a second, which other work on this machine may slow down.
     let census = watched.wait_for("growth", |fact| match fact {
-        Fact::Census(census) if census.growth > 100 << 20 => Some(*census),
+        WatchReport::TreeStats(census) if census.growth > 100 << 20 => Some(*census),
         _ => None,
     });
     assert!(census.processes >= 1 && census.rss > 1 << 20, "{census:?}");
     assert!(census.pss.is_some_and(|pss| pss > 0 && pss <= census.rss), "{census:?}");
-    let condition = watched.condition(Kind::Memory, true);
+    let condition = watched.condition(IncidentKind::Memory, true);
     assert!(condition.detail.contains(", 40 are the limit; +"), "{}", condition.detail);
     drop(child);
-    assert_eq!(watched.condition(Kind::Memory, false).subject, "tree");
+    assert_eq!(watched.condition(IncidentKind::Memory, false).subject, "tree");
 }
 
 const NEGLECTS: &str = "
@@ -79,17 +79,17 @@ sys.stdin.read()
 
 #[test]
 fn zombies_of_a_living_parent_are_counted_and_the_parent_is_named() {
-    let limits = Limits { every: ms(100), memory: None, zombies: Some(20) };
-    let mut watched = Watched::start(Watching { limits, ..Watching::default() });
+    let limits = Limits { interval: ms(100), memory: None, zombies: Some(20) };
+    let mut watched = Watched::start(WatchSettings { limits, ..WatchSettings::default() });
     let mut parent = Below::start("python3", &["-c", NEGLECTS]);
-    let condition = watched.condition(Kind::Zombies, true);
+    let condition = watched.condition(IncidentKind::Zombies, true);
     let pid = parent.pid();
     assert_eq!(condition.subject, pid.to_string());
     assert_eq!(condition.detail, format!("python3, pid {pid}, has 20 zombies that it does not reap"));
     parent.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-    assert_eq!(watched.condition(Kind::Zombies, false).subject, pid.to_string());
+    assert_eq!(watched.condition(IncidentKind::Zombies, false).subject, pid.to_string());
     let zombies = watched.said.iter().any(|request| {
-        matches!(request, sexton::control::protocol::Request::Fact(Fact::Census(census)) if census.zombies >= 20)
+        matches!(request, sexton::control::protocol::Request::WatchReport(WatchReport::TreeStats(census)) if census.zombies >= 20)
     });
     assert!(zombies, "the census has them too");
 }
@@ -104,19 +104,19 @@ fn what_an_earlier_sexton_watch_said_is_over_when_it_is_not_so_or_nobody_looks_a
         began: 7,
         ended: None,
     };
-    let limits = Limits { every: ms(100), memory: None, zombies: Some(20) };
-    watched.tell(&ToWatch::Settings(Box::new(Briefing {
-        settings: Watching { limits, ..Watching::default() },
+    let limits = Limits { interval: ms(100), memory: None, zombies: Some(20) };
+    watched.tell(&WatchCommand::Settings(Box::new(WatchConfig {
+        settings: WatchSettings { limits, ..WatchSettings::default() },
         incidents: vec![
-            incident(Kind::Log, "no rule any more"),
-            incident(Kind::Zombies, "no such process"),
-            incident(Kind::Ceiling, "gateway"),
+            incident(IncidentKind::Log, "no rule any more"),
+            incident(IncidentKind::Zombies, "no such process"),
+            incident(IncidentKind::RestartLimit, "gateway"),
         ],
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..Briefing::default()
+        ..WatchConfig::default()
     })));
-    assert_eq!(watched.condition(Kind::Log, false).subject, "no rule any more");
-    let over = watched.condition(Kind::Zombies, false);
+    assert_eq!(watched.condition(IncidentKind::Log, false).subject, "no rule any more");
+    let over = watched.condition(IncidentKind::Zombies, false);
     assert_eq!((over.subject.as_str(), over.detail.as_str()), ("no such process", "as it was"));
     let said = watched.hear_for(ms(300));
     assert!(!format!("{said:?} {:?}", watched.said).contains("Ceiling"), "that is sexton's own");
@@ -144,9 +144,9 @@ fn a_lock_that_its_living_owner_holds_past_its_limit_is_a_condition() {
     let (late, fine) = (watched.path("late"), watched.path("fine"));
     let held = [session_lock(&late, 1_020_000), session_lock(&fine, 7_200_000)];
     let roots = vec![late.clone(), fine, watched.path("missing")];
-    let locks = Some(HeldLocks { roots, report_after: None, every: ms(100), rules: vec![] });
-    watched.brief(Watching { locks, ..Watching::default() }, Some(running(4242)));
-    let condition = watched.condition(Kind::LockHeld, true);
+    let locks = Some(HeldLocks { roots, report_after: None, interval: ms(100), rules: vec![] });
+    watched.brief(WatchSettings { locks, ..WatchSettings::default() }, Some(running(4242)));
+    let condition = watched.condition(IncidentKind::LockHeld, true);
     let path = late.join("agents/main/sessions/one.jsonl.lock");
     assert_eq!(condition.subject, path.display().to_string());
     let pid = std::process::id();
@@ -155,7 +155,7 @@ fn a_lock_that_its_living_owner_holds_past_its_limit_is_a_condition() {
     assert!(condition.detail.contains(says) && condition.detail.ends_with(ends), "{}", condition.detail);
     drop(held);
     fs::remove_file(path).unwrap();
-    watched.condition(Kind::LockHeld, false);
+    watched.condition(IncidentKind::LockHeld, false);
     let begun = watched.said.iter().filter(|said| format!("{said:?}").contains("holds: true")).count();
     assert_eq!(begun, 1, "only the one that is late: {:#?}", watched.said);
 }
@@ -181,9 +181,9 @@ fn an_operators_own_lock_is_watched_as_openclaws_are() {
         keeps_open: true,
     };
     let report_after = Some(Duration::from_secs(1800));
-    let locks = Some(HeldLocks { roots: vec![root], report_after, every: ms(100), rules: vec![rule] });
-    watched.brief(Watching { locks, ..Watching::default() }, Some(running(4242)));
-    let condition = watched.condition(Kind::LockHeld, true);
+    let locks = Some(HeldLocks { roots: vec![root], report_after, interval: ms(100), rules: vec![rule] });
+    watched.brief(WatchSettings { locks, ..WatchSettings::default() }, Some(running(4242)));
+    let condition = watched.condition(IncidentKind::LockHeld, true);
     assert_eq!(condition.subject, path.display().to_string());
     let (begins, ends) = (format!("pid {us} ("), " of kind worker for 1h, and its limit is 30m");
     assert!(
@@ -193,7 +193,7 @@ fn an_operators_own_lock_is_watched_as_openclaws_are() {
     );
     drop(held);
     fs::remove_file(path).unwrap();
-    watched.condition(Kind::LockHeld, false);
+    watched.condition(IncidentKind::LockHeld, false);
 }
 
 fn append(path: &Path, lines: &[&str]) {
@@ -212,11 +212,11 @@ fn a_pattern_that_comes_too_often_is_a_condition_also_over_a_rotation() {
         pattern: pattern.into(),
         count: 4,
         restart: false,
-        within: Duration::from_secs(2),
+        interval: Duration::from_secs(2),
     };
     let logs = vec![rule("write-lock", "SessionWriteLockTimeoutError"), rule("broken", "(")];
-    watched.brief(Watching { logs, ..Watching::default() }, None);
-    let condition = watched.condition(Kind::Log, true);
+    watched.brief(WatchSettings { logs, ..WatchSettings::default() }, None);
+    let condition = watched.condition(IncidentKind::Log, true);
     assert_eq!(condition.subject, "broken");
     assert_eq!(condition.detail, "this rule is not followed: '(' is no pattern: error: unclosed group");
     // What was there is old; these are three, before a rotation and after it.
@@ -231,13 +231,13 @@ fn a_pattern_that_comes_too_often_is_a_condition_also_over_a_rotation() {
     let said = watched.hear_for(ms(700));
     assert!(!format!("{said:?}").contains("write-lock"), "three are not four: {said:?}");
     append(&log, &["{\"msg\":\"SessionWriteLockTimeoutError: four\"}"]);
-    let condition = watched.condition(Kind::Log, true);
+    let condition = watched.condition(IncidentKind::Log, true);
     assert_eq!(condition.subject, "write-lock");
     assert_eq!(
         condition.detail,
         "at least 4 lines within 2s, the last of them: {\"msg\":\"SessionWriteLockTimeoutError: four\"}"
     );
-    assert_eq!(watched.condition(Kind::Log, false).subject, "write-lock");
+    assert_eq!(watched.condition(IncidentKind::Log, false).subject, "write-lock");
 }
 
 fn holds_open(pid: u32, name: &str) -> bool {

@@ -3,27 +3,27 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sexton::config::watching::Alerts;
-use sexton::control::protocol::{Condition, Incident, Kind};
+use sexton::config::watch_settings::Alerts;
+use sexton::control::protocol::{Condition, Incident, IncidentKind};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::knowledge::{Shared, now_ms};
 use crate::probe::{End, run};
+use crate::state::{SharedState, now_ms};
 
 /// The most incidents that wait for the command.
 const WAITING: usize = 64;
 /// The most subjects that are remembered.
 const REMEMBERED: usize = 1024;
 
-type Key = (Kind, String);
+type Key = (IncidentKind, String);
 
 /// The incidents on their way to the command.
 ///
 /// What we see ourselves is told at once. sexton tells of its own incidents, and may tell us of ours too: those
 /// are known already.
 #[derive(Default)]
-pub struct Alarm {
+pub struct AlertQueue {
     inner: RefCell<Inner>,
     news: Notify,
 }
@@ -52,13 +52,13 @@ pub struct Counts {
     pub dropped: u64,
 }
 
-impl Alarm {
+impl AlertQueue {
     /// An alarm for whoever is `wanted` to hear it; `lasting` is what was told by an earlier sexton-watch.
-    pub fn new(wanted: bool, lasting: &[Incident]) -> Alarm {
+    pub fn new(wanted: bool, lasting: &[Incident]) -> AlertQueue {
         let lasting = lasting.iter().filter(|incident| incident.ended.is_none());
         let open =
             lasting.map(|incident| ((incident.kind, incident.subject.clone()), incident.began)).collect();
-        Alarm { inner: RefCell::new(Inner { wanted, open, ..Inner::default() }), news: Notify::new() }
+        AlertQueue { inner: RefCell::new(Inner { wanted, open, ..Inner::default() }), news: Notify::new() }
     }
 
     /// We have seen this.
@@ -86,7 +86,7 @@ impl Alarm {
     }
 
     /// When what lasts began, in milliseconds since the epoch.
-    pub fn began(&self, kind: Kind, subject: &str) -> Option<u64> {
+    pub fn began(&self, kind: IncidentKind, subject: &str) -> Option<u64> {
         self.inner.borrow().open.get(&(kind, subject.to_owned())).copied()
     }
 
@@ -123,7 +123,7 @@ impl Inner {
 }
 
 /// Runs the command for each incident, for ever, and never twice at once.
-pub async fn tell_for_ever(known: Shared, alerts: Alerts) {
+pub async fn tell_for_ever(known: SharedState, alerts: Alerts) {
     loop {
         let next = known.alarm.inner.borrow_mut().waiting.pop_front();
         let Some(incident) = next else {
@@ -161,22 +161,28 @@ mod tests {
     use super::*;
 
     fn incident(subject: &str, ended: Option<u64>) -> Incident {
-        Incident { kind: Kind::Ceiling, subject: subject.into(), detail: String::new(), began: 5, ended }
+        Incident {
+            kind: IncidentKind::RestartLimit,
+            subject: subject.into(),
+            detail: String::new(),
+            began: 5,
+            ended,
+        }
     }
 
     fn condition(subject: &str, holds: bool) -> Condition {
-        Condition { kind: Kind::Ceiling, subject: subject.into(), holds, detail: String::new() }
+        Condition { kind: IncidentKind::RestartLimit, subject: subject.into(), holds, detail: String::new() }
     }
 
     /// What the command would be told: the subject, and whether it is the end.
-    fn waiting(alarm: &Alarm) -> Vec<(String, bool)> {
+    fn waiting(alarm: &AlertQueue) -> Vec<(String, bool)> {
         let mut inner = alarm.inner.borrow_mut();
         inner.waiting.drain(..).map(|incident| (incident.subject, incident.ended.is_some())).collect()
     }
 
     #[test]
     fn nobody_is_told_twice() {
-        let alarm = Alarm::new(true, &[incident("old", None), incident("over", Some(6))]);
+        let alarm = AlertQueue::new(true, &[incident("old", None), incident("over", Some(6))]);
         alarm.seen(&condition("a", true));
         alarm.told(incident("a", None));
         alarm.told(incident("b", None));
@@ -197,11 +203,11 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_the_rest_is_counted() {
-        let alarm = Alarm::new(true, &[]);
+        let alarm = AlertQueue::new(true, &[]);
         (0..100).for_each(|number| alarm.seen(&condition(&number.to_string(), true)));
         assert_eq!(waiting(&alarm).len(), WAITING);
         assert_eq!(alarm.counts().dropped, 36);
-        let silent = Alarm::new(false, &[]);
+        let silent = AlertQueue::new(false, &[]);
         silent.seen(&condition("a", true));
         assert_eq!(waiting(&silent), []);
     }

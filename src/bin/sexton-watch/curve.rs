@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use sexton::ids::Moment;
+use sexton::types::MonoTime;
 
-use crate::knowledge::Point;
+use crate::state::Point;
 
 /// The drawing's size, in its own units.
 const WIDTH: f64 = 760.0;
@@ -21,13 +21,13 @@ const CEILING: f64 = 1000.0;
 
 /// The curve of one probe: logarithmic, because 2 ms and 40 s have to be seen in one picture. `limit` is the
 /// latency that is allowed.
-pub fn draw(name: &str, points: &[Point], limit: Duration, now: Moment) -> String {
+pub fn draw(name: &str, points: &[Point], limit: Duration, now: MonoTime) -> String {
     let ms = |latency: Duration| (latency.as_secs_f64() * 1000.0).max(FLOOR);
     let most = points.iter().map(|point| ms(point.latency)).fold(ms(limit), f64::max).max(CEILING);
     let top = 10_f64.powf(most.log10().ceil());
     let oldest = points.first().map_or(now, |point| point.asked);
     let span = now.since(oldest).as_secs_f64().max(1.0);
-    let x = |at: Moment| LEFT + (RIGHT - LEFT) * at.since(oldest).as_secs_f64() / span;
+    let x = |at: MonoTime| LEFT + (RIGHT - LEFT) * at.since(oldest).as_secs_f64() / span;
     let y = |ms: f64| BOTTOM - (BOTTOM - TOP) * (ms / FLOOR).log10() / (top / FLOOR).log10();
 
     let mut svg = format!(
@@ -89,13 +89,13 @@ mod tests {
     use super::*;
 
     const fn point(second: u64, ms: u64, good: bool) -> Point {
-        Point { asked: Moment(Duration::from_secs(second)), latency: Duration::from_millis(ms), good }
+        Point { asked: MonoTime(Duration::from_secs(second)), latency: Duration::from_millis(ms), good }
     }
 
     #[test]
     fn every_point_lies_in_the_picture() {
         let points = [point(0, 0, true), point(10, 2, true), point(20, 60_000, false), point(30, 3, true)];
-        let now = Moment(Duration::from_secs(30));
+        let now = MonoTime(Duration::from_secs(30));
         let svg = draw("<a>", &points, Duration::from_millis(500), now);
         assert!(svg.contains("Latency of &lt;a&gt;") && !svg.contains("NaN"), "{svg}");
         let list = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_of_nothing() {
-        let svg = draw("a", &[], Duration::from_millis(500), Moment(Duration::ZERO));
+        let svg = draw("a", &[], Duration::from_millis(500), MonoTime(Duration::ZERO));
         assert!(!svg.contains("polyline") && !svg.contains("NaN"), "{svg}");
-        let one = draw("a", &[point(0, 5, true)], Duration::ZERO, Moment(Duration::ZERO));
+        let one = draw("a", &[point(0, 5, true)], Duration::ZERO, MonoTime(Duration::ZERO));
         assert!(one.contains("class=\"last\"") && !one.contains("NaN"), "{one}");
     }
 }

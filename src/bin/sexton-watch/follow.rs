@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use sexton::ids::Moment;
+use sexton::types::MonoTime;
 
-use crate::cutter::{Cutter, LINE};
+use crate::line_splitter::{Cutter, LINE};
 
 /// The most files that one rule follows.
 const FILES: usize = 64;
@@ -35,7 +35,7 @@ fn id(meta: &Metadata) -> Id {
 pub struct Follower {
     globs: Vec<String>,
     files: BTreeMap<PathBuf, Followed>,
-    leaving: Vec<(Moment, Followed)>,
+    leaving: Vec<(MonoTime, Followed)>,
     begun: bool,
     /// Bytes that were passed over because there were too many.
     pub passed_over: u64,
@@ -67,7 +67,7 @@ impl Follower {
     }
 
     /// Gives `line` every line that was written since the last look, without its end.
-    pub fn look(&mut self, now: Moment, line: &mut dyn FnMut(&[u8])) {
+    pub fn look(&mut self, now: MonoTime, line: &mut dyn FnMut(&[u8])) {
         let found = self.find();
         self.let_go(&found, now);
         for (path, meta) in found {
@@ -101,7 +101,7 @@ impl Follower {
     }
 
     /// What has lost its name, or has another one now, is not forgotten at once.
-    fn let_go(&mut self, found: &BTreeMap<PathBuf, Metadata>, now: Moment) {
+    fn let_go(&mut self, found: &BTreeMap<PathBuf, Metadata>, now: MonoTime) {
         let gone =
             |path: &Path, followed: &Followed| found.get(path).is_none_or(|meta| id(meta) != followed.id);
         let names: BTreeSet<PathBuf> = self
@@ -203,7 +203,7 @@ mod tests {
         fn look(&mut self) -> Vec<String> {
             self.seconds += 1;
             let mut lines = Vec::new();
-            let now = Moment(Duration::from_secs(self.seconds));
+            let now = MonoTime(Duration::from_secs(self.seconds));
             self.follower.look(now, &mut |line| lines.push(String::from_utf8_lossy(line).into_owned()));
             lines
         }

@@ -13,8 +13,8 @@
 
 use std::time::Duration;
 
-use sexton::config::watching::Probe;
-use sexton::ids::{HealthState, Moment};
+use sexton::config::watch_settings::Probe;
+use sexton::types::{HealthState, MonoTime};
 
 /// What one probe came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// When it was asked.
-    pub asked: Moment,
+    pub asked: MonoTime,
     /// How long the answer took; the timeout's length if there was none.
     pub latency: Duration,
     /// What it was.
@@ -44,7 +44,7 @@ pub enum Gateway {
     /// It does not run.
     Absent,
     /// It runs since this moment.
-    Runs(Moment),
+    Runs(MonoTime),
     /// It is being stopped.
     Stops,
 }
@@ -69,27 +69,27 @@ struct Course {
 
 /// How all of them do.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub struct HealthFsm {
     courses: Vec<Course>,
     start_period: Duration,
     gateway: Gateway,
 }
 
-impl Machine {
+impl HealthFsm {
     /// Nobody has been asked yet.
-    pub fn new(probes: &[Probe], start_period: Duration) -> Machine {
+    pub fn new(probes: &[Probe], start_period: Duration) -> HealthFsm {
         let course = |probe: &Probe| Course {
             name: probe.name.clone(),
-            every: probe.every,
-            latency: probe.latency,
-            misses: probe.misses.max(1),
+            every: probe.interval,
+            latency: probe.slow_after,
+            misses: probe.failure_threshold.max(1),
             answered: false,
             wrong: 0,
             bad: 0,
             draining: false,
             why: String::new(),
         };
-        Machine { courses: probes.iter().map(course).collect(), start_period, gateway: Gateway::Absent }
+        HealthFsm { courses: probes.iter().map(course).collect(), start_period, gateway: Gateway::Absent }
     }
 
     /// The gateway was started, is being stopped, or is gone: what was known of it is void.
@@ -172,7 +172,7 @@ impl Course {
 
     fn state(&self) -> HealthState {
         if self.bad >= self.misses {
-            HealthState::Failing
+            HealthState::Unhealthy
         } else if self.draining {
             HealthState::Draining
         } else if self.wrong >= self.misses {
@@ -188,7 +188,7 @@ impl Course {
 /// The worse, the higher. A gateway that drains is not called slow for it.
 fn rank(state: HealthState) -> u8 {
     match state {
-        HealthState::Failing => 5,
+        HealthState::Unhealthy => 5,
         HealthState::Draining => 4,
         HealthState::Slow => 3,
         HealthState::Starting => 2,

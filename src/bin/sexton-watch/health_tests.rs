@@ -1,10 +1,10 @@
-use sexton::config::watching::Ask;
+use sexton::config::watch_settings::ProbeKind;
 
-use super::HealthState::{Draining, Failing, Healthy, Slow, Starting, Unknown};
+use super::HealthState::{Draining, Healthy, Slow, Starting, Unhealthy, Unknown};
 use super::*;
 
-const fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
+const fn at(seconds: u64) -> MonoTime {
+    MonoTime(Duration::from_secs(seconds))
 }
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -14,16 +14,16 @@ const fn ms(milliseconds: u64) -> Duration {
 fn probe(every: u64, timeout: u64, misses: u32) -> Probe {
     Probe {
         name: "p".into(),
-        ask: Ask::Tcp { address: String::new() },
-        every: Duration::from_secs(every),
+        ask: ProbeKind::Tcp { address: String::new() },
+        interval: Duration::from_secs(every),
         timeout: Duration::from_secs(timeout),
-        latency: ms(500),
-        misses,
+        slow_after: ms(500),
+        failure_threshold: misses,
     }
 }
 
-fn machine(probes: &[Probe], start_period: u64) -> Machine {
-    let mut machine = Machine::new(probes, Duration::from_secs(start_period));
+fn machine(probes: &[Probe], start_period: u64) -> HealthFsm {
+    let mut machine = HealthFsm::new(probes, Duration::from_secs(start_period));
     machine.gateway(Gateway::Runs(at(100)));
     machine
 }
@@ -62,7 +62,7 @@ fn misses_count_only_in_a_row() {
         bad(160, 1),
         good(170, 1),
     ];
-    let states = [Healthy, Healthy, Healthy, Healthy, Healthy, Healthy, Failing, Healthy];
+    let states = [Healthy, Healthy, Healthy, Healthy, Healthy, Healthy, Unhealthy, Healthy];
     assert_eq!(course(0, &answers), states);
 }
 
@@ -73,7 +73,7 @@ fn late_is_slow_and_late_among_bad_is_not_failing() {
     assert_eq!(course(0, &[bad(100, 1), late(110), bad(120, 1)])[2], Slow);
     // Only what is bad three times in a row is failing.
     assert_eq!(course(0, &[late(100), late(110), late(120), bad(130, 1), bad(140, 1)])[4], Slow);
-    assert_eq!(course(0, &[late(100), late(110), bad(120, 1), bad(130, 1), bad(140, 1)])[4], Failing);
+    assert_eq!(course(0, &[late(100), late(110), bad(120, 1), bad(130, 1), bad(140, 1)])[4], Unhealthy);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn the_start_period_is_respected_also_after_a_first_good_answer() {
     assert_eq!(course(180, &answers), [Starting, Starting, Starting, Starting, Healthy, Healthy, Healthy]);
     // Without a good answer, what is asked after its end counts.
     let answers = [bad(279, 1), bad(280, 1), bad(290, 1), bad(300, 1)];
-    assert_eq!(course(180, &answers), [Starting, Starting, Starting, Failing]);
+    assert_eq!(course(180, &answers), [Starting, Starting, Starting, Unhealthy]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_start_begins_the_start_period_anew_and_voids_what_was_known() {
     let mut machine = machine(&[probe(10, 5, 1)], 60);
     assert_eq!(machine.state().0, Starting);
     machine.answered(0, &bad(200, 1));
-    assert_eq!(machine.state().0, Failing);
+    assert_eq!(machine.state().0, Unhealthy);
     machine.gateway(Gateway::Stops);
     assert_eq!(machine.state().0, Draining);
     machine.gateway(Gateway::Absent);
@@ -103,10 +103,10 @@ fn a_start_begins_the_start_period_anew_and_voids_what_was_known() {
     machine.answered(0, &bad(269, 1));
     assert_eq!(machine.state().0, Starting);
     machine.answered(0, &bad(270, 1));
-    assert_eq!(machine.state().0, Failing);
+    assert_eq!(machine.state().0, Unhealthy);
     // The same news again changes nothing.
     machine.gateway(Gateway::Runs(at(210)));
-    assert_eq!(machine.state().0, Failing);
+    assert_eq!(machine.state().0, Unhealthy);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn all_are_as_well_as_the_worst() {
     machine.answered(0, &draining(110));
     assert_eq!(machine.state().0, Draining);
     machine.answered(1, &bad(110, 1));
-    assert_eq!(machine.state(), (Failing, "p: refused".to_owned()));
+    assert_eq!(machine.state(), (Unhealthy, "p: refused".to_owned()));
     machine.answered(0, &good(120, 1));
     machine.answered(1, &good(120, 1));
     assert_eq!(machine.state().0, Healthy);
@@ -150,7 +150,7 @@ fn a_hang_is_known_in_time() {
         let mut machine = machine(&[probe(every, timeout, misses)], 0);
         machine.answered(0, &good(100, 1));
         let mut asked = 100 + every;
-        while machine.state().0 != Failing {
+        while machine.state().0 != Unhealthy {
             machine.answered(0, &bad(asked, timeout * 1000));
             let known = asked + timeout;
             assert!(

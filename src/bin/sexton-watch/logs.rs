@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
-use sexton::config::watching::Log;
-use sexton::control::protocol::Kind;
-use sexton::ids::Moment;
+use sexton::config::watch_settings::Log;
+use sexton::control::protocol::IncidentKind;
 use sexton::os::clock;
+use sexton::types::MonoTime;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use crate::background;
+use crate::blocking;
 use crate::follow::Follower;
-use crate::knowledge::Shared;
 use crate::rate::Rate;
+use crate::state::SharedState;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -37,31 +37,35 @@ struct Seen {
 }
 
 /// Follows the files of rule number `index` for ever.
-pub async fn follow_for_ever(known: Shared, index: usize, rule: Log) {
+pub async fn follow_for_ever(known: SharedState, index: usize, rule: Log) {
     let mut watcher = match watcher(&rule) {
         Ok(watcher) => watcher,
         Err(why) => {
             // It would be looked for in vain, and somebody should know.
-            warn!(name: "log-rule", rule = rule.name, "the log rule {} is not followed: {why}", rule.name);
-            known.condition(Kind::Log, &rule.name, Some(&format!("this rule is not followed: {why}")));
+            warn!(name: "log-rule-invalid", rule = rule.name, "the log rule {} is not followed: {why}", rule.name);
+            known.condition(
+                IncidentKind::Log,
+                &rule.name,
+                Some(&format!("this rule is not followed: {why}")),
+            );
             return;
         }
     };
-    let mut rate = Rate::new(rule.count, rule.within);
+    let mut rate = Rate::new(rule.count, rule.interval);
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut passed_over = 0;
     loop {
         due.tick().await;
         let now = clock::now();
-        let looked = background::run("the look at the logs", DEADLINE, move || {
+        let looked = blocking::run("the look at the logs", DEADLINE, move || {
             let seen = watcher.look(now);
             (watcher, seen)
         });
         let Some((back, seen)) = looked.await else { return };
         watcher = back;
         if watcher.follower.passed_over > passed_over {
-            warn!(name: "log-passed-over", rule = rule.name, bytes = watcher.follower.passed_over - passed_over,
+            warn!(name: "log-skipped", rule = rule.name, bytes = watcher.follower.passed_over - passed_over,
                 "a log of the rule {} grows faster than it is read; a part of it was passed over", rule.name);
             passed_over = watcher.follower.passed_over;
         }
@@ -72,11 +76,11 @@ pub async fn follow_for_ever(known: Shared, index: usize, rule: Log) {
         if let Some(matches) = known.state.borrow_mut().log_matches.get_mut(index) {
             *matches += seen.number;
         }
-        let within = humantime::format_duration(rule.within);
+        let interval = humantime::format_duration(rule.interval);
         let detail = rate.holds(now).then(|| {
-            format!("at least {} lines within {within}, the last of them: {}", rule.count.max(1), seen.last)
+            format!("at least {} lines within {interval}, the last of them: {}", rule.count.max(1), seen.last)
         });
-        known.condition(Kind::Log, &rule.name, detail.as_deref());
+        known.condition(IncidentKind::Log, &rule.name, detail.as_deref());
     }
 }
 
@@ -91,7 +95,7 @@ fn watcher(rule: &Log) -> Result<Watcher, String> {
 }
 
 impl Watcher {
-    fn look(&mut self, now: Moment) -> Seen {
+    fn look(&mut self, now: MonoTime) -> Seen {
         let mut seen = Seen { number: 0, last: String::new() };
         let pattern = &self.pattern;
         self.follower.look(now, &mut |line| {

@@ -14,58 +14,58 @@
 //! hyper without a framework on top: there are four addresses to be answered and one kind of question to be asked.
 
 mod alerts;
-mod background;
-mod census;
+mod blocking;
+mod command_guard;
 mod curve;
-mod cutter;
 mod doctor;
-mod exposition;
 mod follow;
-mod guard;
 mod health;
-mod held;
-mod knowledge;
-mod link;
+mod latency_window;
+mod line_splitter;
+mod lock_watch;
 mod logs;
 mod measure;
 mod metrics;
 mod openclaw;
 mod page;
+mod pid1_link;
 mod probe;
+mod process_stats;
+mod prometheus;
 mod rate;
 mod serve;
-mod tally;
+mod state;
+mod tree_limits;
 mod watch;
-mod window;
 mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use sexton::ids::exit_code;
-use sexton::os::early;
+use sexton::os::startup;
 use sexton::report::log;
 use sexton::runtime;
+use sexton::types::exit_code;
 use tracing::level_filters::LevelFilter;
 
 sexton::block_signals_before_main!();
 
 const HELP: &str = "\
 sexton-watch is started by sexton when something is to be watched, and is not
-meant to be started by hand: see the README, 'Watching'. 'sexton doctor' and
+meant to be started by hand: see the README, 'WatchSettings'. 'sexton doctor' and
 'sexton measure' are done by it too.
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(plan) = guard::asked_for(&arguments) {
+    if let Some(plan) = command_guard::asked_for(&arguments) {
         // What goes wrong is the last line that the command's caller reads.
         log::install(LevelFilter::ERROR, log::Format::Text);
         return ExitCode::from(runtime::run_tool(&plan));
     }
     // A guard keeps all signals blocked and reads them; we get them as any program does.
-    early::unblock();
+    startup::unblock();
     match arguments.first().and_then(|word| word.to_str()) {
         Some("measure") => return ExitCode::from(measure::run(arguments.get(1..).unwrap_or_default())),
         Some("doctor") => return ExitCode::from(doctor::run(arguments.get(1..).unwrap_or_default())),
@@ -77,18 +77,18 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(HELP.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Some(word) => return complain(&format!("it takes no argument, and was given '{word}'")),
+        Some(word) => return print_error(&format!("it takes no argument, and was given '{word}'")),
         None => {}
     }
     log::install(level(), log::Format::Text);
     match watch::run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => complain(&why),
+        Err(why) => print_error(&why),
     }
 }
 
-fn complain(why: &str) -> ExitCode {
-    log::complain(&format!("sexton-watch: {why}"));
+fn print_error(why: &str) -> ExitCode {
+    log::print_error(&format!("sexton-watch: {why}"));
     ExitCode::from(exit_code::SEXTON_FAILED)
 }
 

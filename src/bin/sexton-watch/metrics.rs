@@ -4,24 +4,24 @@
 
 use std::time::Duration;
 
-use sexton::control::protocol::{HealthState, Kind, Status, UnitState, UnitStatus};
+use sexton::control::protocol::{HealthState, IncidentKind, Status, UnitState, UnitStatus};
 use sexton::os::{process, procfs};
 
-use crate::exposition::{Format, Page, Sample};
-use crate::knowledge::{Known, State};
+use crate::prometheus::{Format, Page, Sample};
+use crate::state::{State, WatchState};
 
 /// Every kind, in words.
-pub const KINDS: [(Kind, &str); 10] = [
-    (Kind::Failing, "failing"),
-    (Kind::Slow, "slow"),
-    (Kind::LockHeld, "lock-held"),
-    (Kind::Memory, "memory"),
-    (Kind::Zombies, "zombies"),
-    (Kind::Log, "log"),
-    (Kind::OutOfMemory, "out-of-memory"),
-    (Kind::Ceiling, "ceiling"),
-    (Kind::WatchLost, "watch-lost"),
-    (Kind::UnitEnded, "unit-ended"),
+pub const KINDS: [(IncidentKind, &str); 10] = [
+    (IncidentKind::Unhealthy, "unhealthy"),
+    (IncidentKind::Slow, "slow"),
+    (IncidentKind::LockHeld, "lock-held"),
+    (IncidentKind::Memory, "memory"),
+    (IncidentKind::Zombies, "zombies"),
+    (IncidentKind::Log, "log"),
+    (IncidentKind::OutOfMemory, "out-of-memory"),
+    (IncidentKind::RestartLimit, "restart-limit"),
+    (IncidentKind::WatchLost, "watch-lost"),
+    (IncidentKind::UnitEnded, "unit-ended"),
 ];
 
 /// Every state of the health, in words.
@@ -30,7 +30,7 @@ pub const HEALTH: [(HealthState, &str); 6] = [
     (HealthState::Starting, "starting"),
     (HealthState::Healthy, "healthy"),
     (HealthState::Slow, "slow"),
-    (HealthState::Failing, "failing"),
+    (HealthState::Unhealthy, "unhealthy"),
     (HealthState::Draining, "draining"),
 ];
 
@@ -59,7 +59,7 @@ fn yes(yes: bool) -> f64 {
 }
 
 /// The page. `status` is what sexton has said of itself, if it did.
-pub fn page(known: &Known, status: Option<&Status>, format: Format) -> String {
+pub fn page(known: &WatchState, status: Option<&Status>, format: Format) -> String {
     let mut page = Page::new(format);
     let state = known.state.borrow();
     let version = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -81,7 +81,7 @@ pub fn page(known: &Known, status: Option<&Status>, format: Format) -> String {
         results.map(|(result, number)| (vec![("result", result)], number)),
     );
     let lasting = known.incidents(&state, status);
-    let active = |kind: &Kind| lasting.iter().filter(|incident| incident.kind == *kind).count();
+    let active = |kind: &IncidentKind| lasting.iter().filter(|incident| incident.kind == *kind).count();
     let incidents = KINDS.map(|(kind, word)| (vec![("kind", word)], float(active(&kind) as u64)));
     page.gauges("sexton_incidents_active", "Incidents that last, by kind.", incidents);
     if let Some(status) = status {

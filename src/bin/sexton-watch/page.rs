@@ -6,21 +6,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use sexton::control::protocol::{HealthState, Incident, Process, Status, UnitState, UnitStatus};
-use sexton::locks::Shown;
-use sexton::locks::listing::Word;
+use sexton::locks::Escaped;
+use sexton::locks::listing::VerdictName;
 use sexton::os::clock;
-use sexton::report::words::latency;
+use sexton::report::messages::latency;
 
 use crate::curve;
-use crate::knowledge::{Known, Point, State, now_ms};
 use crate::metrics::{HEALTH, KINDS, UNITS, word};
+use crate::state::{Point, State, WatchState, now_ms};
 
 const STYLE: &str = include_str!("page.css");
 /// The most rows of one table.
 const ROWS: usize = 300;
 
 /// The page. `status` is what sexton has said, if it did.
-pub fn page(known: &Known, status: Option<&Status>) -> String {
+pub fn page(known: &WatchState, status: Option<&Status>) -> String {
     let state = known.state.borrow();
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"5\">\
@@ -67,7 +67,7 @@ pub fn escape(text: &str) -> String {
 
 /// What others have named, with everything visible that could hide in it.
 fn foreign(text: &str) -> String {
-    escape(&Shown(Path::new(text)).to_string())
+    escape(&Escaped(Path::new(text)).to_string())
 }
 
 fn pill(class: &str, text: &str) -> String {
@@ -77,7 +77,7 @@ fn pill(class: &str, text: &str) -> String {
 fn colour(health: HealthState) -> &'static str {
     match health {
         HealthState::Healthy => "good",
-        HealthState::Failing => "bad",
+        HealthState::Unhealthy => "bad",
         HealthState::Slow | HealthState::Draining => "warn",
         HealthState::Unknown | HealthState::Starting => "",
     }
@@ -197,7 +197,7 @@ fn table_of_incidents<'a>(html: &mut String, incidents: impl Iterator<Item = &'a
 fn curves(html: &mut String, state: &State) {
     for (probe, course) in state.settings.health.iter().zip(&state.courses) {
         let points: Vec<Point> = course.recent.iter().copied().collect();
-        let curve = curve::draw(&probe.name, &points, probe.latency, clock::now());
+        let curve = curve::draw(&probe.name, &points, probe.slow_after, clock::now());
         let _ = write!(html, "<section><h2>Latency: {}</h2>{curve}</section>", foreign(&probe.name));
     }
 }
@@ -274,13 +274,13 @@ fn tree_row(process: &Process, depth: usize) -> String {
 
 fn locks(html: &mut String, state: &State) {
     let Some(look) = &state.locks else { return };
-    let rows = look.entries.iter().filter(|entry| entry.verdict != Word::NotJudged).map(|entry| {
+    let rows = look.entries.iter().filter(|entry| entry.verdict != VerdictName::NotJudged).map(|entry| {
         let (class, verdict) = match entry.verdict {
-            Word::Held if entry.held_too_long => ("bad", "held too long"),
-            Word::Held => ("good", "held"),
-            Word::Orphaned => ("warn", "orphaned"),
-            Word::Unclear => ("", "unclear"),
-            Word::Skipped | Word::NotJudged => ("", "skipped"),
+            VerdictName::Held if entry.held_too_long => ("bad", "held too long"),
+            VerdictName::Held => ("good", "held"),
+            VerdictName::Orphaned => ("warn", "orphaned"),
+            VerdictName::Unclear => ("", "unclear"),
+            VerdictName::Skipped | VerdictName::NotJudged => ("", "skipped"),
         };
         let seconds = |seconds: Option<u64>| seconds.map(|s| span(s.saturating_mul(1000))).unwrap_or_default();
         format!(
@@ -290,7 +290,7 @@ fn locks(html: &mut String, state: &State) {
             entry.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             seconds(entry.age_seconds),
             seconds(entry.limit_seconds),
-            foreign(&entry.lies.path)
+            foreign(&entry.location.path)
         )
     });
     section(html, &format!("Locks: {}", look.number), &["", "kind", "#pid", "#age", "#limit", "path"], rows);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sexton::ids::Moment;
+use sexton::types::MonoTime;
 
 /// Whether something happened `count` times within a window. Once it did, it goes on until a whole window has
 /// passed in which it did not happen at all.
@@ -12,7 +12,7 @@ pub struct Rate {
     count: usize,
     within: Duration,
     /// The latest, at most `count` of them.
-    times: VecDeque<Moment>,
+    times: VecDeque<MonoTime>,
     holds: bool,
 }
 
@@ -27,7 +27,7 @@ impl Rate {
     }
 
     /// It has happened.
-    pub fn hit(&mut self, now: Moment) {
+    pub fn hit(&mut self, now: MonoTime) {
         // A quiet window before it ends what held until then.
         self.holds(now);
         if self.times.len() >= self.count {
@@ -37,8 +37,8 @@ impl Rate {
     }
 
     /// Whether it happens too often.
-    pub fn holds(&mut self, now: Moment) -> bool {
-        let recent = |then: Option<&Moment>| then.is_some_and(|then| now.since(*then) <= self.within);
+    pub fn holds(&mut self, now: MonoTime) -> bool {
+        let recent = |then: Option<&MonoTime>| then.is_some_and(|then| now.since(*then) <= self.within);
         let often = self.times.len() >= self.count && recent(self.times.front());
         self.holds = often || (self.holds && recent(self.times.back()));
         self.holds
@@ -49,8 +49,8 @@ impl Rate {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime(Duration::from_secs(seconds))
     }
 
     #[test]

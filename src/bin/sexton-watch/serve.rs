@@ -26,9 +26,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::exposition::Format;
-use crate::knowledge::Shared;
-use crate::{background, metrics, page};
+use crate::prometheus::Format;
+use crate::state::SharedState;
+use crate::{blocking, metrics, page};
 
 /// The most connections at one time.
 const CONNECTIONS: usize = 64;
@@ -54,7 +54,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves for ever.
-pub async fn serve_for_ever(known: Shared, address: SocketAddr) {
+pub async fn serve_for_ever(known: SharedState, address: SocketAddr) {
     let mut said = false;
     let listener = loop {
         match bind(address) {
@@ -95,7 +95,10 @@ pub async fn serve_for_ever(known: Shared, address: SocketAddr) {
     }
 }
 
-async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    known: &SharedState,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused =
             reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are answered\n".to_owned());
@@ -138,8 +141,8 @@ async fn answer(known: &Shared, request: Request<Incoming>) -> Result<Response<F
 }
 
 /// The status with what we know better than sexton, and with the processes, for which it does not look itself.
-async fn whole(known: &Shared, status: &Status) -> Status {
-    let status = known.with_what_we_know(status);
+async fn whole(known: &SharedState, status: &Status) -> Status {
+    let status = known.merge_status(status);
     // A look into /proc can hang with a process; one that does is enough.
     let _one = known.looking.lock().await;
     let Some(sexton) = known.sexton else { return status };
@@ -148,7 +151,7 @@ async fn whole(known: &Shared, status: &Status) -> Status {
         processes::add(&mut looked_at, sexton.raw());
         looked_at
     };
-    background::run("the list of processes", DEADLINE, look).await.unwrap_or(status)
+    blocking::run("the list of processes", DEADLINE, look).await.unwrap_or(status)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -156,7 +159,7 @@ const JSON: &str = "application/json";
 
 /// 200 as long as the gateway answers well, if too late perhaps: to send nobody to the only gateway there is makes
 /// it no faster.
-fn ready(known: &Shared) -> Response<Full<Bytes>> {
+fn ready(known: &SharedState) -> Response<Full<Bytes>> {
     let state = known.state.borrow();
     let status = if state.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = &state.health;

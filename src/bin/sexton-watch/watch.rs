@@ -3,18 +3,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use sexton::config::watching::Probe;
-use sexton::control::protocol::{Briefing, ToWatch};
-use sexton::ids::Pid;
+use sexton::config::watch_settings::Probe;
+use sexton::control::protocol::{WatchCommand, WatchConfig};
+use sexton::types::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::health::Gateway;
-use crate::knowledge::{Known, Shared};
-use crate::link::{Link, Outbox, Packet};
-use crate::{alerts, census, held, logs, probe, serve};
+use crate::pid1_link::{Link, Outbox, Packet};
+use crate::state::{SharedState, WatchState};
+use crate::{alerts, lock_watch, logs, probe, process_stats, serve};
 
 /// Threads for what may hang. They are made when they are needed.
 const THREADS: usize = 16;
@@ -54,11 +54,11 @@ async fn until_the_end() -> Result<(), String> {
 
 /// Hears what sexton says, until it is gone.
 async fn listen(link: &Link, outbox: &Rc<Outbox>) {
-    let mut known: Option<Shared> = None;
+    let mut known: Option<SharedState> = None;
     let mut tasks = JoinSet::new();
     while let Some(packet) = link.next().await {
         match (packet, &known) {
-            (Packet::Told(ToWatch::Settings(briefing)), _) => {
+            (Packet::Told(WatchCommand::Settings(briefing)), _) => {
                 tasks.abort_all();
                 known = Some(begin(*briefing, link.sexton(), Rc::clone(outbox), &mut tasks));
             }
@@ -71,33 +71,38 @@ async fn listen(link: &Link, outbox: &Rc<Outbox>) {
     }
 }
 
-fn hear(known: &Shared, packet: ToWatch) {
+fn hear(known: &SharedState, packet: WatchCommand) {
     match packet {
-        ToWatch::Gateway(unit) => known.gateway_is(unit),
-        ToWatch::Incident(incident) => known.alarm.told(incident),
-        ToWatch::Status(status) => known.status_is(*status),
-        ToWatch::Settings(_) => {}
+        WatchCommand::Gateway(unit) => known.gateway_is(unit),
+        WatchCommand::Incident(incident) => known.alarm.told(incident),
+        WatchCommand::Status(status) => known.status_is(*status),
+        WatchCommand::Settings(_) => {}
     }
 }
 
 /// Begins to watch what `briefing` says.
-fn begin(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>, tasks: &mut JoinSet<()>) -> Shared {
+fn begin(
+    briefing: WatchConfig,
+    sexton: Option<Pid>,
+    outbox: Rc<Outbox>,
+    tasks: &mut JoinSet<()>,
+) -> SharedState {
     if briefing.version != env!("CARGO_PKG_VERSION") {
-        warn!(name: "version", "sexton is version {}, and this is {}", briefing.version, env!("CARGO_PKG_VERSION"));
+        warn!(name: "version-mismatch", "sexton is version {}, and this is {}", briefing.version, env!("CARGO_PKG_VERSION"));
     }
     let settings = briefing.settings.clone();
-    let known = Known::new(briefing, sexton, outbox);
+    let known = WatchState::new(briefing, sexton, outbox);
     if let Some(address) = settings.listen {
         tasks.spawn_local(serve::serve_for_ever(Rc::clone(&known), address));
     }
     if let Some(alerts) = settings.alerts {
         tasks.spawn_local(alerts::tell_for_ever(Rc::clone(&known), alerts));
     }
-    if !settings.limits.every.is_zero() {
-        tasks.spawn_local(census::count_for_ever(Rc::clone(&known)));
+    if !settings.limits.interval.is_zero() {
+        tasks.spawn_local(process_stats::count_for_ever(Rc::clone(&known)));
     }
     if let Some(locks) = settings.locks {
-        tasks.spawn_local(held::look_for_ever(Rc::clone(&known), locks));
+        tasks.spawn_local(lock_watch::look_for_ever(Rc::clone(&known), locks));
     }
     for (index, rule) in settings.logs.into_iter().enumerate() {
         tasks.spawn_local(logs::follow_for_ever(Rc::clone(&known), index, rule));
@@ -109,7 +114,7 @@ fn begin(briefing: Briefing, sexton: Option<Pid>, outbox: Rc<Outbox>, tasks: &mu
 }
 
 /// Asks one probe's question as long as the gateway runs, again whenever it was started.
-async fn ask_for_ever(known: Shared, index: usize, probe: Probe) {
+async fn ask_for_ever(known: SharedState, index: usize, probe: Probe) {
     let mut gateway = known.gateway.subscribe();
     loop {
         let runs = matches!(*gateway.borrow_and_update(), Gateway::Runs(_));
@@ -118,7 +123,7 @@ async fn ask_for_ever(known: Shared, index: usize, probe: Probe) {
                 return std::future::pending().await;
             }
             // Never two questions at once: what is due while one is open is left out.
-            let mut due = interval(probe.every.max(Duration::from_millis(1)));
+            let mut due = interval(probe.interval.max(Duration::from_millis(1)));
             due.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 due.tick().await;

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::refused::Flaw;
+use super::error::InvalidValue;
 
 /// A command and its arguments, one string each.
 #[derive(Default, Clone)]
@@ -59,34 +59,36 @@ impl Argv {
     }
 
     /// The words, the first of which names a program.
-    pub(super) fn words(self) -> Result<Vec<String>, Flaw> {
+    pub(super) fn words(self) -> Result<Vec<String>, InvalidValue> {
         if self.0.first().is_none_or(String::is_empty) {
-            return Err(Flaw::new("it is empty; its first word has to name a program"));
+            return Err(InvalidValue::new("it is empty; its first word has to name a program"));
         }
         if let Some(index) = self.0.iter().position(|word| word.contains('\0')) {
             let what = "it contains a NUL byte; no program can be given such an argument";
-            return Err(Flaw::new(what).at(index));
+            return Err(InvalidValue::new(what).at(index));
         }
         Ok(self.0)
     }
 
     /// The same, as execve(2) takes them.
-    pub(super) fn exec(self) -> Result<Vec<CString>, Flaw> {
+    pub(super) fn exec(self) -> Result<Vec<CString>, InvalidValue> {
         let words = self.words()?.into_iter().map(CString::new);
-        words.collect::<Result<_, _>>().map_err(|error| Flaw::new(error.to_string()))
+        words.collect::<Result<_, _>>().map_err(|error| InvalidValue::new(error.to_string()))
     }
 }
 
 /// Variables and their values.
 pub(super) type RawEnv = BTreeMap<String, String>;
 
-pub(super) fn environment(raw: RawEnv) -> Result<Vec<(OsString, OsString)>, Flaw> {
+pub(super) fn environment(raw: RawEnv) -> Result<Vec<(OsString, OsString)>, InvalidValue> {
     for (name, value) in &raw {
         if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(Flaw::new("this is no variable's name; it must have no '=' in it").below(name));
+            return Err(
+                InvalidValue::new("this is no variable's name; it must have no '=' in it").below(name)
+            );
         }
         if value.contains('\0') {
-            return Err(Flaw::new("its value contains a NUL byte; remove it").below(name));
+            return Err(InvalidValue::new("its value contains a NUL byte; remove it").below(name));
         }
     }
     Ok(raw.into_iter().map(|(name, value)| (name.into(), value.into())).collect())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::refused::{Below, Flaw};
+use super::error::{InvalidValue, WithPath};
 use super::values::{Reaction, Text};
 use crate::config::lock_rule::{LockFormat, LockRule};
 use crate::locks::Action;
@@ -23,7 +23,7 @@ pub(super) struct RawLocks {
     /// it.
     action: Option<RawAction>,
     /// How long a lock sweep may delay the launch or the end.
-    sweep_deadline: Option<Text<Duration>>,
+    sweep_timeout: Option<Text<Duration>>,
     /// How long a lock that was handed over is left to the starting gateway.
     start_window: Option<Text<Duration>>,
     /// Report a lock that is held longer than this, besides the limit that it sets itself.
@@ -52,7 +52,7 @@ pub struct Locks {
     /// What becomes of locks left behind.
     pub action: Option<Action>,
     /// How long a sweep may take.
-    pub sweep_deadline: Option<Duration>,
+    pub sweep_timeout: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find.
     pub start_window: Option<Duration>,
     /// How long a lock may be held before that is reported.
@@ -64,7 +64,7 @@ pub struct Locks {
 }
 
 impl RawLocks {
-    pub(super) fn check(self) -> Result<Locks, Flaw> {
+    pub(super) fn check(self) -> Result<Locks, InvalidValue> {
         let rules = self.rule.into_iter().enumerate();
         let rules = rules.map(|(index, rule)| checked(rule).map_err(|flaw| flaw.at(index)));
         Ok(Locks {
@@ -74,7 +74,7 @@ impl RawLocks {
                 RawAction::Remove => Action::Remove,
                 RawAction::HandOver => Action::HandOver,
             }),
-            sweep_deadline: self.sweep_deadline.map(|time| time.0),
+            sweep_timeout: self.sweep_timeout.map(|time| time.0),
             start_window: self.start_window.map(|time| time.0),
             report_after: self.report_after.map(|time| time.0),
             held_too_long: self.held_too_long,
@@ -84,17 +84,17 @@ impl RawLocks {
 }
 
 /// Says what is wrong with a rule; nothing, if it stands for a kind of lock.
-fn checked(rule: LockRule) -> Result<LockRule, Flaw> {
+fn checked(rule: LockRule) -> Result<LockRule, InvalidValue> {
     let fields = [("pid", &rule.pid), ("started", &rule.started), ("host", &rule.host), ("boot", &rule.boot)];
     let named = fields.iter().find(|(_, field)| field.is_some());
     if let Some((field, _)) = named.filter(|_| rule.format != LockFormat::Json) {
         let what = "only a rule of format \"json\" can name a field; remove it, or change the format";
-        return Err(Flaw::new(what).below(field));
+        return Err(InvalidValue::new(what).below(field));
     }
     if rule.kind().is_none() {
         let path = &rule.path;
         let what = format!("'{path}' has to be a path below a root, without '.', '..' and empty parts");
-        return Err(Flaw::new(what).below("path"));
+        return Err(InvalidValue::new(what).below("path"));
     }
     Ok(rule)
 }

@@ -8,10 +8,10 @@
 //! ```
 
 mod argv;
+mod error;
 mod locks;
 mod order;
 mod reader;
-mod refused;
 mod restart;
 mod systemd;
 mod tools;
@@ -36,15 +36,15 @@ use tracing::level_filters::LevelFilter;
 use super::plan::{Control, Origin};
 use super::preset;
 use super::unit::{Tools, Unit};
-use super::watching::Watching;
-use crate::ids::{Kind, Signal, one_line};
-use crate::locks::Shown;
+use super::watch_settings::WatchSettings;
+use crate::locks::Escaped;
 use crate::supervisor::{Ready, Restart};
+use crate::types::{IncidentKind, Signal, one_line};
 use argv::{Argv, RawEnv, environment};
+pub use error::ConfigError;
+use error::{InvalidValue, WithPath, in_our_words, line_and_column, not_toml};
 pub use locks::Locks;
 use reader::Reader;
-pub use refused::Refused;
-use refused::{Below, Flaw, in_our_words, line_and_column, not_toml};
 use restart::RawRestart;
 pub use values::Reaction;
 use values::{Delay, Rewrite, Step, Text};
@@ -62,8 +62,8 @@ pub struct File {
     pub command: Vec<OsString>,
     /// As `--grace`.
     pub grace: Option<Duration>,
-    /// As `--stragglers`.
-    pub stragglers: Option<Duration>,
+    /// As `--kill-after`.
+    pub kill_after: Option<Duration>,
     /// As `--group`.
     pub group: Option<bool>,
     /// As `--rewrite`.
@@ -103,9 +103,9 @@ pub struct File {
     /// How tools are run.
     pub tools: Tools,
     /// What sexton-watch looks at, apart from locks.
-    pub watching: Watching,
+    pub watching: WatchSettings,
     /// The conditions that replace the command.
-    pub replace_on: Vec<Kind>,
+    pub replace_on: Vec<IncidentKind>,
     /// When the command counts as ready.
     pub ready: Ready,
 }
@@ -123,7 +123,7 @@ struct Raw {
     /// Window of the main process after a stop signal.
     grace: Option<Text<Duration>>,
     /// Window of what is left after it, after TERM; then KILL.
-    stragglers: Option<Text<Duration>>,
+    kill_after: Option<Text<Duration>>,
     /// Whether signals go to the command's whole process group.
     group: Option<bool>,
     /// Signals that are sent in the place of others: `S:R`; `S:0` drops S.
@@ -135,7 +135,7 @@ struct Raw {
     /// Steps for the main process in the place of `grace`: signals and their windows.
     stop_sequence: Option<Vec<Text<Step>>>,
     /// `all` waits for what the command leaves behind; `main` ends it.
-    wait: Option<Whom>,
+    wait: Option<WaitFor>,
     /// Exit codes that become 0.
     remap_exit: Option<Vec<u8>>,
     /// The signal that sexton itself gets when its parent dies.
@@ -170,7 +170,7 @@ struct Raw {
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-enum Whom {
+enum WaitFor {
     Main,
     All,
 }
@@ -209,7 +209,7 @@ impl From<Level> for LevelFilter {
 }
 
 /// What is known of a run besides the file.
-pub struct Around<'a> {
+pub struct LoadContext<'a> {
     /// The preset that the operator asked for; it wins over the file's.
     pub preset: Option<&'a str>,
     /// The command on the command line.
@@ -225,15 +225,15 @@ impl File {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn read(path: Option<&Path>, around: &Around<'_>) -> Result<File, Refused> {
-        let shown = path.map(|path| Shown(path).to_string()).unwrap_or_default();
+    pub fn read(path: Option<&Path>, around: &LoadContext<'_>) -> Result<File, ConfigError> {
+        let shown = path.map(|path| Escaped(path).to_string()).unwrap_or_default();
         let text = path.map(|path| text_of(path, around.owner)).transpose();
         let text =
-            text.map_err(|error| Refused::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
+            text.map_err(|error| ConfigError::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
         let content = |(at, what): (usize, String)| {
             let (line, column) = line_and_column(&text, at);
             // What is said repeats words of the file, which can be of any letters.
-            Refused::Content { path: shown.clone(), line, column, what: one_line(&what).into_owned() }
+            ConfigError::Content { path: shown.clone(), line, column, what: one_line(&what).into_owned() }
         };
         let mut file = File::parse(&text, around, &content)?;
         file.origin.file = path.map(Path::to_owned);
@@ -243,9 +243,9 @@ impl File {
     /// The text over its preset. What is wrong is told by its place in the text.
     fn parse(
         text: &str,
-        around: &Around<'_>,
-        wrong: &dyn Fn((usize, String)) -> Refused,
-    ) -> Result<File, Refused> {
+        around: &LoadContext<'_>,
+        wrong: &dyn Fn((usize, String)) -> ConfigError,
+    ) -> Result<File, ConfigError> {
         // Most runs have no file, and nothing is quickly understood.
         let root = if text.is_empty() {
             DeTable::new()
@@ -263,13 +263,15 @@ impl File {
             let own: Vec<OsString> = file.command.iter().flat_map(Argv::plain).map(OsString::from).collect();
             let command = if around.command.is_empty() { &own } else { around.command };
             let text = preset::text(&name, command, around.variable).ok_or_else(|| {
-                let unknown = Refused::Preset { name: name.clone(), known: preset::NAMES };
+                let unknown = ConfigError::Preset { name: name.clone(), known: preset::NAMES };
                 let what = format!("'{name}' is not known; there is: {}", preset::NAMES);
-                around.preset.map_or_else(|| wrong(Flaw::new(what).below("preset").place(&root)), |_| unknown)
+                around
+                    .preset
+                    .map_or_else(|| wrong(InvalidValue::new(what).below("preset").place(&root)), |_| unknown)
             })?;
             let base = DeTable::parse(&text).map_err(|error| wrong(not_toml(&text, &error)))?;
             let mut base = base.into_inner();
-            leave_what_is_set(&mut base, around.variable);
+            drop_already_set(&mut base, around.variable);
             overlay(&mut base, root.clone());
             file = raw(&base)?;
             file.preset = Some(name);
@@ -301,7 +303,7 @@ fn text_of(path: &Path, owner: Option<u32>) -> Result<String, String> {
 }
 
 /// A preset's variable gives way to one that the operator has set: it is a default, and no order.
-fn leave_what_is_set(preset: &mut DeTable<'_>, variable: &dyn Fn(&str) -> Option<OsString>) {
+fn drop_already_set(preset: &mut DeTable<'_>, variable: &dyn Fn(&str) -> Option<OsString>) {
     if let Some(DeValue::Table(env)) = preset.get_mut("env").map(Spanned::get_mut) {
         let names: Vec<_> = env.keys().filter(|name| variable(name.get_ref()).is_some()).cloned().collect();
         for name in &names {
@@ -327,34 +329,42 @@ fn overlay<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
 }
 
 impl Raw {
-    fn check(self) -> Result<File, Flaw> {
+    fn check(self) -> Result<File, InvalidValue> {
         let command = self.command.map(Argv::words).transpose().below("command")?.unwrap_or_default();
         let mut replace_on = Vec::new();
         let (health, start_period, replaces) = self.health.check().below("health")?;
-        replace_on.extend(replaces.then_some(Kind::Failing));
+        replace_on.extend(replaces.then_some(IncidentKind::Unhealthy));
         let ready = self.systemd.check(!health.is_empty()).below("systemd")?;
         let counted = self.limits.is_some();
-        let (mut limits, every, kinds) = self.limits.unwrap_or_default().check().below("limits")?;
+        let (mut limits, interval, kinds) = self.limits.unwrap_or_default().check().below("limits")?;
         replace_on.extend(kinds);
         let logs = watch::logs(self.logs).below("logs")?;
-        replace_on.extend(logs.iter().any(|log| log.restart).then_some(Kind::Log));
+        replace_on.extend(logs.iter().any(|log| log.restart).then_some(IncidentKind::Log));
         let locks = self.locks.check().below("locks")?;
-        replace_on.extend((locks.held_too_long == Some(Reaction::Restart)).then_some(Kind::LockHeld));
+        replace_on.extend((locks.held_too_long == Some(Reaction::Restart)).then_some(IncidentKind::LockHeld));
         let alerts = self.alerts.map(watch::RawAlerts::check).transpose().below("alerts")?;
         let listen = self.watch.check().below("watch")?;
         let anything =
             counted || !health.is_empty() || !logs.is_empty() || alerts.is_some() || listen.is_some();
-        let mut watching = Watching::default();
+        let mut watching = WatchSettings::default();
         if anything || locks.held_too_long.is_some() {
-            limits.every = every.unwrap_or(watch::CENSUS);
-            watching = Watching { health, start_period, limits, logs, alerts, listen, ..Watching::usual() };
+            limits.interval = interval.unwrap_or(watch::CENSUS);
+            watching = WatchSettings {
+                health,
+                start_period,
+                limits,
+                logs,
+                alerts,
+                listen,
+                ..WatchSettings::usual()
+            };
         }
         let (tool_shell, tools) = self.tools.check().below("tools")?;
         Ok(File {
             origin: Origin { file: None, preset: self.preset },
             command: command.into_iter().map(OsString::from).collect(),
             grace: self.grace.map(|time| time.0),
-            stragglers: self.stragglers.map(|time| time.0),
+            kill_after: self.kill_after.map(|time| time.0),
             group: self.group,
             rewrite: self
                 .rewrite
@@ -366,7 +376,7 @@ impl Raw {
             stop_sequence: self
                 .stop_sequence
                 .map(|list| list.into_iter().map(|Text(Step(signal, time))| (signal, time)).collect()),
-            wait_all: self.wait.map(|whom| whom == Whom::All),
+            wait_all: self.wait.map(|whom| whom == WaitFor::All),
             remap: self.remap_exit,
             parent_death: self.parent_death.map(|signal| signal.0),
             warn_reaped: self.warn_reaped,
@@ -376,7 +386,7 @@ impl Raw {
                 .control
                 .map(|text| Control::named(&text))
                 .transpose()
-                .map_err(Flaw::new)
+                .map_err(InvalidValue::new)
                 .below("control")?,
             locks,
             prefix: self.output == units::Output::Prefix,

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::refused::{Below, Flaw};
+use super::error::{InvalidValue, WithPath};
 use crate::config::unit::GATEWAY;
 
 /// What one unit says of its place.
-pub(super) struct Wishes<'a> {
+pub(super) struct OrderConstraints<'a> {
     pub(super) name: &'a str,
     pub(super) after: &'a [String],
     pub(super) before: &'a [String],
@@ -14,7 +14,7 @@ pub(super) struct Wishes<'a> {
 
 /// The names in their order of start, the gateway among them. Units that are free to choose come before the
 /// gateway, and by name.
-pub(super) fn order(units: &[Wishes<'_>]) -> Result<Vec<String>, Flaw> {
+pub(super) fn order(units: &[OrderConstraints<'_>]) -> Result<Vec<String>, InvalidValue> {
     let mut names = BTreeSet::from([GATEWAY]);
     names.extend(units.iter().map(|unit| unit.name));
     // For each, those that must have been started before it.
@@ -48,23 +48,23 @@ pub(super) fn order(units: &[Wishes<'_>]) -> Result<Vec<String>, Flaw> {
     Ok(started.into_iter().map(str::to_owned).collect())
 }
 
-fn known(other: &str, own: &str, names: &BTreeSet<&str>, earlier: &[String]) -> Result<(), Flaw> {
+fn known(other: &str, own: &str, names: &BTreeSet<&str>, earlier: &[String]) -> Result<(), InvalidValue> {
     if other == own {
-        return Err(Flaw::new(format!("'{other}' is the unit itself; take it out")));
+        return Err(InvalidValue::new(format!("'{other}' is the unit itself; take it out")));
     }
     if earlier.iter().any(|one| one == other) {
-        return Err(Flaw::new(format!("'{other}' is listed twice; take one out")));
+        return Err(InvalidValue::new(format!("'{other}' is listed twice; take one out")));
     }
     if !names.contains(other) {
         let there: Vec<&str> = names.iter().copied().filter(|name| *name != own).collect();
         let what = format!("there is no unit '{other}'; there is: {}", there.join(", "));
-        return Err(Flaw::new(what));
+        return Err(InvalidValue::new(what));
     }
     Ok(())
 }
 
 /// One circle among those that were never started. Each of them waits for another one of them.
-fn cycle(waits: &BTreeMap<&str, BTreeSet<&str>>, started: &[&str]) -> Flaw {
+fn cycle(waits: &BTreeMap<&str, BTreeSet<&str>>, started: &[&str]) -> InvalidValue {
     let awaited = |name: &str| waits.get(name)?.iter().copied().find(|one| !started.contains(one));
     let mut way: Vec<&str> = waits.keys().copied().filter(|name| !started.contains(name)).take(1).collect();
     while let Some(next) = way.last().and_then(|last| awaited(last)) {
@@ -77,7 +77,7 @@ fn cycle(waits: &BTreeMap<&str, BTreeSet<&str>>, started: &[&str]) -> Flaw {
     }
     let unit = way.iter().copied().find(|name| *name != GATEWAY).unwrap_or(GATEWAY).to_owned();
     let what = format!("the order is a circle, {}; take one 'after' or 'before' out", way.join(" after "));
-    Flaw::new(what).below(unit)
+    InvalidValue::new(what).below(unit)
 }
 
 #[cfg(test)]
@@ -85,12 +85,12 @@ mod tests {
     use super::*;
 
     /// `a>b,c<d`: a after b and c, before d.
-    fn ordered(units: &[(&str, &[&str], &[&str])]) -> Result<String, Flaw> {
+    fn ordered(units: &[(&str, &[&str], &[&str])]) -> Result<String, InvalidValue> {
         let own = |list: &[&str]| -> Vec<String> { list.iter().map(|name| (*name).to_owned()).collect() };
         let units: Vec<_> =
             units.iter().map(|(name, after, before)| (*name, own(after), own(before))).collect();
         let wishes: Vec<_> =
-            units.iter().map(|(name, after, before)| Wishes { name, after, before }).collect();
+            units.iter().map(|(name, after, before)| OrderConstraints { name, after, before }).collect();
         order(&wishes).map(|names| names.join(" "))
     }
 

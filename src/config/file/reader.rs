@@ -17,7 +17,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 /// What serde says of a value, and which one it is.
 #[derive(Debug)]
-pub(super) struct Wrong {
+pub(super) struct DeError {
     /// serde's words.
     pub(super) message: String,
     /// The keys that lead to it, the last one first; the second of a list is `[2]`.
@@ -26,25 +26,25 @@ pub(super) struct Wrong {
     pub(super) at: Option<usize>,
 }
 
-impl Wrong {
-    fn below(mut self, at: usize, key: String) -> Wrong {
+impl DeError {
+    fn below(mut self, at: usize, key: String) -> DeError {
         self.at.get_or_insert(at);
         self.keys.push(key);
         self
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for DeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for DeError {}
 
-impl serde::de::Error for Wrong {
-    fn custom<T: fmt::Display>(message: T) -> Wrong {
-        Wrong { message: message.to_string(), keys: Vec::new(), at: None }
+impl serde::de::Error for DeError {
+    fn custom<T: fmt::Display>(message: T) -> DeError {
+        DeError { message: message.to_string(), keys: Vec::new(), at: None }
     }
 }
 
@@ -55,9 +55,9 @@ pub(super) enum Reader<'a> {
     Value(&'a DeValue<'a>),
 }
 
-fn number(written: &DeInteger<'_>) -> Result<i64, Wrong> {
+fn number(written: &DeInteger<'_>) -> Result<i64, DeError> {
     i64::from_str_radix(written.as_str(), written.radix())
-        .map_err(|_| Wrong::custom(format_args!("{written} is too large a number")))
+        .map_err(|_| DeError::custom(format_args!("{written} is too large a number")))
 }
 
 impl<'a> Reader<'a> {
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     }
 
     /// That the value is of another kind than the visitor wants.
-    fn refuse(self, wanted: &dyn Expected) -> Wrong {
+    fn refuse(self, wanted: &dyn Expected) -> DeError {
         let is = match self {
             Reader::Table(_) | Reader::Value(DeValue::Table(_)) => Unexpected::Map,
             Reader::Value(DeValue::String(text)) => Unexpected::Str(text),
@@ -88,14 +88,14 @@ impl<'a> Reader<'a> {
                 Err(wrong) => return wrong,
             },
         };
-        Wrong::invalid_type(is, wanted)
+        DeError::invalid_type(is, wanted)
     }
 }
 
 impl<'de> Deserializer<'de> for Reader<'de> {
-    type Error = Wrong;
+    type Error = DeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self {
             Reader::Value(DeValue::String(text)) => visitor.visit_str(text),
             Reader::Value(DeValue::Integer(written)) => visitor.visit_i64(number(written)?),
@@ -110,7 +110,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self.table() {
             Some(table) => visitor.visit_map(Keys::of(table)),
             None => Err(self.refuse(&visitor)),
@@ -122,59 +122,59 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, DeError> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self {
             Reader::Value(DeValue::Array(list)) => visitor.visit_seq(List { list, next: 0 }),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self.text() {
             Some(text) => visitor.visit_str(text),
             None => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self {
             Reader::Value(DeValue::Boolean(truth)) => visitor.visit_bool(*truth),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         match self {
             Reader::Value(DeValue::Integer(written)) => visitor.visit_i64(number(written)?),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_i64(visitor)
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_i64(visitor)
     }
 
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_i64(visitor)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         self.deserialize_i64(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeError> {
         visitor.visit_some(self)
     }
 
@@ -183,7 +183,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         _: &'static str,
         words: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, DeError> {
         match self.text() {
             Some(text) => visitor.visit_enum(StrDeserializer::new(text)),
             None => Err(self.refuse(&OneOf(words))),
@@ -218,18 +218,18 @@ impl<'a> Keys<'a> {
 }
 
 impl<'de> MapAccess<'de> for Keys<'de> {
-    type Error = Wrong;
+    type Error = DeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DeError> {
         let Some((key, _)) = self.pairs.get(self.next) else { return Ok(None) };
         let name: &str = key.get_ref();
-        let read = seed.deserialize(IntoDeserializer::<Wrong>::into_deserializer(name));
+        let read = seed.deserialize(IntoDeserializer::<DeError>::into_deserializer(name));
         read.map(Some).map_err(|wrong| wrong.below(key.span().start, name.to_owned()))
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DeError> {
         let Some((key, value)) = self.pairs.get(self.next) else {
-            return Err(Wrong::custom("there is no value"));
+            return Err(DeError::custom("there is no value"));
         };
         self.next += 1;
         let read = seed.deserialize(Reader::Value(value.get_ref()));
@@ -244,9 +244,9 @@ struct List<'a> {
 }
 
 impl<'de> SeqAccess<'de> for List<'de> {
-    type Error = Wrong;
+    type Error = DeError;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, DeError> {
         let Some(value) = self.list.get(self.next) else { return Ok(None) };
         self.next += 1;
         let read = seed.deserialize(Reader::Value(value.get_ref())).map(Some);

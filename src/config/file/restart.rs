@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
-use super::refused::Flaw;
+use super::error::InvalidValue;
 use super::values::Text;
-use crate::supervisor::{On, Restart};
+use crate::supervisor::{Restart, RestartOn};
 
 /// What follows an end that nobody asked for. Instead of the table, the value of `on` alone can be written.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(super) enum RawRestart {
     /// Nothing was said.
     #[default]
     #[cfg_attr(test, schemars(skip))]
-    Unsaid,
+    Unset,
 }
 
 /// What follows an end that nobody asked for.
@@ -35,17 +35,17 @@ pub(super) struct RawTable {
     /// `always`.
     on: Option<RawOn>,
     /// Exit codes that are never followed by a restart.
-    forbid: Option<Vec<u8>>,
+    prevent_exit_codes: Option<Vec<u8>>,
     /// Exit codes that always ask for a restart.
-    means: Option<Vec<u8>>,
+    force_exit_codes: Option<Vec<u8>>,
     /// The first pause; each that follows is twice as long.
     delay: Option<Text<Duration>>,
     /// The longest pause.
-    longest: Option<Text<Duration>>,
-    /// How many restarts there may be within `within`. At the ceiling sexton ends.
-    ceiling: Option<u32>,
+    max_delay: Option<Text<Duration>>,
+    /// How many restarts there may be within `interval`. At the limit sexton ends.
+    limit: Option<u32>,
     /// The time in which restarts are counted.
-    within: Option<Text<Duration>>,
+    interval: Option<Text<Duration>>,
 }
 
 /// Which ends are followed by a restart.
@@ -83,49 +83,47 @@ impl<'de> Deserialize<'de> for RawRestart {
 }
 
 impl RawRestart {
-    pub(super) fn check(self) -> Result<Restart, Flaw> {
+    pub(super) fn check(self) -> Result<Restart, InvalidValue> {
         let raw = match self {
             RawRestart::Short(on) => RawTable { on: Some(on), ..RawTable::default() },
             RawRestart::Table(table) => table,
-            RawRestart::Unsaid => RawTable::default(),
+            RawRestart::Unset => RawTable::default(),
         };
         let usual = Restart::default();
         let delay = raw.delay.map_or(usual.delay, |time| time.0);
         // Who asks for a first pause of two minutes wants the later ones no shorter.
-        let longest = raw.longest.map_or(usual.longest.max(delay), |time| time.0);
-        if longest < delay {
-            return Err(
-                Flaw::new("it is shorter than 'delay', the first pause; make it longer").below("longest")
-            );
+        let max_delay = raw.max_delay.map_or(usual.max_delay.max(delay), |time| time.0);
+        if max_delay < delay {
+            return Err(InvalidValue::new("it is shorter than 'delay', the first pause; make it longer")
+                .below("max_delay"));
         }
-        if raw.ceiling == Some(0) {
-            return Err(
-                Flaw::new("it has to be at least 1; for no restarts, write on = \"never\"").below("ceiling")
-            );
+        if raw.limit == Some(0) {
+            return Err(InvalidValue::new("it has to be at least 1; for no restarts, write on = \"never\"")
+                .below("limit"));
         }
-        let within = raw.within.map_or(usual.within, |time| time.0);
-        if within.is_zero() {
-            return Err(
-                Flaw::new("it has to be longer than 0, or the ceiling would hold nothing").below("within")
-            );
+        let interval = raw.interval.map_or(usual.interval, |time| time.0);
+        if interval.is_zero() {
+            return Err(InvalidValue::new("it has to be longer than 0, or the limit would hold nothing")
+                .below("interval"));
         }
-        let (forbid, means) = (raw.forbid.unwrap_or_default(), raw.means.unwrap_or_default());
-        if let Some(code) = means.iter().find(|code| forbid.contains(code)) {
-            let what = format!("{code} is in 'forbid' too; take it out of one of them");
-            return Err(Flaw::new(what).below("means"));
+        let (prevent_exit_codes, force_exit_codes) =
+            (raw.prevent_exit_codes.unwrap_or_default(), raw.force_exit_codes.unwrap_or_default());
+        if let Some(code) = force_exit_codes.iter().find(|code| prevent_exit_codes.contains(code)) {
+            let what = format!("{code} is in 'prevent_exit_codes' too; take it out of one of them");
+            return Err(InvalidValue::new(what).below("force_exit_codes"));
         }
         Ok(Restart {
             on: raw.on.map_or(usual.on, |on| match on {
-                RawOn::Never => On::Never,
-                RawOn::OnFailure => On::Failure,
-                RawOn::Always => On::Always,
+                RawOn::Never => RestartOn::Never,
+                RawOn::OnFailure => RestartOn::Failure,
+                RawOn::Always => RestartOn::Always,
             }),
-            forbid,
-            means,
+            prevent_exit_codes,
+            force_exit_codes,
             delay,
-            longest,
-            ceiling: raw.ceiling.unwrap_or(usual.ceiling),
-            within,
+            max_delay,
+            limit: raw.limit.unwrap_or(usual.limit),
+            interval,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::refused::Flaw;
+use super::error::InvalidValue;
 use crate::supervisor::Ready;
 
 /// What the service manager above is told.
@@ -26,7 +26,7 @@ enum RawReady {
 }
 
 impl RawSystemd {
-    pub(super) fn check(self, probes: bool) -> Result<Ready, Flaw> {
+    pub(super) fn check(self, probes: bool) -> Result<Ready, InvalidValue> {
         match self.ready {
             None if probes => Ok(Ready::Healthy),
             None | Some(RawReady::Started) => Ok(Ready::Started),
@@ -34,7 +34,7 @@ impl RawSystemd {
             Some(RawReady::Healthy) if probes => Ok(Ready::Healthy),
             Some(RawReady::Healthy) => {
                 let what = "nothing is asked; give 'url', 'tcp' or 'command' in [health]";
-                Err(Flaw::new(what).below("ready"))
+                Err(InvalidValue::new(what).below("ready"))
             }
         }
     }

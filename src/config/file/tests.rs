@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::locks::Action;
 use crate::locks::format::Format;
-use crate::supervisor::On;
+use crate::supervisor::RestartOn;
 
 const EXAMPLE: &str = include_str!("../../../packaging/config/sexton.toml");
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/config/sexton.schema.json");
@@ -19,7 +19,7 @@ fn read_in(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
     fs::write(&path, text).unwrap();
     let variable =
         |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, value)| OsString::from(value));
-    let around = Around { preset: None, command: &[], variable: &variable, owner: None };
+    let around = LoadContext { preset: None, command: &[], variable: &variable, owner: None };
     let here = path.display().to_string();
     File::read(Some(&path), &around).map_err(|refused| refused.to_string().replace(&here, "FILE"))
 }
@@ -36,7 +36,7 @@ fn secs(seconds: u64) -> Duration {
 fn nothing_is_said_by_an_empty_file() {
     let file = read("").unwrap();
     assert_eq!((file.grace, file.group, file.locks.rules.len()), (None, None, 0));
-    assert_eq!((file.watching, file.restart), (Watching::default(), Restart::default()));
+    assert_eq!((file.watching, file.restart), (WatchSettings::default(), Restart::default()));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_example_says_what_it_says() {
     assert!(kind.keeps_open && matches!(&kind.format, Format::Json(keys) if keys.pid == "owner.pid"));
     let units: Vec<_> = file.units.iter().map(|unit| (&*unit.name, unit.after_gateway)).collect();
     assert_eq!(units, [("proxy", true), ("worker", true)]);
-    assert_eq!(file.restart.on, On::Failure);
+    assert_eq!(file.restart.on, RestartOn::Failure);
     assert_eq!(file.watching.limits.memory, Some(1500 << 20));
     assert_eq!(file.watching.health.len(), 4);
     assert_eq!(file.control, Some(Control::At("/run/sexton/control.sock".into())));
@@ -61,11 +61,14 @@ fn the_example_says_what_it_says() {
 #[test]
 fn actions_name_the_conditions_that_replace_the_command() {
     for (text, kinds) in [
-        ("[health]\ntcp = 'a:1'\naction = 'restart'", &[Kind::Failing][..]),
-        ("[limits]\nmemory = '1G'\naction = 'restart'", &[Kind::Memory]),
-        ("[limits]\nzombies = 3\nmemory = 7\naction = 'restart'", &[Kind::Memory, Kind::Zombies]),
-        ("[locks]\nheld_too_long = 'restart'", &[Kind::LockHeld]),
-        ("[logs.a]\nfiles = 'a'\npattern = 'b'\naction = 'restart'", &[Kind::Log]),
+        ("[health]\ntcp = 'a:1'\naction = 'restart'", &[IncidentKind::Unhealthy][..]),
+        ("[limits]\nmemory = '1G'\naction = 'restart'", &[IncidentKind::Memory]),
+        (
+            "[limits]\nzombies = 3\nmemory = 7\naction = 'restart'",
+            &[IncidentKind::Memory, IncidentKind::Zombies],
+        ),
+        ("[locks]\nheld_too_long = 'restart'", &[IncidentKind::LockHeld]),
+        ("[logs.a]\nfiles = 'a'\npattern = 'b'\naction = 'restart'", &[IncidentKind::Log]),
         ("[logs.a]\nfiles = 'a'\npattern = 'b'", &[]),
     ] {
         assert_eq!(read(text).unwrap().replace_on, kinds, "{text}");
@@ -74,11 +77,11 @@ fn actions_name_the_conditions_that_replace_the_command() {
 
 #[test]
 fn nothing_is_watched_unless_something_is_asked_for() {
-    for text in ["", "[watch]", "[health]", "[locks]\nreport_after = '1h'", "[health]\nevery = '9s'"] {
-        assert_eq!(read(text).unwrap().watching, Watching::default(), "{text}");
+    for text in ["", "[watch]", "[health]", "[locks]\nreport_after = '1h'", "[health]\ninterval = '9s'"] {
+        assert_eq!(read(text).unwrap().watching, WatchSettings::default(), "{text}");
     }
     for text in ["[watch]\nlisten = '[::]:1'", "[limits]", "[locks]\nheld_too_long = 'report'"] {
-        assert_eq!(read(text).unwrap().watching.limits.every, secs(10), "{text}");
+        assert_eq!(read(text).unwrap().watching.limits.interval, secs(10), "{text}");
     }
 }
 
@@ -86,8 +89,8 @@ fn nothing_is_watched_unless_something_is_asked_for() {
 fn a_file_is_laid_over_its_preset_value_by_value() {
     let plain = read("preset = 'openclaw'").unwrap();
     assert_eq!(
-        (plain.grace, plain.restart.forbid.as_slice(), plain.restart.on),
-        (Some(secs(30)), &[78][..], On::Never)
+        (plain.grace, plain.restart.prevent_exit_codes.as_slice(), plain.restart.on),
+        (Some(secs(30)), &[78][..], RestartOn::Never)
     );
     assert_eq!(plain.env, [("OPENCLAW_NO_RESPAWN".into(), "1".into())]);
     assert!(plain.tools.shell && plain.tools.timeout.is_none() && plain.tools.end_orphans);
@@ -98,8 +101,8 @@ fn a_file_is_laid_over_its_preset_value_by_value() {
                 [logs.mine]\nfiles = 'a'\npattern = 'b'\n[health]\nurl = 'http://h/'\n";
     let over = read(over).unwrap();
     assert_eq!(
-        (over.grace, over.restart.forbid.as_slice(), over.restart.on),
-        (Some(secs(330)), &[78][..], On::Always)
+        (over.grace, over.restart.prevent_exit_codes.as_slice(), over.restart.on),
+        (Some(secs(330)), &[78][..], RestartOn::Always)
     );
     assert_eq!((over.env.len(), over.watching.logs.len(), over.watching.health.len()), (2, 2, 1));
     assert_eq!(over.watching.start_period, secs(180));
@@ -116,7 +119,7 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ("[locks]\nroot = []\n", (2, 1), "locks.root is not known; did you mean 'roots'?"),
     ("[lock]\n", (1, 2), "lock is not known; did you mean 'locks'?"),
     ("xyzzy = 1\n", (1, 1), "xyzzy is not known; there is: preset, command"),
-    ("[restart]\n  cieling = 3", (2, 3), "restart.cieling is not known; did you mean 'ceiling'?"),
+    ("[restart]\n  limmit = 3", (2, 3), "restart.limmit is not known; did you mean 'limit'?"),
     ("stop-signals = []", (1, 1), "stop-signals is not known; did you mean 'stop_signals'?"),
     (
         "\n\n[locks]\nreport_after = \"soon\"\n",
@@ -157,10 +160,14 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ("[env]\n\"A=B\" = 'x'", (2, 1), "env.\"A=B\": this is no variable's name"),
     ("[env]\nPORT = 3000", (2, 8), "env.PORT is integer `3000`, and has to be a string"),
     ("restart = 'sometimes'", (1, 11), "restart cannot be 'sometimes'; there is: never, on-failure, always"),
-    ("[restart]\nceiling = 0", (2, 1), "restart.ceiling: it has to be at least 1"),
-    ("[restart]\nwithin = '0s'", (2, 1), "restart.within: it has to be longer than 0"),
-    ("[restart]\ndelay = '9s'\nlongest = '8s'", (3, 1), "restart.longest: it is shorter than 'delay'"),
-    ("[restart]\nforbid = [1]\nmeans = [1]", (3, 1), "restart.means: 1 is in 'forbid' too"),
+    ("[restart]\nlimit = 0", (2, 1), "restart.limit: it has to be at least 1"),
+    ("[restart]\ninterval = '0s'", (2, 1), "restart.interval: it has to be longer than 0"),
+    ("[restart]\ndelay = '9s'\nmax_delay = '8s'", (3, 1), "restart.max_delay: it is shorter than 'delay'"),
+    (
+        "[restart]\nprevent_exit_codes = [1]\nforce_exit_codes = [1]",
+        (3, 1),
+        "restart.force_exit_codes: 1 is in 'prevent_exit_codes' too",
+    ),
     ("[units.a]\nafter = ['b']", (1, 1), "units.a: the key 'command' is missing"),
     (
         "[units.a]\ncommand = ['x']\nafter = ['b']",
@@ -192,7 +199,7 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ),
     ("[health]\nurl = 'http:///x'", (2, 1), "health.url[1]: 'http:///x' has no host"),
     ("[health]\ntcp = 'localhost'", (2, 1), "health.tcp[1]: 'localhost' has to be HOST:PORT"),
-    ("[health]\nlatency = '4s'", (2, 1), "health.latency: it is longer than 'timeout'"),
+    ("[health]\nslow_after = '4s'", (2, 1), "health.slow_after: it is longer than 'timeout'"),
     ("[health]\nfields = { a = [] }", (2, 16), "health.fields.a is a list, and has to be a string, a number"),
     (
         "[health]\naction = 'restart'",
@@ -225,11 +232,11 @@ fn what_is_wrong_is_said_with_its_place_and_key_and_what_to_write() {
         let below = read(&format!("preset = 'openclaw'\n{text}")).unwrap_err();
         assert!(below.contains(&format!("line {}, column {column}: ", line + 1)), "{text}\n{below}");
     }
-    let none = Around { preset: None, command: &[], variable: &|_| None, owner: None };
+    let none = LoadContext { preset: None, command: &[], variable: &|_| None, owner: None };
     let refused = |path: &str| File::read(Some(Path::new(path)), &none).unwrap_err().to_string();
     assert!(refused("/nowhere.toml").contains("/nowhere.toml cannot be read: No such file"));
     assert!(refused("/").contains("ordinary file"));
-    let asked = Around { preset: Some("opencla"), ..none };
+    let asked = LoadContext { preset: Some("opencla"), ..none };
     assert!(File::read(None, &asked).unwrap_err().to_string().contains("preset 'opencla' is not known"));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::refused::Flaw;
+use super::error::InvalidValue;
 use super::values::Text;
 use crate::config::unit::Tools;
 
@@ -35,10 +35,12 @@ enum Orphans {
 }
 
 impl RawTools {
-    pub(super) fn check(self) -> Result<(Option<bool>, Tools), Flaw> {
+    pub(super) fn check(self) -> Result<(Option<bool>, Tools), InvalidValue> {
         let usual = Tools::default();
         if self.timeout.as_ref().is_some_and(|time| time.0.is_zero()) {
-            return Err(Flaw::new("it has to be longer than 0; for no limit, leave it out").below("timeout"));
+            return Err(
+                InvalidValue::new("it has to be longer than 0; for no limit, leave it out").below("timeout")
+            );
         }
         let tools = Tools {
             shell: self.shell.unwrap_or(usual.shell),

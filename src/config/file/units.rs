@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::argv::{Argv, RawEnv, environment};
-use super::order::{Wishes, order};
-use super::refused::{Below, Flaw};
+use super::error::{InvalidValue, WithPath};
+use super::order::{OrderConstraints, order};
 use super::restart::RawRestart;
 use super::users;
 use super::values::Text;
@@ -52,7 +52,7 @@ pub(super) struct RawUnit {
     /// Its window after a stop signal.
     grace: Option<Text<Duration>>,
     /// The window of what it leaves behind.
-    stragglers: Option<Text<Duration>>,
+    kill_after: Option<Text<Duration>>,
 }
 
 #[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
@@ -65,20 +65,22 @@ pub(super) enum Output {
 }
 
 /// The units in their order of start.
-pub(super) fn check(mut raw: BTreeMap<String, RawUnit>) -> Result<Vec<Unit>, Flaw> {
+pub(super) fn check(mut raw: BTreeMap<String, RawUnit>) -> Result<Vec<Unit>, InvalidValue> {
     for name in raw.keys() {
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name == GATEWAY {
             let what = "this name is the main process's; give the unit another";
-            return Err(Flaw::new(what).below(name));
+            return Err(InvalidValue::new(what).below(name));
         }
         if name.is_empty() || name.len() > 64 || !name.bytes().all(sound) {
             let what = "a unit's name has 1 to 64 letters, digits, '-', '_' and '.'; give it another";
-            return Err(Flaw::new(what).below(name));
+            return Err(InvalidValue::new(what).below(name));
         }
     }
-    let wishes: Vec<Wishes<'_>> =
-        raw.iter().map(|(name, unit)| Wishes { name, after: &unit.after, before: &unit.before }).collect();
+    let wishes: Vec<OrderConstraints<'_>> = raw
+        .iter()
+        .map(|(name, unit)| OrderConstraints { name, after: &unit.after, before: &unit.before })
+        .collect();
     let order = order(&wishes)?;
     let mut units = Vec::new();
     let mut after_gateway = false;
@@ -92,7 +94,7 @@ pub(super) fn check(mut raw: BTreeMap<String, RawUnit>) -> Result<Vec<Unit>, Fla
 }
 
 impl RawUnit {
-    fn check(self, name: &str, after_gateway: bool) -> Result<Unit, Flaw> {
+    fn check(self, name: &str, after_gateway: bool) -> Result<Unit, InvalidValue> {
         let user = self.user.map(|text| users::look_up(&text)).transpose();
         Ok(Unit {
             name: name.to_owned(),
@@ -101,11 +103,11 @@ impl RawUnit {
             restart: self.restart.check().below("restart")?,
             env: environment(self.env).below("env")?,
             directory: self.cwd,
-            user: user.map_err(|what| Flaw::new(what).below("user"))?,
+            user: user.map_err(|what| InvalidValue::new(what).below("user"))?,
             required: self.required,
             prefix: self.output == Output::Prefix,
             grace: self.grace.map_or(GRACE, |time| time.0),
-            stragglers: self.stragglers.map_or(STRAGGLERS, |time| time.0),
+            kill_after: self.kill_after.map_or(STRAGGLERS, |time| time.0),
         })
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::config::words;
-use crate::ids::Signal;
+use crate::config::parse;
+use crate::types::Signal;
 
 /// Something that is written as a string.
 pub trait Written: Sized {
@@ -65,7 +65,7 @@ impl Written for Signal {
     const EXAMPLE: &'static str = "TERM";
 
     fn parse(text: &str) -> Result<Signal, String> {
-        text.trim().parse().map_err(|error: crate::ids::ParseSignalError| error.to_string())
+        text.trim().parse().map_err(|error: crate::types::ParseSignalError| error.to_string())
     }
 }
 
@@ -79,7 +79,7 @@ impl Written for Step {
     const EXAMPLE: &'static str = "TERM:20s";
 
     fn parse(text: &str) -> Result<Step, String> {
-        words::step(text).map(|(signal, window)| Step(signal, window))
+        parse::step(text).map(|(signal, window)| Step(signal, window))
     }
 }
 
@@ -93,7 +93,7 @@ impl Written for Rewrite {
     const EXAMPLE: &'static str = "HUP:TERM";
 
     fn parse(text: &str) -> Result<Rewrite, String> {
-        words::rewrite(text).map(|(from, to)| Rewrite(from, to))
+        parse::rewrite(text).map(|(from, to)| Rewrite(from, to))
     }
 }
 
@@ -107,7 +107,7 @@ impl Written for Delay {
     const EXAMPLE: &'static str = "TERM=10s";
 
     fn parse(text: &str) -> Result<Delay, String> {
-        words::delay(text).map(|(signal, window)| Delay(signal, window))
+        parse::delay(text).map(|(signal, window)| Delay(signal, window))
     }
 }
 

@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use super::super::place;
-use super::super::protocol::Kind;
+use super::super::protocol::IncidentKind;
+use super::super::socket_path;
 use super::*;
-use crate::os::{messages, poll};
+use crate::os::{poll, seqpacket};
 
 struct House {
     server: Server,
@@ -18,7 +18,7 @@ struct House {
 fn house() -> House {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let server = Server::new(Some(place::claim(&path).unwrap())).unwrap();
+    let server = Server::new(Some(socket_path::bind(&path).unwrap())).unwrap();
     House { server, path, _directory: directory }
 }
 
@@ -30,11 +30,11 @@ impl House {
     }
 
     /// Turns until there is nothing to do, and answers what sexton would.
-    fn settle(&mut self) -> Vec<Asked> {
+    fn settle(&mut self) -> Vec<ServerEvent> {
         let mut all = Vec::new();
         while poll::until(self.server.waits_for().as_fd(), Some(clock::now())).unwrap() {
             if let Some(asked) = self.server.turn() {
-                if let Asked::Request(key, request) = &asked {
+                if let ServerEvent::Request(key, request) = &asked {
                     let status = Status { version: "x".repeat(1000), ..Status::default() };
                     let answer = match request {
                         Request::Status | Request::Subscribe => Answer::Status(Box::new(status)),
@@ -72,7 +72,7 @@ fn a_turn_does_one_thing() {
     // Three connections and six lines take at least as many turns.
     for turn in 0..9 {
         assert!(poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap(), "{turn}");
-        if let Some(Asked::Request(key, _)) = house.server.turn() {
+        if let Some(ServerEvent::Request(key, _)) = house.server.turn() {
             house.server.answer(key, &Answer::Done("x".to_owned()));
         }
     }
@@ -95,9 +95,9 @@ fn who_takes_no_reply_is_asked_for_nothing_more_and_dropped_in_the_end() {
     let asked = house.settle().len();
     assert!(asked < sent, "{asked} of {sent}: the reply that is not taken holds the rest up");
     let soon = clock::now().after(PULSE);
-    house.server.pulse(soon);
+    house.server.publish_tick(soon);
     assert_eq!(house.server.clients.len(), 1);
-    house.server.pulse(soon.after(SILENCE));
+    house.server.publish_tick(soon.after(IDLE_TIMEOUT));
     assert_eq!(house.server.clients.len(), 0);
     assert!(is_closed(&stream));
 }
@@ -143,47 +143,48 @@ fn a_line_that_is_too_long_is_answered_and_ends_it() {
 
 /// A packet of sexton-watch's, and what it is told in return.
 fn packet(watch: &OwnedFd, text: &str) {
-    messages::send(watch.as_fd(), text.as_bytes(), None).unwrap();
+    seqpacket::send(watch.as_fd(), text.as_bytes(), None).unwrap();
 }
 
-fn told(watch: &OwnedFd) -> Vec<ToWatch> {
-    let packets = std::iter::from_fn(|| messages::receive::<4096>(watch.as_fd()));
+fn told(watch: &OwnedFd) -> Vec<WatchCommand> {
+    let packets = std::iter::from_fn(|| seqpacket::receive::<4096>(watch.as_fd()));
     packets.map(|(bytes, length, _)| serde_json::from_slice(&bytes[..length]).unwrap()).collect()
 }
 
 #[test]
 fn sexton_watch_tells_facts_and_is_told_of_incidents() {
     let mut server = Server::new(None).unwrap();
-    let (ours, theirs) = messages::pair().unwrap();
-    server.trust(ours).unwrap();
+    let (ours, theirs) = seqpacket::pair().unwrap();
+    server.attach_watch(ours).unwrap();
     let mut house = House { server, path: Default::default(), _directory: tempfile::tempdir().unwrap() };
     let condition =
-        r#"{"op":"fact","fact":"condition","kind":"slow","subject":"","holds":true,"detail":"d"}"#;
+        r#"{"op":"watch-report","report":"condition","kind":"slow","subject":"","holds":true,"detail":"d"}"#;
     packet(&theirs, condition);
     packet(&theirs, condition);
     packet(&theirs, "garbage");
     packet(&theirs, r#"{"op":"status"}"#);
     let asked = house.settle();
     assert!(
-        matches!(&asked[..], [Asked::Noted(one), Asked::Request(_, Request::Status)] if one.kind == Kind::Slow),
+        matches!(&asked[..], [ServerEvent::Noted(one), ServerEvent::Request(_, Request::Status)] if one.kind == IncidentKind::Slow),
         "{asked:?}"
     );
     let said = told(&theirs);
-    assert!(matches!(&said[..], [ToWatch::Status(_)]), "{said:?}");
+    assert!(matches!(&said[..], [WatchCommand::Status(_)]), "{said:?}");
 
     // What sexton itself finds is told as well.
-    let ceiling = |holds| Condition { kind: Kind::Ceiling, subject: "".into(), holds, detail: "".into() };
+    let ceiling =
+        |holds| Condition { kind: IncidentKind::RestartLimit, subject: "".into(), holds, detail: "".into() };
     let incident = house.server.note(ceiling(true), 1).unwrap();
     assert_eq!(house.server.note(ceiling(true), 2), None, "it goes on");
-    house.server.tell_watch(&ToWatch::Incident(incident.clone()));
-    assert_eq!(told(&theirs), [ToWatch::Incident(incident)]);
+    house.server.tell_watch(&WatchCommand::Incident(incident.clone()));
+    assert_eq!(told(&theirs), [WatchCommand::Incident(incident)]);
 
     // Another one takes its place; nobody else waits for its end.
-    let (ours, other) = messages::pair().unwrap();
-    house.server.trust(ours).unwrap();
-    packet(&other, r#"{"op":"fact","fact":"hello","version":"2"}"#);
+    let (ours, other) = seqpacket::pair().unwrap();
+    house.server.attach_watch(ours).unwrap();
+    packet(&other, r#"{"op":"watch-report","report":"hello","version":"2"}"#);
     let greeted = house.settle();
-    assert!(matches!(&greeted[..], [Asked::Greeted(lasted)] if lasted.len() == 1), "{greeted:?}");
+    assert!(matches!(&greeted[..], [ServerEvent::Greeted(lasted)] if lasted.len() == 1), "{greeted:?}");
     assert_eq!(house.server.next_deadline(), None);
     drop(other);
     house.settle();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::{Defect, Owner, since_1970};
-use crate::ids::{Pid, StartTime};
+use crate::types::{Pid, StartTime};
 
 /// The fields that count, as they stand in the file.
 #[derive(Default)]
@@ -99,7 +99,7 @@ fn is_whole(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() > f64::from(i32::MAX))
 }
 
-/// What is wrong with bytes that serde_json would not read.
+/// Match is wrong with bytes that serde_json would not read.
 pub(super) fn defect(error: &serde_json::Error) -> Defect {
     match error.classify() {
         Category::Eof => Defect::Truncated,

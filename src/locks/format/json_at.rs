@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::json::{defect, pid_of};
 use super::{Content, Defect, Owner, Record};
-use crate::ids::StartTime;
+use crate::types::StartTime;
 
 /// Where the fields are: each one a path of names, parted by dots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
 mod tests {
     use super::super::Format;
     use super::*;
-    use crate::ids::Pid;
+    use crate::types::Pid;
 
     fn read(text: &str) -> Record {
         let keys = Keys {

@@ -18,7 +18,7 @@ pub(super) fn record(target: &[u8]) -> Result<Record, Defect> {
 mod tests {
     use super::super::Format;
     use super::*;
-    use crate::ids::Pid;
+    use crate::types::Pid;
 
     #[test]
     fn the_last_hyphen_parts_the_host_from_the_pid() {

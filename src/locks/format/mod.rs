@@ -1,4 +1,4 @@
-//! What a lock says: bytes in, its owner out.
+//! Match a lock says: bytes in, its owner out.
 //!
 //! | format | written as | module |
 //! |---|---|---|
@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 pub use json_at::Keys;
 
-use crate::ids::{Pid, StartTime};
+use crate::types::{Pid, StartTime};
 
 /// Who wrote a lock, in the writer's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Owner {
     pub max_hold: Option<Duration>,
 }
 
-/// What the bytes of a lock file turned out to be.
+/// Match the bytes of a lock file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// A lock as its writer writes it.
@@ -58,7 +58,7 @@ impl Content {
     }
 }
 
-/// What is wrong with the bytes of a lock file.
+/// Match is wrong with the bytes of a lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
     /// It is not UTF-8.

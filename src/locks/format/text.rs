@@ -25,7 +25,7 @@ mod tests {
 
     use super::super::{Content, Format};
     use super::*;
-    use crate::ids::Pid;
+    use crate::types::Pid;
 
     #[test]
     fn a_promotion_is_a_pid_and_a_time() {

@@ -13,7 +13,7 @@ fn a_signal_is_rewritten_and_still_means_what_it_meant() {
     let mut story = with(Forwarding { rewrite, ..Forwarding::default() });
     assert_eq!(story.tell(sent(Signal::HUP)), [], "dropped");
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::QUIT)], "the last rule counts");
-    assert_eq!(story.wait(), (GRACE, vec![Action::SendToRest(Signal::TERM)]), "the stop has begun");
+    assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]), "the stop has begun");
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_delayed_stop_begins_its_window_when_it_is_passed_on() {
     assert_eq!(story.tell(sent(Signal::TERM)), []);
     assert_eq!(story.tell(sent(Signal::HUP)), [send(Signal::HUP)], "the others go on");
     assert_eq!(story.wait(), (delay, vec![send(Signal::TERM)]));
-    assert_eq!(story.wait(), (GRACE, vec![Action::SendToRest(Signal::TERM)]));
+    assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_delayed_signal_that_comes_again_is_wanted_now_and_once() {
     story.tell(sent(Signal::TERM));
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
     assert_eq!(story.wait().0, GRACE, "nothing is held any more");
-    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::KILL)], "nor is a ladder held up");
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::KILL)], "nor is a ladder held up");
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_stop_in_steps_takes_one_after_the_other() {
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::QUIT)]);
     assert_eq!(story.wait(), (20 * second, vec![send(Signal::INT)]));
     assert_eq!(story.wait(), (5 * second, vec![send(Signal::KILL)]));
-    assert_eq!(story.wait(), (Duration::ZERO, vec![Action::SendToRest(Signal::TERM)]));
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]));
+    assert_eq!(story.wait(), (Duration::ZERO, vec![Action::SignalAll(Signal::TERM)]));
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
 
     let mut story = Story::running(Policy { stop_sequence, ..policy() });
     story.tell(sent(Signal::TERM));
@@ -73,12 +73,12 @@ fn a_stop_in_steps_takes_one_after_the_other() {
 fn those_who_live_on_are_waited_for_and_can_be_stopped() {
     let mut story = Story::running(Policy { wait_all: true, ..policy() });
     story.tell(died(MAIN));
-    story.tell(Event::Drained);
-    assert_eq!(story.tell(Event::Rest(Rest::Children)), []);
+    story.tell(Event::QueueDrained);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), []);
     assert_eq!(story.supervisor.next_deadline(), None, "for as long as they like");
-    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SendToRest(Signal::TERM)]);
-    assert_eq!(story.wait(), (GRACE, vec![Action::SendToRest(Signal::KILL)]), "with the whole window");
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::TERM)]);
+    assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::KILL)]), "with the whole window");
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_session_of_its_own_is_stopped_together_with_us() {
 
 #[test]
 fn a_start_for_which_there_is_no_process_is_tried_again_a_few_times() {
-    let failure = Event::StartFailed { stage: Stage::Fork, errno: Errno(11) };
+    let failure = Event::StartFailed { step: StartStep::Fork, errno: Errno(11) };
     let mut story = Story::begin(Policy { sweep: None, ..policy() });
     assert_eq!(story.tell(Event::Begin), [Action::Start]);
     let mut waited = Duration::ZERO;
@@ -111,6 +111,6 @@ fn a_start_for_which_there_is_no_process_is_tried_again_a_few_times() {
         waited += pause;
     }
     assert_eq!(waited, Duration::from_millis(3100));
-    let outcome = Outcome::StartFailed { stage: Stage::Fork, errno: Errno(11) };
+    let outcome = Outcome::StartFailed { step: StartStep::Fork, errno: Errno(11) };
     assert_eq!(story.tell(failure), [Action::Exit(outcome)]);
 }

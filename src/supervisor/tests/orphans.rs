@@ -7,7 +7,12 @@ const ASKED_FOR: Duration = Duration::from_secs(3);
 const TOOL_GRACE: Duration = Duration::from_secs(1);
 
 fn story() -> Story {
-    Story::running(Policy { end_orphans: Some(ASKED_FOR), strangers_tell: true, sweep: None, ..policy() })
+    Story::running(Policy {
+        end_orphans: Some(ASKED_FOR),
+        adopted_deaths_trigger_scan: true,
+        sweep: None,
+        ..policy()
+    })
 }
 
 fn to(tool: u32, signal: Signal) -> Action {
@@ -18,7 +23,7 @@ fn to(tool: u32, signal: Signal) -> Action {
 fn a_strangers_death_makes_us_look_at_once_and_once_more() {
     let mut story = story();
     assert_eq!(story.tell(died(99)), [Action::Reap(pid(99))]);
-    assert_eq!(story.tell(Event::Drained), [Action::FindOrphans]);
+    assert_eq!(story.tell(Event::QueueDrained), [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans]);
     story.tell(Event::OrphansFound);
     assert_eq!(story.supervisor.next_deadline(), None, "nobody polls");
@@ -30,7 +35,7 @@ fn a_burst_of_deaths_is_one_reason() {
     let mut looks = 0;
     for number in 0..100 {
         story.tell(died(1000 + number));
-        looks += story.tell(Event::Drained).len();
+        looks += story.tell(Event::QueueDrained).len();
         story.pass(Duration::from_millis(1));
     }
     assert_eq!(looks, 1);
@@ -39,10 +44,10 @@ fn a_burst_of_deaths_is_one_reason() {
 
 #[test]
 fn nobody_looks_where_orphans_are_only_shown() {
-    let mut story = Story::running(Policy { sweep: None, strangers_tell: true, ..policy() });
+    let mut story = Story::running(Policy { sweep: None, adopted_deaths_trigger_scan: true, ..policy() });
     story.tell(died(99));
-    assert_eq!(story.tell(Event::Drained), []);
-    assert_eq!(story.tell(Event::Orphaned { tool: 1 }), []);
+    assert_eq!(story.tell(Event::QueueDrained), []);
+    assert_eq!(story.tell(Event::OrphanFound { tool: 1 }), []);
     assert_eq!(story.supervisor.next_deadline(), None);
 }
 
@@ -51,7 +56,7 @@ fn where_tools_are_registered_only_a_loss_makes_us_look() {
     let policy = Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() };
     let mut story = Story::running(policy);
     story.tell(died(99));
-    assert_eq!(story.tell(Event::Drained), []);
+    assert_eq!(story.tell(Event::QueueDrained), []);
     assert_eq!(story.supervisor.next_deadline(), None);
     story.tell(Event::ToolLost);
     assert_eq!(story.wait().1, [Action::FindOrphans]);
@@ -62,23 +67,23 @@ fn where_tools_are_registered_only_a_loss_makes_us_look() {
 fn whoever_dies_while_the_lost_are_ended_may_have_left_somebody() {
     let policy = Policy { end_orphans: Some(ASKED_FOR), sweep: None, ..policy() };
     let mut story = Story::running(policy);
-    story.tell(Event::Orphaned { tool: 1 });
+    story.tell(Event::OrphanFound { tool: 1 });
     story.tell(died(99));
-    assert_eq!(story.tell(Event::Drained), [Action::FindOrphans]);
+    assert_eq!(story.tell(Event::QueueDrained), [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans], "and once more");
     story.tell(Event::OrphansGone { tool: 1 });
     story.tell(Event::OrphansFound);
     story.tell(died(100));
-    assert_eq!(story.tell(Event::Drained), []);
+    assert_eq!(story.tell(Event::QueueDrained), []);
 }
 
 #[test]
 fn each_tool_has_a_ladder_of_its_own() {
     let mut story = story();
-    assert_eq!(story.tell(Event::Orphaned { tool: 1 }), [to(1, Signal::TERM)]);
-    assert_eq!(story.tell(Event::Orphaned { tool: 1 }), [], "its window is not begun again");
+    assert_eq!(story.tell(Event::OrphanFound { tool: 1 }), [to(1, Signal::TERM)]);
+    assert_eq!(story.tell(Event::OrphanFound { tool: 1 }), [], "its window is not begun again");
     story.pass(TOOL_GRACE / 2);
-    assert_eq!(story.tell(Event::Orphaned { tool: 2 }), [to(2, Signal::TERM)]);
+    assert_eq!(story.tell(Event::OrphanFound { tool: 2 }), [to(2, Signal::TERM)]);
     assert_eq!(story.wait(), (TOOL_GRACE / 2, vec![to(1, Signal::KILL)]));
     assert_eq!(story.wait().1, [to(1, Signal::KILL)], "again and again");
     story.tell(Event::OrphansGone { tool: 1 });
@@ -90,9 +95,9 @@ fn each_tool_has_a_ladder_of_its_own() {
 #[test]
 fn a_stop_ends_them_with_everything_else() {
     let mut story = story();
-    story.tell(Event::Orphaned { tool: 1 });
+    story.tell(Event::OrphanFound { tool: 1 });
     story.tell(died(MAIN));
-    story.tell(Event::Rest(Rest::Children));
-    assert_eq!(story.tell(Event::Orphaned { tool: 2 }), []);
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SendToRest(Signal::KILL)]), "no old window is left");
+    story.tell(Event::Remaining(Remaining::Children));
+    assert_eq!(story.tell(Event::OrphanFound { tool: 2 }), []);
+    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]), "no old window is left");
 }

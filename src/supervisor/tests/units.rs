@@ -1,7 +1,7 @@
 //! Units and restarts, one promise a test.
 
 use super::*;
-use crate::ids::{Kind, UnitState};
+use crate::types::{IncidentKind, UnitState};
 
 const UNIT_WINDOW: Duration = Duration::from_secs(20);
 const FIRST: i32 = 20;
@@ -29,13 +29,13 @@ fn with_neighbours(required: bool) -> Story {
 
 fn main_dies(story: &mut Story, code: u8) {
     story.tell(Event::Died { pid: pid(MAIN), status: ExitStatus::Exited(code) });
-    assert_eq!(story.tell(Event::Drained), [Action::CountRest]);
+    assert_eq!(story.tell(Event::QueueDrained), [Action::CountRemaining]);
 }
 
 /// The gateway has died, nothing is left, and the locks are swept.
 fn main_ends(story: &mut Story, code: u8) -> Vec<Action> {
     main_dies(story, code);
-    assert!(matches!(story.tell(Event::Rest(Rest::Gone)).as_slice(), [Action::Sweep(_)]));
+    assert!(matches!(story.tell(Event::Remaining(Remaining::Gone)).as_slice(), [Action::Sweep(_)]));
     story.tell(SWEPT)
 }
 
@@ -45,9 +45,9 @@ fn units_are_stopped_in_the_reverse_order_around_the_ladder() {
     assert_eq!(story.tell(sent(Signal::TERM)), [to_unit(SECOND, Signal::TERM)]);
     assert_eq!(story.tell(died(SECOND)), [Action::Reap(pid(SECOND)), send(Signal::TERM)]);
     main_dies(&mut story, 0);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [to_unit(FIRST, Signal::TERM)]);
-    assert_eq!(story.tell(died(FIRST)), [Action::Reap(pid(FIRST)), Action::CountRest]);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [LAST_SWEEP]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [to_unit(FIRST, Signal::TERM)]);
+    assert_eq!(story.tell(died(FIRST)), [Action::Reap(pid(FIRST)), Action::CountRemaining]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
     let end = Action::Exit(Outcome::Exited { code: 0 });
     assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), end]);
 }
@@ -78,8 +78,8 @@ fn without_a_required_unit_nothing_is_started() {
     story.tell(Event::Begin);
     story.tell(SWEPT);
     let failed = Event::UnitStartFailed { unit: 0, errno: Errno(11) };
-    assert_eq!(story.tell(failed), [Action::CountRest]);
-    assert!(matches!(story.tell(Event::Rest(Rest::Gone)).as_slice(), [Action::Sweep(_)]));
+    assert_eq!(story.tell(failed), [Action::CountRemaining]);
+    assert!(matches!(story.tell(Event::Remaining(Remaining::Gone)).as_slice(), [Action::Sweep(_)]));
     assert_eq!(story.tell(SWEPT), [Action::Exit(Outcome::UnitEnded { unit: 0 })]);
 }
 
@@ -92,8 +92,9 @@ fn one_unit_is_restarted_alone() {
 }
 
 fn always() -> Policy {
-    let restart = Restart { on: On::Always, ceiling: 3, forbid: vec![78], ..Restart::default() };
-    Policy { restart, replace_on: vec![Kind::Failing], ..policy() }
+    let restart =
+        Restart { on: RestartOn::Always, limit: 3, prevent_exit_codes: vec![78], ..Restart::default() };
+    Policy { restart, replace_on: vec![IncidentKind::Unhealthy], ..policy() }
 }
 
 #[test]
@@ -117,8 +118,8 @@ fn restarts_have_a_ceiling_and_forbidden_codes() {
         story.wait();
         story.tell(Event::Started { pid: pid(MAIN) });
     }
-    let gave_up = Action::Exit(Outcome::GaveUp { code: Some(1) });
-    assert_eq!(main_ends(&mut story, 1), [Action::Reap(pid(MAIN)), gave_up]);
+    let restart_limit_hit = Action::Exit(Outcome::RestartLimitHit { code: Some(1) });
+    assert_eq!(main_ends(&mut story, 1), [Action::Reap(pid(MAIN)), restart_limit_hit]);
 
     let mut story = Story::running(always());
     let end = Action::Exit(Outcome::Exited { code: 78 });
@@ -128,9 +129,9 @@ fn restarts_have_a_ceiling_and_forbidden_codes() {
 #[test]
 fn a_gateway_that_fails_is_stopped_by_its_ladder_and_started_again() {
     let mut story = Story::running(Policy { restart: Restart::default(), ..always() });
-    assert_eq!(story.tell(Event::Condition { kind: Kind::Slow }), [], "nobody asked for that");
-    assert_eq!(story.tell(Event::Condition { kind: Kind::Failing }), [send(Signal::TERM)]);
-    assert_eq!(story.tell(Event::Condition { kind: Kind::Failing }), [], "it is on its way");
+    assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Slow }), [], "nobody asked for that");
+    assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Unhealthy }), [send(Signal::TERM)]);
+    assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Unhealthy }), [], "it is on its way");
     assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
     assert_eq!(story.wait().1, [Action::Start]);
 }
@@ -151,15 +152,15 @@ fn a_stop_signal_ends_a_restart_wherever_it_stands() {
     let ended = |code| Action::Exit(Outcome::Exited { code });
     // While the old process is on its ladder.
     let mut story = Story::running(always());
-    story.tell(Event::Condition { kind: Kind::Failing });
+    story.tell(Event::IncidentChanged { kind: IncidentKind::Unhealthy });
     assert_eq!(story.tell(sent(Signal::TERM)), [], "it got one already");
     assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN)), ended(0)]);
     // While what it left behind is being ended.
     let mut story = Story::running(always());
     main_dies(&mut story, 1);
-    story.tell(Event::Rest(Rest::Children));
+    story.tell(Event::Remaining(Remaining::Children));
     assert_eq!(story.tell(sent(Signal::TERM)), []);
-    assert!(matches!(story.tell(Event::Rest(Rest::Gone)).as_slice(), [Action::Sweep(_)]));
+    assert!(matches!(story.tell(Event::Remaining(Remaining::Gone)).as_slice(), [Action::Sweep(_)]));
     assert_eq!(story.tell(SWEPT), [Action::Reap(pid(MAIN)), ended(1)]);
     // During the pause.
     let mut story = Story::running(always());
@@ -180,7 +181,7 @@ const KILLED: ExitStatus = ExitStatus::Signaled { signal: 9, core: false };
 
 /// A unit whose end by a signal is followed by a restart, twice, and what it leaves behind is ended.
 fn with_a_lasting_neighbour(required: bool) -> Story {
-    let restart = Restart { on: On::Failure, ceiling: 2, ..Restart::default() };
+    let restart = Restart { on: RestartOn::Failure, limit: 2, ..Restart::default() };
     let units = vec![UnitRule { restart, ..unit(false, required) }];
     let end_orphans = Some(Duration::from_millis(500));
     let mut story = Story::begin(Policy { units, end_orphans, ..policy() });
@@ -215,7 +216,7 @@ fn a_unit_whose_supervisor_was_killed_is_started_again_when_nothing_is_left_of_i
     assert_eq!(story.supervisor.units()[0].state, UnitState::Waiting);
     let to_orphans = |signal| Action::SendToOrphans { tool: 0, signal };
     assert_eq!(story.wait(), (Duration::ZERO, vec![Action::FindOrphans]));
-    assert_eq!(story.tell(Event::Orphaned { tool: 0 }), [to_orphans(Signal::TERM)]);
+    assert_eq!(story.tell(Event::OrphanFound { tool: 0 }), [to_orphans(Signal::TERM)]);
     story.tell(Event::OrphansFound);
     assert_eq!(until_it_acts(&mut story).1, [to_orphans(Signal::KILL)], "it ignores TERM");
     story.pass(Duration::from_secs(2));
@@ -260,7 +261,7 @@ fn a_unit_that_is_added_later_is_started_at_once_and_stopped_with_the_others() {
     story.tell(Event::UnitStarted { unit: 0, pid: pid(FIRST) });
     story.tell(sent(Signal::TERM));
     main_dies(&mut story, 0);
-    assert_eq!(story.tell(Event::Rest(Rest::Gone)), [to_unit(FIRST, Signal::TERM)]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [to_unit(FIRST, Signal::TERM)]);
 }
 
 #[test]

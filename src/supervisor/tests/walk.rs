@@ -5,7 +5,7 @@
 //! The world keeps its own books and checks the promises after each step. Time is part of the state only as
 //! "how far are the deadlines", so that the walk ends.
 
-use super::super::keeper::State;
+use super::super::live_sweep::State;
 use super::*;
 
 /// Processes as the kernel would see them.
@@ -33,12 +33,12 @@ struct World {
     /// Everybody was sent STOP by us; whether they stand still is asked; and they were seen to.
     asked_to_stop: bool,
     asked: bool,
-    stands_still: bool,
+    is_stopped: bool,
     /// The sweep under way removes locks while everybody stands still, and one that was given up may still.
     removing: bool,
     dying: bool,
     /// When the stop signals came, and how many of its stop sequence the main process got.
-    stops: Vec<Moment>,
+    stops: Vec<MonoTime>,
     steps: usize,
     /// The sweep under way looks while the main process runs, or waits for a word.
     beside: bool,
@@ -110,7 +110,7 @@ impl World {
             got_term: false,
             asked_to_stop: false,
             asked: false,
-            stands_still: false,
+            is_stopped: false,
             removing: false,
             dying: false,
             stops: Vec::new(),
@@ -125,34 +125,37 @@ impl World {
         let s = &self.supervisor;
         let ladder = match s.ladder {
             Ladder::Idle => 0,
-            Ladder::Stragglers { .. } => 1,
+            Ladder::Leftovers { .. } => 1,
             Ladder::Kill { .. } => 2,
             Ladder::Grace { step, .. } => 3 + step,
         };
-        let keeper = match s.keeper.state {
-            State::Rests => 'r',
-            State::Looking { .. } => 'l',
-            State::Stopping { .. } => 's',
-            State::Still { .. } => 'S',
-            State::Ending { .. } => 'e',
+        let live_sweep = match s.live_sweep.state {
+            State::Idle => 'r',
+            State::Sweeping { .. } => 'l',
+            State::Freezing { .. } => 's',
+            State::Frozen { .. } => 'S',
+            State::Thawing { .. } => 'e',
         };
         let phase = match s.phase {
             Phase::New => 0,
             Phase::FirstSweep { .. } => 1,
             Phase::Starting { .. } => 2,
-            Phase::Retrying { .. } => 8,
+            Phase::ForkRetry { .. } => 8,
             Phase::Running { .. } => 3,
-            Phase::Clearing { recount: None, .. } => 4,
-            Phase::Clearing { .. } => 5,
+            Phase::StoppingLeftovers { recount: None, .. } => 4,
+            Phase::StoppingLeftovers { .. } => 5,
             Phase::LastSweep { .. } => 6,
-            Phase::Over => 7,
-            Phase::UnitsUp | Phase::UnitsDown { .. } | Phase::Settling { .. } | Phase::Waiting { .. } => {
+            Phase::Exited => 7,
+            Phase::UnitsUp
+            | Phase::UnitsDown { .. }
+            | Phase::WaitingForSweep { .. }
+            | Phase::RestartDelay { .. } => {
                 panic!("no units and no restarts in this world")
             }
         };
         format!(
-            "{phase}{ladder}{keeper}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}{:?}",
-            s.keeper.wanted,
+            "{phase}{ladder}{live_sweep}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}{:?}",
+            s.live_sweep.wanted,
             s.pending.len().min(2),
             s.delayed.deadline().is_some(),
             s.start_failed,
@@ -164,7 +167,7 @@ impl World {
             self.told_orphan,
             self.counting,
             self.got_term,
-            self.stands_still,
+            self.is_stopped,
             self.removing,
             self.dying,
             self.asked,
@@ -173,22 +176,22 @@ impl World {
         )
     }
 
-    fn events(&self, step: Step, now: &mut Moment) -> Option<Vec<Event>> {
+    fn events(&self, step: Step, now: &mut MonoTime) -> Option<Vec<Event>> {
         let starting = matches!(self.supervisor.phase, Phase::Starting { .. }) && self.main == Life::Unborn;
         let events = match step {
             Step::Begin if self.supervisor.phase == Phase::New => vec![Event::Begin],
             Step::Started if starting => vec![Event::Started { pid: pid(MAIN) }],
             Step::StartFailed if starting => {
-                vec![Event::StartFailed { stage: Stage::Fork, errno: Errno(11) }]
+                vec![Event::StartFailed { step: StartStep::Fork, errno: Errno(11) }]
             }
             Step::SweepEnds if self.sweeping && !self.asked => vec![SWEPT],
             Step::SweepFindsSomething if self.sweeping && !self.asked => {
-                vec![Event::SweepDone(Tally { waiting: 1, ..Tally::default() })]
+                vec![Event::SweepDone(SweepSummary { waiting: 1, ..SweepSummary::default() })]
             }
             Step::SweepWaits if self.beside && !self.waits && !self.asked => vec![Event::SweepReady],
-            Step::AllStandStill if self.asked => vec![Event::Stood(Stood::Still)],
-            Step::OneRuns if self.asked => vec![Event::Stood(Stood::NotYet)],
-            Step::CannotStop if self.asked => vec![Event::Stood(Stood::Cannot)],
+            Step::AllStandStill if self.asked => vec![Event::FreezeDone(FreezeResult::Still)],
+            Step::OneRuns if self.asked => vec![Event::FreezeDone(FreezeResult::NotYet)],
+            Step::CannotStop if self.asked => vec![Event::FreezeDone(FreezeResult::Cannot)],
             // The kernel tells of a stop as long as it lasts.
             Step::TellStop if self.main == Life::Alive && self.asked_to_stop && !self.asked => {
                 vec![Event::Stopped { signal: Signal::STOP, terminal: Terminal::None }]
@@ -196,7 +199,7 @@ impl World {
             Step::KeyStops if self.main == Life::Alive && self.asked_to_stop && !self.asked => {
                 vec![Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Main }]
             }
-            Step::SweepDies if self.dying => vec![Event::SweepGone],
+            Step::SweepDies if self.dying => vec![Event::SweeperExited],
             // A question is answered before anything else happens.
             _ if self.asked => return None,
             Step::MainDies if self.main == Life::Alive => vec![],
@@ -214,12 +217,12 @@ impl World {
                 if events.is_empty() {
                     return None;
                 }
-                events.push(Event::Drained);
+                events.push(Event::QueueDrained);
                 events
             }
             Step::Count if self.counting => {
                 let left = matches!(self.orphan, Life::Alive | Life::Zombie);
-                vec![Event::Rest(if left { Rest::Children } else { Rest::Gone })]
+                vec![Event::Remaining(if left { Remaining::Children } else { Remaining::Gone })]
             }
             Step::StopSignal => vec![sent(Signal::TERM)],
             Step::OtherSignal => vec![sent(Signal::HUP)],
@@ -232,7 +235,7 @@ impl World {
         Some(events)
     }
 
-    fn step(&mut self, step: Step, now: &mut Moment) -> bool {
+    fn step(&mut self, step: Step, now: &mut MonoTime) -> bool {
         let Some(events) = self.events(step, now) else {
             return false;
         };
@@ -247,7 +250,7 @@ impl World {
                 (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
             }
-            Step::AllStandStill => (self.asked, self.stands_still) = (false, true),
+            Step::AllStandStill => (self.asked, self.is_stopped) = (false, true),
             Step::OneRuns | Step::CannotStop => self.asked = false,
             Step::SweepDies => self.dying = false,
             Step::Count => self.counting = false,
@@ -270,7 +273,7 @@ impl World {
     }
 
     /// What the operator ruled is kept.
-    fn check_rules(&mut self, now: Moment, action: Action) {
+    fn check_rules(&mut self, now: MonoTime, action: Action) {
         let policy = &self.supervisor.policy;
         match action {
             Action::Send { signal, .. } => {
@@ -285,10 +288,10 @@ impl World {
                 assert!(step.is_some() || signal != Signal::TERM || policy.stop_sequence.is_empty());
                 self.steps += usize::from(step.is_some());
             }
-            Action::SendToRest(_) if policy.wait_all => {
+            Action::SignalAll(_) if policy.wait_all => {
                 assert!(!self.stops.is_empty(), "nobody is ended before a stop signal");
             }
-            Action::SendToRest(_) if self.main == Life::Alive => {
+            Action::SignalAll(_) if self.main == Life::Alive => {
                 assert!(self.steps >= policy.stop_sequence.len(), "the whole sequence comes first");
             }
             _ => {}
@@ -302,11 +305,11 @@ impl World {
             Action::Sweep(occasion) => {
                 assert!(!self.sweeping, "one sweep at a time");
                 match occasion {
-                    Occasion::Beside { .. } => self.beside = true,
-                    Occasion::Startup => assert_eq!(self.main, Life::Unborn),
-                    Occasion::TreeGone(Gone { corpse, .. }) => {
+                    SweepTrigger::Live { .. } => self.beside = true,
+                    SweepTrigger::Startup => assert_eq!(self.main, Life::Unborn),
+                    SweepTrigger::TreeGone(Gone { zombie, .. }) => {
                         assert!(!unreaped(self.orphan), "locks are swept at quiet moments only");
-                        assert_eq!(corpse, Some(pid(MAIN)));
+                        assert_eq!(zombie, Some(pid(MAIN)));
                         assert_eq!(self.main, Life::Zombie, "locks are judged before their owner is reaped");
                         self.judged = false;
                     }
@@ -329,21 +332,21 @@ impl World {
                 self.got_term |= signal == Signal::TERM;
                 assert!(signal != Signal::CONT || !self.removing, "nobody wakes it while locks are removed");
             }
-            Action::StandStill => {
+            Action::Freeze => {
                 assert!(unreaped(self.main));
                 assert!(!self.removing && !self.asked);
                 (self.asked_to_stop, self.asked) = (true, true);
             }
-            Action::Proceed { still } => {
+            Action::AllowRemoval { still } => {
                 assert!(self.waits, "only who waits is woken");
-                assert_eq!(still, self.stands_still, "locks are removed while everybody stands still");
+                assert_eq!(still, self.is_stopped, "locks are removed while everybody stands still");
                 (self.waits, self.removing) = (false, still);
             }
-            Action::GoOn { .. } => {
+            Action::Thaw { .. } => {
                 assert!(!self.removing, "nobody wakes them while locks are removed");
-                (self.asked_to_stop, self.stands_still) = (false, false);
+                (self.asked_to_stop, self.is_stopped) = (false, false);
             }
-            Action::SendToRest(Signal::KILL) => {
+            Action::SignalAll(Signal::KILL) => {
                 assert!(self.got_term, "TERM comes before KILL");
                 for life in [&mut self.main, &mut self.orphan] {
                     if *life == Life::Alive {
@@ -351,13 +354,13 @@ impl World {
                     }
                 }
             }
-            Action::SendToRest(_) => {
+            Action::SignalAll(_) => {
                 // What is not KILL is followed by CONT.
                 assert!(!self.removing, "nobody wakes it while locks are removed");
                 assert!(!self.asked_to_stop, "it goes on before everybody is asked to end");
                 self.got_term = true;
             }
-            Action::CountRest => self.counting = true,
+            Action::CountRemaining => self.counting = true,
             Action::Reap(dead) => {
                 let life = if dead.raw() == MAIN { &mut self.main } else { &mut self.orphan };
                 assert_eq!(*life, Life::Zombie, "only a zombie is reaped, and once");
@@ -384,10 +387,10 @@ impl World {
     }
 
     /// Without any mischief, whoever stands still goes on.
-    fn goes_on(mut self, mut now: Moment) -> bool {
+    fn goes_on(mut self, mut now: MonoTime) -> bool {
         // Somebody runs all the time, which is looked at once a millisecond.
         for _ in 0..1000 {
-            if !self.asked_to_stop && !self.stands_still {
+            if !self.asked_to_stop && !self.is_stopped {
                 return true;
             }
             if !self.step(Step::OneRuns, &mut now) && !self.step(Step::Deadline, &mut now) {
@@ -398,7 +401,7 @@ impl World {
     }
 
     /// Goes on without any more mischief: deaths are told, questions answered, deadlines pass.
-    fn ends(mut self, mut now: Moment) -> bool {
+    fn ends(mut self, mut now: MonoTime) -> bool {
         const OBEDIENT: [Step; 7] = [
             Step::AllStandStill,
             Step::Begin,
@@ -427,7 +430,7 @@ impl World {
 fn walk(policy: Policy) -> usize {
     let first = World::new(policy);
     let mut seen = HashSet::from([first.key()]);
-    let mut open = VecDeque::from([(first, Moment::default())]);
+    let mut open = VecDeque::from([(first, MonoTime::default())]);
     while let Some((world, now)) = open.pop_front() {
         for step in STEPS {
             let (mut next, mut then) = (world.clone(), now);
@@ -450,7 +453,7 @@ fn walk(policy: Policy) -> usize {
 #[test]
 fn every_order_of_everything_keeps_the_promises() {
     let mut states = walk(policy());
-    states += walk(Policy { grace: Duration::ZERO, stragglers: Duration::ZERO, ..policy() });
+    states += walk(Policy { grace: Duration::ZERO, kill_after: Duration::ZERO, ..policy() });
     println!("{states} states");
     assert!(states > 100, "the walk reaches the whole world: {states}");
 }

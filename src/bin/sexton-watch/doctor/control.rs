@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sexton::config::Control;
 use sexton::control::client::{Connection, Failure};
-use sexton::control::protocol::{Answer, Kind, Request, Status};
+use sexton::control::protocol::{Answer, IncidentKind, Request, Status};
 use sexton::os::{clock, procfs};
-use sexton::report::words::latency;
+use sexton::report::messages::latency;
 
 use super::finding::Finding;
 
@@ -21,7 +21,7 @@ pub fn check(control: &Control, deadline: Duration) -> (Vec<Finding>, Option<Sta
             return (vec![Finding::ok(NAME, what)], None);
         }
         Control::At(path) => Some(path.as_path()),
-        Control::Usual => None,
+        Control::Default => None,
     };
     match ask(named, deadline) {
         Ok((status, took)) => {
@@ -56,18 +56,18 @@ pub fn sexton_by_name() -> Option<i32> {
 
 fn silent(failure: &Failure, runs: Option<i32>) -> Finding {
     match (failure, runs) {
-        (Failure::Nobody(_), None) => {
+        (Failure::NotRunning(_), None) => {
             Finding::ok(NAME, "no sexton runs here: this is what a start would find")
         }
-        (Failure::Nobody(place), Some(pid)) => Finding::warning(
+        (Failure::NotRunning(place), Some(pid)) => Finding::warning(
             NAME,
             format!("a sexton runs, pid {pid}, and none answers at {place}"),
             "If it is the one that is meant, say where its socket is with --control",
         ),
-        (Failure::Late, _) => Finding::problem(
+        (Failure::Timeout, _) => Finding::problem(
             NAME,
             "sexton takes connections and does not answer: it is stopped, or hangs, and would not act on a stop",
-            "Look at its state in ps: T is stopped (kill -CONT), D waits for a disk",
+            "LockScan at its state in ps: T is stopped (kill -CONT), D waits for a disk",
         ),
         (failure, _) => Finding::problem(
             NAME,
@@ -85,8 +85,8 @@ pub fn incidents(status: Option<&Status>) -> Vec<Finding> {
         return vec![Finding::ok("incidents", "none at this moment")];
     }
     let advice = |kind| match kind {
-        Kind::WatchLost => "Until it is back nothing is watched: sexton-watch belongs beside sexton",
-        Kind::LockHeld => "'sexton locks' says who holds it; a restart of the gateway frees it",
+        IncidentKind::WatchLost => "Until it is back nothing is watched: sexton-watch belongs beside sexton",
+        IncidentKind::LockHeld => "'sexton locks' says who holds it; a restart of the gateway frees it",
         _ => "'sexton status' says since when, and sexton's log what was done",
     };
     let finding = |incident: &&sexton::control::protocol::Incident| {
@@ -100,23 +100,23 @@ pub fn incidents(status: Option<&Status>) -> Vec<Finding> {
 mod tests {
     use sexton::control::protocol::Incident;
 
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     #[test]
     fn silence_means_different_things() {
-        let nobody = || Failure::Nobody("/run/sexton".into());
+        let nobody = || Failure::NotRunning("/run/sexton".into());
         let grade = |failure: Failure, runs| silent(&failure, runs).grade;
-        assert_eq!(grade(nobody(), None), Grade::Ok);
-        assert_eq!(grade(nobody(), Some(7)), Grade::Warning);
-        assert_eq!(grade(Failure::Late, None), Grade::Problem);
-        assert_eq!(grade(Failure::Stranger("/x".into()), None), Grade::Problem);
+        assert_eq!(grade(nobody(), None), Severity::Ok);
+        assert_eq!(grade(nobody(), Some(7)), Severity::Warning);
+        assert_eq!(grade(Failure::Timeout, None), Severity::Problem);
+        assert_eq!(grade(Failure::WrongOwner("/x".into()), None), Severity::Problem);
     }
 
     #[test]
     fn what_is_over_is_over() {
         let incident = |ended| Incident {
-            kind: Kind::LockHeld,
+            kind: IncidentKind::LockHeld,
             subject: "/a".into(),
             detail: "held".into(),
             began: 1,
@@ -126,7 +126,7 @@ mod tests {
             let status = Status { incidents, ..Status::default() };
             super::incidents(Some(&status)).iter().map(|finding| finding.grade).collect::<Vec<_>>()
         };
-        assert_eq!(grades(vec![incident(Some(2))]), [Grade::Ok]);
-        assert_eq!(grades(vec![incident(None), incident(Some(2))]), [Grade::Problem]);
+        assert_eq!(grades(vec![incident(Some(2))]), [Severity::Ok]);
+        assert_eq!(grades(vec![incident(None), incident(Some(2))]), [Severity::Problem]);
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Grade {
+pub enum Severity {
     /// All is well.
     Ok,
     /// It works, and may bite one day.
@@ -14,12 +14,12 @@ pub enum Grade {
     Problem,
 }
 
-impl Grade {
+impl Severity {
     const fn word(self) -> &'static str {
         match self {
-            Grade::Ok => "ok",
-            Grade::Warning => "warning",
-            Grade::Problem => "problem",
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Problem => "problem",
         }
     }
 }
@@ -28,7 +28,7 @@ impl Grade {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// How bad it is.
-    pub grade: Grade,
+    pub grade: Severity,
     /// The check, by a name that stays.
     pub check: String,
     /// What was seen, and what it means.
@@ -40,17 +40,17 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     pub fn ok(check: &str, what: impl Into<String>) -> Finding {
-        Finding { grade: Grade::Ok, check: check.to_owned(), what: what.into(), advice: String::new() }
+        Finding { grade: Severity::Ok, check: check.to_owned(), what: what.into(), advice: String::new() }
     }
 
     /// It may bite one day.
     pub fn warning(check: &str, what: impl Into<String>, advice: impl Into<String>) -> Finding {
-        Finding { grade: Grade::Warning, advice: advice.into(), ..Finding::ok(check, what) }
+        Finding { grade: Severity::Warning, advice: advice.into(), ..Finding::ok(check, what) }
     }
 
     /// It bites.
     pub fn problem(check: &str, what: impl Into<String>, advice: impl Into<String>) -> Finding {
-        Finding { grade: Grade::Problem, ..Finding::warning(check, what, advice) }
+        Finding { grade: Severity::Problem, ..Finding::warning(check, what, advice) }
     }
 
     /// Its line, whatever stands in the names of files and processes that it speaks of.
@@ -68,7 +68,7 @@ pub fn summary(findings: &[Finding]) -> String {
         1 => format!("1 {word}"),
         number => format!("{number} {word}s"),
     };
-    match (count(Grade::Problem), count(Grade::Warning)) {
+    match (count(Severity::Problem), count(Severity::Warning)) {
         (0, 0) => "all is well".to_owned(),
         (problems, warnings) => format!("{}, {}", plural(problems, "problem"), plural(warnings, "warning")),
     }
@@ -76,7 +76,7 @@ pub fn summary(findings: &[Finding]) -> String {
 
 /// The whole report as one JSON object.
 pub fn as_json(findings: &[Finding]) -> String {
-    let worst = findings.iter().map(|finding| finding.grade).max().unwrap_or(Grade::Ok);
+    let worst = findings.iter().map(|finding| finding.grade).max().unwrap_or(Severity::Ok);
     format!("{:#}\n", serde_json::json!({ "worst": worst, "findings": findings }))
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use sexton::config::Plan;
 use sexton::locks::roots::discover;
 use sexton::os::privileges;
-use sexton::report::words::latency;
+use sexton::report::messages::latency;
 
-use super::finding::{Finding, Grade};
+use super::finding::{Finding, Severity};
 use super::versions::{self, Version};
 use crate::openclaw;
 use crate::probe::{self, End, Heard};
@@ -60,7 +60,7 @@ pub fn found(plan: &Plan) -> (Vec<Finding>, Option<bool>) {
             "Install it, name it by its whole path, or set PATH in [env]",
         ),
     };
-    let runs = finding.grade == Grade::Ok;
+    let runs = finding.grade == Severity::Ok;
     (vec![finding], Some(runs))
 }
 
@@ -166,14 +166,14 @@ mod tests {
             judge("openclaw", &heard, versions::version(said), Duration::from_secs(10))
         };
         let good = judged(End::Code(0, String::new()), "OpenClaw 2026.9.6", Some(1), 1);
-        assert_eq!((good.grade, good.what.as_str()), (Grade::Ok, "OpenClaw 2026.9.6, said in 1.0 s"));
-        assert_eq!(judged(End::Code(0, String::new()), "2026.9.6", Some(1), 6).grade, Grade::Warning);
-        assert_eq!(judged(End::Code(0, String::new()), "hello", Some(1), 1).grade, Grade::Warning);
+        assert_eq!((good.grade, good.what.as_str()), (Severity::Ok, "OpenClaw 2026.9.6, said in 1.0 s"));
+        assert_eq!(judged(End::Code(0, String::new()), "2026.9.6", Some(1), 6).grade, Severity::Warning);
+        assert_eq!(judged(End::Code(0, String::new()), "hello", Some(1), 1).grade, Severity::Warning);
         let silent = judged(End::TimedOut, "", None, 10);
         assert_eq!(silent.what, "'openclaw --version' said nothing within 10s");
         assert!(judged(End::TimedOut, "2026.9.6", Some(1), 10).what.contains("did not end"));
         let failed = judged(End::Code(1, "no node".into()), "", Some(1), 1);
-        assert!(failed.grade == Grade::Problem && failed.what.ends_with("ended with 1: no node"));
+        assert!(failed.grade == Severity::Problem && failed.what.ends_with("ended with 1: no node"));
     }
 
     #[test]
@@ -181,11 +181,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("openclaw.json");
         let grade = || judge_configuration(&path).grade;
-        assert_eq!(grade(), Grade::Warning);
+        assert_eq!(grade(), Severity::Warning);
         fs::write(&path, "").unwrap();
-        assert_eq!(grade(), Grade::Problem);
+        assert_eq!(grade(), Severity::Problem);
         fs::write(&path, "{}").unwrap();
-        assert_eq!(grade(), Grade::Ok);
-        assert_eq!(judge_configuration(directory.path()).grade, Grade::Problem);
+        assert_eq!(grade(), Severity::Ok);
+        assert_eq!(judge_configuration(directory.path()).grade, Severity::Problem);
     }
 }

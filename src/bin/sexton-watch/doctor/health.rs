@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sexton::config::watching::{Ask, Probe};
+use sexton::config::watch_settings::{Probe, ProbeKind};
 use sexton::control::protocol::EventLoop;
 use sexton::os::clock;
-use sexton::report::words::latency;
+use sexton::report::messages::latency;
 
 use super::finding::Finding;
 use crate::health::Outcome;
@@ -33,7 +33,7 @@ pub async fn check(
 ) -> Vec<Finding> {
     let until = clock::now().after(time);
     let mut asked = Asked::default();
-    let often = if matches!(probe.ask, Ask::Command { .. }) { 1 } else { QUESTIONS };
+    let often = if matches!(probe.ask, ProbeKind::Command { .. }) { 1 } else { QUESTIONS };
     while asked.took.len() < often && asked.wrong.is_none() {
         // A timeout that is shown is one that can be read.
         let left =
@@ -53,11 +53,11 @@ pub async fn check(
     vec![judge(probe, asked, up, start_period)]
 }
 
-fn place(ask: &Ask) -> String {
+fn place(ask: &ProbeKind) -> String {
     match ask {
-        Ask::Http { url, .. } => url.clone(),
-        Ask::Tcp { address } => address.clone(),
-        Ask::Command { argv } => argv.join(" "),
+        ProbeKind::Http { url, .. } => url.clone(),
+        ProbeKind::Tcp { address } => address.clone(),
+        ProbeKind::Command { argv } => argv.join(" "),
     }
 }
 
@@ -81,7 +81,7 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         let (none, hangs) = (up.is_none(), why.starts_with("no answer"));
         if starting {
             let what = format!("{place}: {why}; it is still within its start_period");
-            return Finding::warning(name, what, "Look again in a minute");
+            return Finding::warning(name, what, "LockScan again in a minute");
         }
         if none && why.starts_with("cannot connect") {
             return Finding::ok(name, format!("{place}: nothing listens, and nothing runs"));
@@ -103,7 +103,7 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         return Finding::warning(
             name,
             format!("{place}: this machine stood still, and nothing was learned"),
-            "Look again",
+            "LockScan again",
         );
     };
     let ms = |time: &Duration| latency(time.as_secs_f64() * 1000.0);
@@ -122,8 +122,8 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         ms(worst),
         loops.unwrap_or_default()
     );
-    if *worst > probe.latency || answered < QUESTIONS && !matches!(probe.ask, Ask::Command { .. }) {
-        let limit = humantime::format_duration(probe.latency);
+    if *worst > probe.slow_after || answered < QUESTIONS && !matches!(probe.ask, ProbeKind::Command { .. }) {
+        let limit = humantime::format_duration(probe.slow_after);
         Finding::warning(
             name,
             format!("{what}; its limit is {limit}"),
@@ -138,17 +138,17 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     fn judged(ms: &[u64], wrong: Option<Outcome>, up: Option<u64>) -> Finding {
         let probe = Probe {
             name: "x".into(),
-            ask: Ask::Tcp { address: "localhost:1".into() },
-            every: Duration::from_secs(1),
+            ask: ProbeKind::Tcp { address: "localhost:1".into() },
+            interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
-            latency: Duration::from_millis(500),
-            misses: 3,
+            slow_after: Duration::from_millis(500),
+            failure_threshold: 3,
         };
         let asked =
             Asked { took: ms.iter().copied().map(Duration::from_millis).collect(), wrong, event_loop: None };
@@ -159,22 +159,22 @@ mod tests {
     fn answers_are_counted_and_judged_by_the_worst() {
         let good = judged(&[2; 10], None, Some(999));
         assert_eq!(good.what, "localhost:1: 10 answers, median 2.0 ms, worst 2.0 ms");
-        assert_eq!(good.grade, Grade::Ok);
-        assert_eq!(judged(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 501], None, Some(999)).grade, Grade::Warning);
-        assert_eq!(judged(&[2; 4], None, Some(999)).grade, Grade::Warning, "there was no time for all");
-        assert_eq!(judged(&[], None, Some(999)).grade, Grade::Warning);
+        assert_eq!(good.grade, Severity::Ok);
+        assert_eq!(judged(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 501], None, Some(999)).grade, Severity::Warning);
+        assert_eq!(judged(&[2; 4], None, Some(999)).grade, Severity::Warning, "there was no time for all");
+        assert_eq!(judged(&[], None, Some(999)).grade, Severity::Warning);
     }
 
     #[test]
     fn what_is_wrong_depends_on_what_runs() {
         let bad = |why: &str| Some(Outcome::Bad(why.to_owned()));
         let hangs = judged(&[], bad("no answer within 2s"), Some(999));
-        assert!(hangs.grade == Grade::Problem && hangs.advice.contains("event loop stands"));
-        assert_eq!(judged(&[], bad("no answer within 2s"), None).grade, Grade::Problem);
-        assert_eq!(judged(&[], bad("no answer within 2s"), Some(9)).grade, Grade::Warning);
-        assert_eq!(judged(&[], bad("cannot connect to x"), None).grade, Grade::Ok);
-        assert_eq!(judged(&[], bad("cannot connect to x"), Some(999)).grade, Grade::Problem);
-        assert_eq!(judged(&[], bad("status 500"), Some(999)).grade, Grade::Problem);
-        assert_eq!(judged(&[], Some(Outcome::Draining), Some(999)).grade, Grade::Warning);
+        assert!(hangs.grade == Severity::Problem && hangs.advice.contains("event loop stands"));
+        assert_eq!(judged(&[], bad("no answer within 2s"), None).grade, Severity::Problem);
+        assert_eq!(judged(&[], bad("no answer within 2s"), Some(9)).grade, Severity::Warning);
+        assert_eq!(judged(&[], bad("cannot connect to x"), None).grade, Severity::Ok);
+        assert_eq!(judged(&[], bad("cannot connect to x"), Some(999)).grade, Severity::Problem);
+        assert_eq!(judged(&[], bad("status 500"), Some(999)).grade, Severity::Problem);
+        assert_eq!(judged(&[], Some(Outcome::Draining), Some(999)).grade, Severity::Warning);
     }
 }

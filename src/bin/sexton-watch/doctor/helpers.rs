@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
-use sexton::ids::Pid;
 use sexton::os::{procfs, tree};
+use sexton::types::Pid;
 
 use super::finding::Finding;
 
@@ -135,17 +135,17 @@ fn judge_shell(shell: &Shell) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     #[test]
     fn a_watch_that_is_wanted_has_to_run() {
         let grade = |wanted, sexton, runs| judge_watch(Watch { wanted, sexton, runs, ours: "1" }).grade;
-        assert_eq!(grade(true, Some("1"), true), Grade::Ok);
-        assert_eq!(grade(true, Some("1"), false), Grade::Problem);
-        assert_eq!(grade(false, Some("1"), false), Grade::Ok);
-        assert_eq!(grade(true, None, false), Grade::Ok);
-        assert_eq!(grade(true, Some("2"), true), Grade::Warning);
+        assert_eq!(grade(true, Some("1"), true), Severity::Ok);
+        assert_eq!(grade(true, Some("1"), false), Severity::Problem);
+        assert_eq!(grade(false, Some("1"), false), Severity::Ok);
+        assert_eq!(grade(true, None, false), Severity::Ok);
+        assert_eq!(grade(true, Some("2"), true), Severity::Warning);
     }
 
     #[test]
@@ -154,12 +154,12 @@ mod tests {
         let grade = |wanted, lies, has: Option<&str>| {
             judge_shell(&Shell { wanted, lies, has: has.map(PathBuf::from) }).grade
         };
-        assert_eq!(grade(true, None, None), Grade::Problem);
-        assert_eq!(grade(true, lies("/bin/bash"), None), Grade::Problem);
-        assert_eq!(grade(true, lies("/usr/bin/sexton"), None), Grade::Ok);
-        assert_eq!(grade(true, lies("/usr/bin/sexton"), Some("/bin/sh")), Grade::Warning);
-        assert_eq!(grade(true, lies("/usr/bin/sexton"), Some("/usr/bin/sexton-sh")), Grade::Ok);
-        assert_eq!(grade(false, None, Some("/bin/sh")), Grade::Ok);
+        assert_eq!(grade(true, None, None), Severity::Problem);
+        assert_eq!(grade(true, lies("/bin/bash"), None), Severity::Problem);
+        assert_eq!(grade(true, lies("/usr/bin/sexton"), None), Severity::Ok);
+        assert_eq!(grade(true, lies("/usr/bin/sexton"), Some("/bin/sh")), Severity::Warning);
+        assert_eq!(grade(true, lies("/usr/bin/sexton"), Some("/usr/bin/sexton-sh")), Severity::Ok);
+        assert_eq!(grade(false, None, Some("/bin/sh")), Severity::Ok);
         assert_eq!(shell_of(b"A=b\0SHELL=/bin/x\0").as_deref(), Some(Path::new("/bin/x")));
     }
 }

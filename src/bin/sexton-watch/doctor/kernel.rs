@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use sexton::control::protocol::Status;
-use sexton::ids::Pid;
-use sexton::os::cgroup::{self, Cgroup, Room, Rooms};
+use sexton::os::cgroup::{self, Cgroup, CgroupLimit, CgroupLimits};
 use sexton::os::{clock, files, process, procfs};
+use sexton::types::Pid;
 
 use super::finding::Finding;
 
@@ -42,7 +42,7 @@ pub fn check(status: Option<&Status>) -> Vec<Finding> {
             Ok(own) => own.remove().map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         },
-        hides: procfs::all().is_ok().then(|| procfs::hides_others().unwrap_or_default()),
+        hides: procfs::all().is_ok().then(|| procfs::has_hidepid().unwrap_or_default()),
     };
     judge(&kernel, status.map(|status| status.reach.as_str()))
 }
@@ -97,10 +97,10 @@ fn judge(kernel: &Kernel, reach: Option<&str>) -> Vec<Finding> {
 /// The limits of the cgroup that sexton is in; without one, of ours.
 pub fn rooms(status: Option<&Status>) -> Vec<Finding> {
     let whose = status.and_then(|status| Pid::new(status.pid)).unwrap_or(process::own_pid());
-    judge_rooms(&cgroup::rooms_of(whose))
+    judge_rooms(&cgroup::limits_of(whose))
 }
 
-fn judge_rooms(rooms: &Rooms) -> Vec<Finding> {
+fn judge_rooms(rooms: &CgroupLimits) -> Vec<Finding> {
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let memory = judge_room(
         "memory limit",
@@ -118,8 +118,8 @@ fn judge_rooms(rooms: &Rooms) -> Vec<Finding> {
     vec![memory, processes]
 }
 
-fn judge_room(name: &str, room: Option<Room>, show: &dyn Fn(u64) -> String, advice: &str) -> Finding {
-    let Some(Room { most, used }) = room else { return Finding::ok(name, "none in its cgroup") };
+fn judge_room(name: &str, room: Option<CgroupLimit>, show: &dyn Fn(u64) -> String, advice: &str) -> Finding {
+    let Some(CgroupLimit { most, used }) = room else { return Finding::ok(name, "none in its cgroup") };
     let left = most.saturating_sub(used);
     let what = format!("{} of {} are used, {} left", show(used), show(most), show(left));
     if left.saturating_mul(20) < most {
@@ -170,7 +170,7 @@ fn judge_clock(now: SystemTime, touched: Option<SystemTime>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     impl Default for Kernel {
@@ -185,39 +185,48 @@ mod tests {
         }
     }
 
-    fn grades(found: &[Finding]) -> Vec<Grade> {
+    fn grades(found: &[Finding]) -> Vec<Severity> {
         found.iter().map(|finding| finding.grade).collect()
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let whole = || Kernel { release: "6.18.44+".into(), ..Kernel::default() };
-        assert_eq!(grades(&judge(&whole(), None)), [Grade::Ok]);
+        assert_eq!(grades(&judge(&whole(), None)), [Severity::Ok]);
         let refused = Kernel { cgroup_kill: Err("EACCES".into()), ..whole() };
-        assert_eq!(grades(&judge(&refused, Some("kill-all"))), [Grade::Ok]);
+        assert_eq!(grades(&judge(&refused, Some("kill-all"))), [Severity::Ok]);
         assert!(judge(&refused, None)[0].what.contains("Delegate=yes"));
         let old = Kernel { release: "5.4.0-42-generic".into(), openat2: false, hides: Some(true), ..whole() };
-        assert_eq!(grades(&judge(&old, None)), [Grade::Warning; 3]);
-        assert_eq!(grades(&judge(&Kernel { hides: None, ..whole() }, None)), [Grade::Problem]);
+        assert_eq!(grades(&judge(&old, None)), [Severity::Warning; 3]);
+        assert_eq!(grades(&judge(&Kernel { hides: None, ..whole() }, None)), [Severity::Problem]);
     }
 
     #[test]
     fn little_room_is_a_warning_and_hardly_any_a_problem() {
-        let of = |used| judge_room("x", Some(Room { most: 100, used }), &|n| n.to_string(), "more").grade;
+        let of =
+            |used| judge_room("x", Some(CgroupLimit { most: 100, used }), &|n| n.to_string(), "more").grade;
         assert_eq!(
             [0, 79, 80, 81, 95, 96, 200].map(of),
-            [Grade::Ok, Grade::Ok, Grade::Ok, Grade::Warning, Grade::Warning, Grade::Problem, Grade::Problem]
+            [
+                Severity::Ok,
+                Severity::Ok,
+                Severity::Ok,
+                Severity::Warning,
+                Severity::Warning,
+                Severity::Problem,
+                Severity::Problem
+            ]
         );
-        assert_eq!(grades(&judge_rooms(&Rooms::default())), [Grade::Ok; 2]);
+        assert_eq!(grades(&judge_rooms(&CgroupLimits::default())), [Severity::Ok; 2]);
     }
 
     #[test]
     fn a_clock_that_lies_is_told() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let now = at(1_800_000_000);
-        assert_eq!(judge_clock(now, Some(at(1_800_000_030))).grade, Grade::Ok);
-        assert_eq!(judge_clock(now, None).grade, Grade::Ok);
-        assert_eq!(judge_clock(now, Some(at(1_800_003_600))).grade, Grade::Warning);
-        assert_eq!(judge_clock(at(1_000), None).grade, Grade::Problem);
+        assert_eq!(judge_clock(now, Some(at(1_800_000_030))).grade, Severity::Ok);
+        assert_eq!(judge_clock(now, None).grade, Severity::Ok);
+        assert_eq!(judge_clock(now, Some(at(1_800_003_600))).grade, Severity::Warning);
+        assert_eq!(judge_clock(at(1_000), None).grade, Severity::Problem);
     }
 }

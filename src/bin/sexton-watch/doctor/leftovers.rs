@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use sexton::config::Plan;
-use sexton::config::watching::Ask;
+use sexton::config::watch_settings::ProbeKind;
 use sexton::control::protocol::Status;
-use sexton::ids::Pid;
 use sexton::os::procfs::{self, Stat};
 use sexton::os::{process, tree};
+use sexton::types::Pid;
 
 use super::finding::Finding;
 use super::gateway::command;
@@ -43,7 +43,7 @@ pub fn check(plan: &Plan, status: Option<&Status>) -> Vec<Finding> {
         }
     }
     if openclaw::command_line(&command(plan)).is_some() {
-        found.extend(judge_strays(&strays(&all)));
+        found.extend(judge_strays(&orphan_processes(&all)));
     }
     if found.is_empty() {
         found.push(Finding::ok(
@@ -63,9 +63,9 @@ fn ports(plan: &Plan) -> BTreeSet<u16> {
     let probes = plan.watching.iter().flat_map(|watching| &watching.health);
     let ports = probes.filter_map(|probe| {
         let address = match &probe.ask {
-            Ask::Http { url, .. } => url.strip_prefix("http://")?.split('/').next()?,
-            Ask::Tcp { address } => address,
-            Ask::Command { .. } => return None,
+            ProbeKind::Http { url, .. } => url.strip_prefix("http://")?.split('/').next()?,
+            ProbeKind::Tcp { address } => address,
+            ProbeKind::Command { .. } => return None,
         };
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "80"));
         matches!(host, "localhost" | "[::1]").then_some(()).or(host.starts_with("127.").then_some(()))?;
@@ -133,7 +133,7 @@ fn sextons(all: &[Stat]) -> Vec<Pid> {
 }
 
 /// OpenClaw gateways that no sexton stands above.
-fn strays(all: &[Stat]) -> Vec<&Stat> {
+fn orphan_processes(all: &[Stat]) -> Vec<&Stat> {
     let managed = tree::descending_from(&sextons(all), all);
     let us = process::own_pid();
     // The name has at most 15 bytes; the command line's own runs are called openclaw too, and are over soon.
@@ -142,9 +142,9 @@ fn strays(all: &[Stat]) -> Vec<&Stat> {
     all.iter().filter(is_one).filter(|stat| !managed.contains(&stat.pid) && stat.pid != us).collect()
 }
 
-fn judge_strays(strays: &[&Stat]) -> Option<Finding> {
-    let first = strays.first()?;
-    let what = match strays.len() {
+fn judge_strays(orphan_processes: &[&Stat]) -> Option<Finding> {
+    let first = orphan_processes.first()?;
+    let what = match orphan_processes.len() {
         1 => format!("{}, pid {}, runs with no sexton above it", name(first), first.pid),
         number => format!(
             "{number} gateways run with no sexton above them, {}, pid {}, first",
@@ -161,7 +161,7 @@ fn judge_strays(strays: &[&Stat]) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
@@ -178,7 +178,7 @@ mod tests {
     fn a_port_of_somebody_else_is_a_problem() {
         let of = |ours| Listener { port: 1, who: Some((7, "node".into())), ours };
         assert_eq!(judge(&of(true), true), None);
-        assert_eq!(judge(&of(false), true).unwrap().grade, Grade::Problem);
+        assert_eq!(judge(&of(false), true).unwrap().grade, Severity::Problem);
         assert!(judge(&of(false), false).unwrap().what.contains("pid 7, node, with no sexton above"));
     }
 }

@@ -26,11 +26,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
-use sexton::ids::{Dress, Moment, UnitState, exit_code};
 use sexton::os::{clock, let_go};
-use sexton::runtime::aside::{self, Silence};
+use sexton::runtime::isolated::{self, ForkError};
+use sexton::types::{CompatMode, MonoTime, UnitState, exit_code};
 
-use finding::{Finding, Grade};
+use finding::{Finding, Severity};
 use words::Asked;
 
 /// The gateway's own command line may take this many times a check's deadline.
@@ -44,60 +44,60 @@ pub fn run(words: &[OsString]) -> u8 {
         Ok(Some(asked)) => asked,
         Ok(None) => {
             let _ = std::io::stdout().write_all(words::HELP.as_bytes());
-            return exit_code::SOUND;
+            return exit_code::DOCTOR_OK;
         }
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "sexton doctor: {why}");
             return exit_code::SEXTON_FAILED;
         }
     };
-    let mut round = Round { until: clock::now().after(asked.total), found: Vec::new(), asked };
+    let mut round = DoctorRun { until: clock::now().after(asked.total), found: Vec::new(), asked };
     let (plan, status) = round.meet();
     round.look(&plan, status.as_ref());
-    let Round { asked, found, .. } = round;
+    let DoctorRun { asked, found, .. } = round;
     let end = if asked.json { finding::as_json(&found) } else { format!("{}\n", finding::summary(&found)) };
     let _ = std::io::stdout().write_all(end.as_bytes());
-    if found.iter().any(|finding| finding.grade == Grade::Problem) {
-        exit_code::UNSOUND
+    if found.iter().any(|finding| finding.grade == Severity::Problem) {
+        exit_code::DOCTOR_PROBLEMS
     } else {
-        exit_code::SOUND
+        exit_code::DOCTOR_OK
     }
 }
 
 /// One visit.
-struct Round {
+struct DoctorRun {
     asked: Asked,
-    until: Moment,
+    until: MonoTime,
     found: Vec<Finding>,
 }
 
-impl Round {
+impl DoctorRun {
     /// Finds out what is to be looked at: the plan, and how the sexton that runs by it is.
     fn meet(&mut self) -> (Plan, Option<Status>) {
         let one = self.asked.deadline;
         let mut line = self.asked.line.clone();
-        let (mut report, mut plan) = Round::understand(&line, one);
+        let (mut report, mut plan) = DoctorRun::understand(&line, one);
         let control = plan.as_ref().map(|plan| plan.control.clone()).unwrap_or_default();
         let status = self.ask("control socket", one + SLACK, || control::check(&control, one));
         // Whoever says nothing else means the sexton that runs, as it was started.
         if let Some(status) = status.as_ref().filter(|_| line.len() == 1) {
-            let origin = aside::ask(one, || {
+            let origin = isolated::call(one, || {
                 silence();
                 subject::of_running(status.pid)
             });
             if let Ok(Some(origin)) = origin {
-                line = origin.take_on();
-                (report, plan) = Round::understand(&line, one);
+                line = origin.adopt_env();
+                (report, plan) = DoctorRun::understand(&line, one);
             }
         }
         self.tell(report);
-        (plan.unwrap_or_else(|| Plan::bare(Dress::Own)), status)
+        (plan.unwrap_or_else(|| Plan::bare(CompatMode::Native)), status)
     }
 
     /// The plan that this command line makes, first in a process of its own: its file may lie where reading hangs.
     fn understand(line: &[OsString], deadline: Duration) -> (Finding, Option<Plan>) {
-        match aside::ask(deadline, || subject::check(line)) {
-            Ok(report) if report.grade == Grade::Problem => (report, None),
+        match isolated::call(deadline, || subject::check(line)) {
+            Ok(report) if report.grade == Severity::Problem => (report, None),
             Ok(report) => (report, subject::plan(line)),
             Err(silence) => (hangs("configuration", &silence), None),
         }
@@ -184,7 +184,7 @@ impl Round {
             ));
             return None;
         }
-        let said = aside::ask(deadline.min(left), || {
+        let said = isolated::call(deadline.min(left), || {
             silence();
             work()
         });
@@ -219,13 +219,13 @@ fn silence() {
 }
 
 /// What it means that a check was not heard of.
-fn hangs(name: &str, silence: &Silence) -> Finding {
+fn hangs(name: &str, silence: &ForkError) -> Finding {
     let advice = match silence {
-        Silence::Late(_) => {
+        ForkError::Late(_) => {
             "A filesystem or a process that it looked at hangs: a dead NFS or FUSE mount, or state D in ps"
         }
-        Silence::Died => "Run it again; if it stays so, that is a bug of sexton's",
-        Silence::Refused(_) => "Raise the limit on processes, in the cgroup or with ulimit -u",
+        ForkError::Died => "Run it again; if it stays so, that is a bug of sexton's",
+        ForkError::Refused(_) => "Raise the limit on processes, in the cgroup or with ulimit -u",
     };
     Finding::problem("doctor", format!("the check '{name}': {silence}"), advice)
 }

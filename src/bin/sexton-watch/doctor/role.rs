@@ -1,8 +1,8 @@
 //! Where sexton stands among the processes, and what it is allowed to do.
 
 use sexton::control::protocol::Status;
-use sexton::ids::Pid;
 use sexton::os::{privileges, procfs};
+use sexton::types::Pid;
 
 use super::finding::Finding;
 
@@ -130,7 +130,7 @@ fn judge_rights(rights: &Rights) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     #[test]
@@ -143,17 +143,17 @@ mod tests {
         assert!(place(Some((1, "?")), "kill-all").what.starts_with("PID 1"));
         assert!(place(Some((7, "tini")), "tree").what.contains("tini is of no use"));
         let below = place(Some((7, "systemd")), "cgroup");
-        assert!(below.what.contains("below systemd") && below.grade == Grade::Ok);
+        assert!(below.what.contains("below systemd") && below.grade == Severity::Ok);
     }
 
     #[test]
     fn who_cannot_signal_is_a_problem() {
         let grade = |us, sexton, gateway| judge_rights(&Rights { us, sexton, gateway }).grade;
-        assert_eq!(grade(1000, None, None), Grade::Ok);
-        assert_eq!(grade(0, Some((1000, 0)), Some(1000)), Grade::Ok);
-        assert_eq!(grade(0, Some((0, CAP_KILL)), Some(1000)), Grade::Ok);
-        assert_eq!(grade(0, Some((0, 0)), Some(1000)), Grade::Problem);
-        assert_eq!(grade(1001, Some((1000, 0)), Some(1000)), Grade::Warning);
+        assert_eq!(grade(1000, None, None), Severity::Ok);
+        assert_eq!(grade(0, Some((1000, 0)), Some(1000)), Severity::Ok);
+        assert_eq!(grade(0, Some((0, CAP_KILL)), Some(1000)), Severity::Ok);
+        assert_eq!(grade(0, Some((0, 0)), Some(1000)), Severity::Problem);
+        assert_eq!(grade(1001, Some((1000, 0)), Some(1000)), Severity::Warning);
     }
 
     #[test]

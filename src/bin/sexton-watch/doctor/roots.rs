@@ -10,15 +10,15 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sexton::config::Locks;
-use sexton::locks::listing::{Entry, Listing, Word, list};
-use sexton::locks::{Root, Scene, Shown};
+use sexton::locks::listing::{Entry, Listing, VerdictName, list};
+use sexton::locks::{Escaped, Root, SweepContext};
 use sexton::os::{clock, files, lease, privileges, process};
 
 use super::finding::Finding;
 
 /// What lies at the root's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Lies {
+enum Contents {
     Nothing,
     Directory { uid: u32, filesystem: u32 },
     Link(String),
@@ -42,7 +42,7 @@ enum Leases {
 struct Facts {
     shown: String,
     given: bool,
-    lies: Lies,
+    lies: Contents,
     leases: Leases,
     listing: Listing,
     /// Who looked.
@@ -65,13 +65,13 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
     let candidates = root.candidates();
     let seen: Vec<_> = candidates.iter().map(|path| (path, fs::symlink_metadata(path))).collect();
     let first = seen.iter().find(|(_, meta)| !is_missing(meta)).or(seen.first());
-    let (lies, changed) = first.map_or((Lies::Nothing, None), |(path, meta)| lies(path, meta));
-    let scene = Scene { first: false, ..Scene::by_hand(process::own_pid(), clock::wall()) };
-    let listing = list(root, &locks.family(), &scene, locks.report_after, &mut |_| {});
+    let (lies, changed) = first.map_or((Contents::Nothing, None), |(path, meta)| lies(path, meta));
+    let context = SweepContext { first: false, ..SweepContext::by_hand(process::own_pid(), clock::wall()) };
+    let listing = list(root, &locks.lock_kinds(), &context, locks.report_after, &mut |_| {});
     let entered = PathBuf::from(&listing.root.path);
     let leases = if listing.entered { leases(&entered) } else { Leases::Untried };
     let facts = Facts {
-        shown: if listing.entered { Shown(&entered).to_string() } else { root.to_string() },
+        shown: if listing.entered { Escaped(&entered).to_string() } else { root.to_string() },
         given: matches!(root, Root::Given(_)),
         lies,
         leases,
@@ -87,19 +87,19 @@ fn is_missing(meta: &io::Result<Metadata>) -> bool {
     meta.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-fn lies(path: &Path, meta: &io::Result<Metadata>) -> (Lies, Option<SystemTime>) {
+fn lies(path: &Path, meta: &io::Result<Metadata>) -> (Contents, Option<SystemTime>) {
     match meta {
-        Err(_) if is_missing(meta) => (Lies::Nothing, None),
-        Err(error) => (Lies::Unseen(error.to_string()), None),
+        Err(_) if is_missing(meta) => (Contents::Nothing, None),
+        Err(error) => (Contents::Unseen(error.to_string()), None),
         Ok(meta) if meta.is_symlink() => {
             let target = fs::read_link(path).unwrap_or_default();
-            (Lies::Link(Shown(&target).to_string()), None)
+            (Contents::Link(Escaped(&target).to_string()), None)
         }
         Ok(meta) if meta.is_dir() => {
             let filesystem = files::look(path).and_then(|file| files::filesystem(file.as_fd())).unwrap_or(0);
-            (Lies::Directory { uid: meta.uid(), filesystem }, meta.modified().ok())
+            (Contents::Directory { uid: meta.uid(), filesystem }, meta.modified().ok())
         }
-        Ok(_) => (Lies::Other, None),
+        Ok(_) => (Contents::Other, None),
     }
 }
 
@@ -125,15 +125,15 @@ fn judge(facts: &Facts) -> Vec<Finding> {
     let name = "lock root";
     let advice = "Name the right directory with --lock-root, or mount the volume there";
     let (uid, filesystem) = match &facts.lies {
-        Lies::Nothing if facts.given => {
+        Contents::Nothing if facts.given => {
             return vec![Finding::problem(
                 name,
                 format!("{root} does not exist: no lock there is ever cleared"),
                 advice,
             )];
         }
-        Lies::Nothing => return vec![Finding::ok(name, format!("{root} is not there yet"))],
-        Lies::Link(target) => {
+        Contents::Nothing => return vec![Finding::ok(name, format!("{root} is not there yet"))],
+        Contents::Link(target) => {
             let what = format!(
                 "{root} is a symbolic link to {target}, which is not followed: no lock there is cleared"
             );
@@ -143,11 +143,11 @@ fn judge(facts: &Facts) -> Vec<Finding> {
                 format!("Name the directory itself: --lock-root {target}"),
             )];
         }
-        Lies::Other => return vec![Finding::problem(name, format!("{root} is not a directory"), advice)],
-        Lies::Unseen(error) => {
+        Contents::Other => return vec![Finding::problem(name, format!("{root} is not a directory"), advice)],
+        Contents::Unseen(error) => {
             return vec![Finding::problem(name, format!("{root} cannot be looked at: {error}"), advice)];
         }
-        Lies::Directory { uid, filesystem } => (*uid, *filesystem),
+        Contents::Directory { uid, filesystem } => (*uid, *filesystem),
     };
     if facts.listing.missing {
         return vec![Finding::ok(name, format!("{root} is not there yet"))];
@@ -215,12 +215,12 @@ fn place(facts: &Facts, uid: u32, filesystem: u32) -> Finding {
 /// What lies there.
 fn contents(facts: &Facts) -> Vec<Finding> {
     let entries = &facts.listing.entries;
-    let of = |word: Word| entries.iter().filter(move |entry| entry.verdict == word);
+    let of = |word: VerdictName| entries.iter().filter(move |entry| entry.verdict == word);
     let name = "locks";
     let mut found = Vec::new();
-    let first = |entry: &Entry| Shown(Path::new(&entry.lies.path)).to_string();
+    let first = |entry: &Entry| Escaped(Path::new(&entry.location.path)).to_string();
     let many = |number: usize| if number == 1 { "a lock".to_owned() } else { format!("{number} locks") };
-    let orphaned: Vec<&Entry> = of(Word::Orphaned).collect();
+    let orphaned: Vec<&Entry> = of(VerdictName::Orphaned).collect();
     if let Some(one) = orphaned.first() {
         let what = format!("{} of the dead: {} ({})", many(orphaned.len()), first(one), one.why);
         let advice = match facts.sexton {
@@ -231,7 +231,7 @@ fn contents(facts: &Facts) -> Vec<Finding> {
         };
         found.push(Finding::warning(name, what, advice));
     }
-    for held in of(Word::Held).filter(|entry| entry.held_too_long) {
+    for held in of(VerdictName::Held).filter(|entry| entry.held_too_long) {
         let second = |seconds: Option<u64>| {
             let time = std::time::Duration::from_secs(seconds.unwrap_or_default());
             humantime::format_duration(time).to_string()
@@ -246,7 +246,7 @@ fn contents(facts: &Facts) -> Vec<Finding> {
         let advice = "'sexton restart' frees it; [locks] held_too_long = \"restart\" does so by itself";
         found.push(Finding::problem(name, what, advice));
     }
-    let unclear: Vec<&Entry> = of(Word::Unclear).collect();
+    let unclear: Vec<&Entry> = of(VerdictName::Unclear).collect();
     if let Some(one) = unclear.first() {
         let what =
             format!("of {} nobody can tell the owner: {} ({})", many(unclear.len()), first(one), one.why);
@@ -254,7 +254,7 @@ fn contents(facts: &Facts) -> Vec<Finding> {
             "They stay until somebody who knows removes them; 'sexton locks --explain' has the evidence";
         found.push(Finding::warning(name, what, advice));
     }
-    for guard in of(Word::NotJudged).filter(|entry| entry.lies.path.ends_with(".reclaim")) {
+    for guard in of(VerdictName::NotJudged).filter(|entry| entry.location.path.ends_with(".reclaim")) {
         let what = format!(
             "{} is left of a takeover that was killed, and can keep its lock from everybody",
             first(guard)
@@ -262,7 +262,10 @@ fn contents(facts: &Facts) -> Vec<Finding> {
         found.push(Finding::warning(name, what, "Remove it while no gateway and no openclaw command runs"));
     }
     if found.is_empty() {
-        let (held, rest) = (of(Word::Held).count(), of(Word::NotJudged).count() + of(Word::Skipped).count());
+        let (held, rest) = (
+            of(VerdictName::Held).count(),
+            of(VerdictName::NotJudged).count() + of(VerdictName::Skipped).count(),
+        );
         found.push(Finding::ok(
             name,
             format!("{held} held, none too long, none left behind; {rest} not judged"),
@@ -297,12 +300,12 @@ fn kind(magic: u32) -> (String, bool) {
 mod tests {
     use sexton::locks::listing::Name;
 
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
-    fn entry(path: &str, verdict: Word) -> Entry {
+    fn entry(path: &str, verdict: VerdictName) -> Entry {
         Entry {
-            lies: Name::from(Path::new(path)),
+            location: Name::from(Path::new(path)),
             kind: None,
             verdict,
             why: "so".into(),
@@ -319,7 +322,7 @@ mod tests {
         Facts {
             shown: "/s".into(),
             given: true,
-            lies: Lies::Directory { uid: 1000, filesystem: 0xef53 },
+            lies: Contents::Directory { uid: 1000, filesystem: 0xef53 },
             leases: Leases::Work,
             listing: Listing {
                 root: Name::from(Path::new("/s")),
@@ -334,62 +337,70 @@ mod tests {
         }
     }
 
-    fn grades(facts: &Facts) -> Vec<Grade> {
+    fn grades(facts: &Facts) -> Vec<Severity> {
         judge(facts).iter().map(|finding| finding.grade).collect()
     }
 
     #[test]
     fn a_root_that_is_none_is_one_line() {
-        for lies in [Lies::Nothing, Lies::Link("/t".into()), Lies::Other, Lies::Unseen("EIO".into())] {
-            assert_eq!(grades(&Facts { lies, ..facts(vec![]) }), [Grade::Problem]);
+        for lies in
+            [Contents::Nothing, Contents::Link("/t".into()), Contents::Other, Contents::Unseen("EIO".into())]
+        {
+            assert_eq!(grades(&Facts { lies, ..facts(vec![]) }), [Severity::Problem]);
         }
-        let later = Facts { lies: Lies::Nothing, given: false, ..facts(vec![]) };
-        assert_eq!(grades(&later), [Grade::Ok]);
+        let later = Facts { lies: Contents::Nothing, given: false, ..facts(vec![]) };
+        assert_eq!(grades(&later), [Severity::Ok]);
         let mut closed = facts(vec![]);
         closed.listing.entered = false;
-        assert_eq!(grades(&closed), [Grade::Problem]);
+        assert_eq!(grades(&closed), [Severity::Problem]);
         closed.listing.missing = true;
-        assert_eq!(grades(&closed), [Grade::Ok]);
+        assert_eq!(grades(&closed), [Severity::Ok]);
     }
 
     #[test]
     fn what_can_be_proven_depends_on_the_place() {
         let place = |facts: Facts| grades(&facts)[0];
-        assert_eq!(place(facts(vec![])), Grade::Ok);
-        assert_eq!(place(Facts { gateway: Some(1001), ..facts(vec![]) }), Grade::Problem);
-        assert_eq!(place(Facts { gateway: Some(0), ..facts(vec![]) }), Grade::Ok);
+        assert_eq!(place(facts(vec![])), Severity::Ok);
+        assert_eq!(place(Facts { gateway: Some(1001), ..facts(vec![]) }), Severity::Problem);
+        assert_eq!(place(Facts { gateway: Some(0), ..facts(vec![]) }), Severity::Ok);
         assert_eq!(
             place(Facts { leases: Leases::Unwritable("EROFS".into()), ..facts(vec![]) }),
-            Grade::Problem
+            Severity::Problem
         );
         assert_eq!(
             place(Facts { leases: Leases::Refused("EINVAL".into()), ..facts(vec![]) }),
-            Grade::Warning
+            Severity::Warning
         );
-        let nfs = Lies::Directory { uid: 1000, filesystem: 0x6969 };
-        assert_eq!(place(Facts { lies: nfs, ..facts(vec![]) }), Grade::Warning);
+        let nfs = Contents::Directory { uid: 1000, filesystem: 0x6969 };
+        assert_eq!(place(Facts { lies: nfs, ..facts(vec![]) }), Severity::Warning);
         let mut shared = facts(vec![]);
         shared.listing.alone = false;
-        assert_eq!(place(shared.clone()), Grade::Warning);
-        assert_eq!(place(Facts { sexton: Some(1), ..shared }), Grade::Ok);
+        assert_eq!(place(shared.clone()), Severity::Warning);
+        assert_eq!(place(Facts { sexton: Some(1), ..shared }), Severity::Ok);
     }
 
     #[test]
     fn each_kind_of_trouble_has_a_line() {
-        let late = Entry { held_too_long: true, ..entry("/s/late", Word::Held) };
+        let late = Entry { held_too_long: true, ..entry("/s/late", VerdictName::Held) };
         let all = vec![
-            entry("/s/a", Word::Held),
+            entry("/s/a", VerdictName::Held),
             late,
-            entry("/s/b", Word::Orphaned),
-            entry("/s/c", Word::Orphaned),
-            entry("/s/d", Word::Unclear),
-            entry("/s/e.reclaim", Word::NotJudged),
+            entry("/s/b", VerdictName::Orphaned),
+            entry("/s/c", VerdictName::Orphaned),
+            entry("/s/d", VerdictName::Unclear),
+            entry("/s/e.reclaim", VerdictName::NotJudged),
         ];
         let found = judge(&facts(all));
-        let grades: Vec<Grade> = found.iter().map(|finding| finding.grade).collect();
-        assert_eq!(grades, [Grade::Ok, Grade::Warning, Grade::Problem, Grade::Warning, Grade::Warning]);
+        let grades: Vec<Severity> = found.iter().map(|finding| finding.grade).collect();
+        assert_eq!(
+            grades,
+            [Severity::Ok, Severity::Warning, Severity::Problem, Severity::Warning, Severity::Warning]
+        );
         assert!(found[1].what.contains("2 locks of the dead: /s/b"), "{found:?}");
         assert!(found[2].what.contains("held by pid 7 for 1m 30s, past its limit of 1m"), "{found:?}");
-        assert_eq!(self::grades(&facts(vec![entry("/s/a", Word::Held)])), [Grade::Ok, Grade::Ok]);
+        assert_eq!(
+            self::grades(&facts(vec![entry("/s/a", VerdictName::Held)])),
+            [Severity::Ok, Severity::Ok]
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use serde::{Deserialize, Serialize};
 use sexton::cli;
 use sexton::config::Plan;
-use sexton::ids::Pid;
 use sexton::os::{process, procfs};
+use sexton::types::Pid;
 
 use super::finding::Finding;
 
@@ -43,7 +43,7 @@ fn origin(line: &[u8], environment: &[u8]) -> Option<Origin> {
 
 impl Origin {
     /// Makes the variables ours, and gives the command line.
-    pub fn take_on(self) -> Vec<OsString> {
+    pub fn adopt_env(self) -> Vec<OsString> {
         for (name, value) in &self.variables {
             process::set_variable(name, OsStr::from_bytes(value));
         }

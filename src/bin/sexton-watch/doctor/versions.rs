@@ -101,7 +101,7 @@ pub fn drains(version: Version) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn each_release_has_its_own() {
-        let count = |version| known(version).iter().filter(|found| found.grade == Grade::Warning).count();
+        let count = |version| known(version).iter().filter(|found| found.grade == Severity::Warning).count();
         assert_eq!(count((2026, 1, 30)), 2);
         assert_eq!(count((2026, 5, 19)), 0);
         assert_eq!(count((2026, 5, 22)), 4);

@@ -17,9 +17,9 @@ const NAME: &str = "stop windows";
 fn needed(plan: &Plan) -> Duration {
     let steps: Duration = plan.stop_sequence.iter().map(|(_, window)| *window).sum();
     let main = if plan.stop_sequence.is_empty() { plan.grace } else { steps };
-    let units: Duration = plan.units.iter().map(|unit| unit.grace + unit.stragglers).sum();
+    let units: Duration = plan.units.iter().map(|unit| unit.grace + unit.kill_after).sum();
     let sweep = plan.locks.as_ref().map_or(Duration::ZERO, |locks| locks.deadline);
-    main + plan.stragglers + units + sweep
+    main + plan.kill_after + units + sweep
 }
 
 /// Who may kill sexton while it stops.
@@ -43,7 +43,7 @@ struct Service {
     /// `None` for infinity.
     timeout: Option<Duration>,
     kill_mode: String,
-    /// It listens to sexton, which extends the time rung by rung.
+    /// It listens to sexton, which extends the time stage by stage.
     notified: bool,
 }
 
@@ -217,14 +217,14 @@ fn judge(needed: Duration, above: &Above) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use sexton::ids::Dress;
+    use sexton::types::CompatMode;
 
-    use super::super::finding::Grade;
+    use super::super::finding::Severity;
     use super::*;
 
     const SAID: &str = "Type=simple\nTimeoutStopUSec=1min 30s\nNotifyAccess=none\nKillMode=mixed\n";
 
-    fn grade(needed: u64, above: &Above) -> Grade {
+    fn grade(needed: u64, above: &Above) -> Severity {
         judge(Duration::from_secs(needed), above)[0].grade
     }
 
@@ -233,13 +233,13 @@ mod tests {
         let Above::Systemd(service) = read("gw.service", SAID) else { panic!() };
         assert_eq!(service.timeout, Some(Duration::from_secs(90)));
         assert!(service.kill_mode == "mixed" && !service.notified);
-        assert_eq!(grade(90, &read("gw.service", SAID)), Grade::Ok);
-        assert_eq!(grade(91, &read("gw.service", SAID)), Grade::Problem);
+        assert_eq!(grade(90, &read("gw.service", SAID)), Severity::Ok);
+        assert_eq!(grade(91, &read("gw.service", SAID)), Severity::Problem);
         let with = |from: &str, to: &str| read("gw.service", &SAID.replace(from, to));
-        assert_eq!(grade(9999, &with("1min 30s", "infinity")), Grade::Ok);
-        assert_eq!(grade(1, &with("mixed", "control-group")), Grade::Warning);
+        assert_eq!(grade(9999, &with("1min 30s", "infinity")), Severity::Ok);
+        assert_eq!(grade(1, &with("mixed", "control-group")), Severity::Warning);
         let notified = SAID.replace("simple", "notify").replace("none", "main");
-        assert_eq!(grade(91, &read("gw.service", &notified)), Grade::Ok);
+        assert_eq!(grade(91, &read("gw.service", &notified)), Severity::Ok);
         assert!(matches!(with("1min 30s", "soon"), Above::Unknown(_)));
     }
 
@@ -260,21 +260,21 @@ mod tests {
 
     #[test]
     fn what_the_engine_gives_counts_if_it_is_told() {
-        assert_eq!(grade(40, &Above::Container), Grade::Warning);
-        assert_eq!(grade(40, &Above::Told(Duration::from_secs(10))), Grade::Problem);
-        assert_eq!(grade(40, &Above::Told(Duration::from_secs(40))), Grade::Ok);
-        assert_eq!(grade(40, &Above::Nobody), Grade::Ok);
+        assert_eq!(grade(40, &Above::Container), Severity::Warning);
+        assert_eq!(grade(40, &Above::Told(Duration::from_secs(10))), Severity::Problem);
+        assert_eq!(grade(40, &Above::Told(Duration::from_secs(40))), Severity::Ok);
+        assert_eq!(grade(40, &Above::Nobody), Severity::Ok);
         let advice = &judge(Duration::from_secs(40), &Above::Container)[0].advice;
         assert!(advice.contains("stop_grace_period: 45s"), "{advice}");
     }
 
     #[test]
     fn all_windows_are_added_up() {
-        let mut plan = Plan::bare(Dress::Own);
+        let mut plan = Plan::bare(CompatMode::Native);
         assert_eq!(needed(&plan), Duration::from_secs(35));
         plan.stop_sequence = vec![
-            (sexton::ids::Signal::TERM, Duration::from_secs(20)),
-            (sexton::ids::Signal::INT, Duration::from_secs(5)),
+            (sexton::types::Signal::TERM, Duration::from_secs(20)),
+            (sexton::types::Signal::INT, Duration::from_secs(5)),
         ];
         assert_eq!(needed(&plan), Duration::from_secs(30));
         assert_eq!(drain(&plan, (2026, 9, 6)), []);

@@ -194,7 +194,7 @@ fn step(length: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Look, Point};
+    use super::super::record::{LockScan, Point};
     use super::*;
 
     fn report() -> Report {
@@ -205,7 +205,7 @@ mod tests {
                 .map(|n| Point { at_ms: f64::from(n) * 100.0, took_ms: latency + f64::from(n), good: true })
                 .collect(),
             looks: (0..20)
-                .map(|n: u32| Look {
+                .map(|n: u32| LockScan {
                     at_ms: f64::from(n) * 250.0,
                     rss: u64::from(n) << 24,
                     processes: 1,

@@ -10,11 +10,11 @@ use super::metric::{Metric, Unit, names};
 pub struct Limit {
     text: String,
     metric: Metric,
-    most: Most,
+    most: Bound,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Most {
+enum Bound {
     Times(f64),
     Value(f64),
 }
@@ -22,7 +22,7 @@ enum Most {
 impl Limit {
     /// Whether it compares with the base, so that there has to be a candidate.
     pub fn is_relative(&self) -> bool {
-        matches!(self.most, Most::Times(_))
+        matches!(self.most, Bound::Times(_))
     }
 
     /// Reads one.
@@ -38,8 +38,8 @@ impl Limit {
         let metric = Metric::named(name)
             .ok_or_else(|| wrong(format!("'{name}' is not measured; there is: {}", names())))?;
         let most = match most.strip_suffix('x') {
-            Some(times) => number(times).filter(|times| *times > 0.0).map(Most::Times),
-            None => value(metric.unit(), most).map(Most::Value),
+            Some(times) => number(times).filter(|times| *times > 0.0).map(Bound::Times),
+            None => value(metric.unit(), most).map(Bound::Value),
         };
         let example = match metric.unit() {
             Unit::Milliseconds => "500ms or 20s",
@@ -57,8 +57,8 @@ impl Limit {
     pub fn is_broken(&self, rows: &[Row]) -> Option<bool> {
         let row = rows.iter().find(|row| row.metric == self.metric)?;
         match self.most {
-            Most::Times(times) => Some(row.ratio? > times),
-            Most::Value(most) => Some(row.candidate.or(row.base)? > most),
+            Bound::Times(times) => Some(row.ratio? > times),
+            Bound::Value(most) => Some(row.candidate.or(row.base)? > most),
         }
     }
 }
@@ -95,14 +95,14 @@ mod tests {
     #[test]
     fn what_is_meant_is_understood() {
         for (text, metric, most) in [
-            ("p99>1.5x", Metric::P99, Most::Times(1.5)),
-            ("start > 2x", Metric::Start, Most::Times(2.0)),
-            ("stop>20s", Metric::Stop, Most::Value(20_000.0)),
-            ("idle-p99>500ms", Metric::IdleP99, Most::Value(500.0)),
-            ("memory>2GiB", Metric::Memory, Most::Value(2048.0)),
-            ("growth>1MiB", Metric::Growth, Most::Value(1.0)),
-            ("loop-busy>80%", Metric::LoopBusy, Most::Value(80.0)),
-            ("locks>0", Metric::Locks, Most::Value(0.0)),
+            ("p99>1.5x", Metric::P99, Bound::Times(1.5)),
+            ("start > 2x", Metric::Start, Bound::Times(2.0)),
+            ("stop>20s", Metric::Stop, Bound::Value(20_000.0)),
+            ("idle-p99>500ms", Metric::IdleP99, Bound::Value(500.0)),
+            ("memory>2GiB", Metric::Memory, Bound::Value(2048.0)),
+            ("growth>1MiB", Metric::Growth, Bound::Value(1.0)),
+            ("loop-busy>80%", Metric::LoopBusy, Bound::Value(80.0)),
+            ("locks>0", Metric::Locks, Bound::Value(0.0)),
         ] {
             let limit = Limit::parse(text).unwrap();
             assert_eq!((limit.metric, limit.most, limit.to_string().as_str()), (metric, most, text));

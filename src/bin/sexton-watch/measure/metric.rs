@@ -1,7 +1,7 @@
 //! What is measured, and how it is called. Pure.
 
 use serde::{Deserialize, Serialize};
-use sexton::report::words::latency;
+use sexton::report::messages::latency;
 
 /// One thing that is measured. The larger it is the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

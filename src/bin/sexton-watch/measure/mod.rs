@@ -11,12 +11,12 @@
 
 mod chart;
 mod compare;
-mod ground;
 mod limit;
 mod metric;
 mod record;
 mod report;
 mod run;
+mod sandbox;
 mod stats;
 mod words;
 
@@ -28,8 +28,8 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use sexton::ids::{Signal, exit_code};
 use sexton::os::signals;
+use sexton::types::{Signal, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 
 use metric::Metric;
@@ -50,16 +50,16 @@ pub fn run(words: &[OsString]) -> u8 {
             let _ = std::io::stdout().write_all(words::HELP.as_bytes());
             return exit_code::MEASURED;
         }
-        Err(why) => return complain(&why),
+        Err(why) => return print_error(&why),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(measure(&asked)),
-        Err(error) => complain(&format!("nothing can be waited for here: {error}")),
+        Err(error) => print_error(&format!("nothing can be waited for here: {error}")),
     }
 }
 
-fn complain(why: &str) -> u8 {
+fn print_error(why: &str) -> u8 {
     let _ = writeln!(std::io::stderr(), "sexton measure: {why}");
     exit_code::SEXTON_FAILED
 }
@@ -70,7 +70,7 @@ async fn measure(asked: &Asked) -> u8 {
     let signal = tokio::select! {
         done = &mut all => match done {
             Ok(()) => return tell(asked, &runs),
-            Err(why) => return complain(&why),
+            Err(why) => return print_error(&why),
         },
         signal = interruption() => signal,
     };
@@ -157,10 +157,10 @@ fn tell(asked: &Asked, runs: &Runs) -> u8 {
             out = form(report);
         } else if let Err(error) = fs::write(path, form(report)) {
             let _ = std::io::stdout().write_all(out.as_bytes());
-            return complain(&format!("{}: {error}", path.display()));
+            return print_error(&format!("{}: {error}", path.display()));
         }
     }
     // A reader that has gone away is no reason to complain.
     let _ = std::io::stdout().write_all(out.as_bytes());
-    if report.fails() { exit_code::TOO_MUCH } else { exit_code::MEASURED }
+    if report.fails() { exit_code::THRESHOLD_EXCEEDED } else { exit_code::MEASURED }
 }

@@ -50,7 +50,7 @@ pub struct Point {
 
 /// A look at the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Look {
+pub struct LockScan {
     pub at_ms: f64,
     /// Resident memory of all processes, in bytes; pages that they share count for each.
     pub rss: u64,
@@ -76,7 +76,7 @@ pub struct Record {
     /// The pause between two questions.
     pub pause_ms: f64,
     pub points: Vec<Point>,
-    pub looks: Vec<Look>,
+    pub looks: Vec<LockScan>,
     pub loops: Vec<Loop>,
     /// From TERM until everything was gone; `None` if it ended before.
     pub stop_ms: Option<f64>,
@@ -96,10 +96,10 @@ impl Record {
     pub fn value(&self, metric: Metric) -> Option<f64> {
         let said = |said: &Option<Said>| said.as_ref().map(|said| said.took_ms.unwrap_or(f64::INFINITY));
         let latency = |idle: bool, percent| stats::percentile(&self.latencies(idle), percent);
-        let most = |of: fn(&Look) -> f64| self.looks.iter().map(of).reduce(f64::max);
+        let most = |of: fn(&LockScan) -> f64| self.looks.iter().map(of).reduce(f64::max);
         let of_loop = |of: fn(&Loop) -> Option<f64>| self.loops.iter().filter_map(of).reduce(f64::max);
         #[allow(clippy::cast_precision_loss, reason = "memory is shown in MiB")]
-        let mib = |look: &Look| look.rss as f64 / f64::from(1 << 20);
+        let mib = |look: &LockScan| look.rss as f64 / f64::from(1 << 20);
         match metric {
             Metric::Version => said(&self.version),
             Metric::Doctor => said(&self.doctor),
@@ -142,7 +142,7 @@ impl Record {
         f64::midpoint(start, end)
     }
 
-    fn idle_looks(&self) -> impl Iterator<Item = &Look> {
+    fn idle_looks(&self) -> impl Iterator<Item = &LockScan> {
         let half = self.half();
         self.looks.iter().filter(move |look| look.at_ms >= half)
     }
@@ -158,7 +158,7 @@ mod tests {
             took_ms: if at < 500 { 400.0 } else { 10.0 },
             good: true,
         };
-        let look = |second: u32| Look {
+        let look = |second: u32| LockScan {
             at_ms: f64::from(second) * 1000.0,
             rss: (100 + u64::from(second)) << 20,
             processes: 3,

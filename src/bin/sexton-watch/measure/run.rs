@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use sexton::config::watching::{Ask, Probe};
-use sexton::ids::{Moment, Pid, Signal};
+use sexton::config::watch_settings::{Probe, ProbeKind};
 use sexton::os::{clock, procfs, signals, tree};
+use sexton::types::{MonoTime, Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use super::ground::Ground;
-use super::record::{Look, Loop, Point, Record, Said, ms};
+use super::record::{LockScan, Loop, Point, Record, Said, ms};
+use super::sandbox::Sandbox;
 use super::words::Asked;
 use crate::health::Outcome;
 use crate::openclaw;
@@ -43,7 +43,7 @@ pub struct Current {
 /// What this machine does not let us do; what the gateway does wrong is in the record.
 pub async fn run(command: &[String], asked: &Asked, current: &Current) -> Result<Record, String> {
     let ours = openclaw::command_line(command);
-    let ground = Ground::new(asked.state.as_deref(), ours.is_some()).await?;
+    let ground = Sandbox::new(asked.state.as_deref(), ours.is_some()).await?;
     let mut record = Record::default();
     let first = command.first().cloned().unwrap_or_default();
     let line = |given: &Option<String>, known: &[&str]| match (given, &ours) {
@@ -68,8 +68,8 @@ pub async fn run(command: &[String], asked: &Asked, current: &Current) -> Result
     Ok(record)
 }
 
-async fn said(line: Option<Vec<String>>, ground: &Ground, within: Duration) -> Option<Said> {
-    let line: Vec<String> = ground.dressed().into_iter().chain(line?).collect();
+async fn said(line: Option<Vec<String>>, ground: &Sandbox, within: Duration) -> Option<Said> {
+    let line: Vec<String> = ground.environment().into_iter().chain(line?).collect();
     Some(Said::of(&probe::hear(&line, within).await, within))
 }
 
@@ -77,7 +77,7 @@ async fn said(line: Option<Vec<String>>, ground: &Ground, within: Duration) -> O
 async fn attend(
     command: &[String],
     asked: &Asked,
-    ground: &Ground,
+    ground: &Sandbox,
     record: &mut Record,
     current: &Current,
 ) -> Result<(), String> {
@@ -116,7 +116,7 @@ async fn attend(
     Ok(())
 }
 
-fn start(command: &[String], ground: &Ground) -> Result<Child, String> {
+fn start(command: &[String], ground: &Sandbox) -> Result<Child, String> {
     let ourselves = fs::canonicalize("/proc/self/exe").map_err(|error| format!("/proc/self/exe: {error}"))?;
     let sexton = ourselves.with_file_name("sexton");
     let grace = humantime::format_duration(GRACE).to_string();
@@ -141,8 +141,8 @@ fn start(command: &[String], ground: &Ground) -> Result<Child, String> {
 /// The questions: until it is well, and then for as long as was asked for.
 async fn watch(
     asked: &Asked,
-    ground: &Ground,
-    launched: Moment,
+    ground: &Sandbox,
+    launched: MonoTime,
     seen: &RefCell<Record>,
 ) -> Result<(), String> {
     let url = asked.health_url.clone().unwrap_or_else(|| "http://127.0.0.1:{port}/healthz".to_owned());
@@ -156,8 +156,8 @@ async fn watch(
         }
     };
     if timeout(asked.start_within, well).await.is_err() {
-        let within = humantime::format_duration(asked.start_within);
-        return Err(format!("it was not well within {within}: {}", ground.last_words()));
+        let interval = humantime::format_duration(asked.start_within);
+        return Err(format!("it was not well within {interval}: {}", ground.last_words()));
     }
     seen.borrow_mut().start_ms = Some(ms(clock::now().since(launched)));
     let end = clock::now().after(asked.duration);
@@ -169,7 +169,7 @@ async fn watch(
 }
 
 /// Asks once, and whether the answer was good. Before it is well, a port that nobody has taken says nothing.
-async fn ask(probe: &Probe, launched: Moment, up: bool, seen: &RefCell<Record>) -> bool {
+async fn ask(probe: &Probe, launched: MonoTime, up: bool, seen: &RefCell<Record>) -> bool {
     let Some(answer) = probe::ask(probe).await.answer else { return false };
     let good = answer.outcome == Outcome::Good;
     let closed = matches!(&answer.outcome, Outcome::Bad(why) if why.starts_with("cannot connect"));
@@ -181,7 +181,7 @@ async fn ask(probe: &Probe, launched: Moment, up: bool, seen: &RefCell<Record>) 
 }
 
 /// Counts the tree for ever.
-async fn count(sexton: Pid, launched: Moment, seen: &RefCell<Record>) {
+async fn count(sexton: Pid, launched: MonoTime, seen: &RefCell<Record>) {
     loop {
         if let Some(look) = look(sexton, ms(clock::now().since(launched))) {
             seen.borrow_mut().looks.push(look);
@@ -190,8 +190,8 @@ async fn count(sexton: Pid, launched: Moment, seen: &RefCell<Record>) {
     }
 }
 
-fn look(sexton: Pid, at_ms: f64) -> Option<Look> {
-    let mut look = Look { at_ms, rss: 0, processes: 0, zombies: 0 };
+fn look(sexton: Pid, at_ms: f64) -> Option<LockScan> {
+    let mut look = LockScan { at_ms, rss: 0, processes: 0, zombies: 0 };
     for stat in tree::below(sexton).ok()? {
         if stat.is_dead() {
             look.zombies += u32::from(stat.parent != sexton.raw());
@@ -204,7 +204,7 @@ fn look(sexton: Pid, at_ms: f64) -> Option<Look> {
 }
 
 /// Asks the gateway about its event loop for ever, if it is known where.
-async fn ask_of_loop(asked: &Asked, ground: &Ground, seen: &RefCell<Record>) {
+async fn ask_of_loop(asked: &Asked, ground: &Sandbox, seen: &RefCell<Record>) {
     let known = ground.is_openclaw().then(|| "http://127.0.0.1:{port}/readyz".to_owned());
     let Some(url) = asked.ready_url.clone().or(known) else { return std::future::pending().await };
     let probe = ground.probe(&url, QUESTION);
@@ -217,15 +217,15 @@ async fn ask_of_loop(asked: &Asked, ground: &Ground, seen: &RefCell<Record>) {
     }
 }
 
-impl Ground {
+impl Sandbox {
     fn probe(&self, url: &str, timeout: Duration) -> Probe {
         Probe {
             name: "measure".to_owned(),
-            ask: Ask::Http { url: self.fill(url), status: 200, fields: Vec::new() },
-            every: timeout,
+            ask: ProbeKind::Http { url: self.fill(url), status: 200, fields: Vec::new() },
+            interval: timeout,
             timeout,
-            latency: timeout,
-            misses: 1,
+            slow_after: timeout,
+            failure_threshold: 1,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Running a command for a bounded time, with everything that it starts.
 //!
-//! Between us and the command stands a [`guard`]: its end is the command's end, and ours is its.
+//! Between us and the command stands a [`command_guard`]: its end is the command's end, and ours is its.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
@@ -8,12 +8,12 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use sexton::ids::{Moment, Pid, Signal};
 use sexton::os::{clock, signals};
+use sexton::types::{MonoTime, Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::guard;
+use crate::command_guard;
 use crate::health::Outcome;
 
 /// How a command ended.
@@ -86,16 +86,16 @@ struct Guard {
     child: Child,
     /// A moment before it counts the time: on a busy machine it can be far ahead when we next come to run, and what it
     /// ends in time would seem to have ended early.
-    begun: Moment,
+    begun: MonoTime,
 }
 
 fn start(argv: &[String], timeout: Duration, output: Stdio) -> io::Result<Guard> {
     let begun = clock::now();
     let child = Command::new("/proc/self/exe")
         .arg0("sexton-watch")
-        .args(guard::arguments(timeout))
+        .args(command_guard::arguments(timeout))
         .args(argv.iter().map(OsStr::new))
-        .env_remove(crate::link::VARIABLE)
+        .env_remove(crate::pid1_link::VARIABLE)
         .stdin(Stdio::piped())
         .stdout(output)
         .stderr(Stdio::piped())

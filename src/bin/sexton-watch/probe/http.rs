@@ -84,7 +84,7 @@ fn judge(got: StatusCode, wanted: u16, json: &Value, body: &[u8], fields: &[(Str
 
 /// What OpenClaw's `/readyz` says of what is not ready.
 fn failing(json: &Value) -> Vec<&str> {
-    let list = json.get("failing").and_then(Value::as_array);
+    let list = json.get("unhealthy").and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).take(8).collect()
 }
 
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn draining_is_told_from_not_ready() {
         for body in [
-            json!({"ready": false, "failing": ["gateway-draining"]}),
+            json!({"ready": false, "unhealthy": ["gateway-draining"]}),
             json!({"ok": false, "status": "draining", "version": "1"}),
         ] {
             assert_eq!(judged(503, &body, &[]), Outcome::Draining, "{body}");
@@ -165,7 +165,7 @@ mod tests {
         }
         let text = judge(StatusCode::SERVICE_UNAVAILABLE, 200, &Value::Null, b"gateway-draining\n", &[]);
         assert_eq!(text, Outcome::Draining);
-        let Outcome::Bad(why) = judged(503, &json!({"ready": false, "failing": ["startup", "x"]}), &[])
+        let Outcome::Bad(why) = judged(503, &json!({"ready": false, "unhealthy": ["startup", "x"]}), &[])
         else {
             panic!()
         };

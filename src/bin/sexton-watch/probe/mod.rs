@@ -6,10 +6,10 @@ mod tcp;
 
 use std::time::Duration;
 
-use sexton::config::watching::{Ask, Probe};
+use sexton::config::watch_settings::{Probe, ProbeKind};
 use sexton::control::protocol::EventLoop;
-use sexton::ids::Moment;
 use sexton::os::clock;
+use sexton::types::MonoTime;
 use tokio::net::TcpStream;
 
 pub use command::{End, Heard, hear, run};
@@ -33,9 +33,9 @@ pub async fn ask(probe: &Probe) -> Asked {
     let asked = clock::now();
     let question = async {
         match &probe.ask {
-            Ask::Http { url, status, fields } => http::get(url, *status, fields).await,
-            Ask::Tcp { address } => (tcp::connect(address).await, None),
-            Ask::Command { argv } => (command::ask(argv, probe.timeout).await, None),
+            ProbeKind::Http { url, status, fields } => http::get(url, *status, fields).await,
+            ProbeKind::Tcp { address } => (tcp::connect(address).await, None),
+            ProbeKind::Command { argv } => (command::ask(argv, probe.timeout).await, None),
         }
     };
     let ended = tokio::time::timeout(probe.timeout, question).await;
@@ -51,7 +51,7 @@ pub async fn ask(probe: &Probe) -> Asked {
     Asked { answer, event_loop }
 }
 
-fn answer(asked: Moment, latency: Duration, outcome: Outcome) -> Option<Answer> {
+fn answer(asked: MonoTime, latency: Duration, outcome: Outcome) -> Option<Answer> {
     Some(Answer { asked, latency, outcome })
 }
 

@@ -1,0 +1,132 @@
+//! Looks for locks that a living owner holds past their limit. What to do about one is decided by sexton; a lock
+//! whose owner lives is never touched.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sexton::config::lock_rule;
+use sexton::config::watch_settings::HeldLocks;
+use sexton::control::protocol::IncidentKind;
+use sexton::locks::listing::{Entry, Listing, list};
+use sexton::locks::{Escaped, Root, SweepContext, drops_to_owner};
+use sexton::os::{clock, process};
+use sexton::types::Pid;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::blocking;
+use crate::health::Gateway;
+use crate::state::{SharedState, WatchState};
+
+/// How long a look may take before that is worth a line.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The most locks that the status page shows.
+const SHOWN: usize = 200;
+
+/// What the last look gave.
+#[derive(Debug, Clone, Default)]
+pub struct LockScan {
+    /// The first locks of all that were found.
+    pub entries: Vec<Entry>,
+    /// How many there were.
+    pub number: usize,
+    /// How many of them are held past their limit.
+    pub too_long: usize,
+}
+
+/// Looks for ever.
+pub async fn look_for_ever(known: SharedState, what: HeldLocks) {
+    let mut due = interval(what.interval.max(Duration::from_millis(1)));
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first = true;
+    loop {
+        due.tick().await;
+        // Before another start sexton removes what the dead have left, but nothing that anybody has just opened.
+        if !matches!(*known.gateway.borrow(), Gateway::Runs(_)) {
+            continue;
+        }
+        let what = what.clone();
+        let sexton = known.sexton.unwrap_or(Pid::INIT);
+        let look =
+            move || what.roots.iter().map(|root| look(root, &what, sexton, first)).collect::<Vec<Listing>>();
+        let Some(listings) = blocking::run("the look at the locks", DEADLINE, look).await else { continue };
+        first = false;
+        judge(&known, listings);
+    }
+}
+
+fn look(root: &Path, what: &HeldLocks, sexton: Pid, first: bool) -> Listing {
+    let path: PathBuf = root.to_owned();
+    // That one does not exist is sexton's to say, who knows which of them were named.
+    let root = Root::Discovered(vec![path.clone()]);
+    if drops_to_owner(&root) {
+        // To become its owner would be for good, and for every other root.
+        if first {
+            tracing::warn!(name: "root-setuid-failed", %root, "the lock root {root} is another user's, and is not looked at");
+        }
+        return Listing {
+            root: path.as_path().into(),
+            entered: false,
+            missing: false,
+            alone: false,
+            entries: vec![],
+        };
+    }
+    let us = process::own_pid();
+    let context = SweepContext {
+        alive: true,
+        quiet: false,
+        patient: true,
+        first,
+        sexton,
+        sweeper: us,
+        helpers: &[],
+        unreaped: &[],
+        now: clock::wall(),
+    };
+    list(&root, &lock_rule::lock_kinds(&what.rules), &context, what.report_after, &mut |_| {})
+}
+
+fn judge(known: &WatchState, listings: Vec<Listing>) {
+    let entries: Vec<Entry> = listings.into_iter().flat_map(|listing| listing.entries).collect();
+    let late: Vec<(String, String)> = entries
+        .iter()
+        .filter(|entry| entry.held_too_long)
+        .map(|entry| (shown(entry), detail(entry)))
+        .collect();
+    for over in known.lasting(IncidentKind::LockHeld) {
+        if !late.iter().any(|(path, _)| *path == over) {
+            known.condition(IncidentKind::LockHeld, &over, None);
+        }
+    }
+    for (path, detail) in &late {
+        known.condition(IncidentKind::LockHeld, path, Some(detail));
+    }
+    let (number, too_long) = (entries.len(), late.len());
+    let mut entries = entries;
+    // What is wrong is what somebody wants to see.
+    entries.sort_by_key(|entry| (!entry.held_too_long, entry.location.path.clone()));
+    entries.truncate(SHOWN);
+    known.state.borrow_mut().locks = Some(LockScan { entries, number, too_long });
+}
+
+/// The path as everybody may see it.
+pub fn shown(entry: &Entry) -> String {
+    let path = Escaped(Path::new(&entry.location.path)).to_string();
+    crate::state::bounded(&path, crate::state::SUBJECT)
+}
+
+fn detail(entry: &Entry) -> String {
+    let kind = entry.kind.as_deref().unwrap_or("unknown");
+    let owner = match (entry.pid, &entry.process) {
+        (Some(pid), Some(name)) => format!("pid {pid} ({})", Escaped(Path::new(name))),
+        (Some(pid), None) => format!("pid {pid}"),
+        (None, _) => "somebody".to_owned(),
+    };
+    let time =
+        |seconds: Option<u64>| humantime::format_duration(Duration::from_secs(seconds.unwrap_or_default()));
+    format!(
+        "{owner} has held this lock of kind {kind} for {}, and its limit is {}",
+        time(entry.age_seconds),
+        time(entry.limit_seconds)
+    )
+}

@@ -1,0 +1,392 @@
+//! Everything that is known, in one place: the tasks write it, the faces read it, and what PID 1 is to know goes
+//! out from here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use sexton::config::watch_settings::WatchSettings;
+use sexton::control::protocol::{
+    Condition, EventLoop, Health, Incident, IncidentKind, Status, UnitState, UnitStatus, WatchConfig,
+};
+use sexton::os::clock;
+use sexton::types::{HealthState, MonoTime, Pid};
+use tokio::sync::watch;
+
+use crate::alerts::AlertQueue;
+use crate::health::{Answer, Gateway, HealthFsm, Outcome};
+use crate::latency_window::Window;
+use crate::lock_watch::LockScan;
+use crate::pid1_link::Outbox;
+use crate::prometheus::Histogram;
+use crate::tree_limits::Assessment;
+
+/// The knowledge, as the tasks share it. It is never held across an await.
+pub type SharedState = Rc<WatchState>;
+
+/// What is known, and the way out.
+pub struct WatchState {
+    /// What changes.
+    pub state: RefCell<State>,
+    /// sexton itself; `None` if it lives where we cannot see it, and then there is no tree to look at.
+    pub sexton: Option<Pid>,
+    /// What PID 1 is to know.
+    pub outbox: Rc<Outbox>,
+    /// Who is to be told of incidents.
+    pub alarm: AlertQueue,
+    /// Where the gateway stands.
+    pub gateway: watch::Sender<Gateway>,
+    /// How everything was when sexton said so last.
+    status: watch::Sender<Option<(MonoTime, Rc<Status>)>>,
+    /// When it was asked last.
+    asked: Cell<MonoTime>,
+    /// Whoever looks at the processes has this.
+    pub looking: tokio::sync::Mutex<()>,
+}
+
+/// What changes.
+pub struct State {
+    /// What is looked at.
+    pub settings: WatchSettings,
+    /// The gateway, as PID 1 tells.
+    pub unit: Option<UnitStatus>,
+    /// What lasts and was said.
+    pub conditions: BTreeMap<(IncidentKind, String), Condition>,
+    /// The gateway's health, as it was last computed.
+    pub health: Health,
+    machine: HealthFsm,
+    /// One for each probe.
+    pub courses: Vec<Course>,
+    event_loop: Option<EventLoop>,
+    told: MonoTime,
+    /// What the last count came to.
+    pub tallied: Option<Assessment>,
+    /// What the last look at the locks gave.
+    pub locks: Option<LockScan>,
+    /// How many lines matched each log rule.
+    pub log_matches: Vec<u64>,
+}
+
+/// What the answers to one probe came to.
+pub struct Course {
+    window: Window,
+    /// All latencies since the beginning.
+    pub histogram: Histogram,
+    /// How many were none, or wrong ones.
+    pub bad: u64,
+    /// The last ones, oldest first.
+    pub recent: VecDeque<Point>,
+}
+
+/// One answer, for the curve.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// When it was asked.
+    pub asked: MonoTime,
+    /// How long it took.
+    pub latency: Duration,
+    /// Whether it was a good one in time.
+    pub good: bool,
+}
+
+/// How many points a curve has at most.
+const POINTS: usize = 240;
+
+/// How often PID 1 hears of a health that has not changed.
+const SUMMARY: Duration = Duration::from_secs(10);
+/// What lasts is bounded: a gateway with ten thousand held locks needs no ten thousand incidents.
+const CONDITIONS: usize = 256;
+/// The longest subject, in bytes.
+pub const SUBJECT: usize = 256;
+/// The longest detail, in bytes.
+const DETAIL: usize = 1024;
+
+/// How old an answer of sexton's may be, how long it is waited for, and how often it is asked at most.
+const FRESH: Duration = Duration::from_secs(1);
+
+fn over(status: &Status) -> impl Iterator<Item = Incident> {
+    status.incidents.iter().filter(|incident| incident.ended.is_some()).cloned()
+}
+
+/// The wall clock, in milliseconds since the epoch.
+pub fn now_ms() -> u64 {
+    let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What an earlier sexton-watch has said that lasts. It is ours to end now.
+fn taken_over(incidents: Vec<Incident>) -> BTreeMap<(IncidentKind, String), Condition> {
+    let lasting = incidents.into_iter().filter(|one| one.ended.is_none() && one.kind.is_of_watch());
+    let condition = |incident: Incident| {
+        let Incident { kind, subject, detail, .. } = incident;
+        ((kind, subject.clone()), Condition { kind, subject, holds: true, detail })
+    };
+    lasting.map(condition).collect()
+}
+
+impl WatchState {
+    /// What is known at the beginning.
+    pub fn new(briefing: WatchConfig, sexton: Option<Pid>, outbox: Rc<Outbox>) -> SharedState {
+        let WatchConfig { settings, gateway, incidents, .. } = briefing;
+        let alarm = AlertQueue::new(settings.alerts.is_some(), &incidents);
+        let state = State {
+            machine: HealthFsm::new(&settings.health, settings.start_period),
+            courses: settings.health.iter().map(|_| Course::new(settings.window)).collect(),
+            log_matches: vec![0; settings.logs.len()],
+            settings,
+            unit: None,
+            conditions: taken_over(incidents),
+            health: Health { since: now_ms(), ..Health::default() },
+            event_loop: None,
+            told: MonoTime(Duration::ZERO),
+            tallied: None,
+            locks: None,
+        };
+        let known = WatchState {
+            state: RefCell::new(state),
+            sexton,
+            outbox,
+            alarm,
+            gateway: watch::Sender::new(Gateway::Absent),
+            status: watch::Sender::new(None),
+            asked: Cell::new(MonoTime(Duration::ZERO)),
+            looking: tokio::sync::Mutex::new(()),
+        };
+        known.outbox.begin_anew();
+        known.end_what_is_not_watched();
+        if let Some(unit) = gateway {
+            known.gateway_is(unit);
+        }
+        Rc::new(known)
+    }
+
+    /// What lasts of that which the settings do not ask for: nobody would ever say that it is over.
+    fn end_what_is_not_watched(&self) {
+        let mut state = self.state.borrow_mut();
+        let settings = &state.settings;
+        let is_watched = |(kind, subject): &(IncidentKind, String)| match kind {
+            IncidentKind::Slow | IncidentKind::Unhealthy => !settings.health.is_empty(),
+            IncidentKind::LockHeld => settings.locks.is_some(),
+            IncidentKind::Memory => settings.limits.memory.is_some(),
+            IncidentKind::Zombies => settings.limits.zombies.is_some(),
+            IncidentKind::Log => settings.logs.iter().any(|log| log.name == *subject),
+            IncidentKind::OutOfMemory => !settings.limits.interval.is_zero(),
+            IncidentKind::RestartLimit | IncidentKind::WatchLost | IncidentKind::UnitEnded => false,
+        };
+        let over: Vec<_> = state.conditions.keys().filter(|key| !is_watched(key)).cloned().collect();
+        for (kind, subject) in over {
+            self.condition_of(&mut state, kind, &subject, None);
+        }
+    }
+
+    /// PID 1 tells of the gateway.
+    pub fn gateway_is(&self, unit: UnitStatus) {
+        let mut state = self.state.borrow_mut();
+        let before = state.unit.replace(unit.clone());
+        let same = |before: &UnitStatus| {
+            (before.state, before.pid, before.since) == (unit.state, unit.pid, unit.since)
+        };
+        if before.is_some_and(|before| same(&before)) {
+            return;
+        }
+        let now = clock::now();
+        let age = Duration::from_millis(now_ms().saturating_sub(unit.since));
+        let gateway = match unit.state {
+            UnitState::Running => Gateway::Runs(MonoTime(now.0.saturating_sub(age))),
+            UnitState::Stopping => Gateway::Stops,
+            UnitState::Pending | UnitState::Starting | UnitState::Waiting | UnitState::Ended => {
+                Gateway::Absent
+            }
+        };
+        state.machine.gateway(gateway);
+        if matches!(gateway, Gateway::Runs(_)) {
+            state.courses.iter_mut().for_each(|course| course.window.clear());
+            state.event_loop = None;
+        }
+        self.update_health(&mut state);
+        drop(state);
+        self.gateway.send_replace(gateway);
+    }
+
+    /// A probe has ended.
+    pub fn answered(&self, index: usize, answer: &Answer, event_loop: Option<EventLoop>) {
+        let mut state = self.state.borrow_mut();
+        state.machine.answered(index, answer);
+        state.event_loop = event_loop.or(state.event_loop);
+        let probe = state.settings.health.get(index).map(|probe| (probe.timeout, probe.slow_after));
+        if let (Some(course), Some((timeout, latency))) = (state.courses.get_mut(index), probe) {
+            course.take(answer, timeout, latency);
+        }
+        state.health.at = now_ms();
+        self.update_health(&mut state);
+    }
+
+    /// Computes the health, and tells it if it is new, or the summary is due.
+    fn update_health(&self, state: &mut State) {
+        let (now_is, reason) = state.machine.state();
+        let changed = now_is != state.health.state;
+        let figures = state
+            .courses
+            .iter()
+            .filter_map(|course| course.window.figures())
+            .reduce(|one, other| one.worst(other));
+        let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
+        let since = if changed { now_ms() } else { state.health.since };
+        state.health = Health {
+            state: now_is,
+            since,
+            at: state.health.at,
+            reason,
+            last_ms: ms(figures.map(|figures| figures.last)),
+            p50_ms: ms(figures.map(|figures| figures.p50)),
+            p99_ms: ms(figures.map(|figures| figures.p99)),
+            max_ms: ms(figures.map(|figures| figures.max)),
+            event_loop: state.event_loop,
+        };
+        if changed || clock::now().since(state.told) >= SUMMARY {
+            state.told = clock::now();
+            self.outbox.health(state.health.clone());
+        }
+        if matches!(now_is, HealthState::Starting) {
+            // Nothing speaks against what an earlier sexton-watch has said.
+            return;
+        }
+        let reason = state.health.reason.clone();
+        for (kind, bad) in
+            [(IncidentKind::Unhealthy, HealthState::Unhealthy), (IncidentKind::Slow, HealthState::Slow)]
+        {
+            self.condition_of(state, kind, "gateway", (now_is == bad).then_some(reason.as_str()));
+        }
+    }
+
+    /// Something is wrong, which `detail` describes, or is not, and then it is `None`.
+    pub fn condition(&self, kind: IncidentKind, subject: &str, detail: Option<&str>) {
+        self.condition_of(&mut self.state.borrow_mut(), kind, subject, detail);
+    }
+
+    fn condition_of(&self, state: &mut State, kind: IncidentKind, subject: &str, detail: Option<&str>) {
+        let key = (kind, bounded(subject, SUBJECT));
+        let condition = match (detail, state.conditions.contains_key(&key)) {
+            (Some(detail), false) if state.conditions.len() < CONDITIONS => {
+                Condition { kind, subject: key.1.clone(), holds: true, detail: bounded(detail, DETAIL) }
+            }
+            (None, true) => {
+                let before = state.conditions.remove(&key);
+                let detail = before.map(|before| before.detail).unwrap_or_default();
+                Condition { kind, subject: key.1, holds: false, detail }
+            }
+            _ => return,
+        };
+        let word = if condition.holds { "begins" } else { "is over" };
+        tracing::info!(name: "condition", kind = ?kind, subject = %condition.subject, "{word}: {}", condition.detail);
+        if condition.holds {
+            state.conditions.insert((kind, condition.subject.clone()), condition.clone());
+        }
+        self.alarm.seen(&condition);
+        self.outbox.condition(condition);
+    }
+
+    /// sexton has said how everything is.
+    pub fn status_is(&self, status: Status) {
+        self.status.send_replace(Some((clock::now(), Rc::new(status))));
+    }
+
+    /// How everything is, as sexton has said within the last second, or says within the next one. However many
+    /// want to know, sexton is asked once.
+    pub async fn status(&self) -> Option<Rc<Status>> {
+        let mut heard = self.status.subscribe();
+        let fresh = |heard: &Option<(MonoTime, Rc<Status>)>| {
+            let (then, status) = heard.as_ref()?;
+            (clock::now().since(*then) < FRESH).then(|| Rc::clone(status))
+        };
+        if let Some(status) = fresh(&heard.borrow_and_update()) {
+            return Some(status);
+        }
+        let now = clock::now();
+        if now.since(self.asked.get()) >= FRESH {
+            self.asked.set(now);
+            self.outbox.ask();
+        }
+        let _ = tokio::time::timeout(FRESH, heard.changed()).await;
+        fresh(&heard.borrow())
+    }
+
+    /// What sexton has said, with what we know later and better.
+    pub fn merge_status(&self, status: &Status) -> Status {
+        let state = self.state.borrow();
+        let census = state.tallied.as_ref().map(|tallied| tallied.census);
+        Status {
+            health: Some(state.health.clone()),
+            census: census.or(status.census),
+            incidents: self.incidents(&state, Some(status)).into_iter().chain(over(status)).collect(),
+            ..status.clone()
+        }
+    }
+
+    /// What lasts: what sexton knows, and what we know and it has not heard yet.
+    pub fn incidents(&self, state: &State, status: Option<&Status>) -> Vec<Incident> {
+        let theirs = status.into_iter().flat_map(|status| &status.incidents);
+        let mut all: Vec<Incident> = theirs.filter(|incident| incident.ended.is_none()).cloned().collect();
+        for condition in state.conditions.values() {
+            let same = |incident: &Incident| {
+                (incident.kind, &incident.subject) == (condition.kind, &condition.subject)
+            };
+            if !all.iter().any(same) {
+                let (kind, subject) = (condition.kind, condition.subject.clone());
+                let began = self.alarm.began(kind, &subject).unwrap_or_else(now_ms);
+                all.push(Incident { kind, subject, detail: condition.detail.clone(), began, ended: None });
+            }
+        }
+        all
+    }
+
+    /// The subjects of a kind that last.
+    pub fn lasting(&self, kind: IncidentKind) -> Vec<String> {
+        let state = self.state.borrow();
+        state.conditions.keys().filter(|key| key.0 == kind).map(|key| key.1.clone()).collect()
+    }
+}
+
+impl State {
+    /// Whether the gateway does its work, be it slowly. Where nobody asks it, that is whether it runs.
+    pub fn ready(&self) -> bool {
+        match self.health.state {
+            HealthState::Healthy | HealthState::Slow => true,
+            HealthState::Unknown => {
+                let runs = self.unit.as_ref().is_some_and(|unit| unit.state == UnitState::Running);
+                runs && self.settings.health.is_empty()
+            }
+            HealthState::Starting | HealthState::Unhealthy | HealthState::Draining => false,
+        }
+    }
+}
+
+impl Course {
+    fn new(window: usize) -> Course {
+        let (window, recent) = (Window::new(window), VecDeque::new());
+        Course { window, histogram: Histogram::default(), bad: 0, recent }
+    }
+
+    fn take(&mut self, answer: &Answer, timeout: Duration, limit: Duration) {
+        let bad = matches!(answer.outcome, Outcome::Bad(_));
+        self.bad += u64::from(bad);
+        // What is refused at once is no answer, and would make the latencies look good.
+        if !bad || answer.latency >= timeout {
+            self.window.push(answer.latency);
+            self.histogram.add(answer.latency.as_secs_f64());
+        }
+        if self.recent.len() >= POINTS {
+            self.recent.pop_front();
+        }
+        let good = !bad && answer.latency <= limit;
+        self.recent.push_back(Point { asked: answer.asked, latency: answer.latency, good });
+    }
+}
+
+/// At most so many bytes of a text.
+pub fn bounded(text: &str, most: usize) -> String {
+    let ends = |(at, letter): (usize, char)| at + letter.len_utf8();
+    let end = text.char_indices().map(ends).take_while(|end| *end <= most).last();
+    text.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
+}

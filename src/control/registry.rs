@@ -1,0 +1,450 @@
+//! What the side that answers knows and decides, as values: which tools run, how they ended, what sexton-watch
+//! has said, and what each request means.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::json;
+
+use super::incidents::{Incidents, truncate};
+use super::protocol::{
+    Answer, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun, TreeStats, WatchReport,
+};
+use crate::types::Outcome;
+
+/// A connection.
+pub type Key = u64;
+
+/// How many tools can be registered at once. One that finds no room runs just the same.
+pub const TOOLS: usize = 512;
+/// How many tool runs that ended are remembered.
+const ENDED: usize = 64;
+/// The longest name and id, in bytes.
+const NAME: usize = 128;
+/// The longest argument, and how many of them are kept.
+const ARGUMENT: usize = 256;
+const ARGUMENTS: usize = 16;
+/// The largest record that is kept with everything that it says, in bytes of JSON.
+const RECORD: usize = 4096;
+
+/// The field of a record that has the locks which were removed after the run, and how many it names at most.
+pub const RELEASED: &str = "locks_released";
+const MOST_RELEASED: usize = 8;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its connection.
+    pub key: Key,
+    /// Its pid in sexton's pid namespace, as the kernel says; 0 if it lives outside.
+    pub pid: i32,
+    /// Whether it is sexton-watch, over the socket that sexton gave it.
+    pub trusted: bool,
+}
+
+/// What a request comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// This is the answer.
+    Answer(Answer),
+    /// This is the answer; a tool has ended.
+    ToolEnded(Answer),
+    /// This is the answer, the connection is a tool's from now on.
+    Tool(Answer),
+    /// The tool with this connection is told to end, and the one who asked that it was.
+    Cancel {
+        /// The tool's connection.
+        tool: Key,
+        /// What the tool is told.
+        told: Answer,
+        /// The answer to who asked.
+        answer: Answer,
+    },
+    /// Somebody else has to answer: sexton, or whoever knows how it is.
+    Ask(Request),
+    /// A fact, which nobody answers: the incident that began or ended with it, if one did.
+    Noted(Option<Incident>),
+    /// How the gateway is, and how many milliseconds its last answer took.
+    Health(HealthState, Option<f64>),
+    /// A sexton-watch begins: what an earlier one had said and was so until now.
+    Greeted(Vec<Incident>),
+}
+
+/// What is known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Registry {
+    tools: BTreeMap<Key, ToolRun>,
+    ended: VecDeque<ToolRecord>,
+    tools_ended: u64,
+    health: Option<Health>,
+    watch_listens: Option<String>,
+    census: Option<TreeStats>,
+    incidents: Incidents,
+}
+
+impl Registry {
+    /// Takes in one line, or packet.
+    pub fn handle_line(&mut self, speaker: Speaker, line: &[u8], wall: u64) -> Reply {
+        match serde_json::from_slice(line) {
+            Ok(request) => self.take(speaker, request, wall),
+            Err(error) => Reply::Answer(Answer::Refused(format!(
+                "this is no request: {error}; a request is one line such as {{\"op\":\"status\"}}"
+            ))),
+        }
+    }
+
+    fn take(&mut self, speaker: Speaker, request: Request, wall: u64) -> Reply {
+        match request {
+            Request::ToolBegan(run) => self.began(speaker, run),
+            Request::ToolEnded(record) => {
+                self.tools.retain(|_, run| run.id != record.id);
+                self.ended(record);
+                Reply::ToolEnded(Answer::Done("noted".to_owned()))
+            }
+            Request::Cancel { tool } => self.cancel(speaker, &tool),
+            Request::WatchReport(fact) if speaker.trusted => self.fact(fact, wall),
+            Request::WatchReport(_) => Reply::Answer(Answer::Refused(
+                "facts are taken from sexton-watch alone, over the socket that it was given".to_owned(),
+            )),
+            Request::Status
+            | Request::Subscribe
+            | Request::Stop
+            | Request::Restart { .. }
+            | Request::Signal { .. }
+            | Request::Reload => Reply::Ask(request),
+        }
+    }
+
+    fn began(&mut self, speaker: Speaker, mut run: ToolRun) -> Reply {
+        let refused = |why: &str| Reply::Answer(Answer::Refused(why.to_owned()));
+        if self.tools.contains_key(&speaker.key) {
+            return refused("this connection has a tool already; each run takes one of its own");
+        }
+        if self.tools.len() >= TOOLS {
+            return refused("too many tools are registered; this one runs without being shown");
+        }
+        if run.id.is_empty() || self.tools.values().any(|other| other.id == run.id) {
+            return refused("a tool needs an id that no other has");
+        }
+        // The kernel knows better than the peer who it is.
+        run.supervisor = speaker.pid;
+        truncate(&mut run.id, NAME);
+        truncate(&mut run.name, NAME);
+        run.argv.truncate(ARGUMENTS);
+        run.argv.iter_mut().for_each(|argument| truncate(argument, ARGUMENT));
+        self.tools.insert(speaker.key, run);
+        Reply::Tool(Answer::Done("registered".to_owned()))
+    }
+
+    fn ended(&mut self, mut record: ToolRecord) {
+        truncate(&mut record.id, NAME);
+        truncate(&mut record.name, NAME);
+        if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
+            record.more.retain(|name, _| name == "pid");
+        }
+        if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
+            record.more.clear();
+            record.outcome = json!("too long to be kept");
+        }
+        self.tools_ended = self.tools_ended.saturating_add(1);
+        self.ended.push_front(record);
+        self.ended.truncate(ENDED);
+    }
+
+    fn cancel(&self, speaker: Speaker, wanted: &str) -> Reply {
+        let refused = |why: String| Reply::Answer(Answer::Refused(why));
+        let by_id = self.tools.iter().find(|(_, run)| run.id == wanted);
+        let mut by_name = self.tools.iter().filter(|(_, run)| run.name == wanted);
+        let (tool, run) = match (by_id, by_name.next(), by_name.next()) {
+            (Some(found), _, _) | (None, Some(found), None) => found,
+            (None, Some(_), Some(_)) => {
+                return refused(format!("several tools are named '{wanted}'; give the id that status shows"));
+            }
+            (None, None, _) => {
+                return refused(format!("no tool '{wanted}' runs; status shows those that do"));
+            }
+        };
+        Reply::Cancel {
+            tool: *tool,
+            told: Answer::Cancelled(format!("pid {}", speaker.pid)),
+            answer: Answer::Done(format!("{} was told to end", run.id)),
+        }
+    }
+
+    fn fact(&mut self, fact: WatchReport, wall: u64) -> Reply {
+        let incident = match fact {
+            WatchReport::Hello { .. } => {
+                (self.health, self.watch_listens) = (None, None);
+                return Reply::Greeted(self.incidents.from_watch());
+            }
+            WatchReport::Listening { address } => {
+                self.watch_listens = Some(address);
+                None
+            }
+            WatchReport::Health(mut health) => {
+                truncate(&mut health.reason, ARGUMENT);
+                let told = Reply::Health(health.state, health.last_ms);
+                self.health = Some(health);
+                return told;
+            }
+            WatchReport::TreeStats(census) => {
+                self.census = Some(census);
+                None
+            }
+            WatchReport::Condition(condition) => self.incidents.note(condition, wall),
+        };
+        Reply::Noted(incident)
+    }
+
+    /// Notes a lock that was removed in the record of the tool whose it was, and gives that one's id. The lock named
+    /// `pid` as its owner and was `taken` at that time, in milliseconds since the epoch, or up to a second later.
+    ///
+    /// It was the tool's whose main process, or one of those that it left to be ended, is the lock's owner, if the
+    /// lock was taken during the run: before and after it, somebody else may have had the number.
+    pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
+        let whole_seconds = taken.saturating_add(1000);
+        let record = self.ended.iter_mut().find(|record| {
+            let began = record.ended.saturating_sub(record.duration);
+            began <= whole_seconds && taken <= record.ended && has_process(record, pid)
+        })?;
+        let known = record.more.entry(RELEASED.to_owned()).or_insert_with(|| json!([]));
+        if let Some(paths) = known.as_array_mut().filter(|paths| paths.len() < MOST_RELEASED) {
+            paths.push(path.into());
+        }
+        Some(record.id.clone())
+    }
+
+    /// The book in which sexton writes what it finds wrong itself.
+    pub fn incidents(&mut self) -> &mut Incidents {
+        &mut self.incidents
+    }
+
+    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost, and
+    /// this is what is known.
+    pub fn lost(&mut self, key: Key, wall: u64) -> Option<ToolRecord> {
+        let run = self.tools.remove(&key)?;
+        let record = ToolRecord {
+            duration: wall.saturating_sub(run.began),
+            id: run.id,
+            name: run.name,
+            ended: wall,
+            outcome: json!(Outcome::Lost {}),
+            more: [
+                ("argv".to_owned(), run.argv.into()),
+                ("supervisor".to_owned(), run.supervisor.into()),
+                ("pid".to_owned(), run.pid.into()),
+                ("began".to_owned(), run.began.into()),
+            ]
+            .into(),
+        };
+        self.ended(record.clone());
+        Some(record)
+    }
+
+    /// Adds what is known here to what is said of sexton.
+    pub fn fill(&self, status: &mut Status) {
+        status.tools = self.tools.values().cloned().collect();
+        status.ended = self.ended.iter().cloned().collect();
+        status.health = self.health.clone();
+        status.census = self.census;
+        status.watch = self.watch_listens.clone();
+        status.incidents = self.incidents.list();
+        status.counters.tools = self.tools_ended;
+    }
+}
+
+/// Whether this process was of the run, as far as its record knows.
+fn has_process(record: &ToolRecord, pid: i32) -> bool {
+    let is =
+        |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_i64) == Some(pid.into());
+    let killed = record.more.get("killed").and_then(|killed| killed.as_array());
+    is(record.more.get("pid")) || killed.into_iter().flatten().any(|one| is(one.get("pid")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::IncidentKind;
+
+    const WATCH: Speaker = Speaker { key: 9, pid: 9, trusted: true };
+
+    fn speaker(key: Key) -> Speaker {
+        Speaker { key, pid: 70 + i32::try_from(key).unwrap(), trusted: false }
+    }
+
+    fn run(id: &str, name: &str) -> Request {
+        Request::ToolBegan(ToolRun { id: id.into(), name: name.into(), pid: 5, ..ToolRun::default() })
+    }
+
+    fn record(id: &str) -> ToolRecord {
+        ToolRecord { id: id.into(), outcome: json!({ "exited": { "code": 0 } }), ..ToolRecord::default() }
+    }
+
+    fn say(registry: &mut Registry, speaker: Speaker, request: &Request) -> Reply {
+        registry.handle_line(speaker, &serde_json::to_vec(request).unwrap(), 100)
+    }
+
+    fn status(registry: &Registry) -> Status {
+        let mut status = Status::default();
+        registry.fill(&mut status);
+        status
+    }
+
+    fn refused(heard: &Reply) -> &str {
+        match heard {
+            Reply::Answer(Answer::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_tool_is_shown_while_it_runs_and_remembered_afterwards() {
+        let mut registry = Registry::default();
+        assert!(matches!(say(&mut registry, speaker(1), &run("t1", "exec")), Reply::Tool(Answer::Done(_))));
+        let shown = &status(&registry).tools;
+        assert_eq!((shown[0].supervisor, shown[0].pid), (71, 5), "the supervisor is who the kernel says");
+        assert!(refused(&say(&mut registry, speaker(1), &run("t2", "exec"))).contains("already"));
+        assert!(refused(&say(&mut registry, speaker(2), &run("t1", "exec"))).contains("no other"));
+        // The end can be told over another connection.
+        say(&mut registry, speaker(3), &Request::ToolEnded(record("t1")));
+        registry.lost(1, 200);
+        let status = status(&registry);
+        assert_eq!((status.tools.len(), status.ended.len(), status.counters.tools), (0, 1, 1));
+        assert_eq!(status.ended[0].outcome, json!({ "exited": { "code": 0 } }));
+    }
+
+    #[test]
+    fn a_lock_that_was_removed_is_noted_with_the_tool_whose_it_was() {
+        let mut registry = Registry::default();
+        let run = |id: &str, ended: u64, pid: i32| ToolRecord {
+            ended,
+            duration: 5_000,
+            more: [
+                ("pid".to_owned(), json!(pid)),
+                ("killed".to_owned(), json!([{ "pid": 8, "stage": "kill" }])),
+            ]
+            .into(),
+            ..record(id)
+        };
+        for (id, ended, pid) in [("t1", 100_000, 7), ("t2", 200_000, 7)] {
+            say(&mut registry, speaker(1), &Request::ToolEnded(run(id, ended, pid)));
+        }
+        let release = |registry: &mut Registry, pid: i32, taken: u64| {
+            registry.released(&format!("/data/{pid}-{taken}.lock"), pid, taken)
+        };
+        for (pid, taken, tool) in [
+            (7, 97_000, Some("t1")),
+            (8, 198_000, Some("t2")),
+            (7, 194_500, Some("t2")),
+            (7, 193_000, None),
+            (7, 200_001, None),
+            (7, 150_000, None),
+            (9, 198_000, None),
+        ] {
+            assert_eq!(release(&mut registry, pid, taken).as_deref(), tool, "{pid} {taken}");
+        }
+        let ended = status(&registry).ended;
+        assert_eq!(ended[0].more[RELEASED], json!(["/data/8-198000.lock", "/data/7-194500.lock"]));
+        assert_eq!(ended[1].more[RELEASED], json!(["/data/7-97000.lock"]));
+        for _ in 0..100 {
+            release(&mut registry, 7, 97_000);
+        }
+        assert_eq!(status(&registry).ended[1].more[RELEASED].as_array().unwrap().len(), MOST_RELEASED);
+    }
+
+    #[test]
+    fn a_connection_that_breaks_tells_of_a_lost_supervisor() {
+        let mut registry = Registry::default();
+        say(&mut registry, speaker(1), &run("t1", "exec"));
+        registry.lost(1, 200);
+        let ended = &status(&registry).ended;
+        assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!({ "lost": {} })));
+        assert_eq!(ended[0].more["pid"], 5);
+    }
+
+    #[test]
+    fn a_tool_is_cancelled_by_its_id_or_by_a_name_that_only_it_has() {
+        let mut registry = Registry::default();
+        say(&mut registry, speaker(1), &run("t1", "exec"));
+        say(&mut registry, speaker(2), &run("t2", "build"));
+        say(&mut registry, speaker(3), &run("t3", "build"));
+        let cancel = |registry: &mut Registry, tool: &str| {
+            say(registry, speaker(7), &Request::Cancel { tool: tool.to_owned() })
+        };
+        for (wanted, key) in [("t1", 1), ("exec", 1), ("t3", 3)] {
+            match cancel(&mut registry, wanted) {
+                Reply::Cancel { tool, told: Answer::Cancelled(by), .. } => {
+                    assert_eq!((tool, by.as_str()), (key, "pid 77"));
+                }
+                other => panic!("{wanted}: {other:?}"),
+            }
+        }
+        assert!(refused(&cancel(&mut registry, "build")).contains("several"));
+        assert!(refused(&cancel(&mut registry, "t4")).contains("no tool 't4' runs"));
+    }
+
+    #[test]
+    fn facts_come_from_the_watch_alone_and_the_last_one_counts() {
+        let mut registry = Registry::default();
+        let condition = |kind, holds| {
+            Request::WatchReport(WatchReport::Condition(super::super::protocol::Condition {
+                kind,
+                subject: "x".to_owned(),
+                holds,
+                detail: String::new(),
+            }))
+        };
+        let slow = condition(IncidentKind::Slow, true);
+        assert!(refused(&say(&mut registry, speaker(1), &slow)).contains("sexton-watch alone"));
+        let Reply::Noted(Some(began)) = say(&mut registry, WATCH, &slow) else { panic!("it begins") };
+        assert_eq!((began.kind, began.ended), (IncidentKind::Slow, None));
+        assert_eq!(say(&mut registry, WATCH, &slow), Reply::Noted(None), "it goes on");
+        let health = Health { reason: "late".into(), ..Health::default() };
+        say(&mut registry, WATCH, &Request::WatchReport(WatchReport::Health(health.clone())));
+        assert_eq!(status(&registry).health, Some(health));
+        let hello = WatchReport::Hello { version: "1".into() };
+        let heard = say(&mut registry, WATCH, &Request::WatchReport(hello));
+        assert_eq!(heard, Reply::Greeted(vec![began]));
+        assert_eq!(status(&registry).health, None);
+    }
+
+    #[test]
+    fn what_peers_say_is_bounded() {
+        let mut registry = Registry::default();
+        for key in 0..TOOLS as Key {
+            assert!(matches!(say(&mut registry, speaker(key), &run(&key.to_string(), "")), Reply::Tool(_)));
+        }
+        assert!(refused(&say(&mut registry, speaker(9999), &run("more", ""))).contains("too many"));
+
+        let mut registry = Registry::default();
+        let long = ToolRun {
+            id: "i".repeat(1000),
+            name: "n".repeat(1000),
+            argv: vec!["a".repeat(1000); 40],
+            ..ToolRun::default()
+        };
+        say(&mut registry, speaker(1), &Request::ToolBegan(long));
+        assert!(serde_json::to_vec(&status(&registry).tools).unwrap().len() < 5000);
+        for id in 0..100 {
+            let mut record = record(&id.to_string());
+            record.more = [("argv".to_owned(), json!("x".repeat(9000))), ("pid".to_owned(), json!(7))].into();
+            say(&mut registry, speaker(2), &Request::ToolEnded(record));
+        }
+        let ended = status(&registry).ended;
+        assert_eq!((ended.len(), ended[0].id.as_str(), &ended[0].more["pid"]), (64, "99", &json!(7)));
+        assert!(serde_json::to_vec(&ended).unwrap().len() < 64 * RECORD);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_in_one_line() {
+        let mut registry = Registry::default();
+        let deep = "[".repeat(60_000);
+        for line in ["", "status", "{}", r#"{"op":"dance"}"#, r#"{"op":"cancel"}"#, "\0\u{1}", &deep] {
+            let heard = registry.handle_line(speaker(1), line.as_bytes(), 0);
+            let why = refused(&heard);
+            assert!(why.starts_with("this is no request: ") && !why.contains('\n'), "{line}: {why}");
+        }
+        for request in [Request::Status, Request::Stop, Request::Reload] {
+            assert_eq!(say(&mut registry, speaker(1), &request), Reply::Ask(request));
+        }
+    }
+}

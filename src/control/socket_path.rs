@@ -1,0 +1,266 @@
+//! Where the control socket is, and whose it is.
+//!
+//! The usual place is `/run/sexton`, for those who may write there, else `$XDG_RUNTIME_DIR/sexton`: a
+//! directory for its owner alone, with `control.sock` in it. A second sexton leaves the first one's socket
+//! alone and has `control-2.sock`. What a dead sexton left is replaced. All that sexton starts finds its
+//! socket in the variable [`VARIABLE`].
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::os::{clock, files, poll, privileges, unix_socket};
+
+/// What tells the gateway, and everything below it, where the socket of the sexton above it is.
+///
+/// It is another one than `--control`'s own, `SEXTON_CONTROL`, because a sexton below another one is not to take
+/// its socket for itself.
+pub const VARIABLE: &str = "SEXTON_SOCKET";
+
+/// How many sextons can share one directory.
+const NEIGHBOURS: u32 = 9;
+/// How long another sexton may keep us from a directory. It needs it for some microseconds.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Why there is no socket at a place, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another sexton listens there.
+    #[error("another sexton has the control socket {0}; name another place with --control")]
+    InUse(PathBuf),
+    /// Something lies there that is no socket.
+    #[error("{0} is there and is no socket; remove it, or name another place with --control")]
+    NotASocket(PathBuf),
+    /// Another user's socket lies there, and whether anybody listens or not is that one's business.
+    #[error("{path} is a socket of uid {owner}; remove it, or name another place with --control")]
+    NotOwned {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The name is longer than the kernel takes.
+    #[error("{0} is too long for a socket's name, which has at most 107 bytes; name another with --control")]
+    TooLong(PathBuf),
+    /// The directory is open to others, or a link that another user made.
+    #[error(
+        "the directory {0} can be written by others or is not ours; remove it, or name another with --control"
+    )]
+    Unsafe(PathBuf),
+    /// There is no place that a sexton would use without being told.
+    #[error("neither /run/sexton nor $XDG_RUNTIME_DIR/sexton can be used; name a place with --control")]
+    NoDirectory,
+    /// The system refused.
+    #[error("could not make the control socket {path}: {error}")]
+    System {
+        /// Where.
+        path: PathBuf,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+/// A socket that is ours, with its name.
+pub struct BoundSocket {
+    pub(super) listener: OwnedFd,
+    path: PathBuf,
+    /// Its device and inode, by which it is known when it goes.
+    identity: (u64, u64),
+}
+
+impl BoundSocket {
+    /// Its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for BoundSocket {
+    /// Takes the name away, if it is still ours.
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|now| identity(&now) == self.identity) {
+            // If it cannot be removed, the next sexton finds that nobody listens there.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(meta: &Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+/// Listening at `path`, whose directory is made if that alone is missing.
+///
+/// # Errors
+/// Why not.
+pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
+    let system = |error| BindError::System { path: path.to_owned(), error };
+    if !unix_socket::fits(path) {
+        return Err(BindError::TooLong(path.to_owned()));
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Where somebody else's link leads, he can change at any moment.
+    if fs::symlink_metadata(directory).is_ok_and(|meta| meta.is_symlink() && !is_trusted(&meta)) {
+        return Err(BindError::Unsafe(directory.to_owned()));
+    }
+    make(directory).map_err(system)?;
+    // Between the look at what lies there and its replacement nobody else may do the same. Whoever keeps the
+    // directory for longer than that is no sexton, and only makes us go without this care.
+    let until = clock::now().after(PATIENCE);
+    let mut kept = files::keep_others_out(directory);
+    while matches!(kept, Ok(None)) && clock::now() < until {
+        let _ = poll::any_until([], Some(clock::now().after(PATIENCE / 100)));
+        kept = files::keep_others_out(directory);
+    }
+    if let Ok(there) = fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err(BindError::NotASocket(path.to_owned()));
+        }
+        if there.uid() != privileges::effective_uid() {
+            return Err(BindError::NotOwned { path: path.to_owned(), owner: there.uid() });
+        }
+        match unix_socket::is_alive(path) {
+            Ok(true) => return Err(BindError::InUse(path.to_owned())),
+            Ok(false) => fs::remove_file(path).map_err(system)?,
+            Err(error) => return Err(system(error)),
+        }
+    }
+    let listener = unix_socket::listen(path).map_err(system)?;
+    let there = fs::symlink_metadata(path).map_err(system)?;
+    drop(kept);
+    let path = std::path::absolute(path).map_err(system)?;
+    Ok(BoundSocket { listener, path, identity: identity(&there) })
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !directory.is_dir() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Listening at the first usual place that is free.
+///
+/// # Errors
+/// Why not at the last of them that could have been used.
+pub fn bind_default() -> Result<BoundSocket, BindError> {
+    let mut problem = BindError::NoDirectory;
+    for directory in directories() {
+        if make(&directory).is_err() {
+            continue;
+        }
+        if !is_safe(&directory) {
+            problem = BindError::Unsafe(directory);
+            continue;
+        }
+        for path in names(&directory) {
+            match bind(&path) {
+                Ok(claimed) => return Ok(claimed),
+                Err(taken @ BindError::InUse(_)) => problem = taken,
+                Err(other) => {
+                    problem = other;
+                    break;
+                }
+            }
+        }
+    }
+    Err(problem)
+}
+
+/// Whether only we, or root, can put something there.
+fn is_safe(directory: &Path) -> bool {
+    fs::symlink_metadata(directory)
+        .is_ok_and(|meta| meta.is_dir() && is_trusted(&meta) && meta.mode() & 0o022 == 0)
+}
+
+/// Whether it is ours or root's.
+fn is_trusted(meta: &Metadata) -> bool {
+    meta.uid() == privileges::effective_uid() || meta.uid() == 0
+}
+
+/// Where a sexton that was told nothing can have its socket.
+#[must_use]
+pub fn usual() -> Vec<PathBuf> {
+    directories().iter().flat_map(|directory| names(directory)).collect()
+}
+
+fn directories() -> Vec<PathBuf> {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    [Some(PathBuf::from("/run")), own].into_iter().flatten().map(|path| path.join("sexton")).collect()
+}
+
+fn names(directory: &Path) -> Vec<PathBuf> {
+    let others = (2..=NEIGHBOURS).map(|number| format!("control-{number}.sock"));
+    std::iter::once("control.sock".to_owned()).chain(others).map(|name| directory.join(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_live_socket_is_left_alone_and_a_dead_one_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sexton/control.sock");
+        let first = bind(&path).unwrap();
+        let made = fs::metadata(directory.path().join("sexton")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o700);
+        assert!(matches!(bind(&path), Err(BindError::InUse(_))));
+        // As after a KILL: the name stays.
+        let dead = directory.path().join("dead.sock");
+        drop(unix_socket::listen(&dead).unwrap());
+        assert!(dead.exists());
+        let second = bind(&dead).unwrap();
+        assert!(unix_socket::is_alive(&dead).unwrap());
+        drop(second);
+        assert!(!dead.exists(), "a name goes with its sexton");
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["file", "link"] {
+            let path = directory.path().join(name);
+            if name == "file" {
+                fs::write(&path, "mine").unwrap();
+            } else {
+                std::os::unix::fs::symlink("nowhere", &path).unwrap();
+            }
+            assert!(matches!(bind(&path), Err(BindError::NotASocket(_))));
+            assert!(fs::symlink_metadata(&path).is_ok());
+        }
+        assert!(matches!(bind(&directory.path().join("x".repeat(110))), Err(BindError::TooLong(_))));
+        assert!(matches!(bind(&directory.path().join("a/b/c.sock")), Err(BindError::System { .. })));
+    }
+
+    #[test]
+    fn a_name_that_is_somebody_elses_by_now_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let first = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = bind(&path).unwrap();
+        drop(first);
+        assert!(unix_socket::is_alive(&path).unwrap());
+        drop(second);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_not_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(is_safe(directory.path()));
+        fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(!is_safe(directory.path()));
+    }
+}

@@ -1,0 +1,232 @@
+//! Stopping many processes so that none of them runs, and letting them go on.
+//!
+//! Parents are stopped before their children and go on after them. A shell that watches its jobs is thus asleep
+//! while one of them is stopped, and finds it running again. Nobody can stop a process without its notice:
+//! whoever catches SIGCONT is told, and some waiting calls end with EINTR, as signal(7) says.
+//!
+//! Processes do not live by our leave. Below a sexton that is no init, a [`Guard`] knows everybody who was
+//! stopped, and lets them go on when sexton is no more.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::errno;
+use crate::os::procfs::{self, Stat};
+use crate::os::{clock, poll, signals, spawn};
+use crate::types::{Errno, Pid, Signal, StartTime};
+
+/// A process of this boot.
+type Id = (Pid, StartTime);
+
+/// Whom we have stopped.
+#[derive(Default)]
+pub struct Freezer {
+    /// In the order in which they were stopped.
+    stopped: Vec<Id>,
+    /// Who was stopped before us, and so stays stopped after us.
+    found_stopped: BTreeSet<Id>,
+    /// The last look saw everybody stand still, and nobody new.
+    calm: bool,
+    guard: Option<Guard>,
+}
+
+/// What a look has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreezeProgress {
+    /// Everybody stands still, and did so at the look before.
+    Still,
+    /// This process is new, or does not stand still yet.
+    NotYet(Pid),
+    /// This process may not be stopped by us.
+    Refused(Pid),
+}
+
+impl Freezer {
+    /// Nobody is stopped yet. With a guard, whoever is stopped goes on when we die.
+    #[must_use]
+    pub fn new(guard: Option<Guard>) -> Freezer {
+        Freezer { guard, ..Freezer::default() }
+    }
+
+    /// How many processes we have stopped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.stopped.len()
+    }
+
+    /// Whether we have stopped nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stopped.is_empty()
+    }
+
+    /// The guard's pid.
+    #[must_use]
+    pub fn guard(&self) -> Option<Pid> {
+        self.guard.as_ref().map(|guard| guard.pid)
+    }
+
+    /// Stops everybody in `living` who is not, which has to be in the order of
+    /// [`top_down`](super::tree::top_down) and to be read afresh for each look.
+    ///
+    /// Everybody has to be seen standing still at two looks: whoever was stopped before the second one began
+    /// has forked nobody meanwhile, so that nobody is missing in it.
+    #[must_use]
+    pub fn poll(&mut self, living: &[Stat]) -> FreezeProgress {
+        if self.stopped.is_empty()
+            && let Some(stat) = living.iter().find(|stat| !signals::may_send(stat.pid))
+        {
+            return FreezeProgress::Refused(stat.pid);
+        }
+        let mut restless = None;
+        for stat in living {
+            let id = (stat.pid, stat.start);
+            let (still, ours) = (procfs::is_stopped(stat), self.stopped.contains(&id));
+            if !still || (!ours && self.found_stopped.insert(id)) {
+                restless = Some(stat.pid);
+            }
+            if !still && !ours {
+                self.found_stopped.remove(&id);
+                if let Err(refused) = self.stop(id) {
+                    return refused;
+                }
+            }
+        }
+        self.unblock(living);
+        let was_calm = std::mem::replace(&mut self.calm, restless.is_none());
+        match restless {
+            Some(pid) => FreezeProgress::NotYet(pid),
+            None if was_calm => FreezeProgress::Still,
+            None => living.first().map_or(FreezeProgress::Still, |stat| FreezeProgress::NotYet(stat.pid)),
+        }
+    }
+
+    /// Whoever waits for a child of vfork(2) to execute something, in state `D`, cannot stop before it has: the
+    /// child goes on, and is stopped by the next look.
+    fn unblock(&mut self, living: &[Stat]) {
+        let waits = |pid: i32| living.iter().any(|stat| stat.pid.raw() == pid && stat.state == b'D');
+        for stat in living.iter().filter(|stat| stat.state == b'T' && waits(stat.parent)) {
+            let id = (stat.pid, stat.start);
+            if let Some(place) = self.stopped.iter().position(|stopped| *stopped == id)
+                && signals::send(stat.pid, Signal::CONT).is_ok()
+            {
+                self.stopped.remove(place);
+            }
+        }
+    }
+
+    fn stop(&mut self, id: Id) -> Result<(), FreezeProgress> {
+        // It is told first: a guard that does not know of somebody could not let them go on.
+        if self.guard.as_ref().is_some_and(|guard| guard.send_to_guard(id).is_err()) {
+            return Err(FreezeProgress::Refused(id.0));
+        }
+        self.stopped.push(id);
+        match signals::send(id.0, Signal::STOP) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(FreezeProgress::Refused(id.0)),
+            // One that has ended meanwhile stands still for ever.
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets everybody go on whom we have stopped, children before their parents as `living` shows them, and
+    /// sends the guard away.
+    pub fn thaw(self, living: &[Stat]) {
+        let mut left: BTreeSet<Id> = self.stopped.iter().copied().collect();
+        for stat in living.iter().rev() {
+            let id = (stat.pid, stat.start);
+            if left.contains(&id) && signals::send(stat.pid, Signal::CONT).is_ok() {
+                left.remove(&id);
+            }
+        }
+        // A reading can miss one while others die.
+        resume(self.stopped.iter().rev().filter(|id| left.contains(*id)));
+        if let Some(guard) = self.guard {
+            // It is our child, so that nobody else can have its pid.
+            let _ = signals::send(guard.pid, Signal::KILL);
+        }
+    }
+}
+
+/// Lets those go on who are not seen to be others than were stopped. Whom /proc does not show just now, as where the machine
+/// has no descriptors left, may still be there, and would stand still for ever; CONT does nobody harm.
+fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
+    for (pid, start) in stopped {
+        let is_another = |stat: Stat| stat.start != *start;
+        if !procfs::stat(*pid).ok().flatten().is_some_and(is_another) {
+            let _ = signals::send(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// A process that outlives us if we are killed, and then lets everybody go on who was stopped.
+///
+/// It waits until nobody has the other end of a pipe any more. Whoever we fork meanwhile has that end as well,
+/// so that nobody goes on before a helper that relies on the standstill is dead, too.
+pub struct Guard {
+    pid: Pid,
+    pipe: OwnedFd,
+    /// So that a write to a guard that was killed is no error, which would come with SIGPIPE.
+    _theirs: OwnedFd,
+}
+
+impl Guard {
+    /// Posts a guard. It acts after `window` in any case, because we may be stopped ourselves.
+    ///
+    /// # Errors
+    /// What pipe2(2) and fork(2) say.
+    pub fn post(window: Duration) -> Result<Guard, Errno> {
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
+        let until = clock::now().after(window);
+        let (pid, pipe) = spawn::fork_survivor(ours, || {
+            let mut stopped = Vec::new();
+            while poll::until(theirs.as_fd(), Some(until)).unwrap_or(false) {
+                let mut record = [0; RECORD];
+                match nix::unistd::read(&theirs, &mut record) {
+                    Ok(RECORD) => stopped.extend(decode(record)),
+                    _ => break,
+                }
+            }
+            resume(stopped.iter().rev());
+            0
+        })?;
+        Ok(Guard { pid, pipe, _theirs: theirs })
+    }
+
+    fn send_to_guard(&self, id: Id) -> io::Result<()> {
+        // So short a record is written in one piece (pipe(7)).
+        nix::unistd::write(&self.pipe, &encode(id))?;
+        Ok(())
+    }
+}
+
+/// A pid and a start time on their way through the pipe.
+const RECORD: usize = 12;
+
+fn encode((pid, start): Id) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    let bytes = pid.raw().to_ne_bytes().into_iter().chain(start.0.to_ne_bytes());
+    record.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    record
+}
+
+fn decode(record: [u8; RECORD]) -> Option<Id> {
+    let (pid, start) = record.split_first_chunk()?;
+    Some((Pid::new(i32::from_ne_bytes(*pid))?, StartTime(u64::from_ne_bytes(start.try_into().ok()?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_the_guard_is_told_of_survives_the_pipe() {
+        let id = (Pid::new(4_194_304).unwrap(), StartTime(u64::MAX - 7));
+        assert_eq!(decode(encode(id)), Some(id));
+        assert_eq!(decode([0; RECORD]), None, "zero is nobody");
+    }
+}

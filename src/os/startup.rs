@@ -1,0 +1,150 @@
+//! What has to happen first: signals are blocked, and what we were started with is remembered.
+//!
+//! The kernel discards a signal that is sent to PID 1 while its action is the default one, but keeps it
+//! while it is blocked (`sig_ignored` in kernel/signal.c; measured on 6.18). So the sooner all are blocked,
+//! the shorter the moment in which a `docker stop` is lost.
+//!
+//! For that reason `sexton` has the C library call it at once ([`begin_with`](crate::begin_with)), without the
+//! start-up code of the standard library, which reads /proc and prepares for threads that there never are. What it
+//! does besides is done here: it replaces closed standard descriptors and ignores SIGPIPE.
+
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+use crate::os::signals;
+use crate::types::Signal;
+
+static INHERITED: OnceLock<Inherited> = OnceLock::new();
+
+/// What sexton was started with and hands on to the main process.
+pub struct Inherited {
+    /// The signal mask.
+    pub(super) mask: libc::sigset_t,
+    /// Whether SIGCHLD was ignored, which [`SignalSource::open`](signals::SignalSource::open) undoes for us.
+    pub(super) children_ignored: bool,
+    /// Which of the descriptors 0, 1 and 2 were closed.
+    pub(super) closed: [bool; 3],
+}
+
+impl Inherited {
+    /// The same for a command behind a helper of ours: SIGIO, which [`unblock`] leaves blocked in whoever started
+    /// the helper, is not the command's business.
+    #[must_use]
+    pub fn for_a_command(&self) -> Inherited {
+        let mut mask = self.mask;
+        // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+        unsafe { libc::sigdelset(&raw mut mask, libc::SIGIO) };
+        Inherited { mask, ..*self }
+    }
+}
+
+/// Blocks every signal, once, and remembers what was there before. Meant to be run before main, by
+/// [`block_signals_before_main`](crate::block_signals_before_main); a later call returns what the first one
+/// found.
+pub fn inherited() -> &'static Inherited {
+    INHERITED.get_or_init(|| {
+        let mask = block_all();
+        Inherited {
+            mask,
+            children_ignored: signals::is_ignored(Signal::CHLD),
+            closed: [0, 1, 2].map(is_closed),
+        }
+    })
+}
+
+/// Makes the calling program run [`inherited`] before main, for one that needs the standard library's start-up code.
+///
+/// The linker collects the functions in `.init_array`, and the C library calls them before main.
+#[macro_export]
+macro_rules! block_signals_before_main {
+    () => {
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static BLOCK_SIGNALS: extern "C" fn() = $crate::os::startup::run_before_main;
+    };
+}
+
+/// The function that [`block_signals_before_main`](crate::block_signals_before_main) registers.
+pub extern "C" fn run_before_main() {
+    inherited();
+}
+
+/// Defines the C library's `main`, which blocks every signal as its first statement, and then calls a function from
+/// the words of the command line to the exit code. What the function leaves in a buffer is lost.
+///
+/// To be used with `#![no_main]`.
+#[macro_export]
+macro_rules! begin_with {
+    ($run:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
+            // SAFETY: these are the C library's own arguments of main.
+            unsafe { $crate::os::startup::begin(count, words, $run) }
+        }
+    };
+}
+
+/// What [`begin_with`](crate::begin_with) defines, with the C library's arguments of main.
+///
+/// # Safety
+/// `words` must be an array of `count` strings that end with a NUL byte and stay for the program's life.
+pub unsafe fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsString]) -> u8) -> c_int {
+    let closed = inherited().closed;
+    // Ours comes as an error of the write; a signal would be passed on to the command. It cannot fail.
+    let _ = signals::set_ignored(Signal::PIPE);
+    for _ in closed.iter().filter(|closed| **closed) {
+        hold_lowest_number();
+    }
+    let words: Vec<OsString> = (0..usize::try_from(count).unwrap_or_default())
+        .map(|index| {
+            // SAFETY: the array has so many words.
+            let word = unsafe { words.add(index) };
+            // SAFETY: as above.
+            let word = unsafe { word.read() };
+            // SAFETY: each is a string that ends with a NUL byte and stays for the program's life.
+            let word = unsafe { CStr::from_ptr(word) };
+            OsStr::from_bytes(word.to_bytes()).to_owned()
+        })
+        .collect();
+    c_int::from(run(&words))
+}
+
+/// Takes the lowest number that no descriptor has, in the place of a closed standard one: else a socket of ours would
+/// get it, and whatever is written to standard error.
+fn hold_lowest_number() {
+    let open = |path: &CStr, flags| {
+        // SAFETY: the path is a string that ends with a NUL byte.
+        unsafe { libc::open(path.as_ptr(), flags) != -1 }
+    };
+    // Where there is no /dev/null, the root directory does, as a name that can be neither read nor written.
+    let _ = open(c"/dev/null", libc::O_RDWR) || open(c"/", libc::O_PATH);
+}
+
+/// Puts the signal mask back to what we were started with, for work in which nothing has to be passed on.
+/// SIGIO stays blocked: it comes to whoever asks for a lease while another process opens the file.
+pub fn unblock() {
+    let mut mask = inherited().mask;
+    // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+    unsafe { libc::sigaddset(&raw mut mask, libc::SIGIO) };
+    // SAFETY: the set is ours, and a null third argument asks for nothing.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+}
+
+fn block_all() -> libc::sigset_t {
+    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    let mut old = all;
+    // SAFETY: the pointer is to a set of our own.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: both pointers are to sets of our own; the call cannot fail with a valid first argument.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
+    old
+}
+
+fn is_closed(descriptor: i32) -> bool {
+    // SAFETY: F_GETFD only asks; a number that is no descriptor gives EBADF.
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
+    flags == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
+}

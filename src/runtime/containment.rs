@@ -1,0 +1,246 @@
+//! How the whole tree can be reached, the best way that this system allows.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::os::cgroup::Cgroup;
+use crate::os::procfs::{self, Stat};
+use crate::os::{children, clock, process, signals, tree};
+use crate::supervisor::Remaining;
+use crate::types::{Pid, Signal, StartTime};
+
+/// How long one round of KILL through /proc may take before signals and deaths are looked at again.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// The way to everybody, and those who are not meant.
+pub(super) struct Containment {
+    way: Method,
+    /// The supervisors of units, who with all that is theirs are no part of the gateway's tree.
+    units: Vec<Pid>,
+}
+
+/// Best first. Chosen once.
+enum Method {
+    /// We are the init of our pid namespace: kill(-1) reaches everybody at once.
+    KillAll,
+    /// A cgroup of our own: `cgroup.kill` reaches everybody in it at once. What left it is found in /proc.
+    Cgroup(Cgroup),
+    /// The descendants that /proc shows, again and again until none is left.
+    Tree,
+}
+
+/// A process that is alive, for a report.
+pub(super) struct Alive {
+    pub(super) stat: Stat,
+    pub(super) age: Duration,
+}
+
+impl Alive {
+    pub(super) fn name(&self) -> String {
+        String::from_utf8_lossy(&self.stat.name).into_owned()
+    }
+}
+
+impl Method {
+    fn choose(init: bool, grouped: bool) -> Method {
+        if init {
+            info!(name: "containment", method = "kill-all", "as init, kill(-1) reaches everybody");
+            return Method::KillAll;
+        }
+        if let Err(error) = process::become_subreaper() {
+            warn!(name: "no-subreaper", %error, "orphans will not come to sexton");
+        }
+        if !grouped {
+            return Method::Tree;
+        }
+        match Cgroup::create(process::own_pid()) {
+            Ok(cgroup) => {
+                info!(name: "containment", method = "cgroup", "cgroup.kill reaches everybody");
+                Method::Cgroup(cgroup)
+            }
+            Err(error) => {
+                info!(name: "containment", method = "tree", %error, "without a cgroup, /proc shows the descendants");
+                Method::Tree
+            }
+        }
+    }
+}
+
+impl Containment {
+    /// Chooses, with or without a cgroup.
+    pub(super) fn choose(init: bool, grouped: bool) -> Containment {
+        Containment { way: Method::choose(init, grouped), units: Vec::new() }
+    }
+
+    /// This supervisor of a unit and everything below it are not meant from now on.
+    pub(super) fn exclude(&mut self, supervisor: Pid) {
+        self.units.push(supervisor);
+    }
+
+    /// It has died: what it left behind is meant again.
+    pub(super) fn include(&mut self, supervisor: Pid) {
+        self.units.retain(|unit| *unit != supervisor);
+    }
+
+    /// The word for it in the log and in status.
+    pub(super) fn name(&self) -> &'static str {
+        match self.way {
+            Method::KillAll => "kill-all",
+            Method::Cgroup(_) => "cgroup",
+            Method::Tree => "tree",
+        }
+    }
+
+    /// Whether this one is not meant.
+    pub(super) fn spares(&self, pid: Pid) -> bool {
+        self.units.contains(&pid)
+    }
+
+    pub(super) fn is_init(&self) -> bool {
+        matches!(self.way, Method::KillAll)
+    }
+
+    /// The cgroup in which the main process is born.
+    pub(super) fn cgroup(&self) -> Option<&Cgroup> {
+        match &self.way {
+            Method::Cgroup(cgroup) => Some(cgroup),
+            Method::KillAll | Method::Tree => None,
+        }
+    }
+
+    /// Sends `signal` to everything but us and our helpers; CONT follows all but KILL.
+    pub(super) fn send(&self, signal: Signal, helpers: &[Pid]) {
+        match &self.way {
+            // kill(-1) spares nobody.
+            Method::KillAll if !self.units.is_empty() => self.send_one_by_one(signal, helpers),
+            Method::KillAll => {
+                let sent = signals::send_to_everybody(signal);
+                if signal != Signal::KILL && sent.is_ok() {
+                    let _ = signals::send_to_everybody(Signal::CONT);
+                }
+                // ESRCH means that nobody is left, and that is what we want.
+                if let Err(error) = sent {
+                    debug!(name: "send-failed", %signal, %error, "nobody got a signal");
+                }
+            }
+            Method::Cgroup(cgroup) => {
+                if signal == Signal::KILL
+                    && let Err(error) = cgroup.kill()
+                {
+                    warn!(name: "cgroup-kill-failed", %error, "falling back to /proc");
+                }
+                self.send_one_by_one(signal, helpers);
+            }
+            Method::Tree => self.send_one_by_one(signal, helpers),
+        }
+    }
+
+    /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
+    /// to everybody who is alive in each reading.
+    fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
+        let until = clock::now().after(ROUND);
+        let mut reached: BTreeSet<(Pid, StartTime)> = BTreeSet::new();
+        loop {
+            let mut somebody_new = false;
+            for Stat { pid, start, .. } in self.living(helpers) {
+                let new = reached.insert((pid, start));
+                somebody_new |= new;
+                if new || signal == Signal::KILL {
+                    // One that has ended meanwhile is what we want.
+                    let _ = signals::send(pid, signal);
+                }
+                if new && signal != Signal::KILL {
+                    let _ = signals::send(pid, Signal::CONT);
+                }
+            }
+            if !somebody_new || clock::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Everybody who is alive and no unit's, except us and our helpers.
+    fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers);
+        if !self.units.is_empty() {
+            let spared = tree::descending_from(&self.units, &found);
+            found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
+        }
+        found
+    }
+
+    /// Everybody who is alive, except us and our helpers.
+    fn living_with_units(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let us = process::own_pid();
+        let mut found = match &self.way {
+            Method::KillAll => procfs::all().unwrap_or_default(),
+            Method::Cgroup(_) | Method::Tree => tree::below_us().unwrap_or_default(),
+        };
+        if let Method::Cgroup(cgroup) = &self.way {
+            let known: BTreeSet<Pid> = found.iter().map(|stat| stat.pid).collect();
+            let members = cgroup.members().unwrap_or_default();
+            let others = members.into_iter().filter(|pid| !known.contains(pid));
+            found.extend(others.filter_map(|pid| procfs::stat(pid).ok().flatten()));
+        }
+        found.retain(|stat| {
+            stat.pid != us && !stat.is_dead() && !stat.is_kernel_thread() && !helpers.contains(&stat.pid)
+        });
+        found
+    }
+
+    /// Everybody who is alive, units and all, parents before their children. The supervisors of units are as
+    /// little meant as we are.
+    pub(super) fn top_down(&self, helpers: &[Pid]) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers);
+        found.retain(|stat| !self.units.contains(&stat.pid));
+        tree::top_down(found)
+    }
+
+    /// Everybody who is alive, with their ages.
+    pub(super) fn alive(&self, helpers: &[Pid]) -> Vec<Alive> {
+        let now = clock::since_boot();
+        let ticks = clock::ticks_per_second();
+        let aged = self.living(helpers).into_iter().map(|stat| {
+            let started = Duration::from_secs(stat.start.0 / ticks);
+            Alive { age: Duration::from_secs(now.saturating_sub(started).as_secs()), stat }
+        });
+        aged.collect()
+    }
+
+    /// What is left apart from the zombie and our helpers.
+    pub(super) fn rest(&self, zombie: Option<Pid>, helpers: &[Pid]) -> Remaining {
+        let ours = |pid: &Pid| Some(*pid) == zombie || helpers.contains(pid) || self.units.contains(pid);
+        let children = match children::list() {
+            Some(children) => children.iter().any(|pid| !ours(pid)),
+            None => children::exist(),
+        };
+        if children {
+            return Remaining::Children;
+        }
+        // A subreaper's descendants are all below its children. Only an init can have others beside them,
+        // and only a cgroup can hold processes that are nobody's descendants of ours.
+        let others = match &self.way {
+            Method::Tree => false,
+            Method::KillAll => {
+                let us = process::own_pid();
+                // Mostly nobody is shown whose state is to be asked for.
+                let shown = procfs::pids().unwrap_or_default();
+                shown.iter().any(|pid| *pid != us && !ours(pid))
+                    && self.living(helpers).iter().any(|stat| !ours(&stat.pid))
+            }
+            Method::Cgroup(cgroup) => cgroup.is_populated(),
+        };
+        if others { Remaining::Strangers } else { Remaining::Gone }
+    }
+
+    /// Removes what was made for the run.
+    pub(super) fn leave(&self) {
+        if let Method::Cgroup(cgroup) = &self.way
+            && let Err(error) = cgroup.remove()
+        {
+            warn!(name: "cgroup-remove-failed", %error, "could not remove the cgroup");
+        }
+    }
+}

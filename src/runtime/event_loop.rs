@@ -1,0 +1,214 @@
+//! One turn of the loop: wait, take in what happened, tell the supervisor, carry out what it asks for.
+
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::manager_link::ManagerLink;
+use super::tool::Tool;
+use super::{EventLoop, execute};
+use crate::os::children::{self, Change, Dead};
+use crate::os::signals::{ExtraFds, SigInfo, WakeUp};
+use crate::os::spawn::Started;
+use crate::os::{clock, memory, poll};
+use crate::supervisor::{Event, Origin, Received};
+use crate::types::{MonoTime, Outcome, Pid, Signal};
+
+/// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
+/// not keep us from signals and deadlines.
+const DEATHS_A_TURN: usize = 256;
+
+/// How long a turn takes where it cannot be waited for signals.
+const BLIND: Duration = Duration::from_millis(50);
+
+/// Whether this is a long wait, the first of which ends the start.
+fn is_far(deadline: Option<MonoTime>) -> bool {
+    deadline.is_none_or(|deadline| deadline > clock::now().after(Duration::from_secs(1)))
+}
+
+impl EventLoop<'_> {
+    /// Turn after turn, until the supervisor says how it ended.
+    pub(super) fn run_loop(&mut self) -> Result<Infallible, Outcome> {
+        self.dispatch(Event::Begin)?;
+        // Children from before our time, of a shell that executed us, may have died unheard.
+        self.reap_all(None)?;
+        loop {
+            self.run_once()?;
+        }
+    }
+
+    /// Waits for something to happen, and takes all of it in.
+    fn run_once(&mut self) -> Result<(), Outcome> {
+        let deadline = if self.reap_pending { Some(clock::now()) } else { self.next_deadline() };
+        if !self.start_memory_released && self.main.is_some() && is_far(deadline) {
+            memory::give_back();
+            self.start_memory_released = true;
+        }
+        let rest = self.rate_limiter.wait_until(clock::now());
+        let deadline = deadline.into_iter().chain(rest).min();
+        // A tool has no server, and a server is above no tool.
+        let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
+        let above = || self.manager.as_ref().map(ManagerLink::waits_for);
+        let beside = self.tool.as_ref().map(Tool::beside).or_else(above).or_else(server);
+        let beside = match (beside, rest) {
+            (Some(beside), None) => ExtraFds::Poll(beside),
+            (Some(_), Some(_)) => ExtraFds::Paused,
+            (None, _) => ExtraFds::None,
+        };
+        let woken =
+            self.signals.wait(deadline, beside).unwrap_or_else(|error| self.wait_without_signals(&error));
+        if woken.beside {
+            self.rate_limiter.record(clock::now());
+        }
+        let mut child_changed = self.reap_pending;
+        match woken.signal {
+            Some(SigInfo { signal: Signal::CHLD, .. }) => {
+                debug!(name: "signal-received", "Received SIGCHLD");
+                child_changed = true;
+            }
+            Some(signal) if !self.is_a_hint(signal) => self.dispatch(Event::Signal(received(signal)))?,
+            _ => {}
+        }
+        if child_changed {
+            self.reap_all(woken.signal.and_then(|signal| signal.dead()))?;
+        }
+        self.hear_of_tool(woken.beside)?;
+        self.oom.tick();
+        let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
+        if due {
+            self.dispatch(Event::Tick)?;
+        }
+        self.hear(woken.beside)?;
+        if woken.beside { self.hear_gateway() } else { Ok(()) }
+    }
+
+    /// Waiting failed, which no kernel in use is known to do. Each turn still looks at everything, and there are so
+    /// many turns in a second that deaths and deadlines are not missed for long.
+    #[cold]
+    fn wait_without_signals(&mut self, error: &std::io::Error) -> WakeUp {
+        if !std::mem::replace(&mut self.signal_wait_failed, true) {
+            warn!(name: "wait-failed", %error, "could not wait for signals; they are not heard");
+        }
+        let _ = poll::any_until([], Some(clock::now().after(BLIND)));
+        self.reap_pending = true;
+        WakeUp { signal: None, beside: true }
+    }
+
+    /// Tells of each death. SIGCHLD coalesces, so that this goes on until there is nobody left, if need be in the next
+    /// turn. The main process is still a zombie then, as its pid is evidence; the others are reaped at once anyway, and
+    /// the one whose death was `named` need not be looked for.
+    fn reap_all(&mut self, named: Option<Pid>) -> Result<(), Outcome> {
+        let mut told = 0;
+        self.reap_pending = true;
+        if let Some(pid) = named
+            && self.main_pid() != Some(pid)
+            && let Ok(Some(dead)) = children::reap(pid)
+        {
+            self.reaped = Some(pid);
+            self.reap_one(dead)?;
+            told = 1;
+        }
+        while told < DEATHS_A_TURN {
+            let found = match self.held {
+                None => self.reap_next(),
+                Some(held) => self.reap_all_but(held),
+            }?;
+            if found == 0 {
+                self.reap_pending = false;
+                break;
+            }
+            told += found;
+        }
+        if told > 0 { self.dispatch(Event::QueueDrained) } else { Ok(()) }
+    }
+
+    fn reap_next(&mut self) -> Result<usize, Outcome> {
+        match children::peek() {
+            Ok(None) => Ok(0),
+            Ok(Some(change)) => self.on_child_change(change).map(|()| 1),
+            Err(error) => {
+                warn!(name: "wait-failed", %error, "could not look for dead children");
+                Ok(0)
+            }
+        }
+    }
+
+    fn reap_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
+        let changes = children::peek_all_but(held).unwrap_or_else(|error| {
+            warn!(name: "wait-failed", %error, "could not look for dead children");
+            Vec::new()
+        });
+        for change in &changes {
+            self.on_child_change(*change)?;
+        }
+        Ok(changes.len())
+    }
+
+    fn on_child_change(&mut self, change: Change) -> Result<(), Outcome> {
+        match change {
+            Change::Died(dead) => self.reap_one(dead),
+            Change::Stopped { pid, signal } if self.main_pid() == Some(pid) => {
+                let terminal = execute::foreground(pid);
+                debug!(name: "main-stopped", pid = pid.raw(), %signal, "the main process was stopped");
+                self.dispatch(Event::Stopped { signal, terminal })
+            }
+            Change::Stopped { pid, .. } if self.sweeper.sweeps(pid) => self.dispatch(Event::SweepReady),
+            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
+            Change::Stopped { .. } => Ok(()),
+        }
+    }
+
+    fn reap_one(&mut self, dead: Dead) -> Result<(), Outcome> {
+        if self.sweeper.owns(dead.pid) {
+            self.reap(dead.pid);
+            self.found_orphans(dead.pid)?;
+            let ended = self.sweeper.ended(dead.pid);
+            self.note_released();
+            return match ended {
+                Some(event) => self.dispatch(event),
+                None => Ok(()),
+            };
+        }
+        if self.main_pid() == Some(dead.pid) {
+            self.held = Some(dead.pid);
+            if let Some(tool) = &mut self.tool {
+                tool.ended(dead.status);
+            }
+            let failure = self.main.as_mut().and_then(Started::failure);
+            if let Some((step, errno)) = failure {
+                self.dispatch(Event::StartFailed { step, errno })?;
+            }
+        }
+        self.dispatch(Event::Died { pid: dead.pid, status: dead.status })
+    }
+
+    /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
+    ///
+    /// # Errors
+    /// The outcome, when the supervisor has asked for the end.
+    pub(super) fn dispatch(&mut self, event: Event) -> Result<(), Outcome> {
+        // The buffer is handed round, because one reap should not cost one allocation.
+        let mut actions = std::mem::take(&mut self.actions);
+        self.supervisor.handle(clock::now(), event, &mut actions);
+        for action in actions.drain(..) {
+            if let Some(answer) = self.execute(action)? {
+                self.dispatch(answer)?;
+            }
+        }
+        self.actions = actions;
+        self.tell_watch_of_gateway();
+        self.note_on_board();
+        Ok(())
+    }
+}
+
+fn received(info: SigInfo) -> Received {
+    let origin = match info.code {
+        libc::SI_KERNEL => Origin::Kernel,
+        libc::SI_QUEUE => Origin::Queue(info.value),
+        _ => Origin::Process,
+    };
+    Received { signal: info.signal, origin }
+}

@@ -1,0 +1,342 @@
+//! The one match that carries actions out.
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use super::manager_link::ManagerLink;
+use super::output_prefix::{PipeReaders, Relay};
+use super::tool_shell;
+use super::{EventLoop, Terminal, Tool};
+use crate::config::unit::User;
+use crate::os::privileges::Identity;
+use crate::os::{children, process, signals, spawn, terminal};
+use crate::supervisor::{Action, Event, Note};
+use crate::types::{ExitStatus, Outcome, Pid, Signal, StopStage};
+
+impl EventLoop<'_> {
+    /// Does it, and gives the event that answers it, if there is one.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn execute(&mut self, action: Action) -> Result<Option<Event>, Outcome> {
+        match action {
+            Action::Sweep(occasion) => {
+                if let Some(found) = self.sweeper.start(occasion) {
+                    return Ok(Some(Event::SweepDone(found)));
+                }
+            }
+            Action::AllowRemoval { still } => self.sweeper.proceed(still),
+            Action::AbandonSweep => self.sweeper.abandon(),
+            Action::Freeze => return Ok(Some(self.freeze())),
+            Action::Thaw { stood } => self.thaw(stood),
+            Action::Start => return Ok(Some(self.start())),
+            Action::StartUnit(unit) => return self.start_unit(unit).map(Some),
+            Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
+            Action::SignalAll(signal) => self.containment.send(signal, self.sweeper.helpers()),
+            Action::CountRemaining => {
+                return Ok(Some(Event::Remaining(self.containment.rest(self.held, self.sweeper.helpers()))));
+            }
+            Action::FindOrphans => return Ok(self.find_orphans()),
+            Action::SendToOrphans { tool, signal } => return Ok(self.send_to_orphans(tool, signal)),
+            Action::Reap(pid) => self.reap(pid),
+            Action::GiveTerminal(pid) => give_terminal(pid),
+            Action::Suspend => {
+                self.suspend();
+                return Ok(Some(Event::Resumed));
+            }
+            Action::StopSelf => {
+                if let Err(error) = signals::stop_self() {
+                    warn!(name: "suspend-failed", %error, "could not stop with the command");
+                }
+                return Ok(Some(Event::Resumed));
+            }
+            Action::Notify(message) => return Ok(self.notify(message)),
+            Action::ReportAlive(stage) => self.report_alive(stage),
+            Action::Note(note) => {
+                self.count(note);
+                self.note(note);
+                if let Note::UnitEnded { unit, status, asked: false } = note {
+                    self.unit_is_missed(unit, status)?;
+                }
+            }
+            Action::Exit(outcome) => return Err(outcome),
+        }
+        Ok(None)
+    }
+
+    fn suspend(&self) {
+        if let Some(main) = self.main_pid() {
+            take_terminal(main);
+        }
+        if let Err(error) = signals::suspend_own_group() {
+            warn!(name: "suspend-failed", %error, "could not stop with the command");
+        }
+    }
+
+    fn start(&mut self) -> Event {
+        let plan = Rc::clone(&self.plan);
+        let inlets = self.relay_output();
+        let relayed = inlets.iter().flat_map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
+        let passed = plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
+        let descriptors: Vec<_> = relayed.chain(passed).collect();
+        let mut env = plan.env.clone();
+        env.extend(self.manager.iter().flat_map(ManagerLink::environment));
+        env.extend(self.tool.as_ref().map(Tool::mark));
+        env.extend(tool_shell::variables(&plan));
+        let request = spawn::Request {
+            command: &plan.command,
+            compat: plan.compat,
+            session: plan.session,
+            inherited: self.inherited,
+            die_with_us: !self.containment.is_init(),
+            cgroup: self.containment.cgroup(),
+            env: &env,
+            directory: plan.directory.as_deref().or(self.initial_cwd.as_deref()),
+            user: plan.user.map(|User { uid, gid }| Identity { uid, gid }),
+            descriptors: &descriptors,
+        };
+        match spawn::spawn(&request) {
+            Ok(started) => {
+                let pid = started.pid;
+                if let Some(link) = &mut self.manager {
+                    link.wait_for_exec(&started);
+                }
+                self.let_go();
+                if let Some(tool) = &mut self.tool {
+                    tool.started(&started);
+                }
+                self.main = Some(started);
+                if self.tool.is_none() {
+                    let first = self.supervisor.gateway().restarts == 0;
+                    self.oom.began(first && self.containment.is_init());
+                }
+                info!(name: "started", pid = pid.raw(), "the main process was started");
+                Event::Started { pid }
+            }
+            Err(errno) => Event::StartFailed { step: crate::types::StartStep::Fork, errno },
+        }
+    }
+
+    /// Puts somebody between the command and the terminal who names each line, if that is wanted.
+    fn relay_output(&mut self) -> Option<PipeReaders> {
+        let width = self.name_width;
+        let name = format!("{:<width$}", self.plan.prefix.as_deref()?);
+        match Relay::start(&name) {
+            Ok((relay, inlets)) => {
+                for pid in relay.pids {
+                    self.sweeper.count_as_ours(pid);
+                    self.containment.exclude(pid);
+                }
+                self.relay = Some(relay);
+                Some(inlets)
+            }
+            Err(error) => {
+                warn!(name: "output-prefix-failed", %error, "the lines of the command's output get no name");
+                None
+            }
+        }
+    }
+
+    pub(super) fn reap(&mut self, pid: Pid) {
+        if self.reaped.take() != Some(pid)
+            && let Err(error) = children::reap(pid)
+        {
+            warn!(name: "reap-failed", pid = pid.raw(), %error, "could not reap a zombie");
+        }
+        if self.held == Some(pid) {
+            self.held = None;
+        }
+        if self.main_pid() == Some(pid) {
+            // Its number can be anybody's from now on.
+            take_terminal(pid);
+            if let (Some(link), Some(main)) = (&mut self.manager, &self.main) {
+                link.ready_now(main);
+            }
+            self.main = None;
+        }
+        self.unit_reaped(pid);
+        self.containment.include(pid);
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Forwarded(signal) => debug!(name: "signal-forwarded", %signal, "passed a signal on"),
+            Note::SignalQueued(signal) => {
+                debug!(name: "signal-queued", %signal, "a signal waits for the start")
+            }
+            Note::Dropped(signal) => {
+                debug!(name: "signal-dropped", %signal, "nobody is left to get this signal")
+            }
+            Note::Delayed(signal, delay) => {
+                let delay = humantime::format_duration(delay);
+                info!(name: "delayed", %signal, %delay, "a signal is held before it is passed on");
+            }
+            Note::SignalIgnored(signal) => {
+                debug!(name: "signal-ignored", %signal, "this signal is not to be passed on")
+            }
+            Note::StartRetry(pause) => {
+                let pause = humantime::format_duration(pause);
+                warn!(name: "start-retry", %pause, "a limit on processes is reached; the start is tried again");
+            }
+            Note::Stopping { signal, grace } => {
+                let grace = humantime::format_duration(grace);
+                info!(name: "stopping", %signal, %grace, "the main process was asked to stop");
+            }
+            Note::StopEscalated(signal) => {
+                warn!(name: "stop-escalated", %signal, "a repeated stop signal ends this window");
+            }
+            Note::MainEnded(pid, status) => {
+                let (code, kills) = (status.code(), self.oom.ended(status));
+                match status {
+                    ExitStatus::Exited(_) => {
+                        info!(name: "main-ended", pid = pid.raw(), code, "the main process has ended");
+                    }
+                    ExitStatus::Signaled { signal, core } => {
+                        let by = Signal::new(signal).map(|signal| signal.to_string()).unwrap_or_default();
+                        match kills {
+                            Some(kills) => {
+                                warn!(name: "out-of-memory", pid = pid.raw(), code, kills,
+                                      "the main process was killed, and the kernel has killed for want of memory");
+                            }
+                            None => info!(name: "main-ended", pid = pid.raw(), code, signal = by, core,
+                                       "the main process was ended by a signal"),
+                        }
+                    }
+                }
+            }
+            Note::Reaped(pid, status) => {
+                let (pid, code) = (pid.raw(), status.code());
+                if self.plan.warn_reaped {
+                    warn!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
+                } else {
+                    debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
+                }
+            }
+            Note::WatchdogMissed(window) => {
+                let window = humantime::format_duration(window);
+                warn!(name: "watchdog-missed", %window, "the gateway gave signs of life, and gives none any more");
+            }
+            Note::FreezeFailed(window) => self.freeze_failed(window),
+            Note::SweepOverdue(window) => {
+                let deadline = humantime::format_duration(window);
+                warn!(name: "sweep-overdue", %deadline,
+                      "the lock sweep did not end in time and was given up; locks may be left until the next one");
+            }
+            Note::Restarting(pause) => {
+                let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
+                warn!(name: "restarting", %pause, "the command is started again after this pause");
+            }
+            Note::RestartLimit(restarts) => {
+                let interval = humantime::format_duration(self.plan.restart.interval);
+                error!(name: "restart-limit", restarts, limit = self.plan.restart.limit, %interval,
+                       "the command was started again as often as it may be; sexton ends");
+            }
+            Note::Replacing(kind) => {
+                warn!(name: "restart-requested", why = kind.word(), "the command is stopped to be started again");
+            }
+            Note::RestartCancelled(signal) => {
+                info!(name: "restart-cancelled", %signal, "a stop signal came; the command is not started again");
+            }
+            Note::UnitStartFailed(unit, errno) => self.note_unit_start_failed(unit, errno),
+            Note::UnitStopping(unit) => self.note_unit_stopping(unit),
+            Note::UnitEnded { unit, status, asked } => self.note_unit_ended(unit, status, asked),
+            Note::UnitLost { unit, status, pause } => self.note_unit_lost(unit, status, pause),
+            Note::HealthUnmonitored => {
+                warn!(name: "health-unmonitored", "nobody asks the gateway any more whether it is well; it counts as ready \
+                      when it runs");
+            }
+            Note::RequiredUnitEnded(unit) => self.note_required(unit),
+            Note::UnitHangs(unit) => self.note_unit_hangs(unit),
+        }
+    }
+
+    fn report_alive(&mut self, stage: StopStage) {
+        /// A fork bomb need not fill the log.
+        const SHOWN: usize = 20;
+        // Finding out who is alive costs a walk through /proc.
+        if stage == StopStage::Grace && self.tool.is_none() && !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        let mut alive = self.containment.alive(self.sweeper.helpers());
+        alive.retain(|process| Some(process.stat.pid) != self.held);
+        if let Some(tool) = &mut self.tool {
+            tool.reached(stage, &alive);
+        }
+        let more = alive.len().saturating_sub(SHOWN);
+        for process in alive.iter().take(SHOWN) {
+            let pid = process.stat.pid.raw();
+            let name = process.name();
+            let age = humantime::format_duration(process.age);
+            match stage {
+                StopStage::Grace => {
+                    info!(name: "still-alive", stage = "grace", pid, name, %age, "is asked to end")
+                }
+                StopStage::Leftovers => {
+                    warn!(name: "still-alive", stage = "leftovers", pid, name, %age, "gets SIGTERM");
+                }
+                StopStage::Kill => {
+                    warn!(name: "still-alive", stage = "kill", pid, name, %age, "gets SIGKILL")
+                }
+                StopStage::Unkillable => {
+                    error!(name: "still-alive", stage = "unkillable", pid, name, %age, "survived SIGKILL");
+                }
+            }
+        }
+        if more > 0 {
+            warn!(name: "still-alive", more, "and more");
+        }
+    }
+}
+
+fn send(pid: Pid, group: bool, signal: Signal, value: Option<i32>) {
+    let sent = match value {
+        // A session is made by the process itself, and may not be there yet.
+        _ if group => signals::send_to_group(pid, signal).or_else(|_| signals::send(pid, signal)),
+        Some(value) => signals::queue(pid, signal, value),
+        None => signals::send(pid, signal),
+    };
+    if let Err(error) = sent {
+        warn!(name: "forward-failed", pid = pid.raw(), %signal, %error, "could not pass a signal on");
+    }
+}
+
+/// Who is in the foreground of the terminal, seen from `main`, the main process and its group.
+pub(super) fn foreground(main: Pid) -> Terminal {
+    let group = terminal::Terminal::open().and_then(|terminal| terminal.foreground().ok());
+    match group {
+        None => Terminal::None,
+        Some(group) if group == process::own_group() => Terminal::Ours,
+        Some(group) if group == main.raw() => Terminal::Main,
+        Some(_) => Terminal::Others,
+    }
+}
+
+fn give_terminal(main: Pid) {
+    let given = terminal::Terminal::open().map_or(Ok(()), |terminal| {
+        if terminal.foreground()? == process::own_group() {
+            terminal.set_foreground(main.raw())
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = given {
+        debug!(name: "terminal-failed", %error, "could not give the terminal to the command");
+    }
+}
+
+/// The other way round: only what the main process's group holds is taken.
+pub(super) fn take_terminal(main: Pid) {
+    let taken = terminal::Terminal::open().map_or(Ok(()), |terminal| {
+        if terminal.foreground()? == main.raw() {
+            terminal.set_foreground(process::own_group())
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = taken {
+        debug!(name: "terminal-failed", %error, "could not take the terminal back");
+    }
+}

@@ -1,0 +1,334 @@
+//! The service manager above us, and the gateway below that takes us for one.
+//!
+//! With `NotifyAccess=main` systemd hears its main process alone, which is sexton: what the gateway has to say
+//! comes through a socket of ours, and only that of it goes on which is the gateway's to say.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::EventLoop;
+use crate::config::Plan;
+use crate::os::notify::{Datagram, NotifySender, NotifySocket};
+use crate::os::poll::{EpollSet, Interest};
+use crate::os::spawn::Started;
+use crate::os::{clock, privileges, process, tree};
+use crate::supervisor::{Event, ManagerState, Message, Notify, Ready, notify_message};
+use crate::types::{CompatMode, HealthState, MonoTime, Outcome, Pid};
+
+const SOCKET: &str = "NOTIFY_SOCKET";
+const WINDOW: &str = "WATCHDOG_USEC";
+const WHOSE: &str = "WATCHDOG_PID";
+
+/// How many of the gateway's messages one turn takes at most.
+const LETTERS_A_TURN: usize = 16;
+
+/// What is waited for.
+const EXECUTED: u64 = 0;
+const INBOX: u64 = 1;
+const OTHERS: u64 = 2;
+
+/// The way up, and the way for the gateway.
+pub(super) struct ManagerLink {
+    outlet: NotifySender,
+    inbox: Option<NotifySocket>,
+    watchdog: Option<Duration>,
+    many: EpollSet,
+    /// The gateway's own text.
+    text: String,
+    /// The command was created, and whether it was executed is not known yet.
+    waits_for_exec: bool,
+    /// The manager could not be told, which was said.
+    lost: bool,
+}
+
+impl ManagerLink {
+    /// The link to the service manager that started us, if one did.
+    ///
+    /// What it set in the environment is taken out: it is meant for us. Whoever wears another program's name
+    /// leaves it alone, as that program does.
+    pub(super) fn open(plan: &Plan) -> Option<ManagerLink> {
+        let name =
+            env::var_os(SOCKET).filter(|name| !name.is_empty() && plan.compat == CompatMode::Native)?;
+        let opened = NotifySender::to(&name).and_then(|outlet| Ok((outlet, EpollSet::new()?)));
+        let (outlet, many) = opened
+            .map_err(|error| {
+                let name = name.display();
+                warn!(name: "notify-off", %error, "the service manager is not told anything: {SOCKET}={name}");
+            })
+            .ok()?;
+        let watchdog = watchdog();
+        for variable in [SOCKET, WINDOW, WHOSE] {
+            process::remove_variable(variable);
+        }
+        let inbox = (plan.ready == Ready::Notified).then(|| open_inbox(&many)).flatten();
+        info!(name: "notify", "a service manager is told how things are");
+        Some(ManagerLink {
+            outlet,
+            inbox,
+            watchdog,
+            many,
+            text: String::new(),
+            waits_for_exec: false,
+            lost: false,
+        })
+    }
+
+    /// What the supervisor has to know of it. A gateway that cannot be heard, or whom nobody asks, is ready when it
+    /// runs.
+    pub(super) fn policy(&self, plan: &Plan, watched: bool) -> Notify {
+        let known = match plan.ready {
+            Ready::Started => true,
+            Ready::Healthy => watched,
+            Ready::Notified => self.inbox.is_some(),
+        };
+        if plan.ready == Ready::Healthy && !watched {
+            warn!(name: "health-unmonitored", "nobody asks the gateway whether it is well; it counts as ready when it runs");
+        }
+        Notify {
+            ready: if known { plan.ready } else { Ready::Started },
+            watchdog: self.watchdog,
+            start_period: plan.watching.as_ref().map(|watching| watching.start_period).unwrap_or_default(),
+        }
+    }
+
+    /// What the gateway gets in its environment to tell us.
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let Some(name) = self.inbox.as_ref().and_then(|inbox| inbox.name().ok()) else {
+            return Vec::new();
+        };
+        let mut variables = vec![(SOCKET.into(), name)];
+        if let Some(window) = self.watchdog {
+            variables.push((WINDOW.into(), window.as_micros().to_string().into()));
+            // As it is started, it becomes the gateway's.
+            variables.push((WHOSE.into(), process::own_pid().to_string().into()));
+        }
+        variables
+    }
+
+    /// What can be read when there is something to be heard, `others` included.
+    pub(super) fn waits_for(&self) -> BorrowedFd<'_> {
+        self.many.as_fd()
+    }
+
+    /// Waits for this, too.
+    pub(super) fn wait_for_others(&self, others: &EpollSet) {
+        said(self.many.add_all(others, OTHERS));
+    }
+
+    /// Waits until the process that was just started has become the command.
+    pub(super) fn wait_for_exec(&mut self, main: &Started) {
+        self.waits_for_exec = true;
+        self.text.clear();
+        said(self.many.add(main, EXECUTED, Interest::Read));
+    }
+
+    /// The news has come, or never will. A helper that was forked meanwhile keeps a copy open, so that
+    /// closing ours would not be enough.
+    pub(super) fn ready_now(&mut self, main: &Started) {
+        self.waits_for_exec = false;
+        self.many.remove(main);
+    }
+
+    fn send(&mut self, text: &str) -> Option<Event> {
+        match self.outlet.send(text.as_bytes()) {
+            Ok(()) => {
+                self.lost = false;
+                debug!(name: "notified", text, "told the service manager");
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                debug!(name: "notify-deferred", "the service manager is behind");
+                Some(Event::NotifyFailed)
+            }
+            Err(error) => {
+                if !self.lost {
+                    warn!(name: "notify-failed", %error, "could not tell the service manager");
+                }
+                self.lost = true;
+                None
+            }
+        }
+    }
+}
+
+/// Says what could not be waited for.
+fn said(added: std::io::Result<()>) {
+    if let Err(error) = added {
+        warn!(name: "wait-failed", %error, "could not wait for what a service manager is to be told");
+    }
+}
+
+fn open_inbox(many: &EpollSet) -> Option<NotifySocket> {
+    let opened = NotifySocket::open().and_then(|inbox| {
+        many.add(&inbox, INBOX, Interest::Read)?;
+        Ok(inbox)
+    });
+    opened
+        .map_err(|error| {
+            warn!(name: "notify-recv-failed", %error, "the gateway cannot be heard; it counts as ready when it runs");
+        })
+        .ok()
+}
+
+/// How long the manager waits for a sign of life, if it is ours to give (sd_watchdog_enabled(3)).
+fn watchdog() -> Option<Duration> {
+    let ours = env::var(WHOSE).map_or(true, |pid| pid == process::own_pid().to_string());
+    let window = env::var(WINDOW).ok()?.parse().ok()?;
+    (ours && window > 0).then(|| Duration::from_micros(window))
+}
+
+impl EventLoop<'_> {
+    /// Tells the service manager.
+    pub(super) fn notify(&mut self, message: Message) -> Option<Event> {
+        let mut text = String::new();
+        for (said, line) in [
+            (message.ready, "READY=1\n"),
+            (message.reloading, "RELOADING=1\n"),
+            (message.stopping, "STOPPING=1\n"),
+            (message.watchdog, "WATCHDOG=1\n"),
+        ] {
+            if said {
+                text.push_str(line);
+            }
+        }
+        // Writing to a string cannot fail.
+        if message.reloading {
+            let _ = writeln!(text, "MONOTONIC_USEC={}", clock::now().0.as_micros());
+        }
+        if let Some(time) = message.extend {
+            let _ = writeln!(text, "EXTEND_TIMEOUT_USEC={}", time.as_micros());
+        }
+        if let Some(situation) = message.status {
+            let _ = writeln!(text, "STATUS={}", self.words(situation));
+        }
+        self.manager.as_mut().and_then(|link| link.send(text.trim_end()))
+    }
+
+    /// What has come for us: that the command runs, and what the gateway says.
+    ///
+    /// # Errors
+    /// The outcome, if it is the end.
+    #[inline(never)]
+    pub(super) fn hear_gateway(&mut self) -> Result<(), Outcome> {
+        if let (Some(link), Some(main)) = (&mut self.manager, &mut self.main)
+            && link.waits_for_exec
+            && let Some(executed) = main.executed()
+        {
+            link.ready_now(main);
+            if executed {
+                self.dispatch(Event::Executed)?;
+            }
+        }
+        for _ in 0..LETTERS_A_TURN {
+            let Some(letter) = self.next_message() else { break };
+            if self.sender_allowed(&letter) {
+                self.read(&letter.text)?;
+            } else {
+                debug!(name: "notify-rejected", pid = letter.pid, uid = letter.uid, "a stranger's message");
+            }
+        }
+        Ok(())
+    }
+
+    fn next_message(&self) -> Option<Datagram> {
+        let inbox = self.manager.as_ref()?.inbox.as_ref()?;
+        inbox
+            .take()
+            .map_err(|error| {
+                if error.kind() != ErrorKind::WouldBlock {
+                    warn!(name: "notify-recv-failed", %error, "could not hear the gateway");
+                }
+            })
+            .ok()
+    }
+
+    /// Whether whoever wrote this is of our tree, and runs as we or the gateway do.
+    fn sender_allowed(&self, letter: &Datagram) -> bool {
+        let user = self.plan.user.map(|user| user.uid);
+        let known = letter.uid == privileges::effective_uid() || Some(letter.uid) == user;
+        known
+            && Pid::new(letter.pid).is_some_and(|pid| self.main_pid() == Some(pid) || tree::is_below_us(pid))
+    }
+
+    fn read(&mut self, text: &[u8]) -> Result<(), Outcome> {
+        let (notices, own) = notify_message::read(text);
+        if let (Some(own), Some(link)) = (own, &mut self.manager) {
+            link.text = own;
+        }
+        for notice in notices {
+            self.dispatch(Event::NotifyMessage(notice))?;
+        }
+        Ok(())
+    }
+
+    /// The situation in words, for `systemctl status`.
+    fn words(&self, situation: ManagerState) -> String {
+        let own = self.manager.as_ref().map(|link| link.text.as_str()).unwrap_or_default();
+        let with_own = |words: String| if own.is_empty() { words } else { format!("{words}; {own}") };
+        match situation {
+            ManagerState::Sweeping => "sweeping locks".to_owned(),
+            ManagerState::UnitsUp => "starting units".to_owned(),
+            ManagerState::Starting { .. } => with_own("starting".to_owned()),
+            ManagerState::Running { health, latency, .. } => with_own(running(health, latency)),
+            ManagerState::Stopping { until, again } => {
+                let what = if again { "stopping to start again" } else { "stopping" };
+                format!("{what}: {}{}", self.waited_for(), left(until))
+            }
+            ManagerState::LivesOn => "waiting for what the command left behind".to_owned(),
+            ManagerState::UnitsDown { until } => format!("stopping units{}", left(until)),
+            ManagerState::Waiting { until, restart, limit } => {
+                let seconds = seconds_until(until);
+                let count = if restart > 0 { format!(" ({restart} of {limit})") } else { String::new() };
+                format!("restarting in {seconds} s{count}")
+            }
+        }
+    }
+
+    /// Who keeps us from the end.
+    fn waited_for(&self) -> String {
+        let mut alive = self.containment.alive(self.sweeper.helpers());
+        alive.retain(|process| Some(process.stat.pid) != self.held);
+        let main = self.main_pid();
+        let first = alive.iter().find(|process| Some(process.stat.pid) == main).or(alive.first());
+        match first {
+            None => "waiting for the last process".to_owned(),
+            Some(process) => {
+                let (pid, name) = (process.stat.pid, process.name());
+                match alive.len() {
+                    1 => format!("waiting for pid {pid} {name}"),
+                    number => format!("waiting for {number} processes, pid {pid} {name} first"),
+                }
+            }
+        }
+    }
+}
+
+fn running(health: HealthState, latency: Option<Duration>) -> String {
+    let how = match health {
+        HealthState::Unknown => return "running".to_owned(),
+        HealthState::Starting => "not well yet",
+        HealthState::Healthy => "healthy",
+        HealthState::Slow => "slow",
+        HealthState::Unhealthy => "unhealthy",
+        HealthState::Draining => "draining",
+    };
+    match latency {
+        Some(latency) => format!("running, {how} in {} ms", latency.as_millis()),
+        None => format!("running, {how}"),
+    }
+}
+
+fn left(until: Option<MonoTime>) -> String {
+    until.map(|until| format!(", {} s left", seconds_until(until))).unwrap_or_default()
+}
+
+/// Whole seconds, begun ones included.
+fn seconds_until(until: MonoTime) -> u64 {
+    until.since(clock::now()).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}

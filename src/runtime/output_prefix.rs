@@ -1,0 +1,176 @@
+//! Output for a developer's terminal: each line of a unit with the unit's name in front.
+//!
+//! A process for each of its two streams reads what the unit writes, and writes whole lines. A terminal that does
+//! not take them makes that process wait, and the unit, and never a supervisor.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tracing::debug;
+
+use crate::os::pipe::{self, Shared};
+use crate::os::{children, clock, poll, session, spawn};
+use crate::types::{Errno, Pid};
+
+/// A line that is longer is written in pieces.
+const LONGEST: usize = 1 << 16;
+/// How long the last lines may take to be written when everything else has ended.
+const DRAIN: Duration = Duration::from_secs(1);
+/// The colours of names (ECMA-48, SGR): those that can be read on a light and on a dark ground.
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+
+/// The processes between a unit and the terminal.
+pub(super) struct Relay {
+    /// Ends when they have.
+    ends: OwnedFd,
+    /// They.
+    pub(super) pids: [Pid; 2],
+}
+
+/// Where the unit writes to.
+pub(super) struct PipeReaders {
+    pub(super) out: OwnedFd,
+    pub(super) err: OwnedFd,
+}
+
+impl Relay {
+    /// Starts them for lines that are to begin with `name`.
+    pub(super) fn start(name: &str) -> Result<(Relay, PipeReaders), Errno> {
+        let (ends, alive) = pipe::pipe()?;
+        let (from_out, out) = pipe::pipe()?;
+        let (from_err, err) = pipe::pipe()?;
+        let first = relay(name, &from_out, &alive, 1)?;
+        let second = relay(name, &from_err, &alive, 2)?;
+        Ok((Relay { ends, pids: [first, second] }, PipeReaders { out, err }))
+    }
+
+    /// Waits until they have written what they have, if that does not take too long.
+    pub(super) fn drain(&self) {
+        match poll::until(self.ends.as_fd(), Some(clock::now().after(DRAIN))) {
+            // They are about to be dead, and nobody else is to find them alive.
+            Ok(true) => self.pids.iter().for_each(|pid| {
+                let _ = children::wait_for(*pid);
+            }),
+            Ok(false) => debug!(name: "output-lost", "the last lines were not taken in time"),
+            Err(error) => debug!(name: "output-lost", %error, "could not wait for the last lines"),
+        }
+    }
+}
+
+fn relay(name: &str, from: &OwnedFd, alive: &OwnedFd, to: i32) -> Result<Pid, Errno> {
+    spawn::fork_helper(|| {
+        let Ok(source) = from.try_clone() else { return 1 };
+        session::close_all_but(&[source.as_fd(), alive.as_fd()]);
+        copy_output(name, File::from(source), to)
+    })
+}
+
+fn copy_output(name: &str, mut source: File, to: i32) -> u8 {
+    let mut target = Shared::standard(to);
+    let mut lines = Lines::new(name, colour(name, to));
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let length = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        lines.take(buffer.get(..length).unwrap_or_default());
+        if target.write_alone(&lines.whole()).is_err() {
+            return 1;
+        }
+    }
+    u8::from(target.write_alone(&lines.rest()).is_err())
+}
+
+/// The colour of a name, where there is somebody to see it.
+fn colour(name: &str, to: i32) -> Option<u8> {
+    let seen = if to == 1 { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let sum = name
+        .trim_end()
+        .bytes()
+        .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    (seen && wanted).then(|| COLOURS.get(sum % COLOURS.len()).copied().unwrap_or(36))
+}
+
+/// Lines in the making.
+struct Lines {
+    front: Vec<u8>,
+    open: Vec<u8>,
+    whole: Vec<u8>,
+}
+
+impl Lines {
+    fn new(name: &str, colour: Option<u8>) -> Lines {
+        let front = match colour {
+            Some(colour) => format!("\x1b[{colour}m{name} |\x1b[0m "),
+            None => format!("{name} | "),
+        };
+        Lines { front: front.into_bytes(), open: Vec::new(), whole: Vec::new() }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.open.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.open.len() >= LONGEST {
+                self.close();
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        // Writing to a vector cannot fail.
+        let _ = self.whole.write_all(&self.front);
+        self.whole.append(&mut self.open);
+        if !self.whole.ends_with(b"\n") {
+            self.whole.push(b'\n');
+        }
+    }
+
+    /// What is complete.
+    fn whole(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.whole)
+    }
+
+    /// The last line, which nobody completes any more.
+    fn rest(&mut self) -> Vec<u8> {
+        if !self.open.is_empty() {
+            self.close();
+        }
+        self.whole()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(pieces: &[&str]) -> String {
+        let mut lines = Lines::new("db", None);
+        let mut said = Vec::new();
+        for piece in pieces {
+            lines.take(piece.as_bytes());
+            said.extend(lines.whole());
+        }
+        said.extend(lines.rest());
+        String::from_utf8(said).unwrap()
+    }
+
+    #[test]
+    fn every_line_has_its_name_and_none_is_torn() {
+        assert_eq!(said(&["a\nb", "c\n", "\n", "d"]), "db | a\ndb | bc\ndb | \ndb | d\n");
+        assert_eq!(said(&[]), "");
+    }
+
+    #[test]
+    fn a_line_without_an_end_does_not_fill_the_memory() {
+        let long = "x".repeat(LONGEST / 2);
+        let said = said(&[&long, &long, &long]);
+        assert_eq!(said.lines().count(), 2);
+        assert!(said.lines().all(|line| line.starts_with("db | ")));
+    }
+}

@@ -1,0 +1,120 @@
+//! The end of the main process: what it left behind, and the sweep after it.
+
+use std::time::Duration;
+
+use super::ladder::Ladder;
+use super::restart_decision::{AfterExit, gone};
+use super::{Action, ExitedMain, Note, Phase, Remaining, Supervisor, SweepSummary, SweepTrigger};
+use crate::types::{ExitStatus, MonoTime, Outcome, Pid};
+
+/// What a sweep that was given up may have found: locks that it handed over, for the next main process to find, and no
+/// root.
+pub(super) const UNKNOWN: SweepSummary = SweepSummary { waiting: 0, handed_over: 1, missing: true };
+
+/// How often processes whose deaths nobody tells us are looked for.
+pub(super) const RECOUNT: Duration = Duration::from_millis(25);
+
+impl Supervisor {
+    pub(super) fn died(&mut self, now: MonoTime, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
+        if self.unit_died(now, pid, status, out) {
+            return;
+        }
+        if self.phase != (Phase::Running { pid }) {
+            self.live_sweep.wanted |=
+                self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
+            self.adopted_child_died(now);
+            out.extend([Action::Reap(pid), Action::Note(Note::Reaped(pid, status))]);
+            return;
+        }
+        self.release(now, out);
+        self.forget_orphans();
+        self.tool_ended();
+        let held = self.policy.can_hold;
+        if !held {
+            out.push(Action::Reap(pid));
+        }
+        if self.start_failed.is_none() {
+            out.push(Action::Note(Note::MainEnded(pid, status)));
+        }
+        self.pending_exit_signal = None;
+        self.phase =
+            Phase::StoppingLeftovers { zombie: Some(ExitedMain { pid, status, held }), recount: None };
+    }
+
+    pub(super) fn rest(&mut self, now: MonoTime, rest: Remaining, out: &mut Vec<Action>) {
+        let Phase::StoppingLeftovers { zombie, .. } = self.phase else {
+            return;
+        };
+        if rest == Remaining::Gone {
+            self.all_gone(now, zombie, out);
+            return;
+        }
+        let recount = (rest == Remaining::Strangers).then(|| now.after(RECOUNT));
+        self.phase = Phase::StoppingLeftovers { zombie, recount };
+        let lives_on = self.policy.wait_all && self.ladder == Ladder::Idle;
+        if !lives_on && matches!(self.ladder, Ladder::Idle | Ladder::Grace { .. }) {
+            self.stop_leftovers(now, self.policy.kill_after, out);
+        }
+    }
+
+    pub(super) fn all_gone(&mut self, now: MonoTime, zombie: Option<ExitedMain>, out: &mut Vec<Action>) {
+        self.ladder = Ladder::Idle;
+        self.stop_live_sweep(out);
+        if self.ends_with_units(zombie) {
+            self.after_exit = AfterExit::Shutdown;
+            self.phase = Phase::UnitsDown { zombie };
+            self.stop_all(now, out);
+            return;
+        }
+        // A command that never ran has left nothing.
+        let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
+        if window.is_some() && self.units_live(false) {
+            self.phase = Phase::WaitingForSweep { zombie, until: now.after(window.unwrap_or_default()) };
+            self.stopped = None;
+            self.live_sweep.wanted = true;
+            self.sweep_if_wanted(now, out);
+        } else if let Some(window) = window {
+            self.phase = Phase::LastSweep { zombie, until: now.after(window) };
+            out.push(Action::Sweep(SweepTrigger::TreeGone(gone(zombie))));
+        } else {
+            self.finalize(now, zombie, out);
+        }
+    }
+
+    pub(super) fn sweep_done(&mut self, now: MonoTime, found: SweepSummary, out: &mut Vec<Action>) {
+        match self.phase {
+            Phase::FirstSweep { .. } => {
+                self.startup_sweep = found;
+                self.start_all(now, out);
+            }
+            Phase::LastSweep { zombie, .. } => {
+                self.startup_sweep = found;
+                self.finalize(now, zombie, out);
+            }
+            Phase::Running { .. } | Phase::WaitingForSweep { .. } => self.locks_removed(now, found, out),
+            // A look that began before the main process died.
+            Phase::StoppingLeftovers { .. } => self.forget(),
+            Phase::New
+            | Phase::UnitsUp
+            | Phase::UnitsDown { .. }
+            | Phase::RestartDelay { .. }
+            | Phase::Starting { .. }
+            | Phase::ForkRetry { .. }
+            | Phase::Exited => {}
+        }
+    }
+
+    pub(super) fn exit(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
+        self.phase = Phase::Exited;
+        self.ladder = Ladder::Idle;
+        out.push(Action::Exit(outcome));
+    }
+
+    /// A sweep has taken its whole time, and what comes after it waits no longer.
+    pub(super) fn give_sweep_up(&mut self, out: &mut Vec<Action>) {
+        let window = self.policy.sweep.unwrap_or_default();
+        self.startup_sweep = UNKNOWN;
+        self.abandon_sweep(out);
+        out.push(Action::Note(Note::SweepOverdue(window)));
+    }
+}

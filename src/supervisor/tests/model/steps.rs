@@ -1,0 +1,112 @@
+//! Who there is in the small world, and what can happen in it.
+
+/// Who and what there is besides a gateway, its units and the sweeps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cast {
+    /// Somebody comes to us whom we did not start.
+    pub stranger: bool,
+    /// And another one after him.
+    pub crowd: bool,
+    /// His death is not told to us: a session of `docker exec`.
+    pub foreign: bool,
+    /// Tools lose their supervisor.
+    pub tools: bool,
+    /// The system has no process to give, or the command cannot be executed.
+    pub refusals: bool,
+    /// What is given up ends late or never, sweeps leave something, somebody runs on.
+    pub delays: bool,
+    /// Nobody can be killed, because everybody sits in the kernel.
+    pub stuck: bool,
+    /// Conditions, requests, signals that stop nothing, ticks too early.
+    pub words: bool,
+}
+
+/// What can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    Begin,
+    SweepEnds,
+    SweepLeavesSome,
+    SweepWaits,
+    SweepDies,
+    Freeze,
+    OneRuns,
+    CannotStandStill,
+    Started,
+    StartFails,
+    StartRefused,
+    CannotExecute,
+    UnitStarted,
+    UnitStartFails,
+    MainDies,
+    MainEndsWell,
+    UnitDies(usize),
+    UnitIsKilled(usize),
+    StrangerComes,
+    StrangerDies,
+    TellDeaths,
+    Count,
+    ToolLost,
+    LostFound,
+    NoneFound,
+    LostAreGone,
+    StopSignal,
+    OtherSignal,
+    Condition,
+    RestartWanted,
+    UnitRestartWanted,
+    Cancel,
+    Abandoned,
+    EarlyTick,
+    /// sexton itself stood still for a second.
+    LateTick,
+    Deadline,
+}
+
+impl Step {
+    /// Hardly anything follows it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Step::StopSignal | Step::Cancel | Step::Abandoned | Step::StartFails)
+    }
+}
+
+pub const STEPS: [Step; 38] = [
+    Step::Begin,
+    Step::SweepEnds,
+    Step::SweepLeavesSome,
+    Step::SweepWaits,
+    Step::SweepDies,
+    Step::Freeze,
+    Step::OneRuns,
+    Step::CannotStandStill,
+    Step::Started,
+    Step::StartFails,
+    Step::StartRefused,
+    Step::CannotExecute,
+    Step::UnitStarted,
+    Step::UnitStartFails,
+    Step::MainDies,
+    Step::MainEndsWell,
+    Step::UnitDies(0),
+    Step::UnitDies(1),
+    Step::UnitIsKilled(0),
+    Step::UnitIsKilled(1),
+    Step::StrangerComes,
+    Step::StrangerDies,
+    Step::TellDeaths,
+    Step::Count,
+    Step::ToolLost,
+    Step::LostFound,
+    Step::NoneFound,
+    Step::LostAreGone,
+    Step::StopSignal,
+    Step::OtherSignal,
+    Step::Condition,
+    Step::RestartWanted,
+    Step::UnitRestartWanted,
+    Step::Cancel,
+    Step::Abandoned,
+    Step::EarlyTick,
+    Step::LateTick,
+    Step::Deadline,
+];
