@@ -3,7 +3,6 @@
 #![no_main]
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use sexton::cli::{self, Request};
 use sexton::types::exit_code;
@@ -43,12 +42,7 @@ fn run(words: &[OsString]) -> u8 {
             report::log::print_error(&text);
             code
         }
-        Ok(Request::Print(text)) => {
-            // A reader that has gone away is no reason to complain.
-            let mut out = std::io::stdout().lock();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            0
-        }
+        Ok(Request::Print(text)) => report::output::print(&text, 0),
         Err(usage) => fails(&usage.line()),
     }
 }

@@ -1,6 +1,6 @@
 //! `sexton status` and its neighbours, from the request to the exit code.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::client::{Connection, Failure};
 use super::protocol::{Answer, Request, Status};
 use super::{health, processes, render};
 use crate::os::{clock, startup};
-use crate::report::log;
+use crate::report::{log, output};
 use crate::types::exit_code;
 
 /// How often a status that is watched is shown anew.
@@ -73,24 +73,25 @@ fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
     loop {
         let code = match &answer {
             Answer::Status(status) if errand.what == What::Health => return Ok(tell_health(errand, status)),
-            Answer::Status(status) if print(errand, status.as_ref().clone(), sexton.pid()).is_err() => {
-                // Nobody looks any more.
-                return Ok(exit_code::CONTROL_DONE);
+            Answer::Status(status) => {
+                let printed = print(errand, status.as_ref().clone(), sexton.pid());
+                if printed.is_err() {
+                    // Nobody looks any more, or nothing can be shown.
+                    return Ok(output::code_after(printed, exit_code::CONTROL_DONE));
+                }
+                exit_code::CONTROL_DONE
             }
-            Answer::Status(_) => exit_code::CONTROL_DONE,
             Answer::Done(text) | Answer::Cancelled(text) => {
                 let text = if errand.json { json!({ "done": text }).to_string() } else { text.clone() };
-                // A reader that has gone away is no reason to complain.
-                let _ = writeln!(io::stdout(), "{text}");
-                exit_code::CONTROL_DONE
+                output::print(&format!("{text}\n"), exit_code::CONTROL_DONE)
             }
             Answer::Refused(why) => {
                 if errand.json {
-                    let _ = writeln!(io::stdout(), "{}", json!({ "refused": why }));
+                    output::print(&format!("{}\n", json!({ "refused": why })), exit_code::CONTROL_REFUSED)
                 } else {
                     log::print_error(&format!("sexton: {why}"));
+                    exit_code::CONTROL_REFUSED
                 }
-                exit_code::CONTROL_REFUSED
             }
         };
         if errand.what != (What::Status { watch: true }) || code != exit_code::CONTROL_DONE {
@@ -108,9 +109,7 @@ fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
 fn tell_health(errand: &ClientCommand, status: &Status) -> u8 {
     let verdict = health::judge(status, clock::wall_millis());
     let text = if errand.json { health::as_json(&verdict, status).to_string() } else { verdict.words };
-    // A reader that has gone away is no reason to complain.
-    let _ = writeln!(io::stdout(), "{text}");
-    if verdict.well { exit_code::HEALTHY } else { exit_code::UNHEALTHY }
+    output::print(&format!("{text}\n"), if verdict.well { exit_code::HEALTHY } else { exit_code::UNHEALTHY })
 }
 
 fn print(errand: &ClientCommand, mut status: Status, pid: i32) -> io::Result<()> {
@@ -125,11 +124,9 @@ fn print(errand: &ClientCommand, mut status: Status, pid: i32) -> io::Result<()>
     if !seen && !errand.json {
         text.push_str("\nits processes are in another pid namespace; ask from within its container\n");
     }
-    let mut out = io::stdout().lock();
-    if errand.what == (What::Status { watch: true }) && out.is_terminal() {
+    if errand.what == (What::Status { watch: true }) && io::stdout().is_terminal() {
         // To the upper left, and nothing below.
         text.insert_str(0, "\x1b[H\x1b[J");
     }
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    output::write(&text)
 }

@@ -69,6 +69,8 @@ pub struct BoundSocket {
     path: PathBuf,
     /// Its device and inode, by which it is known when it goes.
     identity: (u64, u64),
+    /// Its directory was made for it, and goes with it.
+    made_directory: bool,
 }
 
 impl BoundSocket {
@@ -85,6 +87,12 @@ impl Drop for BoundSocket {
         if fs::symlink_metadata(&self.path).is_ok_and(|now| identity(&now) == self.identity) {
             // If it cannot be removed, the next sexton finds that nobody listens there.
             let _ = fs::remove_file(&self.path);
+        }
+        if let Some(directory) = self.path.parent().filter(|_| self.made_directory)
+            && let Ok(Some(_kept)) = files::keep_others_out(directory)
+        {
+            // It stays if somebody else uses it: a directory with something in it cannot be removed (rmdir(2)).
+            let _ = fs::remove_dir(directory);
         }
     }
 }
@@ -110,7 +118,7 @@ pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
     if fs::symlink_metadata(directory).is_ok_and(|meta| meta.is_symlink() && !is_trusted(&meta)) {
         return Err(BindError::Unsafe(directory.to_owned()));
     }
-    make(directory).map_err(system)?;
+    let made_directory = make(directory).map_err(system)?;
     // Between the look at what lies there and its replacement nobody else may do the same. Whoever keeps the
     // directory for longer than that is no sexton, and only makes us go without this care.
     let until = clock::now().after(PATIENCE);
@@ -132,17 +140,36 @@ pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
             Err(error) => return Err(system(error)),
         }
     }
-    let listener = unix_socket::listen(path).map_err(system)?;
+    let listener = match unix_socket::listen(path) {
+        // The sexton that had made the directory has just ended, and took it away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
+            drop(kept);
+            return claim_in_new(path, directory);
+        }
+        listener => listener.map_err(system)?,
+    };
     let there = fs::symlink_metadata(path).map_err(system)?;
     drop(kept);
     let path = std::path::absolute(path).map_err(system)?;
-    Ok(BoundSocket { listener, path, identity: identity(&there) })
+    Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
 }
 
-fn make(directory: &Path) -> io::Result<()> {
+/// Listening at `path` in a directory that is not there any more, and tries only once.
+fn claim_in_new(path: &Path, directory: &Path) -> Result<BoundSocket, BindError> {
+    let system = |error| BindError::System { path: path.to_owned(), error };
+    let made_directory = make(directory).map_err(system)?;
+    let listener = unix_socket::listen(path).map_err(system)?;
+    let there = fs::symlink_metadata(path).map_err(system)?;
+    let path = std::path::absolute(path).map_err(system)?;
+    Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
+}
+
+/// Whether it was made, and was not there before.
+fn make(directory: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !directory.is_dir() => Err(error),
-        _ => Ok(()),
+        Err(_) => Ok(false),
     }
 }
 
@@ -225,6 +252,17 @@ mod tests {
         assert!(!dead.exists(), "a name goes with its sexton");
         drop(first);
         assert!(!path.exists());
+        assert!(!directory.path().join("sexton").exists(), "what was made for it goes with it");
+        assert!(directory.path().exists());
+    }
+
+    #[test]
+    fn a_directory_that_another_uses_by_now_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = bind(&directory.path().join("sexton/one.sock")).unwrap();
+        let second = bind(&directory.path().join("sexton/two.sock")).unwrap();
+        drop(first);
+        assert!(second.path().exists());
     }
 
     #[test]

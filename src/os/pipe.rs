@@ -46,6 +46,14 @@ impl Shared {
         written
     }
 
+    /// Writes all of it, and waits for the reader if it must. Another writer can come in between.
+    ///
+    /// # Errors
+    /// What write(2) says.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
     fn lock(&self, kind: libc::c_int) -> bool {
         let Ok(kind) = i16::try_from(kind) else { return false };
         let whole = libc::flock { l_type: kind, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::unistd::ForkResult;
 
 use super::errno;
-use crate::os::{let_go, process, spawn};
+use crate::os::{let_go, pipe, process, spawn};
 use crate::types::{Errno, Pid, Signal, exit_code};
 
 /// Creates a copy of this process that runs `work` and ends with its code: without a terminal, with nothing on
@@ -38,12 +38,15 @@ pub fn fork_supervisor(
     }
 }
 
-/// Puts /dev/null on standard input. Where there is none, it is closed, which is as good.
+/// Puts /dev/null on standard input. Where there is none, it is a pipe that nobody writes to: were it closed, the next
+/// file that the unit opens would be its standard input.
 fn read_nothing() {
-    if let_go::replace_standard(0).is_err() {
-        // SAFETY: nothing in this process owns descriptor 0.
-        unsafe { libc::close(0) };
+    if let_go::replace_standard(0).is_ok() {
+        return;
     }
+    let Ok((empty, _)) = pipe::pipe() else { return };
+    // SAFETY: the first is an open descriptor, and nothing in this process owns descriptor 0.
+    unsafe { libc::dup2(empty.as_raw_fd(), 0) };
 }
 
 /// Closes every descriptor above 2 but these (close_range(2), Linux 5.9).

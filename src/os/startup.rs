@@ -94,8 +94,8 @@ pub unsafe fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsStrin
     let closed = inherited().closed;
     // Ours comes as an error of the write; a signal would be passed on to the command. It cannot fail.
     let _ = signals::set_ignored(Signal::PIPE);
-    for _ in closed.iter().filter(|closed| **closed) {
-        hold_lowest_number();
+    for (number, _) in closed.iter().enumerate().filter(|(_, closed)| **closed) {
+        hold_lowest_number(number == 0);
     }
     let words: Vec<OsString> = (0..usize::try_from(count).unwrap_or_default())
         .map(|index| {
@@ -111,15 +111,42 @@ pub unsafe fn begin(count: c_int, words: *const *const c_char, run: fn(&[OsStrin
     c_int::from(run(&words))
 }
 
+/// Whether this standard descriptor (0, 1 or 2) was closed when the program was started. Something else has its number
+/// since then.
+#[must_use]
+pub fn was_closed(number: usize) -> bool {
+    inherited().closed.get(number).copied().unwrap_or_default()
+}
+
 /// Takes the lowest number that no descriptor has, in the place of a closed standard one: else a socket of ours would
 /// get it, and whatever is written to standard error.
-fn hold_lowest_number() {
+///
+/// Where there is no /dev/null, an end of a pipe without the other one does: as `to_read` it is empty, else each write
+/// fails. A program that is started with it finds a descriptor of the usual kind.
+fn hold_lowest_number(to_read: bool) {
     let open = |path: &CStr, flags| {
         // SAFETY: the path is a string that ends with a NUL byte.
         unsafe { libc::open(path.as_ptr(), flags) != -1 }
     };
-    // Where there is no /dev/null, the root directory does, as a name that can be neither read nor written.
-    let _ = open(c"/dev/null", libc::O_RDWR) || open(c"/", libc::O_PATH);
+    let _ = open(c"/dev/null", libc::O_RDWR) || hold_pipe(to_read) || open(c"/", libc::O_PATH);
+}
+
+/// Leaves one end of a new pipe open at the lowest number that is free, and closes the other.
+fn hold_pipe(to_read: bool) -> bool {
+    let mut ends = [-1; 2];
+    // SAFETY: the array has room for the two numbers that the call writes.
+    if unsafe { libc::pipe(ends.as_mut_ptr()) } == -1 {
+        return false;
+    }
+    let [reading, writing] = ends;
+    if !to_read {
+        // The reading end has the lowest number, and is replaced by the writing one.
+        // SAFETY: both numbers were just made, and nothing else knows them.
+        unsafe { libc::dup2(writing, reading) };
+    }
+    // SAFETY: as above.
+    unsafe { libc::close(writing) };
+    true
 }
 
 /// Puts the signal mask back to what we were started with, for work in which nothing has to be passed on.

@@ -4,6 +4,7 @@
 
 pub mod log;
 pub mod messages;
+pub mod output;
 pub mod record;
 pub mod render;
 pub mod table;

@@ -18,7 +18,7 @@ use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::listing::{Entry, Listing, Name, VerdictName, list};
 use crate::locks::{self, Action, Escaped, Request, Root, SweepContext};
 use crate::os::{clock, process, startup};
-use crate::report::table;
+use crate::report::{output, table};
 use crate::types::exit_code;
 
 /// Does what was asked for, prints the answer to standard output, and gives the exit code.
@@ -54,14 +54,12 @@ pub fn run(plan: &LocksCommand) -> u8 {
         Task::Sweep => removed.as_ref().map_or("nothing is orphaned\n".to_owned(), SweepOutcome::words),
         _ => as_table(&listings, &plan.task),
     };
-    // A reader that has gone away is no reason to complain.
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match (orphaned, unknown) {
+    let code = match (orphaned, unknown) {
         (true, _) => exit_code::LOCKS_ORPHANED,
         (false, true) => exit_code::LOCKS_UNKNOWN,
         (false, false) => exit_code::LOCKS_OK,
-    }
+    };
+    output::print(&text, code)
 }
 
 fn count(listings: &[Listing], word: VerdictName) -> usize {

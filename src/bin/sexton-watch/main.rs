@@ -40,11 +40,10 @@ mod watch;
 mod words;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use sexton::os::startup;
-use sexton::report::log;
+use sexton::report::{log, output};
 use sexton::runtime;
 use sexton::types::exit_code;
 use tracing::level_filters::LevelFilter;
@@ -70,12 +69,11 @@ fn main() -> ExitCode {
         Some("measure") => return ExitCode::from(measure::run(arguments.get(1..).unwrap_or_default())),
         Some("doctor") => return ExitCode::from(doctor::run(arguments.get(1..).unwrap_or_default())),
         Some("--version" | "-V") => {
-            let _ = writeln!(std::io::stdout(), "sexton-watch {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            let text = format!("sexton-watch {}\n", env!("CARGO_PKG_VERSION"));
+            return ExitCode::from(output::print(&text, 0));
         }
         Some("--help" | "-h") => {
-            let _ = std::io::stdout().write_all(HELP.as_bytes());
-            return ExitCode::SUCCESS;
+            return ExitCode::from(output::print(HELP, 0));
         }
         Some(word) => return print_error(&format!("it takes no argument, and was given '{word}'")),
         None => {}

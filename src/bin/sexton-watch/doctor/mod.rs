@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
 use sexton::os::{clock, let_go};
+use sexton::report::output;
 use sexton::runtime::isolated::{self, ForkError};
 use sexton::types::{CompatMode, MonoTime, UnitState, exit_code};
 
@@ -43,25 +44,22 @@ pub fn run(words: &[OsString]) -> u8 {
     let asked = match words::parse(words) {
         Ok(Some(asked)) => asked,
         Ok(None) => {
-            let _ = std::io::stdout().write_all(words::HELP.as_bytes());
-            return exit_code::DOCTOR_OK;
+            return output::print(words::HELP, exit_code::DOCTOR_OK);
         }
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "sexton doctor: {why}");
             return exit_code::SEXTON_FAILED;
         }
     };
-    let mut round = DoctorRun { until: clock::now().after(asked.total), found: Vec::new(), asked };
+    let mut round =
+        DoctorRun { until: clock::now().after(asked.total), found: Vec::new(), written: Ok(()), asked };
     let (plan, status) = round.meet();
     round.look(&plan, status.as_ref());
-    let DoctorRun { asked, found, .. } = round;
+    let DoctorRun { asked, found, written, .. } = round;
     let end = if asked.json { finding::as_json(&found) } else { format!("{}\n", finding::summary(&found)) };
-    let _ = std::io::stdout().write_all(end.as_bytes());
-    if found.iter().any(|finding| finding.grade == Severity::Problem) {
-        exit_code::DOCTOR_PROBLEMS
-    } else {
-        exit_code::DOCTOR_OK
-    }
+    let unsound = found.iter().any(|finding| finding.grade == Severity::Problem);
+    let code = if unsound { exit_code::DOCTOR_PROBLEMS } else { exit_code::DOCTOR_OK };
+    output::code_after(written.and_then(|()| output::write(&end)), code)
 }
 
 /// One visit.
@@ -69,6 +67,8 @@ struct DoctorRun {
     asked: Asked,
     until: MonoTime,
     found: Vec<Finding>,
+    /// Whether what was told so far could be written.
+    written: std::io::Result<()>,
 }
 
 impl DoctorRun {
@@ -202,9 +202,8 @@ impl DoctorRun {
 
     /// Prints a finding as soon as it is known.
     fn tell(&mut self, finding: Finding) {
-        if !self.asked.json {
-            // A reader that has gone away is no reason to complain.
-            let _ = writeln!(std::io::stdout(), "{}", finding.line());
+        if !self.asked.json && self.written.is_ok() {
+            self.written = output::write(&format!("{}\n", finding.line()));
         }
         self.found.push(finding);
     }

@@ -29,6 +29,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use sexton::os::signals;
+use sexton::report::output;
 use sexton::types::{Signal, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,8 +48,7 @@ pub fn run(words: &[OsString]) -> u8 {
     let asked = match words::parse(words) {
         Ok(Some(asked)) => asked,
         Ok(None) => {
-            let _ = std::io::stdout().write_all(words::HELP.as_bytes());
-            return exit_code::MEASURED;
+            return output::print(words::HELP, exit_code::MEASURED);
         }
         Err(why) => return print_error(&why),
     };
@@ -156,11 +156,9 @@ fn tell(asked: &Asked, runs: &Runs) -> u8 {
         if path == Path::new("-") {
             out = form(report);
         } else if let Err(error) = fs::write(path, form(report)) {
-            let _ = std::io::stdout().write_all(out.as_bytes());
-            return print_error(&format!("{}: {error}", path.display()));
+            let code = print_error(&format!("{}: {error}", path.display()));
+            return output::print(&out, code);
         }
     }
-    // A reader that has gone away is no reason to complain.
-    let _ = std::io::stdout().write_all(out.as_bytes());
-    if report.fails() { exit_code::THRESHOLD_EXCEEDED } else { exit_code::MEASURED }
+    output::print(&out, if report.fails() { exit_code::THRESHOLD_EXCEEDED } else { exit_code::MEASURED })
 }
