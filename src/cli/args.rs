@@ -13,6 +13,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::config_path::initial_cwd;
+use super::outer::Outer;
 use crate::config::file::{File, Reaction};
 use crate::config::unit::GATEWAY;
 use crate::config::watch_settings::{HeldLocks, WatchSettings};
@@ -32,6 +33,9 @@ and clears the locks that the dead left behind.
   $ sexton doctor; sexton locks                        what is wrong here";
 
 const AFTER: &str = "\
+Subcommands, each with --help: cancel, check, doctor, health, install, locks,
+measure, ps, reload, restart, signal, status, stop, tool.
+
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
 cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
 
@@ -61,12 +65,16 @@ pub(super) struct Args {
     #[arg(skip)]
     typed: Vec<String>,
 
-    /// Window of the main process after a stop signal
+    /// The settings of a sexton above, if this is the start of a supervisor below one
+    #[arg(skip)]
+    pub(super) outer: Option<&'static Outer>,
+
+    /// Main process's window to stop
     #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_GRACE", hide_env = true)]
     grace: Duration,
 
-    /// Window of what is left, after TERM; then KILL
+    /// Then TERM to all, this long; KILL
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_KILL_AFTER", hide_env = true)]
     kill_after: Duration,
@@ -112,7 +120,7 @@ pub(super) struct Args {
     #[arg(long, env = "SEXTON_NO_LOCKS", hide_env = true, value_parser = FalseyValueParser::new())]
     no_locks: bool,
 
-    /// How long a lock sweep may delay the launch
+    /// What a sweep may take at start
     #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
     #[arg(env = "SEXTON_SWEEP_TIMEOUT", hide_env = true)]
     sweep_timeout: Duration,
@@ -147,8 +155,8 @@ pub(super) struct Args {
     lock_report_after: Option<Duration>,
 
     /// The control socket's path, or off
-    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, value_parser = Control::named)]
-    #[arg(hide = true)]
+    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, hide = true)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Control::named(&text)))]
     control: Option<Control>,
 
     /// More log lines: -v info, -vv debug, -vvv trace
@@ -229,12 +237,28 @@ impl Args {
     pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
         match fast_path::command_of(words) {
             Some(command) if !fast_path::is_set_by_environment() => Ok(Args::parse_plain(command.to_vec())),
-            _ => Args::read_with_clap(words),
+            _ => Args::read_with_clap(words, None),
         }
     }
 
-    fn read_with_clap(words: &[OsString]) -> Result<Args, Error> {
+    /// Whether a variable may stand for an option.
+    pub(super) fn is_set_by_environment() -> bool {
+        fast_path::is_set_by_environment()
+    }
+
+    /// The same for the start of a supervisor below another sexton, whose own variables do not count.
+    pub(super) fn read_below(words: &[OsString], outer: &'static Outer) -> Result<Args, Error> {
+        Args::read_with_clap(words, Some(outer))
+    }
+
+    fn read_with_clap(words: &[OsString], outer: Option<&'static Outer>) -> Result<Args, Error> {
         let mut options = Args::command();
+        if let Some(outer) = outer {
+            options = options.mut_args(|option| match option.get_env() {
+                Some(name) if outer.owns(name) => option.env(None::<&'static str>),
+                _ => option,
+            });
+        }
         let matches = options.try_get_matches_from_mut(words)?;
         let mut args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut options))?;
         let given = |id: &&clap::Id| {
@@ -252,6 +276,7 @@ impl Args {
             (Some(long), _) => format!("--{long}"),
             (None, short) => format!("-{}", short.unwrap_or_default()),
         };
+        args.outer = outer;
         args.typed = options.get_arguments().filter(typed).map(flag).collect();
         Ok(args)
     }
@@ -366,7 +391,7 @@ impl Args {
         });
         let named = !self.lock_root.is_empty() || !file.roots.is_empty();
         let locks = Locks {
-            roots: absolute(lock_roots(&self.lock_root, &file.roots)),
+            roots: absolute(lock_roots(&self.lock_root, &file.roots, self.outer)),
             deadline: self.or_config("sweep_timeout", self.sweep_timeout, file.sweep_timeout),
             rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
@@ -402,12 +427,15 @@ fn watching(mut watching: WatchSettings, locks: Option<&Locks>, asked: bool) -> 
 
 /// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
 /// else those of the configuration file, else those in which OpenClaw would look.
-pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf]) -> Vec<Root> {
+pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf], outer: Option<&Outer>) -> Vec<Root> {
     let given = |paths: &[PathBuf]| paths.iter().map(|path| Root::given(path)).collect();
     if !named.is_empty() {
         return given(named);
     }
-    match std::env::var_os("SEXTON_LOCK_ROOTS").map(|list| roots::split(&list)) {
+    let variable = "SEXTON_LOCK_ROOTS";
+    let listed =
+        std::env::var_os(variable).filter(|_| !outer.is_some_and(|outer| outer.owns(variable.as_ref())));
+    match listed.map(|list| roots::split(&list)) {
         Some(listed) if !listed.is_empty() => listed,
         _ if !configured.is_empty() => given(configured),
         _ => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),

@@ -57,6 +57,7 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
         Ok(check) => check,
         Err(text) => return Ok(Request::Print(text)),
     };
+    args.verbose = args.verbose.saturating_add(check.verbose);
     args.command = check.command;
     args.preset = check.preset.or(args.preset);
     let file = config_path::file(&args, check.config.as_deref(), config_path::When::Startup)?;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::args::Args;
+use super::outer;
 use crate::config::file::{ConfigError, File, LoadContext};
 use crate::os::privileges;
 
@@ -30,6 +31,15 @@ pub(super) enum When {
 
 /// What stands in the configuration file and in the preset. `named` is a file that wins over the one in `args`.
 pub(super) fn file(args: &Args, named: Option<&Path>, when: When) -> Result<File, ConfigError> {
+    read(args, named, when, false)
+}
+
+/// The same for a sexton that starts or runs a command. Below another sexton the machine's file is that one's.
+pub(super) fn file_of_a_supervisor(args: &Args, when: When) -> Result<File, ConfigError> {
+    read(args, None, when, true)
+}
+
+fn read(args: &Args, named: Option<&Path>, when: When, starts: bool) -> Result<File, ConfigError> {
     let around = LoadContext {
         preset: args.preset.as_deref().filter(|name| !name.is_empty()),
         command: &args.command,
@@ -41,7 +51,8 @@ pub(super) fn file(args: &Args, named: Option<&Path>, when: When) -> Result<File
         return File::read(Some(&*path).filter(|path| !path.as_os_str().is_empty()), &around);
     }
     let system = Path::new(SYSTEM);
-    let file = File::read(Some(system).filter(|path| path.exists()), &around)?;
+    let counts = |path: &&Path| path.exists() && !(starts && outer::found().is_some());
+    let file = File::read(Some(system).filter(counts), &around)?;
     if args.command.is_empty()
         && file.command.is_empty()
         && let Some(path) = project(&at(Path::new(PROJECT), when))?

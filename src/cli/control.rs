@@ -107,7 +107,12 @@ pub(super) fn read(words: &[OsString], command: &[OsString]) -> Option<Result<Re
         // A socket that was named before the word is as good as behind it.
         let words: Vec<OsString> =
             [OsString::from("sexton")].iter().chain(words.get(1..)?).cloned().collect();
-        Some(to_request(&words))
+        Some(to_request(&words).map_err(|usage| match usage {
+            Usage::ControlVerb { what, .. } => {
+                Usage::ControlVerb { what, program: format!("sexton {}", word.to_string_lossy()) }
+            }
+            other => other,
+        }))
     })?
 }
 

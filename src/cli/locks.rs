@@ -110,7 +110,7 @@ impl LocksArgs {
             (None, None) => Task::List(self.verdict.into_iter().map(VerdictName::from).collect()),
         };
         let locks = Locks {
-            roots: lock_roots(&self.root, &file.locks.roots),
+            roots: lock_roots(&self.root, &file.locks.roots, None),
             deadline: self.sweep_timeout,
             rules: file.locks.rules,
             action: Action::Remove,

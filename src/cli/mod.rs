@@ -11,6 +11,7 @@ mod config_path;
 mod control;
 mod install;
 mod locks;
+mod outer;
 mod shell;
 mod subcommand;
 mod tool;
@@ -88,10 +89,12 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Usage {
     /// A word or a value that is not map_clap_error.
-    #[error("{what}; 'sexton --help' lists the options")]
+    #[error("{what}; '{program} --help' lists the options")]
     Word {
         /// What is wrong with which word.
         what: String,
+        /// sexton, with its subcommand if there is one.
+        program: String,
     },
     /// The same of a tool's command line.
     #[error("{what}")]
@@ -145,7 +148,7 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if let Some((subcommand, rest)) = subcommand::lookup(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
-    let Reloaded { plan, log } = run(args, When::Startup)?;
+    let Reloaded { plan, log } = run(args, words, When::Startup)?;
     let format = if log.json { Format::Json } else { Format::Text };
     Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
 }
@@ -156,7 +159,9 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
 /// The first thing that is wrong, in one line.
 pub fn reread(words: &[OsString]) -> Result<Reloaded, String> {
     let read = || match map_clap_error(Args::read(words), words)? {
-        Ok(args) if compat::detect(words.first()) == CompatMode::Native => run(args, When::Reload).map(Some),
+        Ok(args) if compat::detect(words.first()) == CompatMode::Native => {
+            run(args, words, When::Reload).map(Some)
+        }
         _ => Ok(None),
     };
     match read() {
@@ -166,13 +171,30 @@ pub fn reread(words: &[OsString]) -> Result<Reloaded, String> {
     }
 }
 
+/// What is wrong with the words of this command line, in one line, and the option that is none, if that is it. A value
+/// that comes from a variable is no typed word.
+#[must_use]
+pub fn wrong_words(words: &[OsString]) -> Option<(String, Option<String>)> {
+    let error = Args::read(words).err()?;
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
+        || variable_of(&error, words).is_some()
+    {
+        return None;
+    }
+    let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(option.clone()),
+        _ => None,
+    };
+    Some((one_line(&error, words), unknown))
+}
+
 /// The plan that this command line would make of the environment and the configuration file, for who only wants to
 /// look at it: it may have no command. The program's name comes first.
 ///
 /// # Errors
 /// The first thing that is wrong. A program that sexton is called like has no plan to be looked at.
 pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
-    let none = |what: &str| Usage::Word { what: what.to_owned() };
+    let none = |what: &str| Usage::Word { what: what.to_owned(), program: "sexton".to_owned() };
     if compat::detect(words.first()) != CompatMode::Native || shell::is_ours(words.first()) {
         return Err(none("under another program's name there is no configuration"));
     }
@@ -186,13 +208,25 @@ pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
     }
 }
 
-fn run(args: Args, when: When) -> Result<Reloaded, Usage> {
+fn run(args: Args, words: &[OsString], when: When) -> Result<Reloaded, Usage> {
     // Relative names start from here, whenever they are looked up.
     config_path::initial_cwd();
-    let file = config_path::file(&args, None, when)?;
+    let args = without_outer(args, words)?;
+    let file = config_path::file_of_a_supervisor(&args, when)?;
     let json = matches!(args.log_format(&file), args::LogFormat::Json);
     let log = Log { level: args.level(&file), json };
     Ok(Reloaded { plan: args.plan(file)?, log })
+}
+
+/// The same command line without the variables of a sexton above.
+fn without_outer(args: Args, words: &[OsString]) -> Result<Args, Usage> {
+    if !Args::is_set_by_environment() {
+        return Ok(args);
+    }
+    match outer::found() {
+        Some(outer) => Ok(map_clap_error(Args::read_below(words, outer), words)?.unwrap_or(args)),
+        None => Ok(args),
+    }
 }
 
 /// The words as `T` understands them, or the text that they ask for.
@@ -207,7 +241,17 @@ fn map_clap_error<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> Resu
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Err(error.to_string()))
         }
-        Err(error) => Err(Usage::Word { what: one_line(&error, words) }),
+        Err(error) => Err(Usage::Word { what: one_line(&error, words), program: program_of(words) }),
+    }
+}
+
+/// What is typed for the help that says more: sexton, or sexton with the subcommand.
+fn program_of(words: &[OsString]) -> String {
+    let first = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    match &*first {
+        shell::NAME => "sexton tool".to_owned(),
+        named if named.starts_with("sexton ") => named.to_owned(),
+        _ => "sexton".to_owned(),
     }
 }
 
@@ -217,10 +261,6 @@ fn one_line(error: &clap::Error, words: &[OsString]) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
     let mut what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    if what.ends_with(':') {
-        // What is missing stands on a line of its own.
-        what = format!("{what} {}", lines.next().unwrap_or_default().trim());
-    }
     if let Some(ContextValue::String(tip)) = error.get(ContextKind::SuggestedArg) {
         return format!("{what}; did you mean '{tip}'?");
     }
@@ -228,6 +268,16 @@ fn one_line(error: &clap::Error, words: &[OsString]) -> String {
         (error.kind(), error.get(ContextKind::InvalidArg))
     {
         return format!("{what} {}", missing.join(", "));
+    }
+    if what.ends_with(':') {
+        // What is missing stands on a line of its own.
+        what = format!("{what} {}", lines.next().unwrap_or_default().trim());
+    }
+    if let Some(ContextValue::Strings(choices)) = error.get(ContextKind::ValidValue)
+        && error.kind() == ErrorKind::InvalidValue
+        && !choices.is_empty()
+    {
+        what = format!("{what}; it takes {}", choices.join(" or "));
     }
     match variable_of(error, words) {
         Some(name) => format!("{what} (it comes from the variable {name})"),

@@ -115,6 +115,14 @@ fn locks_is_a_subcommand_only_where_it_cannot_be_a_program() {
 }
 
 #[test]
+fn a_mistyped_word_is_compared_with_every_subcommand() {
+    let tree = super::command();
+    let mut names: Vec<&str> = tree.get_subcommands().map(clap::Command::get_name).collect();
+    names.sort_unstable();
+    assert_eq!(names, crate::report::parse::SUBCOMMANDS);
+}
+
+#[test]
 fn a_tools_log_lines_can_be_asked_for_on_both_sides_and_its_options_stand_behind() {
     let level = |line: &str| match read_words(line) {
         Ok(Request::Tool { tool, level, .. }) => (tool.name, level, tool.verbose),
@@ -122,9 +130,9 @@ fn a_tools_log_lines_can_be_asked_for_on_both_sides_and_its_options_stand_behind
     };
     for (line, expected) in [
         ("tool true", (LevelFilter::ERROR, false)),
-        ("-v tool true", (LevelFilter::WARN, true)),
-        ("-v tool -v -- true", (LevelFilter::INFO, true)),
-        ("tool -vv --timeout 1s true", (LevelFilter::INFO, true)),
+        ("-v tool true", (LevelFilter::INFO, true)),
+        ("-v tool -v -- true", (LevelFilter::DEBUG, true)),
+        ("tool -vv --timeout 1s true", (LevelFilter::DEBUG, true)),
     ] {
         assert_eq!(level(line), ("true".to_owned(), expected.0, expected.1), "{line}");
     }

@@ -55,7 +55,7 @@ pub(super) struct ToolArgs {
 
     /// Its name in the record and in the status
     #[arg(long, value_name = "N")]
-    name: Option<String>,
+    name: Option<OsString>,
 
     /// Add one line of JSON about the run to a file, or to a descriptor
     #[arg(long, value_name = "FILE|FD", env = "SEXTON_TOOL_RECORD", hide_env = true)]
@@ -65,7 +65,7 @@ pub(super) struct ToolArgs {
     #[arg(long, value_name = "WHOM", default_value = "leader", hide_possible_values = true)]
     wait: WaitFor,
 
-    /// Log lines: -v warnings, -vv info, -vvv debug
+    /// More log lines: -v info, -vv debug, -vvv trace
     #[arg(short, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -121,12 +121,12 @@ impl ToolArgs {
         let command = Plan::command_of(self.command)?;
         let level = match self.verbose {
             0 => LevelFilter::ERROR,
-            1 => LevelFilter::WARN,
-            2 => LevelFilter::INFO,
-            3 => LevelFilter::DEBUG,
+            1 => LevelFilter::INFO,
+            2 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         };
-        let name = self.name.unwrap_or_else(|| base_name(&command));
+        let name = self.name.map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_else(|| base_name(&command));
         let plan = Plan {
             command,
             grace: self.grace,

@@ -1,8 +1,8 @@
 //! The plan: everything that sexton was told, checked.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,11 +106,12 @@ impl Control {
     ///
     /// # Errors
     /// It is empty or longer than the 107 bytes that a socket's path can have (unix(7)).
-    pub fn named(text: &str) -> Result<Control, String> {
-        match text {
-            "off" => Ok(Control::Off),
-            "" => Err("it is empty; write a path, or 'off'".to_owned()),
-            _ if text.len() > 107 || text.contains('\0') => {
+    pub fn named(text: &(impl AsRef<OsStr> + ?Sized)) -> Result<Control, String> {
+        let text = text.as_ref();
+        match text.as_bytes() {
+            b"off" => Ok(Control::Off),
+            b"" => Err("it is empty; write a path, or 'off'".to_owned()),
+            bytes if bytes.len() > 107 || bytes.contains(&0) => {
                 Err("a socket's path has at most 107 bytes; choose a shorter one".to_owned())
             }
             _ => Ok(Control::At(text.into())),

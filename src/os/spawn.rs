@@ -206,11 +206,15 @@ fn at(step: StartStep) -> impl Fn(std::io::Error) -> (StartStep, Errno) {
     move |error| (step, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
+/// Where execvp(3) looks for a command if there is no `PATH` (confstr(3), `_CS_PATH`; musl's execvp.c).
+pub const DEFAULT_PATH: &str =
+    if cfg!(target_env = "musl") { "/usr/local/bin:/bin:/usr/bin" } else { "/bin:/usr/bin" };
+
 /// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of
 /// them. That is "not found" for a shell, and for us.
 fn why_not(program: &CStr, error: nix::Error) -> Errno {
     let name = OsStr::from_bytes(program.to_bytes());
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let searched = !program.to_bytes().contains(&b'/');
     let found = || std::env::split_paths(&path).any(|directory| directory.join(name).exists());
     if error == nix::Error::EACCES && searched && !found() { Errno(libc::ENOENT) } else { errno(error) }

@@ -22,7 +22,11 @@ pub fn failed_start(compat: CompatMode, command: &CStr, step: StartStep, errno: 
             format!("'{name}' was not found: there is no such file, or its interpreter is missing")
         }
         (StartStep::Exec, libc::ENOENT) => {
-            format!("'{name}' was not found: it is in no directory of PATH; give its full path or set PATH")
+            let advice = match subcommand_like(&name.to_string()) {
+                Some(near) => format!("did you mean 'sexton {near}'?"),
+                None => "give its full path or set PATH".to_owned(),
+            };
+            format!("'{name}' was not found: it is in no directory of PATH; {advice}")
         }
         (StartStep::Exec, libc::EACCES) => {
             format!("'{name}' cannot be executed: it needs execute permission (chmod +x), and to be a file")
@@ -36,6 +40,19 @@ pub fn failed_start(compat: CompatMode, command: &CStr, step: StartStep, errno: 
         ),
         _ => format!("could not {} for '{name}': {errno}", step.describe()),
     }
+}
+
+/// The words that ask sexton itself for something, in alphabetical order.
+pub const SUBCOMMANDS: [&str; 14] = [
+    "cancel", "check", "doctor", "health", "install", "locks", "measure", "ps", "reload", "restart",
+    "signal", "status", "stop", "tool",
+];
+
+/// The subcommand that was probably meant by a word that is no program. A transposed pair of letters is one mistake.
+fn subcommand_like(word: &str) -> Option<&'static str> {
+    let mistakes = |known: &str| strsim::damerau_levenshtein(word, known);
+    let near = SUBCOMMANDS.into_iter().min_by_key(|known| mistakes(known))?;
+    (mistakes(near) <= near.len() / 3).then_some(near)
 }
 
 /// A latency in milliseconds, with as many digits as anybody reads.

@@ -33,6 +33,7 @@ impl Args {
             command,
             given: Vec::new(),
             typed: Vec::new(),
+            outer: None,
             grace,
             kill_after,
             group: false,
@@ -87,7 +88,7 @@ mod tests {
         for line in lines {
             let words = words(line);
             let plain = Args::parse_plain(command_of(&words).unwrap().to_vec());
-            let by_clap = Args::read_with_clap(&words).unwrap();
+            let by_clap = Args::read_with_clap(&words, None).unwrap();
             assert_eq!(format!("{plain:?}"), format!("{by_clap:?}"), "{line}");
         }
     }
