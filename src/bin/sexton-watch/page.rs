@@ -212,7 +212,8 @@ fn unit_row(unit: &UnitStatus) -> String {
         "<tr><td>{}</td><td class=\"nw\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"w\">{}</td></tr>",
         foreign(&unit.name),
         pill(class, word(&UNITS, &unit.state)),
-        unit.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+        // As 'sexton status' has it: a unit's own process, and not its supervisor.
+        unit.main.or(unit.pid).map(|pid| pid.to_string()).unwrap_or_default(),
         ago(unit.since),
         unit.restarts,
         foreign(unit.last.as_deref().unwrap_or_default())

@@ -41,13 +41,15 @@ const SLACK: Duration = Duration::from_secs(2);
 
 /// Does what the words behind `doctor` ask for, and gives the exit code.
 pub fn run(words: &[OsString]) -> u8 {
-    let asked = match words::parse(words) {
+    let asked = match words::parse(words).and_then(words::understood) {
         Ok(Some(asked)) => asked,
         Ok(None) => {
             return output::print(words::HELP, exit_code::DOCTOR_OK);
         }
         Err(why) => {
-            let _ = writeln!(std::io::stderr(), "sexton doctor: {why}");
+            let why = sexton::types::one_line(&why).into_owned();
+            let _ =
+                writeln!(std::io::stderr(), "sexton doctor: {why}; 'sexton doctor --help' lists the options");
             return exit_code::SEXTON_FAILED;
         }
     };

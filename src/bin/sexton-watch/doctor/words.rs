@@ -3,7 +3,12 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use sexton::cli;
+
 use crate::words::{split, time};
+
+/// Two words with more in common than this are probably the same one, mistyped.
+const LIKE: f64 = 0.8;
 
 pub const HELP: &str = "\
 Looks at everything that a gateway's stop, start and locks depend on: one line
@@ -79,6 +84,36 @@ pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
     Ok(Some(asked))
 }
 
+/// The same, if sexton understands what is not the doctor's own. A word that nobody understands is a mistake of who
+/// typed it, and says nothing of the configuration.
+///
+/// # Errors
+/// One line that names the word, and the option that was probably meant.
+pub fn understood(asked: Option<Asked>) -> Result<Option<Asked>, String> {
+    let wrong = asked.as_ref().and_then(|asked| cli::wrong_words(&asked.line));
+    match wrong {
+        None => Ok(asked),
+        Some((_, Some(option))) => Err(match option_like(&option) {
+            Some(near) => format!("unexpected argument '{option}' found; did you mean '--{near}'?"),
+            None => format!("unexpected argument '{option}' found"),
+        }),
+        Some((what, None)) => Err(what),
+    }
+}
+
+/// The option of the doctor's or of sexton's that was probably meant.
+fn option_like(option: &str) -> Option<String> {
+    let wrong = option.trim_start_matches('-');
+    let sexton = cli::command();
+    let own = sexton.find_subcommand("doctor").into_iter().flat_map(|doctor| doctor.get_arguments());
+    let likeness = |name: &str| strsim::jaro_winkler(wrong, name);
+    own.chain(sexton.get_arguments())
+        .filter_map(|option| option.get_long())
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+        .filter(|near| likeness(near) > LIKE)
+        .map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +135,23 @@ mod tests {
         assert_eq!(asked.line, ["sexton", "--grace", "9s", "--", "gw", "--json"]);
         assert_eq!(parsed("").unwrap().unwrap().line, ["sexton"]);
         assert_eq!(parsed("--json -h").unwrap(), None);
+    }
+
+    #[test]
+    fn a_word_that_nobody_understands_is_compared_with_all_options() {
+        let understood = |line: &str| understood(parse(&words(line)).unwrap());
+        for (line, near) in [
+            ("--jsno", "--json"),
+            ("--deadlin 2s", "--deadline"),
+            ("--stop-timout 2s", "--stop-timeout"),
+            ("--grcae 2s", "--grace"),
+        ] {
+            let why = understood(line).unwrap_err();
+            assert!(why.ends_with(&format!("did you mean '{near}'?")), "{line}: {why}");
+        }
+        assert!(understood("--grace soon").unwrap_err().contains("soon"));
+        assert!(!understood("--zzz").unwrap_err().contains("did you mean"));
+        assert!(understood("--grace 2s -- gw --jsno").is_ok());
     }
 
     #[test]

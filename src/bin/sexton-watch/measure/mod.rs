@@ -50,7 +50,10 @@ pub fn run(words: &[OsString]) -> u8 {
         Ok(None) => {
             return output::print(words::HELP, exit_code::MEASURED);
         }
-        Err(why) => return print_error(&why),
+        Err(why) => {
+            let why = sexton::types::one_line(&why).into_owned();
+            return print_error(&format!("{why}; 'sexton measure --help' lists the options"));
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
