@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,11 +24,20 @@ const BEHIND: u64 = 64 << 20;
 /// How long a file is read on after its name was taken from it: its writer may not know yet.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// So many bytes before the place where reading goes on tell whether the file is still the same text.
+const COMPARED: u64 = 256;
+
 /// The device and the inode: what a file is, whatever its name.
 type Id = (u64, u64);
 
 fn id(meta: &Metadata) -> Id {
     (meta.dev(), meta.ino())
+}
+
+/// Whether it has neither a length nor an end that could be looked at.
+fn is_endless(meta: &Metadata) -> bool {
+    let kind = meta.file_type();
+    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
 }
 
 /// The files of one rule.
@@ -39,6 +48,8 @@ pub struct Follower {
     begun: bool,
     /// Bytes that were passed over because there were too many.
     pub passed_over: u64,
+    /// What has a fitting name and is a pipe, a socket or a device, which cannot be followed.
+    pub not_files: BTreeSet<PathBuf>,
 }
 
 struct Followed {
@@ -46,6 +57,10 @@ struct Followed {
     id: Id,
     at: u64,
     cutter: Cutter,
+    /// Its length and its time of change at the last look.
+    changed: (u64, i64, i64),
+    /// What stood before `at` then.
+    last_bytes: Vec<u8>,
 }
 
 impl Follower {
@@ -63,11 +78,13 @@ impl Follower {
             leaving: Vec::new(),
             begun: false,
             passed_over: 0,
+            not_files: BTreeSet::new(),
         })
     }
 
-    /// Gives `line` every line that was written since the last look, without its end.
-    pub fn look(&mut self, now: MonoTime, line: &mut dyn FnMut(&[u8])) {
+    /// Gives `line` every line that was written since the last look, without its end, a very long one in pieces until
+    /// it says that it has found something.
+    pub fn look(&mut self, now: MonoTime, line: &mut dyn FnMut(&[u8]) -> bool) {
         let found = self.find();
         self.let_go(&found, now);
         for (path, meta) in found {
@@ -84,16 +101,17 @@ impl Follower {
     }
 
     /// The regular files that there are by these names.
-    fn find(&self) -> BTreeMap<PathBuf, Metadata> {
+    fn find(&mut self) -> BTreeMap<PathBuf, Metadata> {
         let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
         let mut found = BTreeMap::new();
         for text in &self.globs {
             let Ok(paths) = glob::glob_with(text, options) else { continue };
             for path in paths.flatten().take(16 * FILES) {
-                if let Ok(meta) = fs::metadata(&path)
-                    && meta.is_file()
-                {
+                let Ok(meta) = fs::metadata(&path) else { continue };
+                if meta.is_file() {
                     found.insert(path, meta);
+                } else if is_endless(&meta) && self.not_files.len() < FILES {
+                    self.not_files.insert(path);
                 }
             }
         }
@@ -135,7 +153,15 @@ impl Follower {
         if meta.is_file() {
             let at = if self.begun { 0 } else { meta.len() };
             // What is begun in the middle of a line is begun with the next one.
-            let followed = Followed { file, id: id(&meta), at, cutter: Cutter::default() };
+            let mut followed = Followed {
+                file,
+                id: id(&meta),
+                at,
+                cutter: Cutter::default(),
+                changed: (meta.len(), meta.mtime(), meta.mtime_nsec()),
+                last_bytes: Vec::new(),
+            };
+            followed.last_bytes = followed.before_here();
             self.files.insert(path, followed);
         }
     }
@@ -143,18 +169,38 @@ impl Follower {
 
 impl Followed {
     /// Reads what is new; gives the number of bytes that were passed over.
-    fn read(&mut self, line: &mut dyn FnMut(&[u8])) -> u64 {
+    fn read(&mut self, line: &mut dyn FnMut(&[u8]) -> bool) -> u64 {
         let Ok(meta) = self.file.metadata() else { return 0 };
         let mut passed_over = 0;
-        if meta.len() < self.at {
+        let changed = (meta.len(), meta.mtime(), meta.mtime_nsec());
+        let was_replaced = || changed != self.changed && self.before_here() != self.last_bytes;
+        if meta.len() < self.at || was_replaced() {
             // It was emptied, and is written from its beginning.
             (self.at, self.cutter) = (0, Cutter::default());
         } else if meta.len() - self.at > BEHIND {
             passed_over = meta.len() - self.at;
             (self.at, self.cutter) = (meta.len(), Cutter::in_the_middle());
         }
+        self.changed = changed;
+        self.read_to_end(&meta, line);
+        self.last_bytes = self.before_here();
+        passed_over
+    }
+
+    /// The last bytes before the place where the next look begins. Where they are others than before, the file was
+    /// emptied and written anew.
+    fn before_here(&self) -> Vec<u8> {
+        let length = self.at.min(COMPARED);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        match self.file.read_exact_at(&mut bytes, self.at - length) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn read_to_end(&mut self, meta: &Metadata, line: &mut dyn FnMut(&[u8]) -> bool) {
         if meta.len() == self.at || self.file.seek(SeekFrom::Start(self.at)).is_err() {
-            return passed_over;
+            return;
         }
         let end = self.at + ROUND.min(meta.len() - self.at);
         let mut buffer = vec![0; LINE];
@@ -168,7 +214,6 @@ impl Followed {
             self.at += length as u64;
             self.cutter.cut(buffer.get(..length).unwrap_or_default(), line);
         }
-        passed_over
     }
 }
 
@@ -204,7 +249,10 @@ mod tests {
             self.seconds += 1;
             let mut lines = Vec::new();
             let now = MonoTime(Duration::from_secs(self.seconds));
-            self.follower.look(now, &mut |line| lines.push(String::from_utf8_lossy(line).into_owned()));
+            self.follower.look(now, &mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                false
+            });
             lines
         }
     }
@@ -261,13 +309,40 @@ mod tests {
         house.look();
         house.append("a.log", &format!("{}\nnext\n", "x".repeat(1 << 20)));
         let lines = house.look();
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE, 4]);
+        assert!(lines.iter().all(|line| line.len() <= LINE));
+        assert_eq!(lines.last().map(String::as_str), Some("next"));
         // One that never ends takes no memory.
         for _ in 0..3 {
             house.append("a.log", &"y".repeat(1 << 20));
             house.look();
         }
         assert!(house.follower.files.values().all(|followed| followed.cutter.partial.len() <= LINE));
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_and_is_as_long_again_is_read_anew() {
+        let mut house = House::new("a.log");
+        house.append("a.log", "0123456789\n");
+        house.look();
+        // As copytruncate does, and then as many bytes as before, and then more.
+        fs::write(house.path("a.log"), "abcdefghi\n!").unwrap();
+        fs::write(house.path("a.log"), "abcdefghij\n").unwrap();
+        assert_eq!(house.look(), ["abcdefghij"]);
+        fs::write(house.path("a.log"), "another beginning\nand more\n").unwrap();
+        assert_eq!(house.look(), ["another beginning", "and more"]);
+        assert!(house.look().is_empty());
+    }
+
+    #[test]
+    fn a_hit_at_the_end_of_a_huge_line_is_seen() {
+        let mut house = House::new("a.log");
+        house.append("a.log", "");
+        house.look();
+        house.append("a.log", &format!("{}FATAL\nnext\n", "x".repeat(2 << 20)));
+        let lines = house.look();
+        assert!(lines.iter().any(|line| line.ends_with("FATAL")), "{}", lines.len());
+        assert_eq!(lines.last().map(String::as_str), Some("next"));
+        assert!(lines.iter().all(|line| line.len() <= LINE));
     }
 
     #[test]
@@ -279,6 +354,8 @@ mod tests {
         std::os::unix::fs::symlink(house.path("real"), house.path("link.log")).unwrap();
         house.append("real", "");
         assert!(house.look().is_empty());
+        let said: Vec<_> = ["pipe.log", "zero.log"].map(|name| house.path(name)).into();
+        assert_eq!(house.follower.not_files.iter().cloned().collect::<Vec<_>>(), said);
         house.append("real", "through a link\n");
         assert_eq!(house.look(), ["through a link"]);
     }

@@ -1,5 +1,6 @@
 //! What comes too often in a log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -55,6 +56,7 @@ pub async fn follow_for_ever(known: SharedState, index: usize, rule: Log) {
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut passed_over = 0;
+    let mut not_files = BTreeSet::new();
     loop {
         due.tick().await;
         let now = clock::now();
@@ -69,6 +71,12 @@ pub async fn follow_for_ever(known: SharedState, index: usize, rule: Log) {
                 "a log of the rule {} grows faster than it is read; a part of it was passed over", rule.name);
             passed_over = watcher.follower.passed_over;
         }
+        for path in watcher.follower.not_files.difference(&not_files) {
+            let path = sexton::types::one_line(&path.to_string_lossy()).into_owned();
+            warn!(name: "log-rule-invalid", rule = rule.name, path,
+                "{path} is no regular file and is not followed by the rule {}", rule.name);
+        }
+        not_files.clone_from(&watcher.follower.not_files);
         // As many as make no difference any more need not be counted one by one.
         for _ in 0..seen.number.min(u64::from(rule.count.max(1))) {
             rate.hit(now);
@@ -106,7 +114,9 @@ impl Watcher {
                 let start = line.get(..4 * SHOWN).unwrap_or(line);
                 seen.last
                     .extend(String::from_utf8_lossy(start).chars().filter(|c| !c.is_control()).take(SHOWN));
+                return true;
             }
+            false
         });
         seen
     }
