@@ -38,12 +38,19 @@ impl Shared {
     /// # Errors
     /// What write(2) says.
     pub fn write_alone(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let locked = self.lock(libc::F_WRLCK);
-        let written = self.0.write_all(bytes);
-        if locked {
-            self.lock(libc::F_UNLCK);
-        }
+        let written = self.write_and_keep(bytes);
+        self.lock(libc::F_UNLCK);
         written
+    }
+
+    /// The same, and keeps the others out until the next [`write_alone`](Shared::write_alone), which writes more of the
+    /// same line.
+    ///
+    /// # Errors
+    /// What write(2) says.
+    pub fn write_and_keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.lock(libc::F_WRLCK);
+        self.0.write_all(bytes)
     }
 
     /// Writes all of it, and waits for the reader if it must. Another writer can come in between.
@@ -54,9 +61,10 @@ impl Shared {
         self.0.write_all(bytes)
     }
 
-    fn lock(&self, kind: libc::c_int) -> bool {
-        let Ok(kind) = i16::try_from(kind) else { return false };
+    /// Where there are no record locks, it is written without.
+    fn lock(&self, kind: libc::c_int) {
+        let Ok(kind) = i16::try_from(kind) else { return };
         let whole = libc::flock { l_type: kind, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
-        fcntl(&*self.0, FcntlArg::F_SETLKW(&whole)).is_ok()
+        let _ = fcntl(&*self.0, FcntlArg::F_SETLKW(&whole));
     }
 }

@@ -4,7 +4,7 @@
 //! not take them makes that process wait, and the unit, and never a supervisor.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -14,8 +14,12 @@ use crate::os::pipe::{self, Shared};
 use crate::os::{children, clock, poll, session, spawn};
 use crate::types::{Errno, Pid};
 
-/// A line that is longer is written in pieces.
+/// A line that is longer is written before its end is there, and the other writers wait for that end.
 const LONGEST: usize = 1 << 16;
+/// How long they wait. A line that does not go on for so long is ended.
+const UNFINISHED: Duration = Duration::from_secs(1);
+/// When a line that does not go on is shown on a terminal: somebody may be asked for something.
+const PROMPT: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written when everything else has ended.
 const DRAIN: Duration = Duration::from_secs(1);
 /// The colours of names (ECMA-48, SGR): those that can be read on a light and on a dark ground.
@@ -71,7 +75,21 @@ fn copy_output(name: &str, mut source: File, to: i32) -> u8 {
     let mut target = Shared::standard(to);
     let mut lines = Lines::new(name, colour(name, to));
     let mut buffer = vec![0; LONGEST];
+    let on_terminal = is_terminal(to);
     loop {
+        let patience = match lines.begun {
+            Begun::Long => Some(UNFINISHED),
+            Begun::No if on_terminal && !lines.open.is_empty() => Some(PROMPT),
+            Begun::No | Begun::Prompt => None,
+        };
+        if let Some(patience) = patience
+            && matches!(poll::until(source.as_fd(), Some(clock::now().after(patience))), Ok(false))
+        {
+            if target.write_alone(&lines.after_a_pause()).is_err() {
+                return 1;
+            }
+            continue;
+        }
         let length = match source.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => length,
@@ -79,7 +97,12 @@ fn copy_output(name: &str, mut source: File, to: i32) -> u8 {
             Err(_) => break,
         };
         lines.take(buffer.get(..length).unwrap_or_default());
-        if target.write_alone(&lines.whole()).is_err() {
+        let bytes = lines.whole();
+        let written = match lines.begun {
+            Begun::Long => target.write_and_keep(&bytes),
+            Begun::No | Begun::Prompt => target.write_alone(&bytes),
+        };
+        if written.is_err() {
             return 1;
         }
     }
@@ -88,7 +111,7 @@ fn copy_output(name: &str, mut source: File, to: i32) -> u8 {
 
 /// The colour of a name, where there is somebody to see it.
 fn colour(name: &str, to: i32) -> Option<u8> {
-    let seen = if to == 1 { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
+    let seen = is_terminal(to);
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let sum = name
         .trim_end()
@@ -97,11 +120,26 @@ fn colour(name: &str, to: i32) -> Option<u8> {
     (seen && wanted).then(|| COLOURS.get(sum % COLOURS.len()).copied().unwrap_or(36))
 }
 
+fn is_terminal(to: i32) -> bool {
+    if to == 1 { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() }
+}
+
+/// Whether the beginning of the open line has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    No,
+    /// It is long, and nobody else may write before its end.
+    Long,
+    /// It is shown to somebody who may have to answer.
+    Prompt,
+}
+
 /// Lines in the making.
 struct Lines {
     front: Vec<u8>,
     open: Vec<u8>,
     whole: Vec<u8>,
+    begun: Begun,
 }
 
 impl Lines {
@@ -110,22 +148,42 @@ impl Lines {
             Some(colour) => format!("\x1b[{colour}m{name} |\x1b[0m "),
             None => format!("{name} | "),
         };
-        Lines { front: front.into_bytes(), open: Vec::new(), whole: Vec::new() }
+        Lines { front: front.into_bytes(), open: Vec::new(), whole: Vec::new(), begun: Begun::No }
     }
 
     fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.open.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.open.len() >= LONGEST {
+            if piece.ends_with(b"\n") {
                 self.close();
+            } else if self.open.len() >= LONGEST || self.begun != Begun::No {
+                let begun = if self.begun == Begun::No { Begun::Long } else { self.begun };
+                self.begin(begun);
             }
         }
     }
 
-    fn close(&mut self) {
-        // Writing to a vector cannot fail.
-        let _ = self.whole.write_all(&self.front);
+    /// Moves what there is of the open line to what is written next, with the name in front if it is the beginning.
+    fn begin(&mut self, begun: Begun) {
+        if self.begun == Begun::No {
+            self.whole.extend_from_slice(&self.front);
+        }
         self.whole.append(&mut self.open);
+        self.begun = begun;
+    }
+
+    /// What is written when the open line does not go on: the end of a long one, for which the others wait, or the
+    /// beginning of a short one, which somebody may have to read.
+    fn after_a_pause(&mut self) -> Vec<u8> {
+        match self.begun {
+            Begun::Long => self.close(),
+            Begun::No | Begun::Prompt => self.begin(Begun::Prompt),
+        }
+        self.whole()
+    }
+
+    fn close(&mut self) {
+        self.begin(Begun::No);
         if !self.whole.ends_with(b"\n") {
             self.whole.push(b'\n');
         }
@@ -138,7 +196,7 @@ impl Lines {
 
     /// The last line, which nobody completes any more.
     fn rest(&mut self) -> Vec<u8> {
-        if !self.open.is_empty() {
+        if !self.open.is_empty() || self.begun != Begun::No {
             self.close();
         }
         self.whole()
@@ -167,10 +225,30 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_does_not_fill_the_memory() {
+    fn a_long_line_is_one_line_and_does_not_fill_the_memory() {
         let long = "x".repeat(LONGEST / 2);
-        let said = said(&[&long, &long, &long]);
-        assert_eq!(said.lines().count(), 2);
-        assert!(said.lines().all(|line| line.starts_with("db | ")));
+        let whole = said(&[&long, &long, &long, "\nnext\n"]);
+        assert_eq!(whole, format!("db | {long}{long}{long}\ndb | next\n"));
+        assert_eq!(said(&[&long, &long, &long]), format!("db | {long}{long}{long}\n"), "without an end");
+        let mut lines = Lines::new("db", None);
+        for _ in 0..64 {
+            lines.take(long.as_bytes());
+            assert!(lines.whole().len() <= 2 * LONGEST && lines.open.len() <= LONGEST);
+        }
+    }
+
+    #[test]
+    fn a_pause_ends_a_long_line_and_shows_a_prompt() {
+        let mut lines = Lines::new("db", None);
+        lines.take(b"Password: ");
+        assert_eq!(lines.whole(), b"");
+        assert_eq!(lines.after_a_pause(), b"db | Password: ");
+        lines.take(b"ok\nnext\n");
+        assert_eq!(lines.whole(), b"ok\ndb | next\n");
+        lines.take("x".repeat(LONGEST).as_bytes());
+        lines.whole();
+        assert_eq!(lines.after_a_pause(), b"\n");
+        lines.take(b"y\n");
+        assert_eq!(lines.whole(), b"db | y\n");
     }
 }

@@ -70,6 +70,51 @@ fn lines_of_several_writers_are_whole_and_named() {
 }
 
 #[test]
+fn a_long_line_is_one_line_beside_others() {
+    for mode in Mode::PID1_AND_NOT {
+        let line = |letter: char, size: usize| {
+            format!(
+                "['sh', '-c', 'head -c {size} /dev/zero | tr \"\\\\0\" {letter}; echo; echo x >>DIR/done; exec sleep 1000']"
+            )
+        };
+        let config = format!(
+            "output = 'prefix'\ncommand = {}\n[units.a]\noutput = 'prefix'\ncommand = {}\n",
+            line('g', 1_000_000),
+            line('a', 70_000),
+        );
+        let Some((mut victim, reader)) = run_into_one_pipe(mode, &config) else { return };
+        let reads = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            File::from(reader).read_to_end(&mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        });
+        lines(&victim, "done", 2);
+        victim.signal(SIGTERM);
+        victim.ends_with(143);
+        let said = reads.join().unwrap();
+        let mut sizes: Vec<(&str, usize)> = said
+            .lines()
+            .filter_map(|line| line.split_once(" | "))
+            .map(|(name, rest)| (name, rest.len()))
+            .collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [("a      ", 70_000), ("gateway", 1_000_000)]);
+    }
+}
+
+#[test]
+fn a_prompt_is_shown_before_its_line_ends() {
+    let mut shell = Shell::start();
+    let config = "output = 'prefix'\ncommand = ['sh', '-c', 'printf Name:; read answer; echo got $answer']\n";
+    std::fs::write(shell.path("sexton.toml"), config).unwrap();
+    shell.line("NO_COLOR=1 $S; echo code $?");
+    shell.sees("gateway | Name:");
+    shell.line("x");
+    shell.sees("got x");
+    shell.sees("code 0");
+}
+
+#[test]
 fn the_output_of_a_unit_that_dies_is_complete_and_codes_pass_through() {
     for mode in Mode::PID1_AND_NOT {
         let config = "output = 'prefix'\ncommand = ['sh', '-c', 'while [ ! -e DIR/dead ]; do sleep 0.01; done; \
