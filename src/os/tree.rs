@@ -183,6 +183,7 @@ mod tests {
 
     /// Another process has the number that was listed: our parent stands in for it.
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test is not PID 1")]
     fn whoever_has_the_number_of_a_child_that_is_gone_is_left_out() {
         let parent = Pid::new(process::parent()).unwrap();
         assert_eq!(walk(process::own_pid(), vec![parent]).unwrap(), []);
