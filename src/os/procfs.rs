@@ -240,7 +240,11 @@ pub fn parse_proportional(rollup: &str) -> Option<u64> {
 #[must_use]
 pub fn is_of_our_namespace() -> bool {
     let us = std::process::id().to_string();
-    fs::read_link("/proc/self").is_ok_and(|shown| shown.as_os_str() == us.as_str())
+    match fs::read_link("/proc/self") {
+        Ok(shown) => shown.as_os_str() == us.as_str(),
+        // One that does not show us at all has no such link. Any other failure says nothing, and nobody is left behind for it.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// The pid of every process that /proc shows, in no order.
