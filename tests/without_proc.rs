@@ -40,3 +40,26 @@ fn it_starts_sweeps_reaps_and_ends_without_waiting_for_a_deadline() {
         assert!(begun.elapsed().as_secs() < 60, "no window was slept out");
     }
 }
+
+/// `unshare --pid` without `--mount-proc`: the numbers that /proc shows are those of other processes.
+#[test]
+fn another_namespaces_proc_is_taken_for_none() {
+    if !nix::unistd::geteuid().is_root() {
+        return common::skip("root", "to make a pid namespace");
+    }
+    let (sexton, state) = (env!("CARGO_BIN_EXE_sexton"), tempfile::tempdir().unwrap());
+    for init in [true, false] {
+        let begun = Instant::now();
+        // Without a rest of the line the shell would become sexton.
+        let (front, back) = if init { ("exec", "") } else { ("", "; exit $?") };
+        let inner = format!("{front} {sexton} -v -- sh -c 'sleep 0.2 & exit 6'{back}");
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "sh", "-c", &inner]);
+        command.env("HOME", state.path()).env("OPENCLAW_STATE_DIR", state.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(6), "{said}");
+        assert!(!said.contains("still alive") && !said.contains("overdue"), "{said}");
+        assert!(begun.elapsed().as_secs() < 10, "no window was slept out: {said}");
+    }
+}

@@ -96,6 +96,9 @@ pub fn wait_for(pid: Pid) -> Result<bool, Errno> {
 #[must_use]
 pub fn list() -> Option<Vec<Pid>> {
     let me = process::own_pid();
+    if !procfs::is_of_our_namespace() {
+        return None;
+    }
     // We have one thread, so that all our children are its.
     if let Ok(children) = procfs::children_of_thread(me, me) {
         return Some(children);

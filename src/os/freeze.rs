@@ -16,8 +16,9 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use super::errno;
+use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
-use crate::os::{clock, poll, signals, spawn};
+use crate::os::{clock, poll, signals, spawn, tree};
 use crate::types::{Errno, Pid, Signal, StartTime};
 
 /// A process of this boot.
@@ -113,7 +114,7 @@ impl Freezer {
         for stat in living.iter().filter(|stat| stat.state == b'T' && waits(stat.parent)) {
             let id = (stat.pid, stat.start);
             if let Some(place) = self.stopped.iter().position(|stopped| *stopped == id)
-                && signals::send(stat.pid, Signal::CONT).is_ok()
+                && send(id, Signal::CONT).is_ok()
             {
                 self.stopped.remove(place);
             }
@@ -126,7 +127,19 @@ impl Freezer {
             return Err(FreezeProgress::Refused(id.0));
         }
         self.stopped.push(id);
-        match signals::send(id.0, Signal::STOP) {
+        let Some(process) = Process::open(id.0, id.1, tree::is_ours) else {
+            // It has ended or is another's by now. It must not be let go on later, as nobody stopped it.
+            self.stopped.pop();
+            return Ok(());
+        };
+        let sent = process.send(Signal::STOP);
+        if !process.is_pinned() && Process::open(id.0, id.1, tree::is_ours).is_none() {
+            // Another had its number by then, and it must not stay stopped.
+            self.stopped.pop();
+            let _ = signals::send(id.0, Signal::CONT);
+            return Ok(());
+        }
+        match sent {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(FreezeProgress::Refused(id.0)),
             // One that has ended meanwhile stands still for ever.
             _ => Ok(()),
@@ -139,7 +152,7 @@ impl Freezer {
         let mut left: BTreeSet<Id> = self.stopped.iter().copied().collect();
         for stat in living.iter().rev() {
             let id = (stat.pid, stat.start);
-            if left.contains(&id) && signals::send(stat.pid, Signal::CONT).is_ok() {
+            if left.contains(&id) && send(id, Signal::CONT).is_ok() {
                 left.remove(&id);
             }
         }
@@ -157,10 +170,18 @@ impl Freezer {
 fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
     for (pid, start) in stopped {
         let is_another = |stat: Stat| stat.start != *start;
-        if !procfs::stat(*pid).ok().flatten().is_some_and(is_another) {
+        if send((*pid, *start), Signal::CONT).is_err()
+            && !procfs::stat(*pid).ok().flatten().is_some_and(is_another)
+        {
             let _ = signals::send(*pid, Signal::CONT);
         }
     }
+}
+
+/// Sends `signal` to a process that was found to be ours before, if it is still there.
+fn send((pid, start): Id, signal: Signal) -> io::Result<()> {
+    let process = Process::open(pid, start, |_| true).ok_or(io::ErrorKind::NotFound)?;
+    process.send(signal)
 }
 
 /// A process that outlives us if we are killed, and then lets everybody go on who was stopped.

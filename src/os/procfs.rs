@@ -236,6 +236,17 @@ pub fn parse_proportional(rollup: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kibibytes| kibibytes.saturating_mul(1024))
 }
 
+/// Whether /proc shows the pid namespace that we are in. In another one's our numbers are those of strangers.
+#[must_use]
+pub fn is_of_our_namespace() -> bool {
+    let us = std::process::id().to_string();
+    match fs::read_link("/proc/self") {
+        Ok(shown) => shown.as_os_str() == us.as_str(),
+        // One that does not show us at all has no such link. Any other failure says nothing, and nobody is left behind for it.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// The pid of every process that /proc shows, in no order.
 ///
 /// # Errors

@@ -18,10 +18,13 @@ use crate::types::Pid;
 /// # Errors
 /// /proc cannot be read.
 pub fn below_us() -> io::Result<Vec<Stat>> {
+    if !procfs::is_of_our_namespace() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let us = process::own_pid();
     // We have one thread, so that all our children are its.
     match procfs::children_of_thread(us, us) {
-        Ok(children) => walk(children),
+        Ok(children) => walk(us, children),
         Err(_) => Ok(descendants(us, procfs::all()?)),
     }
 }
@@ -32,7 +35,7 @@ pub fn below_us() -> io::Result<Vec<Stat>> {
 /// /proc cannot be read.
 pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
     match procfs::children_of_thread(root, root) {
-        Ok(_) => walk(children_of(root)),
+        Ok(_) => walk(root, children_of(root)),
         Err(_) => Ok(descendants(root, procfs::all()?)),
     }
 }
@@ -42,16 +45,25 @@ fn children_of(pid: Pid) -> Vec<Pid> {
     procfs::threads(pid).into_iter().flat_map(of_thread).collect()
 }
 
-/// Everybody in `open` and below.
-fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
+/// Everybody in `open`, the children of `root`, and below. Between the listing of a number and the look at it another
+/// process can have got it: whose parent is not in the tree is left out with everything below it. A child that was
+/// given a new parent meanwhile is found below that one, by the next reading at the latest.
+fn walk(root: Pid, mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
+    // An orphan comes to us, who are above every root.
+    let mut inside = BTreeSet::from([root.raw(), process::own_pid().raw()]);
     while let Some(pid) = open.pop() {
         // Two readings of a changing tree can name one process twice.
-        if !seen.insert(pid) {
+        if seen.contains(&pid) {
             continue;
         }
-        found.extend(procfs::stat(pid)?);
+        let Some(stat) = procfs::stat(pid)?.filter(|stat| inside.contains(&stat.parent)) else {
+            continue;
+        };
+        seen.insert(pid);
+        inside.insert(pid.raw());
+        found.push(stat);
         open.extend(children_of(pid));
     }
     Ok(found)
@@ -60,12 +72,46 @@ fn walk(mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
 /// Whether `pid` is a process below us at this moment. One that is gone is not.
 #[must_use]
 pub fn is_below_us(pid: Pid) -> bool {
+    is_inside(pid, &[], false)
+}
+
+/// Whether `pid` is one that we may signal: below us, or anybody if we are the init of the pid namespace; and neither
+/// one of `spared` nor below one of them.
+#[must_use]
+pub fn is_ours_but_for(pid: Pid, spared: &[Pid]) -> bool {
+    let init = process::own_pid() == Pid::INIT;
+    (init && spared.is_empty()) || is_inside(pid, spared, init)
+}
+
+/// The same with nobody spared.
+#[must_use]
+pub fn is_ours(pid: Pid) -> bool {
+    is_ours_but_for(pid, &[])
+}
+
+/// Climbs from `pid` to us. `outside` is the answer for one whose parents end elsewhere.
+///
+/// A step upwards counts only if the parent is the same before and after the look at it: a parent that died in between
+/// could have left its number to a process of ours, and its children are another's by then.
+fn is_inside(pid: Pid, spared: &[Pid], outside: bool) -> bool {
     /// No tree is as deep, and two readings of a changing one can make a circle.
     const DEEPEST: usize = 1 << 16;
-    let us = process::own_pid().raw();
-    let parent = |pid: &i32| procfs::stat(Pid::new(*pid)?).ok()?.map(|stat| stat.parent);
-    let mut above = std::iter::successors(parent(&pid.raw()), parent).take(DEEPEST);
-    above.any(|parent| parent == us)
+    let us = process::own_pid();
+    let parent = |pid: Pid| Pid::new(procfs::stat(pid).ok()??.parent);
+    let (mut one, mut above) = (pid, parent(pid));
+    for _ in 0..DEEPEST {
+        match above {
+            _ if spared.contains(&one) => return false,
+            Some(above) if above == us => return true,
+            None => return outside,
+            Some(next) => {
+                let further = parent(next);
+                let now = parent(one);
+                (one, above) = if now == Some(next) { (next, further) } else { (one, now) };
+            }
+        }
+    }
+    false
 }
 
 /// The same processes, parents before their children, in an order that is otherwise kept.
@@ -133,6 +179,22 @@ mod tests {
         let all = [(1, 0), (7, 1), (8, 7), (9, 8), (10, 1), (11, 10), (12, 9)];
         assert_eq!(below_seven(&all), [8, 9, 12]);
         assert_eq!(below_seven(&[(1, 0)]), [0; 0]);
+    }
+
+    /// Another process has the number that was listed: our parent stands in for it.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test is not PID 1")]
+    fn whoever_has_the_number_of_a_child_that_is_gone_is_left_out() {
+        let parent = Pid::new(process::parent()).unwrap();
+        assert_eq!(walk(process::own_pid(), vec![parent]).unwrap(), []);
+        assert!(!is_below_us(parent));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::new(child.id().cast_signed()).unwrap();
+        let found = walk(process::own_pid(), vec![parent, pid]).unwrap();
+        assert_eq!(found.iter().map(|stat| stat.pid).collect::<Vec<_>>(), [pid]);
+        assert!(is_below_us(pid) && !is_ours_but_for(pid, &[pid]));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::os::cgroup::Cgroup;
+use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
 use crate::os::{children, clock, process, signals, tree};
 use crate::supervisor::Remaining;
@@ -13,6 +14,9 @@ use crate::types::{Pid, Signal, StartTime};
 
 /// How long one round of KILL through /proc may take before signals and deaths are looked at again.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// How long the checks of one round may take.
+const CHECKS: Duration = Duration::from_secs(1);
 
 /// The way to everybody, and those who are not meant.
 pub(super) struct Containment {
@@ -140,23 +144,41 @@ impl Containment {
     /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
     /// to everybody who is alive in each reading.
     fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
-        let until = clock::now().after(ROUND);
+        let (until, checked_until) = (clock::now().after(ROUND), clock::now().after(CHECKS));
         let mut reached: BTreeSet<(Pid, StartTime)> = BTreeSet::new();
         loop {
             let mut somebody_new = false;
             for Stat { pid, start, .. } in self.living(helpers) {
-                let new = reached.insert((pid, start));
+                let new = !reached.contains(&(pid, start));
                 somebody_new |= new;
-                if new || signal == Signal::KILL {
+                if (new || signal == Signal::KILL)
+                    && let Some(process) = Process::open(pid, start, |pid| self.is_meant(pid))
+                {
+                    reached.insert((pid, start));
                     // One that has ended meanwhile is what we want.
-                    let _ = signals::send(pid, signal);
+                    let _ = process.send(signal);
+                    if signal != Signal::KILL {
+                        let _ = process.send(Signal::CONT);
+                    }
                 }
-                if new && signal != Signal::KILL {
-                    let _ = signals::send(pid, Signal::CONT);
+                // A tree that is very deep takes long to be checked. The next round goes on with those that are left.
+                if clock::now() >= checked_until {
+                    return;
                 }
             }
             if !somebody_new || clock::now() >= until {
                 return;
+            }
+        }
+    }
+
+    /// Whether a process that was found a moment ago is still one of those that are meant.
+    fn is_meant(&self, pid: Pid) -> bool {
+        match &self.way {
+            Method::KillAll | Method::Tree => tree::is_ours_but_for(pid, &self.units),
+            Method::Cgroup(cgroup) => {
+                tree::is_ours_but_for(pid, &self.units)
+                    || cgroup.members().is_ok_and(|members| members.contains(&pid))
             }
         }
     }
@@ -175,6 +197,7 @@ impl Containment {
     fn living_with_units(&self, helpers: &[Pid]) -> Vec<Stat> {
         let us = process::own_pid();
         let mut found = match &self.way {
+            Method::KillAll if !procfs::is_of_our_namespace() => Vec::new(),
             Method::KillAll => procfs::all().unwrap_or_default(),
             Method::Cgroup(_) | Method::Tree => tree::below_us().unwrap_or_default(),
         };
@@ -227,7 +250,8 @@ impl Containment {
                 let us = process::own_pid();
                 // Mostly nobody is shown whose state is to be asked for.
                 let shown = procfs::pids().unwrap_or_default();
-                shown.iter().any(|pid| *pid != us && !ours(pid))
+                procfs::is_of_our_namespace()
+                    && shown.iter().any(|pid| *pid != us && !ours(pid))
                     && self.living(helpers).iter().any(|stat| !ours(&stat.pid))
             }
             Method::Cgroup(cgroup) => cgroup.is_populated(),

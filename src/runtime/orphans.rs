@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::tool::MARK;
 use super::{EventLoop, units};
 use crate::control::protocol::ToolRecord;
+use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
 use crate::os::{children, process, seqpacket, signals, spawn, tree};
 use crate::supervisor::{Event, ToolKey};
@@ -171,10 +172,11 @@ impl EventLoop<'_> {
         for stat in all.iter().chain(below.iter().filter(|stat| !stat.is_dead())) {
             let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
             debug!(name: "orphan-signalled", pid, %name, tool = self.orphans.id(tool), %signal, "is ended with its tool");
-            // One that has ended meanwhile is what we want.
-            let _ = signals::send(stat.pid, signal);
+            // One that has ended meanwhile is what we want, and another with its number is not meant.
+            let Some(process) = Process::open(stat.pid, stat.start, tree::is_ours) else { continue };
+            let _ = process.send(signal);
             if signal != Signal::KILL {
-                let _ = signals::send(stat.pid, Signal::CONT);
+                let _ = process.send(Signal::CONT);
             }
         }
         None

@@ -45,6 +45,8 @@ pub const CALLS: &[Call] = &[
     once("waitid", libc::SYS_waitid, &[EINTR]),
     once("kill", libc::SYS_kill, &[EPERM, ESRCH]),
     once("tgkill", libc::SYS_tgkill, &[EPERM, ESRCH]),
+    once("pidfd_send_signal", libc::SYS_pidfd_send_signal, &[ENOSYS, ESRCH]),
+    call("pidfd_open", libc::SYS_pidfd_open, &[EMFILE, ENOSYS]),
     call("prctl", libc::SYS_prctl, &[EINVAL, EPERM]),
     call("setpgid", libc::SYS_setpgid, &[EACCES, EPERM, ESRCH]),
     call("setsid", libc::SYS_setsid, &[EPERM]),
