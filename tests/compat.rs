@@ -285,6 +285,17 @@ fn sockets_that_were_passed_to_us_are_the_commands() {
     }
 }
 
+#[test]
+fn the_inode_of_our_pidfd_is_not_passed_on_as_the_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, _) = pair(dir.path(), "catatonit");
+    let program = ours;
+    let script =
+        "LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_PIDFDID=7 exec \"$0\" -- sh -c 'test -z \"$LISTEN_PIDFDID\"'";
+    let said = run(Path::new("/bin/sh"), &["-c", script, program.to_str().unwrap()], &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
 /// Starts `words` under sexton called `name`.
 fn victim(mode: Mode, name: &str, words: &[&str]) -> Option<Victim> {
     let plan = plan(mode)?.named(name);

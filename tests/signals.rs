@@ -22,10 +22,13 @@ use common::victim::{Mode, Plan, Victim, plan};
 use common::{NEVER, helper, sexton, wait_until};
 
 /// Those that begin or hasten the stop: each is sent to a victim of its own.
-const STOP: [i32; 3] = [2, 15, 37];
+const STOP: [i32; 2] = [2, 15];
 
 /// Those that cannot be caught, and CHLD, which the kernel sends sexton for every dead child.
 const NOT_FORWARDED: [i32; 3] = [9, 17, 19];
+
+/// The halt signals of containers and machines: a stop of which the main process gets TERM. The last three are so as PID 1.
+const HALT: [i32; 5] = [30, 37, 38, 39, 40];
 
 fn printer(mode: Mode, options: [&str; 4]) -> Option<Victim> {
     let mut victim = plan(mode)?.options(options).run([helper("prints_signals")]);
@@ -41,7 +44,9 @@ fn signals_1_to_31_arrive_in_the_order_in_which_they_were_sent() {
         let Some(mut victim) = printer(mode, PATIENT) else { return };
         let mut expected = "ready\n".to_owned();
         let up_and_down = (1..32).chain((1..32).rev());
-        for number in up_and_down.filter(|number| !STOP.contains(number) && !NOT_FORWARDED.contains(number)) {
+        for number in up_and_down.filter(|number| {
+            !STOP.contains(number) && !HALT.contains(number) && !NOT_FORWARDED.contains(number)
+        }) {
             victim.signal(number);
             expected.push_str(&format!("{number}\n"));
             // Several pending signals would be handed over by number.
@@ -57,7 +62,7 @@ fn real_time_signals_arrive_in_order_with_their_values() {
     for mode in Mode::PID1_AND_NOT {
         let Some(victim) = printer(mode, PATIENT) else { return };
         let mut expected = "ready\n".to_owned();
-        for number in (34..65).rev().filter(|number| !STOP.contains(number)) {
+        for number in (34..65).rev().filter(|number| !STOP.contains(number) && !HALT.contains(number)) {
             queue(victim.pid(), number, 1000 * number).unwrap();
             expected.push_str(&format!("{number} {}\n", 1000 * number));
             wait_until(&format!("{number} has arrived, {mode:?}"), || victim.stdout() == expected);
@@ -69,8 +74,8 @@ fn real_time_signals_arrive_in_order_with_their_values() {
         queue(victim.pid(), 10, 77).unwrap();
         expected.push_str("10 77\n");
         wait_until("a standard signal with a value has arrived", || victim.stdout() == expected);
-        victim.signal(40);
-        expected.push_str("40\n");
+        victim.signal(41);
+        expected.push_str("41\n");
         wait_until("a real-time signal without a value has arrived", || victim.stdout() == expected);
     }
 }
@@ -102,6 +107,29 @@ fn each_stop_signal_arrives_as_itself() {
             victim.says(&number.to_string());
             assert_eq!(victim.stdout(), format!("ready\n{number}\n"), "{mode:?}");
         }
+    }
+}
+
+#[test]
+fn a_halt_signal_is_a_stop_and_the_main_process_gets_term() {
+    for (mode, signals) in [(Mode::Pid1, &HALT[..]), (Mode::Tree, &HALT[..2])] {
+        for number in signals {
+            let Some(mut victim) = printer(mode, PATIENT) else { return };
+            victim.signal(*number);
+            victim.says("15");
+            assert_eq!(victim.stdout(), "ready\n15\n", "{number}, {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn a_halt_signal_that_is_rewritten_to_itself_is_passed_on_as_it_is() {
+    for mode in Mode::PID1_AND_NOT {
+        let options = ["--rewrite", "PWR:PWR", "--grace", NEVER];
+        let Some(mut victim) = printer(mode, options) else { return };
+        victim.signal(30);
+        victim.says("30");
+        assert_eq!(victim.stdout(), "ready\n30\n", "{mode:?}");
     }
 }
 

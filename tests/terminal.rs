@@ -209,3 +209,21 @@ fn the_modes_are_restored_after_a_crash_and_kept_after_an_end() {
     shell.line(&format!("stty echo; bash --norc --noprofile +m -c '$S -- sh -c \"stty -echo\"; {look}'"));
     shell.sees("mode=-echo.");
 }
+
+#[test]
+fn a_sexton_below_a_sexton_gets_the_terminal() {
+    let mut shell = Shell::task("$S -- $S -- sh -c 'read word; echo \"got <$word>\"'; echo code=$?");
+    shell.line("hello");
+    shell.sees("got <hello>");
+    shell.sees("code=0");
+}
+
+#[test]
+fn whose_command_never_had_the_terminal_does_not_reset_its_modes() {
+    // Without job control, all three are in one group.
+    let mut shell = Shell::task(
+        "stty echo; mkfifo go; $S -- sh -c 'read word <go; kill -9 $$' & stty -echo; echo >go; wait; \
+         echo mode=$(stty -a | grep -wo -e -echo -e echo).",
+    );
+    shell.sees("mode=-echo.");
+}

@@ -60,18 +60,14 @@ impl SignalSource {
     pub fn open() -> io::Result<SignalSource> {
         set_default(Signal::CHLD)?;
         poll::use_sigio();
-        let all = SigSet::all();
-        let but = |signal: nix::sys::signal::Signal| {
+        let all = full_set();
+        let but = |signal: Signal| {
             let mut set = all;
-            set.remove(signal);
-            *set.as_ref()
+            // SAFETY: the pointer is to a set of our own, and the number is a signal's.
+            unsafe { libc::sigdelset(&raw mut set, signal.number()) };
+            set
         };
-        Ok(SignalSource {
-            all: *all.as_ref(),
-            but_death: but(nix::sys::signal::Signal::SIGCHLD),
-            but_announcements: but(nix::sys::signal::Signal::SIGIO),
-            deaths: 0,
-        })
+        Ok(SignalSource { all, but_death: but(Signal::CHLD), but_announcements: but(Signal::IO), deaths: 0 })
     }
 
     /// Waits until a signal has come, something in `beside` can be read, or `deadline` has passed, for ever if there
@@ -240,19 +236,20 @@ pub fn queue(pid: Pid, signal: Signal, value: i32) -> io::Result<()> {
     if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Stops the process group that we are in, ourselves included, as Ctrl-Z would. Returns when somebody has
+/// Stops the process group that we are in, ourselves included, by `signal`: TSTP as Ctrl-Z would, or TTIN or TTOU
+/// as touching the terminal would. Returns when somebody has
 /// sent CONT, and at once if the kernel finds that nobody could: it does not stop a group whose session has
 /// no job-control shell above it (an orphaned process group, setpgid(2)).
 ///
 /// # Errors
 /// What kill(2) and sigprocmask(2) say.
-pub fn suspend_own_group() -> io::Result<()> {
-    kill(0, Signal::TSTP)?;
+pub fn suspend_own_group(signal: Signal) -> io::Result<()> {
+    kill(0, signal)?;
     // Ours is pending because it is blocked. Unblocking lets its default action happen here and now.
-    let mut tstp = SigSet::empty();
-    tstp.add(nix::sys::signal::Signal::SIGTSTP);
-    tstp.thread_unblock()?;
-    Ok(tstp.thread_block()?)
+    let mut only = SigSet::empty();
+    only.add(nix::sys::signal::Signal::try_from(signal.number())?);
+    only.thread_unblock()?;
+    Ok(only.thread_block()?)
 }
 
 /// Stops us. Returns when somebody has sent CONT; at once for the init of a pid namespace, which cannot stop
@@ -262,6 +259,31 @@ pub fn suspend_own_group() -> io::Result<()> {
 /// What kill(2) says.
 pub fn stop_self() -> io::Result<()> {
     send(super::process::own_pid(), Signal::STOP)
+}
+
+/// Every signal, 1 to 64. sigfillset(3) leaves out those that the C library keeps for itself (32 and 33; with musl 34,
+/// too), which other processes can send all the same.
+pub(super) fn full_set() -> libc::sigset_t {
+    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the C library's set begins with the kernel's, of 64 bits, and is at least as large and as aligned.
+    unsafe { (&raw mut all).cast::<u64>().write(u64::MAX) };
+    all
+}
+
+/// Sets the signal mask, and gives back what it was. The kernel is asked itself (rt_sigprocmask(2)), because the C
+/// library takes its own signals out of what it is given.
+///
+/// # Errors
+/// What rt_sigprocmask(2) says.
+pub(super) fn set_mask(mask: &libc::sigset_t) -> io::Result<libc::sigset_t> {
+    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
+    let mut old: libc::sigset_t = unsafe { std::mem::zeroed() };
+    let (new, before) = (std::ptr::from_ref(mask), &raw mut old);
+    // SAFETY: both sets live as long as the call, and begin with the 8 bytes of the kernel's.
+    let set =
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, before, size_of::<u64>()) };
+    if set == -1 { Err(io::Error::last_os_error()) } else { Ok(old) }
 }
 
 /// Lets `signal` through.

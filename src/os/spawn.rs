@@ -234,8 +234,14 @@ fn pause() -> ! {
 /// are, and the command takes none that are another process's. So does `WATCHDOG_PID` for signs of life
 /// (sd_watchdog_enabled(3)).
 fn rewrite_pid_variables(parent: Pid) {
+    let own = |variable: &str| std::env::var(variable).is_ok_and(|pid| pid == parent.to_string());
+    if own("LISTEN_PID") {
+        // The inode of our pidfd (sd_listen_fds(3), since systemd 259). The command's is not known before it lives, and
+        // without the variable the pid alone counts.
+        remove_variable(c"LISTEN_PIDFDID");
+    }
     for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
-        if std::env::var(variable).is_ok_and(|pid| pid == parent.to_string()) {
+        if own(variable) {
             // It fails for want of memory alone, and then the command takes no sockets.
             let _ = set_variable(OsStr::new(variable), OsStr::new(&process::own_pid().to_string()));
         }
@@ -253,6 +259,13 @@ fn set_variable(name: &OsStr, value: &OsStr) -> std::io::Result<()> {
     // reads the environment meanwhile.
     let done = unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
     if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Removes one variable of this process, a child with one thread (unsetenv(3)).
+fn remove_variable(name: &CStr) {
+    // SAFETY: the name is a string that ends with a NUL byte, and this process has one thread, so that nobody reads the
+    // environment meanwhile. It fails for an invalid name alone.
+    unsafe { libc::unsetenv(name.as_ptr()) };
 }
 
 fn invalid() -> std::io::Error {
@@ -334,10 +347,7 @@ fn restore(inherited: &Inherited) -> std::io::Result<()> {
     if inherited.children_ignored {
         signals::set_ignored(Signal::CHLD)?;
     }
-    // SAFETY: the set is ours, and a null third argument asks for nothing.
-    let set =
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const inherited.mask, std::ptr::null_mut()) };
-    if set == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    signals::set_mask(&inherited.mask).map(|_| ())
 }
 
 /// Creates a helper: a copy of this process that runs `work` and ends with its code. It dies with us, and

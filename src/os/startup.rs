@@ -155,19 +155,13 @@ pub fn unblock() {
     let mut mask = inherited().mask;
     // SAFETY: the pointer is to a set of our own, and the number is a signal's.
     unsafe { libc::sigaddset(&raw mut mask, libc::SIGIO) };
-    // SAFETY: the set is ours, and a null third argument asks for nothing.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+    // It cannot fail with a set of our own.
+    let _ = signals::set_mask(&mask);
 }
 
 fn block_all() -> libc::sigset_t {
-    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
-    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
-    let mut old = all;
-    // SAFETY: the pointer is to a set of our own.
-    unsafe { libc::sigfillset(&raw mut all) };
-    // SAFETY: both pointers are to sets of our own; the call cannot fail with a valid first argument.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
-    old
+    // The call cannot fail with a set of our own.
+    signals::set_mask(&signals::full_set()).unwrap_or_else(|_| *nix::sys::signal::SigSet::empty().as_ref())
 }
 
 fn is_closed(descriptor: i32) -> bool {

@@ -42,9 +42,9 @@ impl EventLoop<'_> {
             Action::FindOrphans => return Ok(self.find_orphans()),
             Action::SendToOrphans { tool, signal } => return Ok(self.send_to_orphans(tool, signal)),
             Action::Reap(pid) => self.reap(pid),
-            Action::GiveTerminal(pid) => give_terminal(pid),
-            Action::Suspend => {
-                self.suspend();
+            Action::GiveTerminal(pid) => self.gave_terminal |= give_terminal(pid),
+            Action::Suspend(signal) => {
+                self.suspend(signal);
                 return Ok(Some(Event::Resumed));
             }
             Action::StopSelf => {
@@ -67,11 +67,11 @@ impl EventLoop<'_> {
         Ok(None)
     }
 
-    fn suspend(&self) {
+    fn suspend(&self, signal: Signal) {
         if let Some(main) = self.main_pid() {
             take_terminal(main);
         }
-        if let Err(error) = signals::suspend_own_group() {
+        if let Err(error) = signals::suspend_own_group(signal) {
             warn!(name: "suspend-failed", %error, "could not stop with the command");
         }
     }
@@ -314,17 +314,19 @@ pub(super) fn foreground(main: Pid) -> Terminal {
     }
 }
 
-fn give_terminal(main: Pid) {
-    let given = terminal::Terminal::open().map_or(Ok(()), |terminal| {
-        if terminal.foreground()? == process::own_group() {
-            terminal.set_foreground(main.raw())
-        } else {
-            Ok(())
+/// Whether the command's group has it now.
+fn give_terminal(main: Pid) -> bool {
+    let given = terminal::Terminal::open().map_or(Ok(false), |terminal| {
+        let ours = terminal.foreground()? == process::own_group();
+        if ours {
+            terminal.set_foreground(main.raw())?;
         }
+        Ok::<bool, std::io::Error>(ours)
     });
-    if let Err(error) = given {
+    given.unwrap_or_else(|error| {
         debug!(name: "terminal-failed", %error, "could not give the terminal to the command");
-    }
+        false
+    })
 }
 
 /// The other way round: only what the main process's group holds is taken.

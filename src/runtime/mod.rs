@@ -163,6 +163,8 @@ struct EventLoop<'a> {
     orphans: orphans::Orphans,
     /// How the terminal was, if it was ours at the start.
     saved_termios: Option<Modes>,
+    /// The command has been given the foreground of the terminal.
+    gave_terminal: bool,
     /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
     freezer: Option<Freezer>,
     last_running: Option<Pid>,
@@ -250,6 +252,7 @@ impl<'a> EventLoop<'a> {
             tool,
             orphans: orphans::Orphans::default(),
             saved_termios: saved_termios(),
+            gave_terminal: false,
             freezer: None,
             last_running: None,
             held: None,
@@ -303,7 +306,8 @@ impl<'a> EventLoop<'a> {
     /// A command that crashed could not put the terminal's modes back; what one leaves behind that ended by
     /// itself, it may have meant.
     fn restore_modes(&self) {
-        let Some(before) = &self.saved_termios else { return };
+        // Whose command never had the terminal has nothing to repair there: another program may be using it.
+        let Some(before) = self.saved_termios.as_ref().filter(|_| self.gave_terminal) else { return };
         if saved_termios().is_some_and(|now| *before != now)
             && let Some(Err(error)) = terminal::Terminal::open().map(|terminal| terminal.set_modes(before))
         {

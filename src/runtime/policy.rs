@@ -1,9 +1,9 @@
 //! What the plan says of the supervisor's business.
 
 use crate::config::{Locks, Plan};
-use crate::os::{clock, signals};
+use crate::os::{clock, process, signals};
 use crate::supervisor::{Forwarding, Policy};
-use crate::types::{Signal, SignalSet};
+use crate::types::{CompatMode, Pid, Signal, SignalSet};
 
 /// What there is besides the plan.
 #[derive(Debug, Clone, Copy)]
@@ -19,12 +19,19 @@ pub(super) struct HostFacts {
 /// The part of the policy that the plan decides.
 pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
     let HostFacts { tool, neighbours, registers } = surroundings;
+    let halts = if plan.compat == CompatMode::Native { halt_signals() } else { Vec::new() };
+    let stops = plan.stop_signals.unwrap_or_else(|| stop_signals(tool));
+    // The last rule for a signal counts, so that the operator's come after these.
+    let to_term = halts.iter().map(|halt| (*halt, Some(Signal::TERM)));
     Policy {
         grace: plan.grace,
         kill_after: plan.kill_after,
         group: plan.group,
-        stop_signals: plan.stop_signals.unwrap_or_else(|| stop_signals(tool)),
-        forwarding: Forwarding { rewrite: plan.rewrite.clone(), delay: plan.delay.clone() },
+        stop_signals: halts.iter().fold(stops, |set, halt| set.with(*halt)),
+        forwarding: Forwarding {
+            rewrite: to_term.chain(plan.rewrite.iter().copied()).collect(),
+            delay: plan.delay.clone(),
+        },
         stop_sequence: plan.stop_sequence.clone(),
         wait_all: plan.wait_all,
         session: plan.session,
@@ -43,6 +50,19 @@ pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
         units: Vec::new(),
         notify: None,
     }
+}
+
+/// What container engines and machines halt their init with: RTMIN+3 (systemd, podman) and PWR (lxc-stop), and as
+/// PID 1 also systemd's power-off, reboot and kexec. Few programs know them, and /proc does not tell which do, so
+/// that the main process gets TERM in their place. Not what whoever started us wanted ignored.
+fn halt_signals() -> Vec<Signal> {
+    let as_init: &[i32] = if process::own_pid() == Pid::INIT { &[4, 5, 6] } else { &[] };
+    let real_time = std::iter::once(&3).chain(as_init);
+    real_time
+        .filter_map(|above| Signal::new(Signal::RTMIN.number() + above))
+        .chain([Signal::PWR])
+        .filter(|signal| !signals::is_ignored(*signal))
+        .collect()
 }
 
 /// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP; but not what whoever started us wanted

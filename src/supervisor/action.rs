@@ -63,9 +63,9 @@ pub enum Action {
     Reap(Pid),
     /// Put the main process's group into the foreground of the terminal, if sexton's group is there.
     GiveTerminal(Pid),
-    /// Take the terminal back and stop sexton's own process group, as Ctrl-Z would have; answered by
-    /// [`Resumed`](super::Event::Resumed).
-    Suspend,
+    /// Take the terminal back and stop sexton's own process group by the signal that stopped the main process, so
+    /// that the process above learns the reason; answered by [`Resumed`](super::Event::Resumed).
+    Suspend(Signal),
     /// Stop sexton alone, by the signal that cannot be refused; answered by
     /// [`Resumed`](super::Event::Resumed).
     StopSelf,

@@ -53,3 +53,11 @@ pub struct Policy {
     /// What the service manager is told; nothing if there is none.
     pub notify: Option<Notify>,
 }
+
+impl Policy {
+    /// Whether this signal starts the ladder: by itself, or by what the main process gets in its place.
+    pub(super) fn is_stop(&self, signal: Signal) -> bool {
+        let becomes = self.forwarding.rewritten(signal);
+        self.stop_signals.contains(signal) || becomes.is_some_and(|other| self.stop_signals.contains(other))
+    }
+}

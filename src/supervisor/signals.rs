@@ -13,7 +13,7 @@ pub(super) const PENDING_LIMIT: usize = 1024;
 impl Supervisor {
     pub(super) fn signal(&mut self, now: MonoTime, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
-        let stops = self.policy.stop_signals.contains(signal);
+        let stops = self.policy.is_stop(signal);
         // dumb-init stops itself for these whatever the other session is to get.
         let suspends = self.policy.session && is_job_control(signal);
         if self.policy.forwarding.rewritten(signal).is_none() && !suspends {
@@ -92,7 +92,7 @@ impl Supervisor {
         }
         if self.is_shell_interrupt(received) {
             self.send(pid, received, out);
-        } else if self.policy.stop_signals.contains(signal) {
+        } else if self.policy.is_stop(signal) {
             self.stop(now, pid, received, out);
         } else if signal == Signal::CONT && self.live_sweep.is_frozen() {
             // It goes on in a moment anyway, and must not do so now.
@@ -157,13 +157,14 @@ impl Supervisor {
             Terminal::Ours | Terminal::Main if signal == Signal::TSTP && self.policy.init => out.push(go_on),
             Terminal::Ours | Terminal::Main if signal == Signal::TSTP => {
                 self.stopped = Some(signal);
-                out.push(Action::Suspend);
+                out.push(Action::Suspend(signal));
             }
             // The job is in the background: it waits as a whole until the shell calls it forward.
             Terminal::Others if wants_terminal => {
                 self.stopped = Some(signal);
                 self.gave_terminal = true;
-                out.push(Action::Suspend);
+                // A sexton above us is to learn that the terminal is wanted, and gives it to us then.
+                out.push(Action::Suspend(signal));
             }
             Terminal::None | Terminal::Ours | Terminal::Main | Terminal::Others => {
                 self.stopped = Some(signal)

@@ -295,7 +295,7 @@ fn the_terminal_is_given_when_it_is_wanted_and_ours() {
         let tell = |terminal| Story::running(policy()).tell(Event::Stopped { signal, terminal });
         assert_eq!(tell(Terminal::Ours), [Action::GiveTerminal(pid(MAIN)), go_on]);
         assert_eq!(tell(Terminal::Main), [go_on]);
-        assert_eq!(tell(Terminal::Others), [Action::Suspend], "never stolen from another job");
+        assert_eq!(tell(Terminal::Others), [Action::Suspend(signal)], "never stolen from another job");
         assert_eq!(tell(Terminal::None), []);
     }
 }
@@ -307,7 +307,7 @@ fn ctrl_z_stops_both_sides_and_the_shell_resumes_both() {
     let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::TSTP, value: None };
     assert_eq!(story.tell(from_terminal(Signal::TSTP)), [to_group]);
     let stopped = Event::Stopped { signal: Signal::TSTP, terminal: Terminal::Ours };
-    assert_eq!(story.tell(stopped), [Action::Suspend]);
+    assert_eq!(story.tell(stopped), [Action::Suspend(Signal::TSTP)]);
     assert_eq!(story.tell(Event::Resumed), [go_on]);
     assert_eq!(story.tell(sent(Signal::CONT)), [send(Signal::CONT)], "a late CONT is passed on");
 }

@@ -48,6 +48,8 @@ impl Signal {
     pub const TTOU: Signal = Signal(22);
     /// Something can be read or written.
     pub const IO: Signal = Signal(29);
+    /// The power fails; lxc-stop's request to halt.
+    pub const PWR: Signal = Signal(30);
     /// The first real-time signal that programs can use.
     pub const RTMIN: Signal = Signal(34);
     /// The last real-time signal.

@@ -378,7 +378,7 @@ impl World {
                 self.exited = true;
             }
             Action::StartUnit(_) => panic!("there is no unit in this world"),
-            Action::GiveTerminal(_) | Action::Suspend | Action::StopSelf => {
+            Action::GiveTerminal(_) | Action::Suspend(_) | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
             Action::ReportAlive(_) | Action::Note(_) | Action::Notify(_) => {}
