@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sexton_global_optspecs
-    string join \n grace= kill_after= g/group rewrite= delay= stop-signal= stop-sequence= wait= e/remap-exit= lock-root= no-locks sweep-timeout= preset= tool-shell lock-action= start-window= lock-report-after= v log-format= log= p/parent-death= w/warn-reaped h/help version s config= control=
+    string join \n grace= kill-after= g/group rewrite= delay= stop-signal= stop-sequence= wait= e/remap-exit= lock-root= no-locks sweep-timeout= preset= tool-shell lock-action= start-window= lock-report-after= v log-format= log= p/parent-death= w/warn-reaped h/help version s config= control=
 end
 
 function __fish_sexton_needs_command
@@ -25,7 +25,7 @@ function __fish_sexton_using_subcommand
 end
 
 complete -c sexton -n "__fish_sexton_needs_command" -l grace -d 'Main process\'s window to stop' -r
-complete -c sexton -n "__fish_sexton_needs_command" -l kill_after -d 'Then TERM to all, this long; KILL' -r
+complete -c sexton -n "__fish_sexton_needs_command" -l kill-after -d 'Then TERM to all, this long; KILL' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l rewrite -d 'Send signal R in the place of S; 0 drops it' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l delay -d 'Hold this signal for D before passing it on' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l stop-signal -d 'What asks for a stop (TERM, INT, RTMIN+3)' -r
@@ -63,7 +63,7 @@ complete -c sexton -n "__fish_sexton_needs_command" -a "measure" -d 'Says in num
 complete -c sexton -n "__fish_sexton_needs_command" -a "status" -d 'Show how the gateway, its units, its tools and all processes are'
 complete -c sexton -n "__fish_sexton_needs_command" -a "ps" -d 'Show the processes, and whose each is'
 complete -c sexton -n "__fish_sexton_needs_command" -a "health" -d 'Say in one line whether the gateway is well, and how slow; within a second'
-complete -c sexton -n "__fish_sexton_needs_command" -a "stop" -d 'Stop the gateway by its ladder, as TERM would; again for the next rung'
+complete -c sexton -n "__fish_sexton_needs_command" -a "stop" -d 'Stop the gateway by its ladder, as TERM would; again for the next stage'
 complete -c sexton -n "__fish_sexton_needs_command" -a "restart" -d 'Stop the gateway, or a unit, by its ladder and start it again'
 complete -c sexton -n "__fish_sexton_needs_command" -a "signal" -d 'Send a signal to the gateway, or to a unit'
 complete -c sexton -n "__fish_sexton_needs_command" -a "cancel" -d 'End a tool as its deadline would'
@@ -73,7 +73,7 @@ complete -c sexton -n "__fish_sexton_using_subcommand check" -l preset -d 'The p
 complete -c sexton -n "__fish_sexton_using_subcommand check" -l json -d 'Print JSON'
 complete -c sexton -n "__fish_sexton_using_subcommand check" -s v -d 'More log lines'
 complete -c sexton -n "__fish_sexton_using_subcommand locks" -l root -d 'A directory with locks; repeatable' -r -F
-complete -c sexton -n "__fish_sexton_using_subcommand locks" -l verdict -d 'Only these: held, orphaned, unclear, skipped, not-judged; repeatable' -r -f -a "held\t''
+complete -c sexton -n "__fish_sexton_using_subcommand locks" -l verdict -d 'Filter these: held, orphaned, unclear, skipped, not-judged; repeatable' -r -f -a "held\t''
 orphaned\t''
 unclear\t''
 skipped\t''

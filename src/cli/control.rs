@@ -108,8 +108,8 @@ pub(super) fn read(words: &[OsString], command: &[OsString]) -> Option<Result<Re
         let words: Vec<OsString> =
             [OsString::from("sexton")].iter().chain(words.get(1..)?).cloned().collect();
         Some(to_request(&words).map_err(|usage| match usage {
-            Usage::ControlVerb { what, .. } => {
-                Usage::ControlVerb { what, program: format!("sexton {}", word.to_string_lossy()) }
+            Usage::Word { what, .. } => {
+                Usage::Word { what, program: format!("sexton {}", word.to_string_lossy()) }
             }
             other => other,
         }))

@@ -119,7 +119,7 @@ fn a_mistyped_word_is_compared_with_every_subcommand() {
     let tree = super::command();
     let mut names: Vec<&str> = tree.get_subcommands().map(clap::Command::get_name).collect();
     names.sort_unstable();
-    assert_eq!(names, crate::report::parse::SUBCOMMANDS);
+    assert_eq!(names, crate::report::messages::SUBCOMMANDS);
 }
 
 #[test]
