@@ -15,7 +15,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -174,8 +174,18 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
         return skip("root", "sudo");
     }
     // The last one may not become anybody else: a container's root without capabilities.
-    for (owner, able) in [(Some(1000), true), (None, true), (Some(0), true), (Some(1000), false)] {
+    // A root of root's counts only where nobody else can exchange it: the directory of a victim is anybody's.
+    for (owner, able, closed) in [
+        (Some(1000), true, false),
+        (None, true, false),
+        (Some(0), true, true),
+        (Some(0), true, false),
+        (Some(1000), false, false),
+    ] {
         let Some(plan) = plan(Mode::Tree) else { return };
+        if closed {
+            fs::set_permissions(plan.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         // The build directory may be closed to that user.
         let watch = sexton().with_file_name("sexton-watch");
         fs::copy(sexton(), plan.path("sexton")).unwrap();
@@ -199,7 +209,8 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
             found = watch.map(|watch| rights(watch.pid)).unwrap_or_default();
             !found.is_empty()
         });
-        let uid = if able { owner.unwrap_or(65_534) } else { 0 };
+        let trusted = owner.filter(|owner| *owner != 0 || closed);
+        let uid = if able { trusted.unwrap_or(65_534) } else { 0 };
         let ours = |label: &str| status(victim.pid(), label).unwrap().replace('\t', " ");
         // Root's own lock roots are looked at by root.
         let capabilities = |label: &str| if uid == 0 { ours(label) } else { "0000000000000000".to_owned() };
@@ -220,6 +231,59 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
             "{}",
             victim.stderr()
         );
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+/// A root that was exchanged for a link to a directory of root's, before the start or between two starts.
+#[test]
+fn sexton_watch_is_not_made_root_by_a_lock_root_that_became_a_link() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    for before in [true, false] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let watch = sexton().with_file_name("sexton-watch");
+        fs::copy(sexton(), plan.path("sexton")).unwrap();
+        fs::copy(watch, plan.path("sexton-watch")).unwrap();
+        fs::write(plan.path("sexton.toml"), "[limits]\nzombies = 100\n").unwrap();
+        let (program, config) = (plan.path("sexton"), plan.path("sexton.toml"));
+        let (home, state) = (plan.path("home"), plan.path("home/state"));
+        fs::create_dir_all(&state).unwrap();
+        for path in [&home, &state] {
+            chown(path, Some(1000), Some(1000)).unwrap();
+        }
+        let exchange = || {
+            fs::rename(&state, Path::new(&home).join("moved")).unwrap();
+            symlink("/root", &state).unwrap();
+        };
+        if before {
+            exchange();
+        }
+        let plan = plan.instead(&program).options(["--config", &config, "--kill-after", NEVER]);
+        let mut victim = plan.options(["--lock-root", &state]).run(["sleep", "1000"]);
+        let running = |victim: &Victim, not: i32| {
+            let mut pid = 0;
+            wait_until("sexton-watch runs", || {
+                let found =
+                    victim.live().into_iter().find(|one| one.name == "sexton-watch" && one.pid != not);
+                pid = found.map_or(0, |found| found.pid);
+                pid != 0
+            });
+            pid
+        };
+        let uid = |pid: i32| status(pid, "Uid").unwrap().replace('\t', " ");
+        let first = running(&victim, 0);
+        if before {
+            assert_eq!(uid(first), "65534 65534 65534 65534", "{}", victim.stderr());
+        } else {
+            assert_eq!(uid(first), "1000 1000 1000 1000", "{}", victim.stderr());
+            exchange();
+            // Its supervisor runs as that user, too, and with it the unit is started again from the beginning.
+            send(look(first).unwrap().parent, 9).unwrap();
+            assert_eq!(uid(running(&victim, first)), "1000 1000 1000 1000", "{}", victim.stderr());
+        }
         victim.signal(15);
         victim.ends_with(143);
     }

@@ -15,6 +15,7 @@ pub mod lease;
 pub mod let_go;
 pub mod memory;
 pub mod notify;
+pub mod path_owner;
 pub mod pidfd;
 pub mod pipe;
 pub mod poll;

@@ -121,12 +121,13 @@ impl EventLoop<'_> {
             .iter()
             .map(|passed| passed.as_fd())
             .chain(board.iter().map(SharedPage::as_fd))
+            .chain(watch.and_then(Watch::identity_page).map(SharedPage::as_fd))
             .collect();
         let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots).flat_map(Root::candidates);
         let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
         let work = || {
-            if watch.is_some() {
-                watch::drop_privileges(&roots);
+            if let Some(watch) = watch {
+                watch.drop_privileges(&roots);
             }
             super::run_unit(&plan, board.as_ref(), self.name_width)
         };

@@ -1,8 +1,8 @@
 //! sexton-watch: the unit that looks, what it is told, and what it tells.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +14,9 @@ use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
 use crate::control::protocol::{Condition, Incident, IncidentKind, WatchCommand, WatchConfig};
 use crate::control::server::Server;
-use crate::os::{clock, privileges, seqpacket};
+use crate::os::privileges::Identity;
+use crate::os::shared_page::SharedPage;
+use crate::os::{clock, path_owner, privileges, seqpacket};
 use crate::supervisor::{Event, Restart, RestartOn};
 use crate::types::{Errno, Outcome, UnitState};
 
@@ -24,7 +26,7 @@ pub(super) const NAME: &str = "sexton-watch";
 const VARIABLE: &str = "SEXTON_WATCH_FD";
 const NUMBER: &str = "3";
 /// Nobody in particular: the user of processes that own nothing.
-const NOBODY: u32 = 65534;
+const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
 
 /// What sexton-watch is reached by.
 pub(super) struct Watch {
@@ -32,6 +34,8 @@ pub(super) struct Watch {
     theirs: Rc<OwnedFd>,
     /// What it was told last of the gateway.
     told: Option<(UnitState, Option<i32>)>,
+    /// The user that it runs as, noted by its first supervisor for all that follow.
+    identity: Option<SharedPage>,
 }
 
 /// The unit that looks, and what it is reached by, if something is to be looked at.
@@ -43,7 +47,10 @@ pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit,
             Ok((program, connect(server).map_err(|error| format!("it has no socket: {error}"))?))
         });
     match made {
-        Ok((program, theirs)) => Some((unit(program), Watch { theirs: Rc::new(theirs), told: None })),
+        Ok((program, theirs)) => {
+            let identity = SharedPage::new().ok();
+            Some((unit(program), Watch { theirs: Rc::new(theirs), told: None, identity }))
+        }
         Err(why) => {
             warn!(name: "no-watch", "nothing is watched: {why}");
             // Whoever asks how everything is gets to know it, too.
@@ -60,7 +67,7 @@ pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit,
 }
 
 fn connect(server: &mut Option<Server>) -> Result<OwnedFd, Errno> {
-    let passing = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let passing = |error: io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     let (ours, theirs) = seqpacket::pair()?;
     let server = match server {
         Some(server) => server,
@@ -94,24 +101,66 @@ fn unit(program: PathBuf) -> Unit {
     }
 }
 
-/// Runs in the unit's supervisor: whoever looks needs no privileges but those of who owns what is looked at.
-pub(super) fn drop_privileges(roots: &[PathBuf]) {
-    if privileges::effective_uid() != 0 {
-        return;
+/// The user that sexton-watch runs as. The first root that exists decides. Root is the answer only if every root
+/// that exists is root's, and if none but root can have put them there.
+fn identity_of(roots: &[PathBuf]) -> Identity {
+    let mut first = None;
+    let mut doubt = false;
+    for root in roots {
+        match path_owner::owner(root) {
+            Ok(Some(owner)) => {
+                let first = first.get_or_insert(owner);
+                doubt |= first.uid == 0 && owner.uid != 0;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A link, a root whose place others control, or one that cannot be looked at.
+            Ok(None) | Err(_) => doubt = true,
+        }
     }
-    // A root that hangs makes this process wait, and nobody else.
-    let owner = roots.iter().find_map(|root| std::fs::metadata(root).ok());
-    let (uid, gid) = owner.map_or((NOBODY, NOBODY), |owner| (owner.uid(), owner.gid()));
-    if let Err(error) = privileges::become_user(uid, gid) {
-        warn!(name: "watch-privileges", %error, "sexton-watch could not give up its privileges");
-    }
+    first.filter(|_| !doubt).unwrap_or(NOBODY)
 }
 
 impl Watch {
+    /// Runs in the unit's supervisor: sexton-watch needs no privileges but those of the owner of what it looks at.
+    ///
+    /// The user is decided once. The gateway can kill a sexton-watch of its own user, and could otherwise put
+    /// something else in the place of a root before the next one begins.
+    pub(super) fn drop_privileges(&self, roots: &[PathBuf]) {
+        if privileges::effective_uid() != 0 {
+            return;
+        }
+        // A root that hangs makes this process wait, and not sexton itself.
+        let identity = match &self.identity {
+            Some(page) => noted(page).unwrap_or_else(|| {
+                let identity = identity_of(roots);
+                page.store(format!("{} {}", identity.uid, identity.gid).as_bytes());
+                identity
+            }),
+            None => NOBODY,
+        };
+        if let Err(error) = privileges::become_user(identity.uid, identity.gid) {
+            warn!(name: "watch-privileges", %error, "sexton-watch could not give up its privileges");
+        }
+    }
+
+    /// The page that its supervisors keep open until they have its user.
+    pub(super) fn identity_page(&self) -> Option<&SharedPage> {
+        self.identity.as_ref()
+    }
+
     /// The descriptors of the unit.
     pub(super) fn passed(&self) -> Vec<Rc<OwnedFd>> {
         vec![Rc::clone(&self.theirs)]
     }
+}
+
+/// The user that an earlier supervisor has noted. A note that cannot be understood stands for nobody.
+fn noted(page: &SharedPage) -> Option<Identity> {
+    let note = page.read().filter(|note| !note.is_empty())?;
+    let numbers = std::str::from_utf8(&note).ok().and_then(|note| note.split_once(' '));
+    let identity =
+        numbers.and_then(|(uid, gid)| Some(Identity { uid: uid.parse().ok()?, gid: gid.parse().ok()? }));
+    Some(identity.unwrap_or(NOBODY))
 }
 
 impl EventLoop<'_> {
