@@ -35,7 +35,8 @@ fn lives(engine: &Engine, options: &[&str], image: &[&str]) {
         wait_until(&format!("{who}: {line:?} is noted"), || journal().lines().any(|noted| noted == line));
     };
 
-    for (name, number) in [("HUP", 1), ("USR1", 10), ("RTMIN+5", 39)] {
+    // RTMIN+3 to RTMIN+6 ask an init for a halt, so that they are a stop.
+    for (name, number) in [("HUP", 1), ("USR1", 10), ("RTMIN+7", 41)] {
         container.does(&["kill", "--signal", name]);
         noted(&format!("main got {number}"));
     }
