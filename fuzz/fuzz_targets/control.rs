@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sexton::control::desk::{Registry, Heard, Speaker};
+use sexton::control::registry::{Registry, Reply, Speaker};
 use sexton::control::lines::{LONGEST, Lines};
 use sexton::control::protocol::{Answer, Request, Status};
 
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(found, expected);
     for (line, key) in found.iter().zip(0..) {
         let speaker = Speaker { key: key % 5, pid: 100, trusted };
-        heard(&desk.hear(speaker, line, key), trusted);
+        heard(&registry.handle_line(speaker, line, key), trusted);
         if let Ok(request) = serde_json::from_slice::<Request>(line) {
             let written = serde_json::to_vec(&request).unwrap();
             assert_eq!(
@@ -56,12 +56,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn heard(heard: &Heard, trusted: bool) {
+fn heard(heard: &Reply, trusted: bool) {
     let answers = match heard {
-        Heard::Answer(answer) | Heard::ToolEnded(answer) | Heard::Tool(answer) => vec![answer],
-        Heard::Cancel { told, answer, .. } => vec![told, answer],
-        Heard::ProbeKind(_) => vec![],
-        Heard::Noted(_) | Heard::Health(..) | Heard::Greeted(_) => {
+        Reply::Answer(answer) | Reply::ToolEnded(answer) | Reply::Tool(answer) => vec![answer],
+        Reply::Cancel { told, answer, .. } => vec![told, answer],
+        Reply::ProbeKind(_) => vec![],
+        Reply::Noted(_) | Reply::Health(..) | Reply::Greeted(_) => {
             assert!(trusted, "facts are taken from sexton-watch alone");
             vec![]
         }

@@ -114,7 +114,7 @@ impl Server {
         &self.many
     }
 
-    /// When [`pulse`](Server::pulse) is wanted.
+    /// When `publish_tick` is wanted.
     #[must_use]
     pub fn next_deadline(&self) -> Option<MonoTime> {
         self.pulse

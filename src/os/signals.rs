@@ -50,7 +50,7 @@ pub struct SignalSource {
 }
 
 impl SignalSource {
-    /// Opens it. The signals must be blocked; see [`startup`](super::early).
+    /// Opens it. The signals must be blocked; see [`startup`](super::startup).
     ///
     /// SIGCHLD gets its default action: whoever started us may have ignored it, and then the kernel would
     /// reap our children behind our back (wait(2)).

@@ -21,7 +21,7 @@ pub struct Restart {
     pub delay: Duration,
     /// The longest pause.
     pub max_delay: Duration,
-    /// How many restarts there may be within [`within`](Restart::within).
+    /// How many restarts there may be within [`interval`](Restart::interval).
     pub limit: u32,
     /// The time in which they are counted. A run that lasts as long has the first pause again.
     pub interval: Duration,
