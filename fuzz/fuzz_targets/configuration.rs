@@ -10,7 +10,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use sexton::cli::{self, Request};
-use sexton::config::file::{self, Around};
+use sexton::config::file::{self, LoadContext};
 
 /// Where the text is: in the directory that this runs in, as a name of one part is looked up in a third of the time
 /// that one below /proc takes.
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     write(bytes);
     let command = [OsString::from("true")];
     let [alone, _] = [None, Some("openclaw")].map(|preset| {
-        let around = Around { preset, command: &command, variable: &|_| None, owner: None };
+        let around = LoadContext { preset, command: &command, variable: &|_| None, owner: None };
         file::File::read(Some(Path::new(PLACE)), &around).inspect_err(|refused| one_line(&refused.to_string()))
     });
     // To understand the words takes several times as long as to understand the file: only for one that is a plan.

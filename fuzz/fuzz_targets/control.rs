@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(found, expected);
     for (line, key) in found.iter().zip(0..) {
         let speaker = Speaker { key: key % 5, pid: 100, trusted };
-        heard(&registry.handle_line(speaker, line, key), trusted);
+        heard(&desk.handle_line(speaker, line, key), trusted);
         if let Ok(request) = serde_json::from_slice::<Request>(line) {
             let written = serde_json::to_vec(&request).unwrap();
             assert_eq!(
@@ -60,7 +60,7 @@ fn heard(heard: &Reply, trusted: bool) {
     let answers = match heard {
         Reply::Answer(answer) | Reply::ToolEnded(answer) | Reply::Tool(answer) => vec![answer],
         Reply::Cancel { told, answer, .. } => vec![told, answer],
-        Reply::ProbeKind(_) => vec![],
+        Reply::Ask(_) => vec![],
         Reply::Noted(_) | Reply::Health(..) | Reply::Greeted(_) => {
             assert!(trusted, "facts are taken from sexton-watch alone");
             vec![]
