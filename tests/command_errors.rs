@@ -13,25 +13,13 @@ mod common;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
-use common::sexton;
 use common::victim::{Mode, plan};
-
-/// sexton with these words and nothing in its environment that could mean something to it.
-fn command<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(sexton());
-    command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("SEXTON_CONTROL", "off").stdin(Stdio::null());
-    command
-}
+use common::{command, sexton, text};
 
 fn line(words: &str) -> Output {
     command(words.split(' ')).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// That the words are refused with 125 and one line that has all of `parts`, which is given back.

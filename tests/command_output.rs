@@ -15,20 +15,8 @@ use std::fs::{self, File, OpenOptions};
 use std::process::{Command, Stdio};
 
 use common::victim::{Mode, plan};
-use common::{sexton, unshare, wait_until};
+use common::{command, sexton, text, unshare, wait_until};
 use nix::libc::SIGKILL;
-
-/// sexton with these words and nothing in its environment that could mean something to it.
-fn command<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(sexton());
-    command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("SEXTON_CONTROL", "off").stdin(Stdio::null());
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Every command that prints and needs no sexton that runs.
 const PRINT: [&str; 9] = [

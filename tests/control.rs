@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use common::process::{look, send};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, PATIENCE, SHORT_TIMEOUT, helper, root, sexton, skip, wait_until};
+use common::{NEVER, PATIENCE, SHORT_TIMEOUT, helper, root, sexton, skip, text, wait_until};
 
 /// A plan with a control socket in the victim's own directory.
 fn controlled(mode: Mode) -> Option<(Plan, PathBuf)> {
@@ -78,10 +78,6 @@ fn status(socket: &Path) -> Value {
 fn run<const N: usize>(socket: &Path, words: [&str; N]) -> Output {
     let mut command = Command::new(sexton());
     command.args(words).env_clear().env("SEXTON_CONTROL", socket).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn open_descriptors(pid: i32) -> usize {

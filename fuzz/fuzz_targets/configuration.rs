@@ -25,7 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
     let command = [OsString::from("true")];
     let [alone, _] = [None, Some("openclaw")].map(|preset| {
         let around = LoadContext { preset, command: &command, variable: &|_| None, owner: None };
-        file::File::read(Some(Path::new(PLACE)), &around).inspect_err(|refused| one_line(&refused.to_string()))
+        file::File::read(Some(Path::new(PLACE)), &around)
+            .inspect_err(|refused| one_line(&refused.to_string()))
     });
     // To understand the words takes several times as long as to understand the file: only for one that is a plan.
     let Some(first) = alone.ok().and_then(|_| shown()) else { return };

@@ -4,9 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sexton::control::registry::{Registry, Reply, Speaker};
 use sexton::control::lines::{LONGEST, Lines};
 use sexton::control::protocol::{Answer, Request, Status};
+use sexton::control::registry::{Registry, Reply, Speaker};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, bytes)) = bytes.split_first() else { return };

@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sexton::types::Pid;
 use sexton::locks::format::{Content, Format, Keys};
+use sexton::types::Pid;
 
 static FORMATS: LazyLock<[Format; 5]> = LazyLock::new(|| {
     let keys = Keys {

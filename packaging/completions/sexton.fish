@@ -28,7 +28,7 @@ complete -c sexton -n "__fish_sexton_needs_command" -l grace -d 'Main process\'s
 complete -c sexton -n "__fish_sexton_needs_command" -l kill-after -d 'Then TERM to all, this long; KILL' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l rewrite -d 'Send signal R in the place of S; 0 drops it' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l delay -d 'Hold this signal for D before passing it on' -r
-complete -c sexton -n "__fish_sexton_needs_command" -l stop-signal -d 'What asks for a stop (TERM, INT, RTMIN+3)' -r
+complete -c sexton -n "__fish_sexton_needs_command" -l stop-signal -d 'Asks for a stop (TERM, INT, RTMIN+3, PWR)' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l stop-sequence -d 'In place of --grace: TERM:20s,INT:5s,KILL' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l wait -d 'all: wait for what the command leaves behind' -r -f -a "main\t''
 all\t''"

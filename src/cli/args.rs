@@ -93,7 +93,7 @@ pub(super) struct Args {
     #[arg(value_parser = parse::delay, value_delimiter = ',')]
     delay: Vec<(Signal, Duration)>,
 
-    /// What asks for a stop (TERM, INT, RTMIN+3)
+    /// Asks for a stop (TERM, INT, RTMIN+3, PWR)
     #[arg(long, value_name = "SIG", env = "SEXTON_STOP_SIGNAL", hide_env = true, value_delimiter = ',')]
     stop_signal: Vec<Signal>,
 

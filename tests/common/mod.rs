@@ -44,6 +44,19 @@ pub fn sexton() -> PathBuf {
     std::env::var_os("SEXTON_TEST_INIT").map_or_else(|| env!("CARGO_BIN_EXE_sexton").into(), PathBuf::from)
 }
 
+/// sexton with these words and nothing in its environment that could mean something to it.
+pub fn command<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(sexton());
+    command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("SEXTON_CONTROL", "off").stdin(Stdio::null());
+    command
+}
+
+/// What a program printed, whatever bytes it is made of.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// A helper program of `examples/`.
 pub fn helper(name: &str) -> String {
     let path = Path::new(env!("CARGO_BIN_EXE_sexton")).with_file_name("examples").join(name);

@@ -22,7 +22,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{sexton, wait_until};
+use common::{sexton, text, wait_until};
 
 /// A plan with this configuration and a control socket, both in the victim's own directory. `DIR` in the text is
 /// that directory.
@@ -48,10 +48,6 @@ fn ask<const N: usize>(socket: &Path, words: [&str; N]) -> Output {
 
 fn status(socket: &Path) -> Value {
     serde_json::from_slice(&ask(socket, ["status", "--json"]).stdout).unwrap_or_default()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Waits until a file of the victim's directory holds this many lines, and gives them.
