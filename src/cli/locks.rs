@@ -45,7 +45,7 @@ pub(super) struct LocksArgs {
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
 
-    /// Filter these: held, orphaned, unclear, skipped, not-judged; repeatable
+    /// Only these: held, orphaned, unclear, skipped, not-judged; repeatable
     #[arg(long, value_name = "V", hide_possible_values = true, conflicts_with = "deed")]
     verdict: Vec<Filter>,
 

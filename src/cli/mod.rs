@@ -72,7 +72,7 @@ pub enum Request {
     Exec(Vec<CString>),
     /// Become sexton-watch with these words, and be sexton no more.
     ExecWatch(Vec<OsString>),
-    /// ProbeKind a sexton that runs.
+    /// Ask a sexton that runs.
     Control(ClientCommand),
     /// Print this and end well.
     Print(String),

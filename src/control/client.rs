@@ -16,7 +16,7 @@ const LONGEST_ANSWER: usize = 16 << 20;
 /// Why there was no answer, in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// NotRunning listens.
+    /// No sexton listens.
     #[error("no sexton answers at {0}; is it running, and as you? --control says where its socket is")]
     NotRunning(String),
     /// The socket is not ours to connect to, or not a socket.

@@ -101,7 +101,7 @@ fn identity(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// Listening at `path`, whose directory is made if that alone is missing.
+/// Listens at `path`, whose directory is made if that alone is missing.
 ///
 /// # Errors
 /// Why not.
@@ -154,7 +154,7 @@ pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
     Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
 }
 
-/// Listening at `path` in a directory that is not there any more, and tries only once.
+/// Listens at `path` in a directory that is not there any more, and tries only once.
 fn claim_in_new(path: &Path, directory: &Path) -> Result<BoundSocket, BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
     let made_directory = make(directory).map_err(system)?;
@@ -173,7 +173,7 @@ fn make(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Listening at the first usual place that is free.
+/// Listens at the first usual place that is free.
 ///
 /// # Errors
 /// Why not at the last of them that could have been used.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::types::{Pid, StartTime};
 
-/// Match the sweeper knows of the world around it.
+/// What the sweeper knows of the world around it.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepContext<'a> {
     /// Nothing that sexton watches over can take or give up a lock before the sweep is over: nothing was

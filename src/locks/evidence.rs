@@ -12,7 +12,7 @@ use super::verdict::{Lease, Origin, Process};
 use crate::os::{files, host, lease, presence, procfs};
 use crate::types::{Errno, Pid};
 
-/// Match a filesystem's type says about the proofs that hold on it.
+/// What a filesystem's type says about the proofs that hold on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filesystem {
     /// It belongs to this kernel alone, so that nobody can have a file open without this kernel knowing.
@@ -21,7 +21,7 @@ pub struct Filesystem {
     pub carries_flock: bool,
 }
 
-/// The types that belong to one kernel (statfs(2), magic.h). Match is not in the list is taken for shared: a
+/// The types that belong to one kernel (statfs(2), magic.h). What is not in the list is taken for shared: a
 /// FUSE or 9p directory may be another machine's.
 const LOCAL: [u32; 14] = [
     0x0000_ef53, // ext2, ext3, ext4
@@ -48,7 +48,7 @@ const CARRIES_FLOCK: [u32; 4] = [
     0x7461_636f, // ocfs2
 ];
 
-/// Match `file` lies on. A filesystem that does not answer is taken for shared.
+/// What `file` lies on. A filesystem that does not answer is taken for shared.
 pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
     let magic = files::filesystem(file).unwrap_or(0);
     let local = LOCAL.contains(&magic);
@@ -65,7 +65,7 @@ pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
     }
 }
 
-/// Match became of the process that a lock names.
+/// What became of the process that a lock names.
 pub fn process(owner: &Owner, context: &SweepContext<'_>) -> Process {
     let pid = owner.pid;
     // Asked first: after a reboot sexton can have the very start time that its predecessor recorded.
@@ -118,13 +118,13 @@ fn missing(pid: Pid) -> Process {
     }
 }
 
-/// Match one sweep keeps in mind from lock to lock.
+/// What one sweep keeps in mind from lock to lock.
 ///
-/// One is its retry_budget with locks whose owner is dead and which somebody has open all the same: another process
+/// One is its patience with locks whose owner is dead and which somebody has open all the same: another process
 /// that just reads the lock to judge it lets go within microseconds, a living owner never.
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// Match the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
+    /// What the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
     filesystem: Option<(u64, Filesystem)>,
     /// How many more pauses this sweep takes altogether, so that a root full of living locks costs no more.
     pauses: u32,
@@ -136,7 +136,7 @@ impl RetryBudget {
     /// No other look at all.
     pub const NONE: RetryBudget = RetryBudget { filesystem: None, pauses: 0 };
 
-    /// Match `file` lies on, whose device is `device`.
+    /// What `file` lies on, whose device is `device`.
     pub fn filesystem(&mut self, file: BorrowedFd<'_>, device: u64) -> Filesystem {
         match self.filesystem {
             Some((known, filesystem)) if known == device => filesystem,
@@ -175,7 +175,7 @@ impl RetryBudget {
     /// could not be read for that alone would be left where it is, and its gateway started into it.
     ///
     /// # Errors
-    /// Match the last attempt said.
+    /// What the last attempt said.
     pub fn open_again<T>(&mut self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         for milliseconds in [1, 1, 2, 4, 8, 16, 32, 64, 128] {
             match open() {
@@ -226,6 +226,6 @@ mod tests {
             attempts += 1;
             Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
         });
-        assert_eq!((attempts, refused.is_err()), (1, true), "who has no retry_budget asks once");
+        assert_eq!((attempts, refused.is_err()), (1, true), "who has no patience asks once");
     }
 }

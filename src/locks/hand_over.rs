@@ -36,7 +36,7 @@ pub fn hand_over(spot: &DirEntry<'_>, lock_file: &LockFile) -> Removal {
 }
 
 /// The same lock with another owner: every field as it was, but for the pid, and without the start time, which
-/// was the old owner's. Match is not an object, as an empty file, becomes one that is as old as its file.
+/// was the old owner's. What is not an object, as an empty file, becomes one that is as old as its file.
 fn tombstone(bytes: &[u8], modified: (i64, i64)) -> Vec<u8> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
     fields.insert("pid".to_owned(), Value::from(NOBODY));

@@ -56,7 +56,7 @@ impl fmt::Display for NotALock {
     }
 }
 
-/// Match came of a look at one lock.
+/// What came of a look at one lock.
 pub enum Finding {
     /// It was gone, or had become another, before it could be judged.
     Vanished,
@@ -72,7 +72,7 @@ pub enum Finding {
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
-    /// Match led to it.
+    /// What led to it.
     pub evidence: Evidence,
     /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
     pub age: Duration,

@@ -13,7 +13,7 @@ use super::rule::{NotOurs, Pattern, Rules};
 pub struct Kind {
     /// Its name in log lines and reports, which stays the same for ever.
     pub name: Cow<'static, str>,
-    /// Match it is made of.
+    /// What it is made of.
     pub form: LockShape,
     /// How it is written.
     pub format: Format,
@@ -26,7 +26,7 @@ pub struct Kind {
     pub recovers: bool,
 }
 
-/// Match a lock is made of.
+/// What a lock is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockShape {
     /// An ordinary file.
@@ -58,7 +58,7 @@ fn own(name: &'static str) -> Kind {
     }
 }
 
-/// Match OpenClaw leaves in its state directory and in `${TMPDIR}/openclaw-<uid>`.
+/// What OpenClaw leaves in its state directory and in `${TMPDIR}/openclaw-<uid>`.
 ///
 /// The writers of those that are kept open create the file exclusively and keep that descriptor until they
 /// let go (read in 2026.5.22). The usage-cost lock is written under another name and hard-linked into place,
@@ -128,7 +128,7 @@ fn openclaw() -> Vec<KindSpec> {
     ]
 }
 
-/// Match looks like a lock there, and is shown with its reason and never judged.
+/// What looks like a lock there, and is shown with its reason and never judged.
 const NOT_JUDGED: &[(&str, NotOurs)] = &[
     ("openclaw.json.clobber.lock", NotOurs::Heartbeat),
     ("*.lock.sqlite", NotOurs::Sqlite),
@@ -142,7 +142,7 @@ const NOT_JUDGED: &[(&str, NotOurs)] = &[
     ("workspace*/.git/index.lock", NotOurs::Git),
 ];
 
-/// Match a name turned out to be.
+/// What a name turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match<'a> {
     /// A lock to be judged.

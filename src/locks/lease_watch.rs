@@ -57,7 +57,7 @@ pub(super) struct Watched<'a> {
 }
 
 impl<'a> LeaseWatch<'a> {
-    /// Watches this lock from now on. Match cannot be watched is given back: a link, a directory without a record,
+    /// Watches this lock from now on. What cannot be watched is given back: a link, a directory without a record,
     /// what is not ours, or too many.
     pub(super) fn watch(
         &mut self,
@@ -116,7 +116,7 @@ impl Watched<'_> {
         DirEntry { directory: self.directory.as_fd(), name: &self.name, path: self.path.clone(), kind: None }
     }
 
-    /// Match a line about it says.
+    /// What a line about it says.
     pub(super) fn said(&self) -> LogFields<'_> {
         LogFields::new(&self.path, self.kind, &self.judged)
     }

@@ -21,7 +21,7 @@ use super::verdict::{Lease, Origin, Process, Verdict};
 use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
 
-/// Match a look at one root gave.
+/// What a look at one root gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// The root's path.
@@ -32,7 +32,7 @@ pub struct Listing {
     pub missing: bool,
     /// Whether no other sexton uses it.
     pub alone: bool,
-    /// Match was found, in no order.
+    /// What was found, in no order.
     pub entries: Vec<Entry>,
 }
 
@@ -55,7 +55,7 @@ impl From<&Path> for Name {
     }
 }
 
-/// Match is said of one thing.
+/// What is said of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictName {
@@ -74,7 +74,7 @@ pub enum VerdictName {
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Where it location.
+    /// Where it lies.
     pub location: Name,
     /// Its kind; none for what is not judged.
     pub kind: Option<String>,
@@ -92,7 +92,7 @@ pub struct Entry {
     pub limit_seconds: Option<u64>,
     /// Whether it is held, and past that.
     pub held_too_long: bool,
-    /// Match was asked and what the answer was, in order.
+    /// What was asked and what the answer was, in order.
     pub evidence: Vec<Step>,
 }
 

@@ -27,12 +27,12 @@ pub struct Part {
     pub name: OsString,
     /// The open file; a link's is open without being followed.
     pub file: OwnedFd,
-    /// Match it was.
+    /// What it was.
     pub meta: Meta,
     /// Whether somebody has it open. It was asked before the content was read: if nobody has, nobody can have
     /// changed the content since.
     pub lease: Lease,
-    /// Match it held, or where it pointed.
+    /// What it held, or where it pointed.
     pub bytes: Vec<u8>,
 }
 
@@ -56,7 +56,7 @@ pub enum LockFile {
     Directory {
         /// The directory, open to find names in it.
         directory: OwnedFd,
-        /// Match it was.
+        /// What it was.
         meta: Meta,
         /// Its record; without one its owner died before writing it.
         record: Option<Part>,
@@ -66,13 +66,13 @@ pub enum LockFile {
 /// Takes in what lies at `spot`.
 ///
 /// # Errors
-/// Match the system says; `NotFound` also if it became another file meanwhile.
+/// What the system says; `NotFound` also if it became another file meanwhile.
 pub fn take(spot: &DirEntry<'_>, form: LockShape) -> io::Result<Result<LockFile, NotALock>> {
     if spot.kind == Some(FileKind::Regular) && matches!(form, LockShape::File) {
         let lock = file(spot.directory, spot.name, None, 1)?;
         return Ok(lock.map(|lock| LockFile::File { lock, temp_link: None }));
     }
-    // Match is looked at here is opened by name afterwards, and compared: something that is swapped in between is
+    // What is looked at here is opened by name afterwards, and compared: something that is swapped in between is
     // seen, and no driver is woken by a look.
     let seen = files::meta_in(spot.directory, spot.name)?;
     Ok(match (form, seen.kind) {
@@ -210,7 +210,7 @@ impl Part {
 }
 
 impl LockFile {
-    /// Match names the owner; `None` for a directory without its record.
+    /// What names the owner; `None` for a directory without its record.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.lock().map(|piece| piece.bytes.as_slice())
     }
@@ -260,7 +260,7 @@ impl LockFile {
     /// Whether all of it still lies at `spot`, unchanged.
     ///
     /// # Errors
-    /// Match the system says; `NotFound` if a part of it is gone.
+    /// What the system says; `NotFound` if a part of it is gone.
     pub fn is_unchanged(&self, spot: &DirEntry<'_>) -> io::Result<bool> {
         match self {
             LockFile::File { lock, .. } => lock.is_there(spot.directory),
@@ -283,11 +283,11 @@ impl LockFile {
         }
     }
 
-    /// Removes all of it. Match names the owner goes last where several names lie side by side, so that a lock
+    /// Removes all of it. What names the owner goes last where several names lie side by side, so that a lock
     /// of which only a part could be removed is still one that names its owner.
     ///
     /// # Errors
-    /// Match the system says; then what names the owner is still there, unless a directory could not be removed
+    /// What the system says; then what names the owner is still there, unless a directory could not be removed
     /// behind it.
     pub fn remove(&self, spot: &DirEntry<'_>) -> io::Result<()> {
         match self {

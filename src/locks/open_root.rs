@@ -14,7 +14,7 @@ use crate::os::directory;
 use crate::os::files::{self, FileKind, Meta};
 use crate::os::privileges;
 
-/// Match is to be said of a root itself is a warning the first time and detail from then on.
+/// What is to be said of a root itself is a warning the first time and detail from then on.
 macro_rules! once {
     ($context:expr, $($line:tt)+) => {
         if $context.first { tracing::warn!($($line)+) } else { tracing::debug!($($line)+) }

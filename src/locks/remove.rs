@@ -1,14 +1,14 @@
 //! Removes one orphaned lock, if it still is the file that was judged.
 //!
 //! No way to remove a file by name is safe against somebody who replaces it at that very instant; this only
-//! keeps the instant short. Match makes it safe is the quiet moment, which is the caller's.
+//! keeps the instant short. What makes it safe is the quiet moment, which is the caller's.
 
 use std::io;
 
 use super::lock_file::LockFile;
 use super::walk::DirEntry;
 
-/// Match came of it.
+/// What came of it.
 #[derive(Debug)]
 pub enum Removal {
     /// The lock is gone, by us.

@@ -123,7 +123,7 @@ impl Cursor {
     }
 }
 
-/// Match the next name in a directory leads to.
+/// What the next name in a directory leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Segment<T> {
     /// The name is a whole match of this, the first pattern in order that fits.

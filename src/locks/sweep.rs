@@ -1,4 +1,4 @@
-//! One sweep of one root, from the open_root to the last line of the log.
+//! One sweep of one root, from the opening of the root to the last line of the log.
 //!
 //! It runs in a process of its own that ends with it: it gives its privileges up for good, and it may hang.
 
@@ -29,7 +29,7 @@ const MANY: usize = 128;
 /// The second thread's stack, in bytes; it is used to a tenth.
 const STACK: usize = 256 * 1024;
 
-/// Match becomes of an orphaned lock.
+/// What becomes of an orphaned lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Action {
     /// It is removed.
@@ -42,7 +42,7 @@ pub enum Action {
     Spare,
 }
 
-/// Match is to be swept, and when.
+/// What is to be swept, and when.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The root.
@@ -53,7 +53,7 @@ pub struct Request<'a> {
     pub context: SweepContext<'a>,
     /// The open registration that an earlier sweep of this root returned.
     pub registration: Option<BorrowedFd<'a>>,
-    /// Match becomes of orphaned locks.
+    /// What becomes of orphaned locks.
     pub action: Action,
     /// How long any lock may be held before it is reported, besides the limit that it sets itself.
     pub report_after: Option<Duration>,
@@ -74,7 +74,7 @@ pub struct Released {
     pub taken: SystemTime,
 }
 
-/// Match a sweep did.
+/// What a sweep did.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Whether the root exists and could be entered; if not, everything below is zero.
@@ -199,7 +199,7 @@ struct Sweep<'a> {
     lease_watch: Option<LeaseWatch<'a>>,
 }
 
-/// Match a line about a lock says of it.
+/// What a line about a lock says of it.
 pub(super) struct LogFields<'a> {
     path: Escaped<'a>,
     kind: &'a str,

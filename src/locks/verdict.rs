@@ -10,7 +10,7 @@ use std::fmt;
 use super::format::{Content, Defect};
 use crate::types::{Errno, Pid, StartTime};
 
-/// Match the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
+/// What the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
     /// Refused: somebody on this kernel, in whatever container, has the file open.
@@ -23,7 +23,7 @@ pub enum Lease {
     NotAFile,
 }
 
-/// Match became of the process that a lock names, as far as this pid namespace shows.
+/// What became of the process that a lock names, as far as this pid namespace shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
     /// The lock names none.
@@ -63,7 +63,7 @@ pub enum Origin {
 /// Everything that is known about one lock at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// Match stands in the file.
+    /// What stands in the file.
     pub content: Content,
     /// Whether somebody has it open.
     pub lease: Lease,
@@ -71,7 +71,7 @@ pub struct Evidence {
     pub local: bool,
     /// Whether an owner of this kind of lock has it open as long as it holds it.
     pub keeps_open: bool,
-    /// Match became of the owner.
+    /// What became of the owner.
     pub process: Process,
     /// Where the owner says it lived.
     pub origin: Origin,
@@ -107,13 +107,13 @@ pub enum Holder {
 /// Why a lock counts as orphaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orphan {
-    /// Match became of the process it names.
+    /// What became of the process it names.
     pub owner: OwnerState,
-    /// Match rules out an owner that this pid namespace does not show.
+    /// What rules out an owner that this pid namespace does not show.
     pub proof: Proof,
 }
 
-/// Match became of a lock's owner.
+/// What became of a lock's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnerState {
     /// The lock names none.
@@ -168,7 +168,7 @@ impl OwnerState {
     }
 }
 
-/// Match rules out an owner that this pid namespace does not show.
+/// What rules out an owner that this pid namespace does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// Nobody on this kernel has the file open, and an owner would.

@@ -167,7 +167,7 @@ fn the_same_pid_restart_is_told_from_a_living_owner() {
     // The same on a filesystem that gives no leases: nothing tells the two apart.
     let blind = Evidence { lease: Lease::NoInformation(Errno(22)), ..before };
     assert_eq!(judge(&blind), Verdict::Unclear(UnclearReason::NumberInUse(PID)));
-    // LiveSweep a living gateway it may be the owner, between closing the lock and removing it.
+    // Beside a living gateway it may be the owner, between closing the lock and removing it.
     let beside = Evidence { alive: true, ..before };
     assert_eq!(judge(&beside), Verdict::Unclear(UnclearReason::NumberInUse(PID)));
     assert!(matches!(judge(&Evidence { process: Process::Absent, ..beside }), Verdict::Orphaned(_)));

@@ -24,7 +24,7 @@ pub struct DirEntry<'a> {
     pub name: &'a OsStr,
     /// The whole path, to be shown.
     pub path: PathBuf,
-    /// Match it was when the directory was listed, if the listing said so.
+    /// What it was when the directory was listed, if the listing said so.
     pub kind: Option<FileKind>,
 }
 
@@ -32,7 +32,7 @@ impl DirEntry<'_> {
     /// The device that the directory lies on.
     ///
     /// # Errors
-    /// Match fstat(2) says.
+    /// What fstat(2) says.
     pub fn device(&self) -> io::Result<u64> {
         Ok(files::meta(self.directory)?.device)
     }
@@ -43,7 +43,7 @@ impl DirEntry<'_> {
     }
 }
 
-/// Match a walk comes upon.
+/// What a walk comes upon.
 pub enum WalkEvent<'a, T> {
     /// Names in one directory that fit rules, each with its own. At most [`BATCH`] at once.
     Matches(&'a [(DirEntry<'a>, T)]),
@@ -126,7 +126,7 @@ impl<T: Copy> Walk<'_, T> {
         }
     }
 
-    /// Match one name is besides a match.
+    /// What one name is besides a match.
     fn name(
         &mut self,
         directory: BorrowedFd<'_>,

@@ -11,12 +11,12 @@ use nix::sys::time::TimeSpec;
 use crate::os::{clock, process};
 use crate::types::MonoTime;
 
-/// Whether what is put into a [`EpollSet`] announces itself by SIGIO, to a process that waits for signals alone.
+/// Whether what is put into an [`EpollSet`] announces itself by SIGIO, to a process that waits for signals alone.
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
-/// Whether something in a [`EpollSet`] may have become ready since it was last seen that nothing is.
+/// Whether something in an [`EpollSet`] may have become ready since it was last seen that nothing is.
 static NEWS: AtomicBool = AtomicBool::new(false);
 
-/// From now on SIGIO tells of whatever is put into a [`EpollSet`]; it has to be blocked.
+/// From now on SIGIO tells of whatever is put into an [`EpollSet`]; it has to be blocked.
 pub(super) fn use_sigio() {
     ANNOUNCED.store(true, Ordering::Relaxed);
 }
@@ -26,7 +26,7 @@ pub(super) fn on_sigio() {
     NEWS.store(true, Ordering::Relaxed);
 }
 
-/// Whether a [`EpollSet`] can be read, `beside`, which is asked only if something has changed since it last could not.
+/// Whether an [`EpollSet`] can be read, `beside`, which is asked only if something has changed since it last could not.
 ///
 /// # Errors
 /// What ppoll(2) says.
@@ -92,7 +92,7 @@ pub enum Interest {
     Nothing,
 }
 
-/// EpollSet descriptors that are waited for as one (epoll(7)): asking costs the same however many they are, and
+/// Many descriptors that are waited for as one (epoll(7)): asking costs the same however many they are, and
 /// all that are ready have their turn.
 pub struct EpollSet(Epoll);
 

@@ -132,7 +132,7 @@ impl<'a> Sweeper<'a> {
         }
     }
 
-    /// OomWatch what still sweeps and waits for none of it.
+    /// Kills what still sweeps and waits for none of it.
     pub(super) fn abandon(&mut self) {
         if let Some((pid, inbox)) = self.child.take() {
             let (swept, _) = self.take_messages(&inbox);

@@ -18,7 +18,7 @@ pub enum Action {
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
     /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
-    /// they stand still; answered by [`FreezeResult`](super::Event::FreezeDone).
+    /// they stand still; answered by [`FreezeDone`](super::Event::FreezeDone).
     Freeze,
     /// Let everybody whom [`Freeze`](Action::Freeze) has stopped go on.
     Thaw {
@@ -48,7 +48,7 @@ pub enum Action {
     /// Say what is left; answered by [`Remaining`](super::Event::Remaining).
     CountRemaining,
     /// Look for processes of lost tools among those that came to us; answered by
-    /// [`Orphaned`](super::Event::OrphanFound), once for each tool, and then by
+    /// [`OrphanFound`](super::Event::OrphanFound), once for each tool, and then by
     /// [`OrphansFound`](super::Event::OrphansFound).
     FindOrphans,
     /// Send a signal to what a lost tool left with us, and to all below that; answered by
@@ -69,7 +69,7 @@ pub enum Action {
     /// Stop sexton alone, by the signal that cannot be refused; answered by
     /// [`Resumed`](super::Event::Resumed).
     StopSelf,
-    /// Tell the service manager; answered by [`Unsent`](super::Event::NotifyFailed) if it cannot be told now.
+    /// Tell the service manager; answered by [`NotifyFailed`](super::Event::NotifyFailed) if it cannot be told now.
     Notify(Message),
     /// Log who is still alive.
     ReportAlive(StopStage),

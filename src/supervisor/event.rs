@@ -84,7 +84,7 @@ pub enum Event {
     Remaining(Remaining),
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(SweepSummary),
-    /// The sweep waits for [`Proceed`](super::Action::AllowRemoval): everybody has to stand still for what comes next,
+    /// The sweep waits for [`AllowRemoval`](super::Action::AllowRemoval): everybody has to stand still for what comes next,
     /// or need not any more.
     SweepReady,
     /// A tool is to end, and not by a signal.

@@ -14,7 +14,7 @@
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
 //! been taken by another process: that makes the verdict on its locks certain.
 //!
-//! While it is `Running`, the live_sweep sees to the locks that orphans leave behind; it may stop everybody for the
+//! While it is `Running`, the live sweep sees to the locks that orphans leave behind; it may stop everybody for the
 //! blink of an eye, and always lets them go on.
 //!
 //! The ladder (see [`Policy`] for the windows) runs across `Running` and `StoppingLeftovers`:

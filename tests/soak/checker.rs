@@ -100,17 +100,17 @@ impl Checker {
     pub fn end(self, said: &str) {
         let violations = fs::read_to_string(self.dir.join("violations")).unwrap_or_default();
         assert_eq!(violations, "", "{:?}: {said}", self.mode);
-        // A start into old locks is one that sexton has on_sigio: it waits for as long as a sweep may take, and not for
+        // A start into old locks is one that sexton has announced: it waits for as long as a sweep may take, and not for
         // ever.
         let starts = fs::read_to_string(self.dir.join("left")).unwrap_or_default().lines().count();
-        let on_sigio =
+        let announced =
             |line: &&str| ["sweep-overdue", "freeze-failed"].iter().any(|event| line.contains(event));
-        let on_sigio = said.lines().filter(on_sigio).count();
+        let announced = said.lines().filter(announced).count();
         println!(
-            "{:?}: {starts} starts into old locks, {on_sigio} sweeps that did not end in time",
+            "{:?}: {starts} starts into old locks, {announced} sweeps that did not end in time",
             self.mode
         );
-        assert!(starts <= on_sigio, "{:?}: starts into old locks, and not a word: {said}", self.mode);
+        assert!(starts <= announced, "{:?}: starts into old locks, and not a word: {said}", self.mode);
         let left: Vec<_> =
             fs::read_dir(self.dir.join("sessions")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "{:?}: locks of the dead are left: {said}", self.mode);

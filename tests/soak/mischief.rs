@@ -18,7 +18,8 @@ const CONT: i32 = 18;
 const TERM: i32 = 15;
 
 /// The signals of a burst; the gateway takes no notice of any.
-const HARMLESS: [i32; 6] = [1, 10, 12, 28, 34, 40];
+// RTMIN+3 to RTMIN+6 and PWR ask an init for a halt.
+const HARMLESS: [i32; 6] = [1, 10, 12, 28, 34, 41];
 
 /// How many clients are connected at most.
 const CLIENTS: usize = 8;

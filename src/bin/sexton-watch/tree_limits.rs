@@ -143,7 +143,7 @@ impl TreeLimits {
 
     /// Too much is more than the limit, and stays too much down to nine tenths of it.
     ///
-    /// SharedState pages count once where that can be known: fifty processes of one program are not fifty programs.
+    /// Shared pages count once where that can be known: fifty processes of one program are not fifty programs.
     fn memory(&mut self, census: &TreeStats) -> Option<String> {
         let limit = self.limits.memory?;
         let has = census.pss.unwrap_or(census.rss);

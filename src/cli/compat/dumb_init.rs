@@ -76,7 +76,7 @@ pub(super) fn read(face: &Compat, words: &[OsString]) -> Request {
         plan.session = !single;
         plan.group = !single;
         if !single {
-            // Nobody above a session of its own could resume it after a stop that it may usage_error.
+            // Nobody above a session of its own could resume it after a stop that it may refuse.
             plan.rewrite
                 .extend([Signal::TSTP, Signal::TTIN, Signal::TTOU].map(|key| (key, Some(Signal::STOP))));
         }

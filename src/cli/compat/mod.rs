@@ -8,7 +8,7 @@
 //!
 //! Their parsers are the C library's: tini and catatonit pick their options out from behind the command
 //! too, as long as `POSIXLY_CORRECT` is not set. A line that works that way works the same way here. One
-//! that they would usage_error, such as `tini sh -c ...` without `--`, is read once more with the options ending
+//! that they would refuse, such as `tini sh -c ...` without `--`, is read once more with the options ending
 //! at the command, as builds of them against other C libraries do.
 
 mod catatonit;

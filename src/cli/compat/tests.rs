@@ -46,7 +46,7 @@ fn options_are_picked_out_as_the_c_library_does() {
     assert_eq!(command("tini -s -- sh -c true"), "sh -c true");
     assert_eq!(command("tini echo -- a -- b"), "echo a -- b");
     assert!(plan("tini echo -g").group);
-    assert_eq!(command("tini sh -c exit"), "sh -c exit", "what tini would usage_error ends at the command");
+    assert_eq!(command("tini sh -c exit"), "sh -c exit", "what tini would refuse ends at the command");
     assert_eq!(command("dumb-init echo -v -- x"), "echo -v -- x");
     assert_eq!(command("catatonit -g -- echo -g"), "echo -g");
     assert!(refused("tini -x true").contains("invalid option -- 'x'"));

@@ -99,7 +99,7 @@ fn is_whole(value: &Value) -> bool {
     value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() > f64::from(i32::MAX))
 }
 
-/// Match is wrong with bytes that serde_json would not read.
+/// What is wrong with bytes that serde_json would not read.
 pub(super) fn defect(error: &serde_json::Error) -> Defect {
     match error.classify() {
         Category::Eof => Defect::Truncated,

@@ -1,4 +1,4 @@
-//! Match a lock says: bytes in, its owner out.
+//! What a lock says: bytes in, its owner out.
 //!
 //! | format | written as | module |
 //! |---|---|---|
@@ -36,7 +36,7 @@ pub struct Owner {
     pub max_hold: Option<Duration>,
 }
 
-/// Match the bytes of a lock file turned out to be.
+/// What the bytes of a lock file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// A lock as its writer writes it.
@@ -58,7 +58,7 @@ impl Content {
     }
 }
 
-/// Match is wrong with the bytes of a lock file.
+/// What is wrong with the bytes of a lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
     /// It is not UTF-8.

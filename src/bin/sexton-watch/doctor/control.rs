@@ -67,7 +67,7 @@ fn silent(failure: &Failure, runs: Option<i32>) -> Finding {
         (Failure::Timeout, _) => Finding::problem(
             NAME,
             "sexton takes connections and does not answer: it is stopped, or hangs, and would not act on a stop",
-            "LockScan at its state in ps: T is stopped (kill -CONT), D waits for a disk",
+            "Look at its state in ps: T is stopped (kill -CONT), D waits for a disk",
         ),
         (failure, _) => Finding::problem(
             NAME,

@@ -81,7 +81,7 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         let (none, hangs) = (up.is_none(), why.starts_with("no answer"));
         if starting {
             let what = format!("{place}: {why}; it is still within its start_period");
-            return Finding::warning(name, what, "LockScan again in a minute");
+            return Finding::warning(name, what, "Look again in a minute");
         }
         if none && why.starts_with("cannot connect") {
             return Finding::ok(name, format!("{place}: nothing listens, and nothing runs"));
@@ -103,7 +103,7 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         return Finding::warning(
             name,
             format!("{place}: this machine stood still, and nothing was learned"),
-            "LockScan again",
+            "Look again",
         );
     };
     let ms = |time: &Duration| latency(time.as_secs_f64() * 1000.0);
