@@ -57,6 +57,17 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A process that is gone when the test is, however that ends.
+pub struct KillOnDrop(pub std::process::Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // One that was waited for is not signalled.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A helper program of `examples/`.
 pub fn helper(name: &str) -> String {
     let path = Path::new(env!("CARGO_BIN_EXE_sexton")).with_file_name("examples").join(name);
