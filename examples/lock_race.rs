@@ -245,6 +245,7 @@ fn sweep_once(
         context,
         registration: registration.map(AsFd::as_fd),
         action: Action::Remove,
+        exclusive: false,
         report_after: None,
         reported: &[],
         beside,

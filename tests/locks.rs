@@ -71,7 +71,7 @@ fn what_the_dead_left_behind_is_removed_and_nothing_else() {
         "{}",
         report.log()
     );
-    assert!(report.exclusive && report.registration.is_some());
+    assert!(report.alone && report.registration.is_some());
     for (path, _) in locks {
         assert!(!house.has(path), "{path}");
     }
@@ -81,7 +81,10 @@ fn what_the_dead_left_behind_is_removed_and_nothing_else() {
     let line = report.lines("lock-removed").into_iter().find(|line| line["kind"] == "gateway").unwrap();
     assert_eq!(line["pid"], "2");
     assert!(line["path"].ends_with("gateway.acb44012.lock") || line["path"].ends_with("gateway.state.lock"));
-    assert!(!line["age"].is_empty() && line["reason"].starts_with("nobody has it open, and "), "{line:?}");
+    assert!(
+        !line["age"].is_empty() && line["reason"].starts_with("no process has it open, and "),
+        "{line:?}"
+    );
     // There is nothing left for a second one.
     drop(report);
     assert_eq!(Sweep::of(&house).run().removed, 0);
@@ -214,17 +217,17 @@ fn where_another_sexton_is_only_what_nobody_has_open_goes() {
     house.put(SESSION_PATH, &sidecar(dead));
     house.put(USAGE_PATH, &sidecar(dead));
     let report = Sweep::of(&house).run();
-    assert!(!report.exclusive);
+    assert!(!report.alone);
     assert_eq!((report.removed, report.unclear), (1, 1), "{}", report.log());
     assert!(!house.has(SESSION_PATH) && house.has(USAGE_PATH));
     let reason = &report.lines("lock-unclear")[0]["reason"];
-    assert!(reason.contains("another container"), "{reason}");
+    assert!(reason.contains("another sexton uses this root"), "{reason}");
 
     // The other is gone, and our registration of the first sweep is the one that counts.
     drop(other);
     let registration = report.registration.as_ref().unwrap();
     let report = Sweep::of(&house).registration(registration.as_fd()).run();
-    assert!(report.exclusive && report.registration.is_none());
+    assert!(report.alone && report.registration.is_none());
     assert_eq!(report.removed, 1, "{}", report.log());
 }
 
@@ -238,9 +241,8 @@ fn on_a_filesystem_that_others_may_use_unseen_a_lock_of_the_dead_is_unclear() {
     }
     let house = House::new();
     let mounted = fuse::Fuse::mount(&house.path(""), "one.jsonl.lock", &sidecar(house::dead_pid()));
-    let report = Sweep::of(&house).run();
+    let report = Sweep::of(&house).undeclared().run();
     assert_eq!((report.removed, report.held, report.unclear), (0, 0, 1), "{}", report.log());
-    assert!(!report.exclusive);
     assert_eq!(report.lines("root-shared").len(), 1, "{}", report.log());
     let reason = &report.lines("lock-unclear")[0]["reason"];
     assert!(reason.contains("may live in another container"), "{reason}");
@@ -467,7 +469,7 @@ fn on_a_filesystem_that_is_read_only_every_lock_stays_and_is_judged_all_the_same
     let report = Sweep::of(&house).run();
     // Nobody has the first open; of the second, nobody can tell whether another sexton is there.
     assert_eq!((report.removed, report.failed, report.unclear), (0, 1, 1), "{}", report.log());
-    assert!(!report.exclusive && report.lines("root-unregistered").len() == 1, "{}", report.log());
+    assert!(!report.alone && report.lines("root-unregistered").len() == 1, "{}", report.log());
     let line = &report.lines("lock-remove-failed")[0];
     assert!(line["error"].contains("Read-only file system"), "{line:?}");
     assert_eq!(house.listing(), before);
@@ -494,7 +496,7 @@ fn sweep_here() {
         report.held,
         report.unclear,
         report.failed,
-        report.exclusive,
+        report.alone,
         field("Uid:"),
         field("Gid:"),
         field("Groups:"),

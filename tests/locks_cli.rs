@@ -33,15 +33,19 @@ const OAUTH: &str = "locks/oauth-refresh/sha256-00ff.lock";
 const USAGE_COST: &str = "agents/main/sessions/.usage-cost-cache.json.lock";
 const GATEWAY: &str = "gateway.acb44012.lock";
 
-/// A state directory.
+/// A state directory, and a configuration that says that no other container uses it.
 struct State {
     dir: TempDir,
+    config: TempDir,
 }
 
 impl State {
     fn new() -> State {
-        let state = State { dir: tempfile::tempdir().unwrap() };
-        fs::set_permissions(state.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let state = State { dir: tempfile::tempdir().unwrap(), config: tempfile::tempdir().unwrap() };
+        for path in [state.dir.path(), state.config.path()] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(state.config(), "[locks]\nsharing = \"exclusive\"\n").unwrap();
         for path in [SESSION, AUTH_PROFILES, OAUTH] {
             fs::create_dir_all(state.path(path).parent().unwrap()).unwrap();
         }
@@ -50,6 +54,10 @@ impl State {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.config.path().join("sexton.toml")
     }
 
     fn name(&self, name: &str) -> String {
@@ -96,7 +104,10 @@ impl State {
 
     /// A plan with this directory as the root, and the log in JSON.
     fn plan(&self, mode: Mode) -> Option<Plan> {
-        Some(plan(mode)?.options(["--lock-root", self.dir.path().to_str().unwrap(), "--log-format", "json"]))
+        let config = self.config();
+        let options =
+            ["--config", config.to_str().unwrap(), "--lock-root", self.dir.path().to_str().unwrap()];
+        Some(plan(mode)?.options(options).options(["--log-format", "json"]))
     }
 }
 
@@ -181,7 +192,9 @@ fn a_removed_lock_is_one_line_for_people_too() {
     let state = State::new();
     state.plant_all(4_000_000);
     let Some(plan) = plan(Mode::Pid1) else { return };
-    let mut victim = plan.options(["--lock-root", &state.name("")]).run(["true"]);
+    let mut victim = plan
+        .options(["--config", state.config().to_str().unwrap(), "--lock-root", &state.name("")])
+        .run(["true"]);
     victim.ends_with(0);
     let said = victim.stderr();
     assert_eq!(said.lines().count(), 6, "{said}");

@@ -53,7 +53,7 @@ fn a_list_shows_every_verdict_and_changes_nothing() {
     let (code, table, _) = locks(&house, &["--verdict", "orphaned"]);
     assert_eq!(code, 1, "{table}");
     assert_eq!(table.lines().count(), 2, "{table}");
-    assert!(table.contains("orphaned  session  2") && table.contains("nobody has it open"), "{table}");
+    assert!(table.contains("orphaned  session  2") && table.contains("no process has it open"), "{table}");
     house.remove(SESSION_PATH);
     assert_eq!(house.listing(), before);
     assert!(!house.has(".sexton.lock"), "a list registers nobody");
@@ -90,7 +90,8 @@ fn one_lock_is_explained_step_by_step() {
     let path = house.path(SESSION_PATH);
     let (code, text, _) = locks(&house, &["--explain", path.to_str().unwrap()]);
     assert_eq!(code, 1);
-    for words in ["kind: session", "1. what does it say", "pid 2, started at tick 107252", "orphaned: nobody"]
+    for words in
+        ["kind: session", "1. what does it say", "pid 2, started at tick 107252", "orphaned: no process"]
     {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -155,7 +156,7 @@ fn an_operators_rule_in_a_configuration_file_counts_everywhere() {
     let house = House::new();
     let dead = house::dead_pid();
     let file = House::beside(&house);
-    let roots = format!("[locks]\nroots = [{:?}]\n", house.path(""));
+    let roots = format!("[locks]\nsharing = \"exclusive\"\nroots = [{:?}]\n", house.path(""));
     let rule = "[[locks.rule]]\nname = \"worker\"\npath = \"workers/*.lck\"\nformat = \"json\"\npid = \"owner.pid\"\n";
     file.put("sexton.toml", &(roots + rule));
     let path = file.path("sexton.toml");
@@ -192,7 +193,10 @@ fn an_operators_rules_tell_the_dead_the_living_and_the_recycled() {
         "[[locks.rule]]\npath = \"w/*.pid\"\nformat = \"pid\"\n",
         "[[locks.rule]]\npath = \"w/*.link\"\nformat = \"symlink\"\n",
     ];
-    file.put("sexton.toml", &format!("[locks]\nroots = [{:?}]\n{}", house.path(""), rules.concat()));
+    file.put(
+        "sexton.toml",
+        &format!("[locks]\nsharing = 'exclusive'\nroots = [{:?}]\n{}", house.path(""), rules.concat()),
+    );
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
     let (live, corpse, dead) = (Live::idle(), Live::idle().into_corpse(), house::dead_pid());
     let json = |pid, start: u64| format!(r#"{{"owner":{{"pid":{pid},"start":{start}}},"host":"{host}"}}"#);
@@ -211,7 +215,8 @@ fn an_operators_rules_tell_the_dead_the_living_and_the_recycled() {
         ("dead.link", format!("{host}-{dead}"), "orphaned"),
         ("number-in-use.link", format!("{host}-{}", live.pid), "unclear"),
         ("zombie.link", format!("{host}-{}", corpse.pid), "orphaned"),
-        ("other-container.link", format!("6f2c01ab9d11-{}", live.pid), "orphaned"),
+        ("other-container.link", format!("6f2c01ab9d11-{dead}"), "orphaned"),
+        ("other-container-in-use.link", format!("6f2c01ab9d11-{}", live.pid), "unclear"),
     ];
     fs::create_dir(house.path("w")).unwrap();
     for (name, content, _) in &files {
@@ -260,8 +265,9 @@ fn how_far_a_long_look_has_come_is_said_on_a_terminal() {
     for number in 0..1000 {
         house.put(format!("sessions/{number}.jsonl.lock"), SESSION);
     }
-    // Every look at a lock begins with the filesystem's type, which takes long once.
-    let strace = "strace --seccomp-bpf -f -qq -o /dev/null -e trace=fstatfs -e inject=fstatfs:delay_enter=1100000:when=1";
+    // Every look at a lock begins with the mount that it lies on; that question takes long once.
+    let strace =
+        "strace --seccomp-bpf -f -qq -o /dev/null -e trace=statx -e inject=statx:delay_enter=1100000:when=1";
     let strace_is_there = Command::new("sh").args(["-c", &format!("{strace} true")]).output().unwrap().status;
     if !house::there_is("strace", strace_is_there.success(), "how_far_a_long_look_has_come") {
         return;

@@ -395,6 +395,7 @@ impl Args {
             deadline: self.or_config("sweep_timeout", self.sweep_timeout, file.sweep_timeout),
             rules: file.rules.clone(),
             action: action.or(file.action).unwrap_or_default(),
+            exclusive: file.exclusive,
             start_window: self.or_config("start_window", self.start_window, file.start_window),
             report_after: self.lock_report_after.or(file.report_after),
             look_later: named || is_openclaw(command),

@@ -114,6 +114,7 @@ impl LocksArgs {
             deadline: self.sweep_timeout,
             rules: file.locks.rules,
             action: Action::Remove,
+            exclusive: file.locks.exclusive,
             start_window: Duration::ZERO,
             report_after: self.lock_report_after.or(file.locks.report_after),
             look_later: false,

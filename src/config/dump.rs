@@ -247,6 +247,7 @@ fn locks(plan: &Plan) -> Value {
             Action::Remove | Action::Spare => "remove",
             Action::HandOver => "hand-over",
         },
+        "sharing": if locks.exclusive { "exclusive" } else { "shared" },
         "sweep_timeout": time(locks.deadline),
         "start_window": time(locks.start_window),
         "report_after": locks.report_after.map(time),

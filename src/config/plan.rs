@@ -138,6 +138,8 @@ pub struct Locks {
     pub rules: Vec<LockRule>,
     /// What becomes of a lock that was left behind.
     pub action: Action,
+    /// Whether the operator says that no owner of a lock lives outside sexton's pid namespace.
+    pub exclusive: bool,
     /// How long a lock that was handed over is left for the starting gateway to find.
     pub start_window: Duration,
     /// How long any lock may be held before that is reported, besides the limit that it sets itself.

@@ -8,22 +8,20 @@ use std::time::Duration;
 
 use super::context::SweepContext;
 use super::format::{Owner, Record};
-use super::verdict::{Lease, Origin, Process};
-use crate::os::{files, host, lease, presence, procfs};
+use super::verdict::{Lease, Nested, Origin, Process};
+use crate::os::mounts::{self, Mount};
+use crate::os::{boot, files, host, lease, presence, procfs};
 use crate::types::{Errno, Pid};
 
-/// What a filesystem's type says about the proofs that hold on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filesystem {
-    /// It belongs to this kernel alone, so that nobody can have a file open without this kernel knowing.
-    pub local: bool,
-    /// A flock(2) on it reaches everybody who can reach the file.
-    pub carries_flock: bool,
-}
+/// The types that belong to one kernel, as the mount table names them. What is not in the list is taken for shared:
+/// a FUSE, virtiofs or 9p directory may be another machine's.
+const LOCAL: [&str; 16] = [
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "overlay", "aufs", "f2fs", "zfs", "bcachefs",
+    "nilfs2", "jfs", "reiserfs", "minix",
+];
 
-/// The types that belong to one kernel (statfs(2), magic.h). What is not in the list is taken for shared: a
-/// FUSE or 9p directory may be another machine's.
-const LOCAL: [u32; 14] = [
+/// The same types by their numbers (statfs(2)), for a kernel that does not say through which mount a file was opened.
+const LOCAL_NUMBERS: [u32; 14] = [
     0x0000_ef53, // ext2, ext3, ext4
     0x5846_5342, // xfs
     0x9123_683e, // btrfs
@@ -40,19 +38,27 @@ const LOCAL: [u32; 14] = [
     0x0000_137f, // minix
 ];
 
-/// The network and cluster types whose servers know of every flock.
-const CARRIES_FLOCK: [u32; 4] = [
-    0x0000_6969, // nfs
-    0x00c3_6400, // ceph
-    0x0116_1970, // gfs2
-    0x7461_636f, // ocfs2
-];
+/// Whether what `file` lies on belongs to this kernel alone, so that no process can have a file open without this
+/// kernel knowing. What does not answer is taken for shared.
+///
+/// An overlay belongs to this kernel if its upper directory does. That directory can be out of sight, as in most
+/// containers; then its filesystem is taken for a local one, which is what the engines use.
+pub fn is_local(file: BorrowedFd<'_>) -> bool {
+    let local = |mount: &Mount| LOCAL.contains(&mount.kind.as_str());
+    match mounts::of(file) {
+        Some(mount) => {
+            let upper = mount.upper.as_deref().and_then(mounts::at);
+            local(&mount) && upper.is_none_or(|upper| local(&upper))
+        }
+        None => LOCAL_NUMBERS.contains(&files::filesystem(file).unwrap_or(0)),
+    }
+}
 
-/// What `file` lies on. A filesystem that does not answer is taken for shared.
-pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
-    let magic = files::filesystem(file).unwrap_or(0);
-    let local = LOCAL.contains(&magic);
-    Filesystem { local, carries_flock: local || CARRIES_FLOCK.contains(&magic) }
+/// Whether the answer to a request for a lease shows that the filesystem knows no leases, although the kernel grants
+/// them (`/proc/sys/fs/leases-enable`, proc_sys_fs(5)): its server may let others in unseen, as that of 9p does.
+pub fn knows_no_leases(lease: Lease) -> bool {
+    let refused = lease == Lease::NoInformation(Errno(libc::EINVAL));
+    refused && std::fs::read("/proc/sys/fs/leases-enable").map_or(true, |text| text.trim_ascii() != b"0")
 }
 
 /// Whether anybody has `file` open, which belongs to `uid`. If nobody has, whoever opens it now waits until it is
@@ -66,7 +72,7 @@ pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
 }
 
 /// What became of the process that a lock names.
-pub fn process(owner: &Owner, context: &SweepContext<'_>) -> Process {
+pub fn process(owner: &Owner, context: &SweepContext<'_>, kernel: &Kernel) -> Process {
     let pid = owner.pid;
     // Asked first: after a reboot sexton can have the very start time that its predecessor recorded.
     if pid == context.sexton || pid == context.sweeper || context.helpers.contains(&pid) {
@@ -80,9 +86,13 @@ pub fn process(owner: &Owner, context: &SweepContext<'_>) -> Process {
             Process::Lives(*start)
         };
     }
-    // The cheapest question first: most owners of locks that were left behind are nobody any more.
+    // The cheapest question first: most owners of locks that were left behind are gone.
     if presence::exists(pid).is_ok_and(|exists| !exists) {
         return Process::Absent;
+    }
+    if !kernel.proc_is_ours {
+        // Its numbers are those of other processes.
+        return missing(pid);
     }
     match procfs::stat(pid) {
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
@@ -93,6 +103,27 @@ pub fn process(owner: &Owner, context: &SweepContext<'_>) -> Process {
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
         Ok(None) | Err(_) => missing(pid),
     }
+}
+
+/// Whether a process of a pid namespace below ours is the owner, or may be.
+///
+/// It is asked anew for each lock, after the lock was read: an owner that began after an earlier look would be missed.
+pub fn nested(owner: &Owner) -> Nested {
+    let Ok(found) = procfs::with_nested_number(owner.pid) else { return Nested::NotSeen };
+    let mut answer = Nested::NoOwner;
+    for pid in found {
+        let stat = match procfs::stat(pid) {
+            Ok(Some(stat)) if !stat.is_dead() => stat,
+            Ok(_) => continue,
+            Err(_) => return Nested::MayBeOwner(pid),
+        };
+        match owner.start {
+            Some(recorded) if recorded == stat.start => return Nested::Owner(pid),
+            Some(_) if !procfs::in_other_time_ns(pid) => {}
+            _ => answer = Nested::MayBeOwner(pid),
+        }
+    }
+    answer
 }
 
 /// Where the owner says that it lived. A name or a boot of our own that cannot be read is nobody's.
@@ -118,6 +149,17 @@ fn missing(pid: Pid) -> Process {
     }
 }
 
+/// What one sweep knows of the kernel as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel {
+    /// /proc shows our pid namespace.
+    pub proc_is_ours: bool,
+    /// Every process of the kernel is visible from here.
+    pub all_visible: bool,
+    /// Before this instant nothing of this boot had run, in seconds since 1970; `None` if that cannot be told.
+    pub booted: Option<i64>,
+}
+
 /// What one sweep keeps in mind from lock to lock.
 ///
 /// One is its patience with locks whose owner is dead and which somebody has open all the same: another process
@@ -125,34 +167,45 @@ fn missing(pid: Pid) -> Process {
 #[derive(Debug)]
 pub struct RetryBudget {
     /// What the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
-    filesystem: Option<(u64, Filesystem)>,
+    local: Option<(u64, bool)>,
+    /// What is known of the kernel, once that was asked.
+    kernel: Option<Kernel>,
     /// How many more pauses this sweep takes altogether, so that a root full of living locks costs no more.
     pauses: u32,
 }
 
 impl RetryBudget {
     /// For one lock there are five more looks within about 15 ms; for a whole sweep 100 pauses.
-    pub const NEW: RetryBudget = RetryBudget { filesystem: None, pauses: 100 };
+    pub const NEW: RetryBudget = RetryBudget { local: None, kernel: None, pauses: 100 };
     /// No other look at all.
-    pub const NONE: RetryBudget = RetryBudget { filesystem: None, pauses: 0 };
+    pub const NONE: RetryBudget = RetryBudget { local: None, kernel: None, pauses: 0 };
 
-    /// What `file` lies on, whose device is `device`.
-    pub fn filesystem(&mut self, file: BorrowedFd<'_>, device: u64) -> Filesystem {
-        match self.filesystem {
-            Some((known, filesystem)) if known == device => filesystem,
+    /// What [`is_local`] says of `file`, whose device is `device`.
+    pub fn is_local(&mut self, file: BorrowedFd<'_>, device: u64) -> bool {
+        match self.local {
+            Some((known, local)) if known == device => local,
             _ => {
-                let found = filesystem(file);
-                self.filesystem = Some((device, found));
+                let found = is_local(file);
+                self.local = Some((device, found));
                 found
             }
         }
+    }
+
+    /// What is known of the kernel.
+    pub fn kernel(&mut self) -> Kernel {
+        *self.kernel.get_or_insert_with(|| Kernel {
+            proc_is_ours: procfs::is_of_our_namespace(),
+            all_visible: boot::every_process_is_visible(),
+            booted: boot::began(),
+        })
     }
 
     /// Halves the pauses that are left, for two that share a sweep.
     pub fn spend_half(&mut self) -> RetryBudget {
         let half = self.pauses / 2;
         self.pauses -= half;
-        RetryBudget { filesystem: self.filesystem, pauses: half }
+        RetryBudget { local: self.local, kernel: self.kernel, pauses: half }
     }
 
     /// Takes back what another half has not used.

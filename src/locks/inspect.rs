@@ -12,7 +12,7 @@ use super::evidence::{self, RetryBudget};
 use super::format::Content;
 use super::kind::Kind;
 use super::lock_file::{self, LockFile};
-use super::verdict::{Evidence, Lease, Process, Verdict, judge};
+use super::verdict::{Evidence, Lease, Nested, Process, Verdict, judge};
 use super::walk::DirEntry;
 use crate::os::files::FileKind;
 use crate::types::Errno;
@@ -80,12 +80,21 @@ pub struct Judged {
     pub lock_file: LockFile,
 }
 
+/// Who else may have locks in a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// Another sexton uses the root, or it cannot be told.
+    pub with_sexton: bool,
+    /// The operator says that no owner lives outside this pid namespace.
+    pub declared_exclusive: bool,
+}
+
 /// Looks at what lies at `spot` and judges it as a lock of kind `kind`.
 pub fn inspect(
     spot: &DirEntry<'_>,
     kind: &Kind,
     context: &SweepContext<'_>,
-    exclusive: bool,
+    sharing: Sharing,
     retry_budget: &mut RetryBudget,
 ) -> Finding {
     let lock_file = match retry_budget.open_again(|| lock_file::take(spot, kind.form)) {
@@ -103,16 +112,26 @@ pub fn inspect(
     let content = record.content;
     let file = lock_file.leasable_parts();
     let lease = file.map_or(Lease::NotAFile, |piece| piece.lease);
+    let local =
+        retry_budget.is_local(spot.directory, lock_file.device()) && !evidence::knows_no_leases(lease);
+    let kernel = retry_budget.kernel();
+    let owner = content.owner();
+    // Of a lock that no process has open there is nothing more to ask, unless its owner may be giving it up.
+    let is_settled = lease == Lease::Granted && local && kind.keeps_open && !context.alive;
     let mut evidence = Evidence {
         content,
         lease,
-        local: retry_budget.filesystem(spot.directory, lock_file.device()).local,
+        local,
         keeps_open: kind.keeps_open,
-        process: content.owner().map_or(Process::NotNamed, |owner| evidence::process(owner, context)),
+        process: owner.map_or(Process::NotNamed, |owner| evidence::process(owner, context, &kernel)),
+        nested: owner.filter(|_| !is_settled).map_or(Nested::NotSeen, evidence::nested),
         origin: evidence::origin(&record),
         quiet: context.quiet,
         alive: context.alive,
-        exclusive,
+        shared: sharing.with_sexton,
+        before_boot: kernel.booted.is_some_and(|booted| lock_file.changed() < booted),
+        all_visible: kernel.all_visible,
+        declared_exclusive: sharing.declared_exclusive,
     };
     if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&evidence)) {
         evidence.lease = retry_budget.ask_again(piece.file.as_fd(), piece.meta.uid);
@@ -134,5 +153,6 @@ fn would_be_orphaned(evidence: &Evidence) -> bool {
         _ => false,
     };
     let closed = Evidence { lease: Lease::Granted, ..*evidence };
+    let may_live = may_live || matches!(evidence.nested, Nested::Owner(_) | Nested::MayBeOwner(_));
     !may_live && matches!(judge(&closed), Verdict::Orphaned(_))
 }

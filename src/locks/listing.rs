@@ -9,15 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::context::SweepContext;
-use super::evidence::{self, RetryBudget};
+use super::evidence::RetryBudget;
 use super::format::Content;
-use super::inspect::{Finding, Judged, inspect};
+use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
 use super::open_root::{self, OpenError};
 use super::registration::{Exclusivity, Registration};
 use super::roots::Root;
 use super::sweep::limit;
-use super::verdict::{Lease, Origin, Process, Verdict};
+use super::verdict::{Lease, Nested, Origin, Process, Verdict};
 use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
 
@@ -105,13 +105,15 @@ pub struct Step {
     pub answer: String,
 }
 
-/// Looks at everything in `root`, as a sweep at a quiet moment would, and removes nothing. `progress` is told
+/// Looks at everything in `root`, as a sweep at a quiet moment would, and removes nothing. `exclusive`: the operator
+/// says that no owner of a lock lives outside this pid namespace. `progress` is told
 /// now and then how many things have been looked at. Afterwards this process is the root's owner's.
 #[must_use]
 pub fn list(
     root: &Root,
     lock_kinds: &LockKinds,
     context: &SweepContext<'_>,
+    exclusive: bool,
     report_after: Option<Duration>,
     progress: &mut dyn FnMut(usize),
 ) -> Listing {
@@ -129,8 +131,8 @@ pub fn list(
         }
     };
     let directory = entered.directory.as_fd();
-    let carries_flock = evidence::filesystem(directory).carries_flock;
     let alone = matches!(Registration::peek(directory), Exclusivity::Alone);
+    let sharing = Sharing { with_sexton: !alone, declared_exclusive: exclusive };
     let mut patience = RetryBudget::NEW;
     let mut entries: Vec<Entry> = Vec::new();
     walk(directory, &entered.path, &lock_kinds.rules(), &mut |sight| {
@@ -139,7 +141,7 @@ pub fn list(
                 for (spot, what) in found {
                     entries.extend(match what {
                         Match::Lock(kind) => {
-                            let finding = inspect(spot, kind, context, alone && carries_flock, &mut patience);
+                            let finding = inspect(spot, kind, context, sharing, &mut patience);
                             of_finding(&spot.path, kind, &finding, report_after)
                         }
                         Match::NotOurs(why) => {
@@ -257,15 +259,32 @@ fn steps(judged: &Judged) -> Vec<Step> {
         "only for a moment, so that a closed file proves nothing",
     );
     let local = yes_no(evidence.local, "this machine alone", "perhaps other machines too");
-    let alone = yes_no(evidence.exclusive, "no", "yes, or it cannot be told");
+    let nested = match evidence.nested {
+        Nested::NotSeen => "it was not asked, or cannot be seen".to_owned(),
+        Nested::NoOwner => "no".to_owned(),
+        Nested::Owner(pid) => format!("process {pid}, started when the lock says"),
+        Nested::MayBeOwner(pid) => format!("process {pid}, and nothing tells whether it is the owner"),
+    };
+    let shared = yes_no(evidence.shared, "yes, or it cannot be told", "no");
+    let age = yes_no(evidence.before_boot, "yes, so that its owner is dead", "no, or it cannot be told");
+    let visible = yes_no(evidence.all_visible, "yes", "no: an owner may live in another container");
+    let declared = yes_no(
+        evidence.declared_exclusive,
+        "yes: the configuration says so (locks.sharing)",
+        "no (locks.sharing)",
+    );
     let table = [
         ("what does it say of its owner?", content),
         ("does anybody on this machine have it open?", lease),
         ("when does an owner of this kind have it open?", open_says),
         ("who reaches the filesystem?", local),
         ("what has become of the process?", process),
+        ("does a process have the number in a pid namespace below ours?", nested),
         ("where did the owner live?", origin.to_owned()),
-        ("does another sexton use this root?", alone),
+        ("does another sexton use this root?", shared),
+        ("is the lock older than this boot?", age),
+        ("is every process of this machine visible from here?", visible),
+        ("does the operator say that no owner lives in another container?", declared),
     ];
     table.into_iter().map(|(asked, answer)| Step { asked: asked.to_owned(), answer }).collect()
 }

@@ -230,6 +230,19 @@ impl LockFile {
         }
     }
 
+    /// When anything about any part of it last changed, in seconds since 1970 (inode(7), ctime).
+    pub fn changed(&self) -> i64 {
+        match self {
+            LockFile::File { lock, .. } => lock.meta.changed.0,
+            LockFile::Symlink { lock, with } => {
+                with.iter().fold(lock.meta.changed.0, |latest, part| latest.max(part.meta.changed.0))
+            }
+            LockFile::Directory { meta, record, .. } => {
+                record.iter().fold(meta.changed.0, |latest, part| latest.max(part.meta.changed.0))
+            }
+        }
+    }
+
     /// The device on which it lies.
     pub fn device(&self) -> u64 {
         match self {

@@ -13,7 +13,7 @@ use super::context::SweepContext;
 use super::escape::Escaped;
 use super::evidence::{self, RetryBudget};
 use super::hand_over::{hand_over, is_handed_over};
-use super::inspect::{Finding, Judged, inspect};
+use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
 use super::lease_watch::{LeaseWatch, LiveSweep};
 use super::open_root::{self, OpenError, once};
@@ -55,6 +55,8 @@ pub struct Request<'a> {
     pub registration: Option<BorrowedFd<'a>>,
     /// What becomes of orphaned locks.
     pub action: Action,
+    /// Whether the operator says that no owner of a lock lives outside this pid namespace.
+    pub exclusive: bool,
     /// How long any lock may be held before it is reported, besides the limit that it sets itself.
     pub report_after: Option<Duration>,
     /// The fingerprints of locks that earlier sweeps reported.
@@ -100,7 +102,7 @@ pub struct Report {
     /// The locks that were removed, as far as their owners are known.
     pub released: Vec<Released>,
     /// Whether no other sexton used the root while it was swept.
-    pub exclusive: bool,
+    pub alone: bool,
     /// The open file that registers us in the root, if this sweep opened a new one. Whoever gets it keeps it
     /// open as long as anything lives that might take a lock there.
     pub registration: Option<OwnedFd>,
@@ -134,17 +136,18 @@ pub fn sweep(request: &Request<'_>) -> Report {
     };
     let directory = root.directory.as_fd();
     let registration = Registration::take(directory, request.registration);
-    let carries_flock = evidence::filesystem(directory).carries_flock;
-    let exclusive = carries_flock && matches!(registration.standing(), Exclusivity::Alone);
-    log_exclusivity(&request.context, &Escaped(&root.path), registration.standing(), carries_flock);
+    let alone = matches!(registration.standing(), Exclusivity::Alone);
+    let may_be_remote = !request.exclusive && !evidence::is_local(directory);
+    log_exclusivity(&request.context, &Escaped(&root.path), registration.standing(), may_be_remote);
 
     let mut sweep = Sweep {
         context: &request.context,
         action: request.action,
         report_after: request.report_after,
         reported: request.reported,
+        sharing: Sharing { with_sexton: !alone, declared_exclusive: request.exclusive },
         retry_budget: if request.context.patient { RetryBudget::NEW } else { RetryBudget::NONE },
-        report: Report { entered: true, exclusive, ..Report::default() },
+        report: Report { entered: true, alone, ..Report::default() },
         lease_watch: request.beside.as_ref().map(|_| LeaseWatch::default()),
     };
     walk(directory, &root.path, &request.lock_kinds.rules(), &mut |sight| match sight {
@@ -157,7 +160,7 @@ pub fn sweep(request: &Request<'_>) -> Report {
     let mut report = sweep.report;
     report.registration = registration.settle();
     tracing::debug!(name: "root-swept", root = %Escaped(&root.path), removed = report.removed,
-        handed_over = report.handed_over, held = report.held, unclear = report.unclear, waiting = report.waiting, skipped = report.skipped, failed = report.failed, exclusive,
+        handed_over = report.handed_over, held = report.held, unclear = report.unclear, waiting = report.waiting, skipped = report.skipped, failed = report.failed, alone,
         "swept the lock root");
     report
 }
@@ -166,18 +169,18 @@ fn log_exclusivity(
     context: &SweepContext<'_>,
     root: &Escaped<'_>,
     standing: &Exclusivity,
-    carries_flock: bool,
+    may_be_remote: bool,
 ) {
     match standing {
         Exclusivity::Unknown(error) => {
             once!(context, name: "root-unregistered", root = %root, error = %error,
                 "cannot use {NAME} in the lock root {root} ({error}): other sextons there go unseen, so that only \
-                 locks that nobody has open are removed");
+                 locks that are kept open by their owners, and that no process has open, are removed");
         }
         Exclusivity::Shared if context.quiet => {
             tracing::info!(name: "root-shared", root = %root, "another sexton uses the lock root {root}");
         }
-        Exclusivity::Alone if !carries_flock => {
+        Exclusivity::Alone if may_be_remote && context.first => {
             tracing::info!(name: "root-shared", root = %root,
                 "the lock root {root} lies on a filesystem that other machines may use unseen");
         }
@@ -194,6 +197,7 @@ struct Sweep<'a> {
     action: Action,
     report_after: Option<Duration>,
     reported: &'a [u64],
+    sharing: Sharing,
     retry_budget: RetryBudget,
     report: Report,
     lease_watch: Option<LeaseWatch<'a>>,
@@ -226,7 +230,7 @@ impl<'a> Sweep<'a> {
         }
         let mut other = Sweep {
             retry_budget: self.retry_budget.spend_half(),
-            report: Report { exclusive: self.report.exclusive, ..Report::default() },
+            report: Report::default(),
             lease_watch: None,
             ..*self
         };
@@ -256,7 +260,7 @@ impl<'a> Sweep<'a> {
 
     fn lock(&mut self, spot: &DirEntry<'_>, kind: &'a Kind) {
         let path = Escaped(&spot.path);
-        match inspect(spot, kind, self.context, self.report.exclusive, &mut self.retry_budget) {
+        match inspect(spot, kind, self.context, self.sharing, &mut self.retry_budget) {
             Finding::Vanished => {}
             Finding::Odd(not_a_lock) => {
                 self.report.skipped += 1;

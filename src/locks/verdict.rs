@@ -1,9 +1,11 @@
 //! The one place that decides about a lock: evidence in, verdict out.
 //!
-//! It never asks the system anything, and it never says "orphaned" on the word of a pid alone: pids and start
-//! times speak of *this* pid namespace, while a lock on a shared volume may be another container's. Somebody
-//! who might own it from there is ruled out either by the kernel (nobody has the file open, and its kind keeps
-//! it open) or by sexton's own registration (no other sexton uses this root).
+//! A lock goes only if nothing speaks against it and one proof says that its owner is dead. The number of a
+//! process is never a proof by itself: it speaks of *this* pid namespace, and the owner may live in another one,
+//! in a container that knows nothing of sexton. That no other sexton uses the root proves nothing about such an
+//! owner, either. It only keeps two sextons from removing the same lock.
+//!
+//! It never asks the system anything.
 
 use std::fmt;
 
@@ -60,6 +62,20 @@ pub enum Origin {
     OtherBoot,
 }
 
+/// What the processes of the pid namespaces below ours say of a lock's number. A tool under unshare(1) or bwrap(1)
+/// writes the number down that it has in there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nested {
+    /// They were not asked, or cannot be seen.
+    NotSeen,
+    /// All visible ones were asked, and none of them is the owner.
+    NoOwner,
+    /// This process has the number below, and the start time that the lock records. The pid is ours.
+    Owner(Pid),
+    /// This process has the number below, and nothing tells whether it is the owner. The pid is ours.
+    MayBeOwner(Pid),
+}
+
 /// Everything that is known about one lock at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
@@ -71,17 +87,26 @@ pub struct Evidence {
     pub local: bool,
     /// Whether an owner of this kind of lock has it open as long as it holds it.
     pub keeps_open: bool,
-    /// What became of the owner.
+    /// What became of the process with the recorded number in our pid namespace.
     pub process: Process,
-    /// Where the owner says it lived.
+    /// Whether a process of a pid namespace below ours has the recorded number there.
+    pub nested: Nested,
+    /// Where the owner says it lived. It is shown, and decides nothing: a container has a host name of its own, and
+    /// can have a boot id of its own.
     pub origin: Origin,
     /// Whether no process that sexton watches over can take a lock while this one is being removed.
     pub quiet: bool,
-    /// Whether the gateway lives, even if it stands still: who wears the recorded number may be the owner, which
-    /// has closed the file and is about to remove it.
+    /// Whether the gateway lives, even if it stands still: the process with the recorded number may be the owner,
+    /// which has closed the file and is about to remove it.
     pub alive: bool,
-    /// Whether no other sexton uses this root.
-    pub exclusive: bool,
+    /// Whether another sexton uses this root, or it cannot be told.
+    pub shared: bool,
+    /// Whether the lock was last changed before this kernel was booted.
+    pub before_boot: bool,
+    /// Whether every process of this kernel is visible from here.
+    pub all_visible: bool,
+    /// Whether the operator says that no owner lives outside this pid namespace.
+    pub declared_exclusive: bool,
 }
 
 /// Whether a lock is somebody's.
@@ -91,7 +116,7 @@ pub enum Verdict {
     Held(Holder),
     /// Its owner is gone. It may be removed.
     Orphaned(Orphan),
-    /// Nobody can tell. It stays.
+    /// It cannot be told. It stays.
     Unclear(UnclearReason),
 }
 
@@ -102,6 +127,13 @@ pub enum Holder {
     HasItOpen,
     /// The very process that the lock names lives: the pid and the start time are the same.
     Lives(Pid),
+    /// The same, where the process lives in a pid namespace below ours and has the recorded number there.
+    LivesBelow {
+        /// The recorded number.
+        number: Pid,
+        /// The process's number in our pid namespace.
+        pid: Pid,
+    },
 }
 
 /// Why a lock counts as orphaned.
@@ -109,7 +141,7 @@ pub enum Holder {
 pub struct Orphan {
     /// What became of the process it names.
     pub owner: OwnerState,
-    /// What rules out an owner that this pid namespace does not show.
+    /// What proves that it is dead, wherever it lived.
     pub proof: Proof,
 }
 
@@ -141,45 +173,24 @@ pub enum OwnerState {
     OtherTimeNs(Pid),
     /// /proc does not show the process.
     Hidden(Pid),
-    /// It lived on a host of another name.
-    OtherHost(Pid),
-    /// It lived in another boot.
-    OtherBoot(Pid),
 }
 
-impl OwnerState {
-    /// Whether the owner is certainly not a living process of this pid namespace, on a filesystem that is
-    /// `local` to this kernel or not.
-    const fn is_dead(self, local: bool) -> bool {
-        match self {
-            OwnerState::Absent(_)
-            | OwnerState::Zombie(_)
-            | OwnerState::HeldZombie(_)
-            | OwnerState::OwnProcess(_)
-            | OwnerState::Recycled { .. }
-            | OwnerState::OtherBoot(_) => true,
-            // A container gets another name with every life, but another machine has its own as well.
-            OwnerState::OtherHost(_) => local,
-            OwnerState::NotNamed
-            | OwnerState::NumberInUse(_)
-            | OwnerState::OtherTimeNs(_)
-            | OwnerState::Hidden(_) => false,
-        }
-    }
-}
-
-/// What rules out an owner that this pid namespace does not show.
+/// What proves that a lock's owner is dead, wherever it lived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// Nobody on this kernel has the file open, and an owner would.
+    /// No process on this kernel has the file open, and an owner would.
     NotOpen,
-    /// No other sexton uses this root.
-    Exclusive,
-    /// Only this kernel reaches the file, and the owner lived before it was booted.
+    /// The owner is the dead process that sexton has not reaped yet: it has the recorded start time.
+    JustDied,
+    /// Only this kernel reaches the file, and it was last changed before this kernel was booted.
     EarlierBoot,
+    /// Only this kernel reaches the file, and every process of this kernel is visible. None of them is the owner.
+    AllVisible,
+    /// The operator says that no owner lives outside this pid namespace, and none lives inside.
+    Declared,
 }
 
-/// Why nobody can tell.
+/// Why it cannot be told whether a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnclearReason {
     /// The bytes are no lock's.
@@ -188,10 +199,19 @@ pub enum UnclearReason {
     Unreadable(Errno),
     /// It is empty, and its owner may be about to write to it.
     Empty,
-    /// Dead by this pid namespace, but the root is shared and a pid proves nothing for other containers.
+    /// No visible process is the owner, but it may live in a pid namespace that is not visible from here.
+    NoProof(OwnerState),
+    /// Another sexton uses the root, and clears it.
     SharedRoot(OwnerState),
     /// A process with that number lives, and the lock does not say when its owner was started.
     NumberInUse(Pid),
+    /// A process of a pid namespace below ours may be the owner.
+    NestedNumber {
+        /// The number, which the process has in its own pid namespace.
+        number: Pid,
+        /// The same process's number in ours.
+        pid: Pid,
+    },
     /// A process with that number lives in another time namespace, where start times are others.
     OtherTimeNs(Pid),
     /// A process with that number exists, but /proc does not show it.
@@ -200,13 +220,19 @@ pub enum UnclearReason {
     Busy(Orphan),
 }
 
-/// Decides.
+/// Decides. In this order:
 ///
-/// In order: an open file or a living owner always means held; bytes that are no lock's always mean unclear;
-/// a file that nobody has open is nobody's, whatever process wears the recorded pid, if its kind is kept open
-/// and the filesystem is local, and if no living gateway may be about to give it up; an owner from before this boot is dead, if only this kernel reaches the file;
-/// otherwise the owner has to be dead here *and* nobody elsewhere can own it.
-/// Whatever comes out as orphaned is so only at a quiet moment.
+/// 1. The file is open, or the recorded process lives with the recorded start time: held.
+/// 2. The bytes are no lock's: unclear.
+/// 3. No process has the file open, its kind is kept open, and only this kernel reaches it: orphaned
+///    ([`Proof::NotOpen`]), whatever process has the recorded number now. Beside a living gateway, such a process may
+///    be the owner, which has closed the file and is about to remove it.
+/// 4. A visible process has the recorded number, at any level of pid namespaces, and may be the owner: unclear.
+/// 5. Another sexton uses the root: unclear. Its gateway may replace the lock while we remove it. In 3 the granted
+///    lease keeps it from that.
+/// 6. One of the other proofs holds: orphaned. If none does: unclear.
+///
+/// What comes out as orphaned is so only at a quiet moment.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Verdict {
     if evidence.lease == Lease::Busy {
@@ -217,42 +243,78 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         Content::Empty => None,
         Content::Invalid(defect) => return Verdict::Unclear(UnclearReason::Content(*defect)),
     };
-    if let (Some((pid, Some(recorded))), Process::Lives(found)) = (owner, evidence.process)
-        && recorded == found
-    {
-        return Verdict::Held(Holder::Lives(pid));
-    }
-    let fate = owner.map_or(OwnerState::NotNamed, |(pid, start)| fate(pid, start, evidence));
-    // A lock is given up by closing it and removing it then. One that goes away in between would let a successor
-    // in, whose lock the old owner would remove.
-    let may_be_giving_up = evidence.alive
-        && matches!(fate, OwnerState::NumberInUse(_) | OwnerState::OtherTimeNs(_) | OwnerState::Hidden(_));
-    let closed = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
-    let not_open = closed && !may_be_giving_up;
-    let proof = match fate {
-        _ if not_open => Some(Proof::NotOpen),
-        OwnerState::OtherBoot(_) if evidence.local => Some(Proof::EarlierBoot),
-        fate if evidence.exclusive && fate.is_dead(evidence.local) => Some(Proof::Exclusive),
-        _ => None,
+    let state = match owner {
+        None => OwnerState::NotNamed,
+        Some((pid, recorded)) => {
+            if let (Some(recorded), Process::Lives(found)) = (recorded, evidence.process)
+                && recorded == found
+            {
+                return Verdict::Held(Holder::Lives(pid));
+            }
+            if let (Nested::Owner(shown), Some(_)) = (evidence.nested, recorded) {
+                return Verdict::Held(Holder::LivesBelow { number: pid, pid: shown });
+            }
+            owner_state(pid, recorded, evidence.process)
+        }
     };
-    match (proof, fate) {
-        (Some(proof), owner) if evidence.quiet => Verdict::Orphaned(Orphan { owner, proof }),
-        (Some(proof), owner) => Verdict::Unclear(UnclearReason::Busy(Orphan { owner, proof })),
-        (None, OwnerState::NotNamed) => Verdict::Unclear(UnclearReason::Empty),
-        (None, OwnerState::NumberInUse(pid)) => Verdict::Unclear(UnclearReason::NumberInUse(pid)),
-        (None, OwnerState::OtherTimeNs(pid)) => Verdict::Unclear(UnclearReason::OtherTimeNs(pid)),
-        (None, OwnerState::Hidden(pid)) => Verdict::Unclear(UnclearReason::Hidden(pid)),
-        (None, fate) => Verdict::Unclear(UnclearReason::SharedRoot(fate)),
+    let doubt = doubt(state, owner.map(|(pid, _)| pid), evidence.nested);
+    match proof(evidence, state, owner.and_then(|(_, start)| start), doubt) {
+        Ok(proof) if evidence.quiet => Verdict::Orphaned(Orphan { owner: state, proof }),
+        Ok(proof) => Verdict::Unclear(UnclearReason::Busy(Orphan { owner: state, proof })),
+        Err(reason) => Verdict::Unclear(reason),
     }
 }
 
-fn fate(pid: Pid, recorded: Option<StartTime>, evidence: &Evidence) -> OwnerState {
-    match evidence.origin {
-        Origin::OtherBoot => return OwnerState::OtherBoot(pid),
-        Origin::OtherHost => return OwnerState::OtherHost(pid),
-        Origin::NotRecorded | Origin::Here => {}
+/// What proves that the owner is dead, or why nothing does.
+fn proof(
+    evidence: &Evidence,
+    state: OwnerState,
+    recorded: Option<StartTime>,
+    doubt: Option<UnclearReason>,
+) -> Result<Proof, UnclearReason> {
+    // A lock is given up by closing it and removing it then. If we removed it in between, a successor could take it,
+    // whose lock the old owner would remove.
+    let may_be_giving_up = evidence.alive && doubt.is_some();
+    let not_open = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
+    if not_open && !may_be_giving_up {
+        return Ok(Proof::NotOpen);
     }
-    match (evidence.process, recorded) {
+    if let Some(doubt) = doubt {
+        return Err(doubt);
+    }
+    if evidence.shared {
+        return Err(match state {
+            OwnerState::NotNamed => UnclearReason::Empty,
+            state => UnclearReason::SharedRoot(state),
+        });
+    }
+    match state {
+        OwnerState::HeldZombie(_) if recorded.is_some() => Ok(Proof::JustDied),
+        _ if evidence.local && evidence.before_boot => Ok(Proof::EarlierBoot),
+        OwnerState::NotNamed => Err(UnclearReason::Empty),
+        _ if evidence.local && evidence.all_visible && evidence.nested == Nested::NoOwner => {
+            Ok(Proof::AllVisible)
+        }
+        _ if evidence.declared_exclusive => Ok(Proof::Declared),
+        state => Err(UnclearReason::NoProof(state)),
+    }
+}
+
+/// Which visible process may be the owner, although nothing says that it is.
+fn doubt(state: OwnerState, number: Option<Pid>, nested: Nested) -> Option<UnclearReason> {
+    match (state, nested, number) {
+        (OwnerState::NumberInUse(pid), _, _) => Some(UnclearReason::NumberInUse(pid)),
+        (OwnerState::OtherTimeNs(pid), _, _) => Some(UnclearReason::OtherTimeNs(pid)),
+        (OwnerState::Hidden(pid), _, _) => Some(UnclearReason::Hidden(pid)),
+        (_, Nested::Owner(pid) | Nested::MayBeOwner(pid), Some(number)) => {
+            Some(UnclearReason::NestedNumber { number, pid })
+        }
+        _ => None,
+    }
+}
+
+fn owner_state(pid: Pid, recorded: Option<StartTime>, process: Process) -> OwnerState {
+    match (process, recorded) {
         (Process::Absent, _) => OwnerState::Absent(pid),
         (Process::Zombie, _) => OwnerState::Zombie(pid),
         (Process::HeldZombie, _) => OwnerState::HeldZombie(pid),
@@ -260,7 +322,7 @@ fn fate(pid: Pid, recorded: Option<StartTime>, evidence: &Evidence) -> OwnerStat
         (Process::Lives(found), Some(recorded)) => OwnerState::Recycled { pid, recorded, found },
         (Process::Lives(_), None) => OwnerState::NumberInUse(pid),
         (Process::OtherTimeNs, _) => OwnerState::OtherTimeNs(pid),
-        // A lock that names a process whose fate nobody looked up says as little as a hidden one.
+        // If the process was not looked up, as little is known as of a hidden one.
         (Process::Hidden | Process::NotNamed, _) => OwnerState::Hidden(pid),
     }
 }
@@ -270,6 +332,10 @@ impl fmt::Display for Holder {
         match self {
             Holder::HasItOpen => f.write_str("a process on this machine has it open"),
             Holder::Lives(pid) => write!(f, "its owner lives: pid {pid}, with the start time it records"),
+            Holder::LivesBelow { number, pid } => write!(
+                f,
+                "its owner lives: process {pid}, which is {number} in a pid namespace of its own, with the start time it records"
+            ),
         }
     }
 }
@@ -290,18 +356,21 @@ impl fmt::Display for OwnerState {
             OwnerState::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
             OwnerState::OtherTimeNs(pid) => write!(f, "process {pid} lives in another time namespace"),
             OwnerState::Hidden(pid) => write!(f, "process {pid} is hidden"),
-            OwnerState::OtherHost(pid) => write!(f, "its owner, pid {pid}, lived on a host of another name"),
-            OwnerState::OtherBoot(pid) => write!(f, "its owner, pid {pid}, lived in another boot"),
         }
     }
 }
 
 impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = &self.owner;
         match self.proof {
-            Proof::NotOpen => write!(f, "nobody has it open, and {}", self.owner),
-            Proof::Exclusive => write!(f, "{}, and no other sexton uses this root", self.owner),
-            Proof::EarlierBoot => write!(f, "{}, and only this machine reaches the file", self.owner),
+            Proof::NotOpen => write!(f, "no process has it open, and {owner}"),
+            Proof::JustDied => write!(f, "{owner}, with the start time that the lock records"),
+            Proof::EarlierBoot => write!(f, "{owner}, and the lock is older than this boot"),
+            Proof::AllVisible => write!(f, "{owner}, and every process of this machine is visible from here"),
+            Proof::Declared => {
+                write!(f, "{owner}, and locks.sharing says that no owner lives in another container")
+            }
         }
     }
 }
@@ -314,12 +383,19 @@ impl fmt::Display for UnclearReason {
             UnclearReason::Empty => {
                 f.write_str("it is empty, and nothing tells whether its owner is about to write it")
             }
-            UnclearReason::SharedRoot(fate) => {
-                write!(f, "{fate}, but the owner may live in another container that shares this root")
-            }
+            UnclearReason::NoProof(state) => write!(
+                f,
+                "{state}, but the owner may live in another container; if no other container uses this root, \
+                 set sharing = 'exclusive' in [locks]"
+            ),
+            UnclearReason::SharedRoot(state) => write!(f, "{state}, but another sexton uses this root"),
             UnclearReason::NumberInUse(pid) => {
                 write!(f, "a process {pid} lives, and the lock does not say when its owner was started")
             }
+            UnclearReason::NestedNumber { number, pid } => write!(
+                f,
+                "process {pid} is {number} in a pid namespace of its own, and the lock does not say when its owner was started"
+            ),
             UnclearReason::OtherTimeNs(pid) => {
                 write!(
                     f,

@@ -32,23 +32,36 @@ const PROCESSES: [Process; 9] = [
     Process::Hidden,
 ];
 
+const NESTED: [Nested; 4] =
+    [Nested::NotSeen, Nested::NoOwner, Nested::Owner(Pid::INIT), Nested::MayBeOwner(Pid::INIT)];
+
+/// Evidence with these yes and no: one bit each.
+fn with_bits(content: Content, lease: Lease, process: Process, nested: Nested, bits: u8) -> Evidence {
+    Evidence {
+        content,
+        lease,
+        local: bits & 1 != 0,
+        keeps_open: bits & 2 != 0,
+        process,
+        nested,
+        // It decides nothing, so that it may come with anything.
+        origin: ORIGINS[usize::from(bits & 3)],
+        quiet: bits & 4 != 0,
+        alive: bits & 8 != 0,
+        shared: bits & 16 != 0,
+        before_boot: bits & 32 != 0,
+        all_visible: bits & 64 != 0,
+        declared_exclusive: bits & 128 != 0,
+    }
+}
+
 fn every() -> Vec<Evidence> {
     let mut all = Vec::new();
     for content in contents() {
         for lease in LEASES {
             for process in PROCESSES {
-                for bits in 0..128_u8 {
-                    all.push(Evidence {
-                        content,
-                        lease,
-                        local: bits & 1 != 0,
-                        keeps_open: bits & 2 != 0,
-                        process,
-                        origin: ORIGINS[usize::from(bits >> 4 & 3)],
-                        quiet: bits & 4 != 0,
-                        exclusive: bits & 8 != 0,
-                        alive: bits & 64 != 0,
-                    });
+                for nested in NESTED {
+                    all.extend((0..=255).map(|bits| with_bits(content, lease, process, nested, bits)));
                 }
             }
         }
@@ -59,32 +72,27 @@ fn every() -> Vec<Evidence> {
 /// The rules once more, written as a table of conditions and not as a sequence of decisions.
 fn expected(e: &Evidence) -> char {
     let invalid = matches!(e.content, Content::Invalid(_));
-    let recorded = e.content.owner().and_then(|owner| owner.start);
-    let same = matches!((recorded, e.process), (Some(a), Process::Lives(b)) if a == b);
-    let free = e.lease == Lease::Granted && e.local && e.keeps_open;
-    let named = e.content.owner().is_some();
-    let told_apart = !matches!(e.origin, Origin::NotRecorded | Origin::Here);
-    let wears_the_number = matches!(
-        (e.process, recorded),
-        (Process::OtherTimeNs | Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None)
-    );
-    let free = free && !(e.alive && named && wears_the_number && !told_apart);
-    let earlier = named && e.origin == Origin::OtherBoot;
-    let elsewhere = named && (earlier || e.origin == Origin::OtherHost);
-    let dead_here = named
-        && !elsewhere
-        && match e.process {
-            Process::Absent | Process::Zombie | Process::HeldZombie | Process::OwnProcess => true,
-            Process::Lives(found) => recorded.is_some_and(|recorded| recorded != found),
-            Process::NotNamed | Process::OtherTimeNs | Process::Hidden => false,
-        };
+    let owner = e.content.owner();
+    let named = owner.is_some();
+    let recorded = owner.and_then(|owner| owner.start);
+    let same = matches!((recorded, e.process), (Some(a), Process::Lives(b)) if a == b)
+        || (recorded.is_some() && matches!(e.nested, Nested::Owner(_)));
+    let may_live = named
+        && (matches!(
+            (e.process, recorded),
+            (Process::OtherTimeNs | Process::Hidden | Process::NotNamed, _) | (Process::Lives(_), None)
+        ) || matches!(e.nested, Nested::Owner(_) | Nested::MayBeOwner(_)));
+    let not_open = e.lease == Lease::Granted && e.local && e.keeps_open && !(e.alive && may_live);
+    let just_died = recorded.is_some() && e.process == Process::HeldZombie;
+    let earlier_boot = e.local && e.before_boot;
+    let none_visible = named && e.local && e.all_visible && e.nested == Nested::NoOwner;
+    let declared = named && e.declared_exclusive;
+    let dead = !may_live && !e.shared && (just_died || earlier_boot || none_visible || declared);
     match () {
         () if e.lease == Lease::Busy => 'h',
         () if same => 'h',
         () if invalid => 'u',
-        () if e.quiet && (free || (dead_here && e.exclusive)) => 'o',
-        () if e.quiet && earlier && (e.local || e.exclusive) => 'o',
-        () if e.quiet && elsewhere && e.local && e.exclusive => 'o',
+        () if e.quiet && (not_open || dead) => 'o',
         () => 'u',
     }
 }
@@ -100,7 +108,7 @@ fn letter(verdict: &Verdict) -> char {
 #[test]
 fn every_combination_is_judged_by_the_rules() {
     let all = every();
-    assert_eq!(all.len(), CONTENTS * 4 * 9 * 128);
+    assert_eq!(all.len(), CONTENTS * 4 * 9 * 4 * 256);
     let mut counts = [0; 3];
     for evidence in &all {
         let verdict = judge(evidence);
@@ -114,27 +122,39 @@ fn every_combination_is_judged_by_the_rules() {
 #[test]
 fn what_is_never_orphaned() {
     for evidence in every() {
-        if !matches!(judge(&evidence), Verdict::Orphaned(_)) {
-            continue;
-        }
-        assert_ne!(evidence.lease, Lease::Busy, "somebody has it open: {evidence:?}");
+        let Verdict::Orphaned(Orphan { proof, .. }) = judge(&evidence) else { continue };
+        assert_ne!(evidence.lease, Lease::Busy, "a process has it open: {evidence:?}");
         assert!(evidence.quiet, "{evidence:?}");
         assert!(!matches!(evidence.content, Content::Invalid(_)), "{evidence:?}");
-        let free = evidence.lease == Lease::Granted && evidence.local && evidence.keeps_open;
-        let earlier = evidence.origin == Origin::OtherBoot && evidence.local;
-        assert!(free || earlier || evidence.exclusive, "nobody ruled out another container: {evidence:?}");
-        let elsewhere = matches!(evidence.origin, Origin::OtherBoot | Origin::OtherHost);
-        if elsewhere && !free {
-            let shared = evidence.origin == Origin::OtherHost && !evidence.local;
-            assert!(evidence.content.owner().is_some() && !shared, "another machine's: {evidence:?}");
-        }
-        let shown = !matches!(evidence.process, Process::OtherTimeNs | Process::Hidden | Process::NotNamed);
-        assert!(free || elsewhere || shown, "{evidence:?}");
-        if let (Some(owner), Process::Lives(found)) = (evidence.content.owner(), evidence.process) {
+        let owner = evidence.content.owner();
+        if let (Some(owner), Process::Lives(found)) = (owner, evidence.process) {
             assert_ne!(owner.start, Some(found), "its owner lives: {evidence:?}");
-            assert!(owner.start.is_some() || free || elsewhere, "its owner may live: {evidence:?}");
         }
+        if proof == Proof::NotOpen {
+            assert!(
+                evidence.local && evidence.lease == Lease::Granted && evidence.keeps_open,
+                "{evidence:?}"
+            );
+            continue;
+        }
+        assert!(!evidence.shared, "another sexton uses the root: {evidence:?}");
+        assert!(
+            !matches!(evidence.nested, Nested::Owner(_) | Nested::MayBeOwner(_)) || owner.is_none(),
+            "its owner may live below: {evidence:?}"
+        );
+        let number_in_use = matches!(evidence.process, Process::Lives(_)) && recorded(&evidence).is_none();
+        let is_shown =
+            !matches!(evidence.process, Process::OtherTimeNs | Process::Hidden | Process::NotNamed);
+        assert!(owner.is_none() || (is_shown && !number_in_use), "its owner may live: {evidence:?}");
+        // No pid alone: something has to speak of the owners that are out of sight.
+        let just_died = evidence.process == Process::HeldZombie && recorded(&evidence).is_some();
+        let kernel = evidence.local && (evidence.before_boot || evidence.all_visible);
+        assert!(just_died || kernel || evidence.declared_exclusive, "{evidence:?}");
     }
+}
+
+fn recorded(evidence: &Evidence) -> Option<StartTime> {
+    evidence.content.owner().and_then(|owner| owner.start)
 }
 
 /// A noisy moment changes nothing but the removal: what was orphaned becomes a doubt that says so.
@@ -149,34 +169,98 @@ fn a_noisy_moment_only_postpones() {
     }
 }
 
+/// A lock without a start time on a volume of our own, and a moment at which nothing else runs.
+const PLAIN: Evidence = Evidence {
+    content: Content::Empty,
+    lease: Lease::Granted,
+    local: true,
+    keeps_open: false,
+    process: Process::Absent,
+    nested: Nested::NoOwner,
+    origin: Origin::NotRecorded,
+    quiet: true,
+    alive: false,
+    shared: false,
+    before_boot: false,
+    all_visible: false,
+    declared_exclusive: false,
+};
+
+fn proof_of(evidence: &Evidence) -> Option<Proof> {
+    match judge(evidence) {
+        Verdict::Orphaned(orphan) => Some(orphan.proof),
+        Verdict::Held(_) | Verdict::Unclear(_) => None,
+    }
+}
+
 #[test]
 fn the_same_pid_restart_is_told_from_a_living_owner() {
     // Pid 7 before, pid 7 now, on a volume of our own: the case that everybody gets wrong.
-    let before = Evidence {
-        content: owner(None),
-        lease: Lease::Granted,
-        local: true,
-        keeps_open: true,
-        process: Process::Lives(OTHER),
-        origin: Origin::NotRecorded,
-        quiet: true,
-        exclusive: true,
-        alive: false,
-    };
-    assert!(matches!(judge(&before), Verdict::Orphaned(Orphan { proof: Proof::NotOpen, .. })));
+    let before = Evidence { content: owner(None), keeps_open: true, process: Process::Lives(OTHER), ..PLAIN };
+    assert_eq!(proof_of(&before), Some(Proof::NotOpen));
     // The same on a filesystem that gives no leases: nothing tells the two apart.
     let blind = Evidence { lease: Lease::NoInformation(Errno(22)), ..before };
     assert_eq!(judge(&blind), Verdict::Unclear(UnclearReason::NumberInUse(PID)));
     // Beside a living gateway it may be the owner, between closing the lock and removing it.
     let beside = Evidence { alive: true, ..before };
     assert_eq!(judge(&beside), Verdict::Unclear(UnclearReason::NumberInUse(PID)));
-    assert!(matches!(judge(&Evidence { process: Process::Absent, ..beside }), Verdict::Orphaned(_)));
-    // Unless the number is one of sexton's own.
-    let ours = Evidence { process: Process::OwnProcess, ..blind };
-    assert!(matches!(judge(&ours), Verdict::Orphaned(Orphan { proof: Proof::Exclusive, .. })));
+    assert_eq!(proof_of(&Evidence { process: Process::Absent, ..beside }), Some(Proof::NotOpen));
+    // Nor is it clear if the number is a nested process's.
+    let below = Evidence { process: Process::Absent, nested: Nested::MayBeOwner(Pid::INIT), ..beside };
+    assert!(matches!(judge(&below), Verdict::Unclear(UnclearReason::NestedNumber { .. })));
     // And a living owner keeps its lock, even one that closed the file.
     let alive = Evidence { content: owner(Some(OTHER)), ..before };
     assert_eq!(judge(&alive), Verdict::Held(Holder::Lives(PID)));
+}
+
+#[test]
+fn a_number_that_is_missing_here_proves_nothing_for_other_containers() {
+    let missing = Evidence { content: owner(None), ..PLAIN };
+    for process in [Process::Absent, Process::Zombie, Process::OwnProcess, Process::HeldZombie] {
+        let verdict = judge(&Evidence { process, ..missing });
+        assert!(matches!(verdict, Verdict::Unclear(UnclearReason::NoProof(_))), "{process:?}: {verdict}");
+    }
+    // Another start time, either: a process of another container can have this number and the recorded start.
+    let recycled = Evidence { content: owner(Some(RECORDED)), process: Process::Lives(OTHER), ..PLAIN };
+    assert!(matches!(judge(&recycled), Verdict::Unclear(UnclearReason::NoProof(_))));
+    // Of the process that has just died sexton knows the start time.
+    let died = Evidence { content: owner(Some(RECORDED)), process: Process::HeldZombie, ..PLAIN };
+    assert_eq!(proof_of(&died), Some(Proof::JustDied));
+
+    for dead in [missing, recycled] {
+        assert_eq!(proof_of(&Evidence { declared_exclusive: true, ..dead }), Some(Proof::Declared));
+        assert_eq!(proof_of(&Evidence { all_visible: true, ..dead }), Some(Proof::AllVisible));
+        let remote = Evidence { local: false, all_visible: true, before_boot: true, ..dead };
+        assert_eq!(proof_of(&remote), None);
+        assert_eq!(proof_of(&Evidence { declared_exclusive: true, ..remote }), Some(Proof::Declared));
+        // Another sexton and a nested process stand against every word.
+        let certain = Evidence { declared_exclusive: true, all_visible: true, before_boot: true, ..dead };
+        let shared = Evidence { shared: true, ..certain };
+        assert!(matches!(judge(&shared), Verdict::Unclear(UnclearReason::SharedRoot(_))));
+        let below = Evidence { nested: Nested::MayBeOwner(Pid::INIT), ..certain };
+        assert!(matches!(judge(&below), Verdict::Unclear(UnclearReason::NestedNumber { .. })));
+    }
+    // What cannot be seen below is no proof that there is nothing, and no objection to the operator's word.
+    let unseen = Evidence { nested: Nested::NotSeen, all_visible: true, ..missing };
+    assert_eq!(proof_of(&unseen), None);
+    assert_eq!(proof_of(&Evidence { declared_exclusive: true, ..unseen }), Some(Proof::Declared));
+}
+
+#[test]
+fn an_owner_that_lives_below_keeps_its_lock() {
+    let lock = Evidence { content: owner(Some(RECORDED)), declared_exclusive: true, ..PLAIN };
+    let other = Pid::new(4711).unwrap();
+    let held = judge(&Evidence { nested: Nested::Owner(other), ..lock });
+    assert_eq!(held, Verdict::Held(Holder::LivesBelow { number: PID, pid: other }));
+}
+
+#[test]
+fn an_empty_lock_goes_by_the_kernels_word_alone() {
+    assert_eq!(judge(&PLAIN), Verdict::Unclear(UnclearReason::Empty));
+    assert_eq!(proof_of(&Evidence { keeps_open: true, ..PLAIN }), Some(Proof::NotOpen));
+    assert_eq!(proof_of(&Evidence { before_boot: true, ..PLAIN }), Some(Proof::EarlierBoot));
+    let all = Evidence { declared_exclusive: true, all_visible: true, ..PLAIN };
+    assert_eq!(judge(&all), Verdict::Unclear(UnclearReason::Empty));
 }
 
 /// Any evidence at all, with any start times: what is open, or whose owner lives, is never given up.
@@ -214,21 +298,12 @@ mod property {
     proptest! {
         #[test]
         fn what_is_open_or_whose_owner_lives_is_held(
-            content in content(), lease in lease(), process in process(), origin in 0..4_usize, bits in 0..32_u8,
+            content in content(), lease in lease(), process in process(), nested in 0..4_usize, bits in any::<u8>(),
         ) {
-            let evidence = Evidence {
-                content,
-                lease,
-                local: bits & 1 != 0,
-                keeps_open: bits & 2 != 0,
-                process,
-                origin: ORIGINS[origin],
-                quiet: bits & 4 != 0,
-                exclusive: bits & 8 != 0,
-                alive: bits & 16 != 0,
-            };
+            let evidence = with_bits(content, lease, process, NESTED[nested], bits);
             let start = content.owner().and_then(|owner| owner.start);
-            let same = start.is_some_and(|start| process == Process::Lives(start));
+            let below = matches!(evidence.nested, Nested::Owner(_));
+            let same = start.is_some_and(|start| process == Process::Lives(start) || below);
             let verdict = judge(&evidence);
             if lease == Lease::Busy || same {
                 let invalid = matches!(content, Content::Invalid(_));
@@ -242,25 +317,14 @@ mod property {
 
 #[test]
 fn an_owner_from_before_this_boot_is_dead_where_only_we_reach_the_file() {
-    let evidence = Evidence {
-        content: owner(None),
-        lease: Lease::NotAFile,
-        local: true,
-        keeps_open: false,
-        process: Process::Lives(OTHER),
-        origin: Origin::OtherBoot,
-        quiet: true,
-        exclusive: false,
-        alive: false,
-    };
-    assert!(matches!(judge(&evidence), Verdict::Orphaned(Orphan { proof: Proof::EarlierBoot, .. })));
-    let remote = Evidence { local: false, ..evidence };
-    assert!(matches!(judge(&remote), Verdict::Unclear(UnclearReason::SharedRoot(OwnerState::OtherBoot(_)))));
-    // Another host's name proves a death only where no other machine and no other sexton can be.
-    let host = Evidence { origin: Origin::OtherHost, ..evidence };
-    assert!(matches!(judge(&host), Verdict::Unclear(UnclearReason::SharedRoot(OwnerState::OtherHost(_)))));
-    assert!(matches!(judge(&Evidence { exclusive: true, ..host }), Verdict::Orphaned(_)));
-    assert!(matches!(judge(&Evidence { exclusive: true, local: false, ..host }), Verdict::Unclear(_)));
+    let lock = Evidence { content: owner(None), lease: Lease::NotAFile, before_boot: true, ..PLAIN };
+    assert_eq!(proof_of(&lock), Some(Proof::EarlierBoot));
+    assert_eq!(proof_of(&Evidence { local: false, ..lock }), None);
+    // What an owner says of its boot or its host is no proof: a container can have its own of both.
+    for origin in [Origin::OtherBoot, Origin::OtherHost] {
+        let said = Evidence { before_boot: false, origin, ..lock };
+        assert!(matches!(judge(&said), Verdict::Unclear(UnclearReason::NoProof(_))), "{origin:?}");
+    }
 }
 
 #[test]

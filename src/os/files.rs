@@ -51,6 +51,8 @@ pub struct Meta {
     pub size: i64,
     /// When its content last changed: seconds and nanoseconds since 1970, by the wall clock.
     pub modified: (i64, i64),
+    /// When anything about it last changed (inode(7), ctime): nobody can set it but with the clock.
+    pub changed: (i64, i64),
     /// Its owner.
     pub uid: u32,
     /// Its group.
@@ -77,6 +79,7 @@ impl Meta {
             links: stat.st_nlink as u64,
             size: stat.st_size.into(),
             modified: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+            changed: (stat.st_ctime.into(), stat.st_ctime_nsec.into()),
             uid: stat.st_uid,
             gid: stat.st_gid,
             mode: stat.st_mode & 0o7777,

@@ -3,6 +3,7 @@
 //! All `unsafe` of the project lives here, one operation a block, each with the reason why it is sound.
 //! Nothing here decides; what a call returned goes back as a value.
 
+pub mod boot;
 pub mod cgroup;
 pub mod children;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod host;
 pub mod lease;
 pub mod let_go;
 pub mod memory;
+pub mod mounts;
 pub mod notify;
 pub mod path_owner;
 pub mod pidfd;

@@ -101,6 +101,42 @@ pub fn in_other_time_ns(pid: Pid) -> bool {
     namespace(&pid.to_string()).is_some_and(|theirs| namespace("self").is_some_and(|ours| ours != theirs))
 }
 
+/// The visible processes that have this number in a pid namespace below ours: those of a container, or of a tool
+/// under unshare(1) or bwrap(1). Zombies are among them.
+///
+/// # Errors
+/// /proc cannot be listed, shows another pid namespace, or does not tell such numbers (before Linux 4.1).
+pub fn with_nested_number(number: Pid) -> io::Result<Vec<Pid>> {
+    if !is_of_our_namespace() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let mut found = Vec::new();
+    for pid in pids()? {
+        match read(format!("/proc/{pid}/status")) {
+            Ok(status) => {
+                let numbers = parse_nested_numbers(&status).ok_or(io::ErrorKind::InvalidData)?;
+                if numbers.contains(&number) {
+                    found.push(pid);
+                }
+            }
+            // It has ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// The numbers of a process in the pid namespaces below ours, from the text of its /proc/PID/status: all of the line
+/// `NSpid` but the first (proc_pid_status(5), Linux 4.1). `None` if there is no such line.
+#[must_use]
+pub fn parse_nested_numbers(status: &[u8]) -> Option<Vec<Pid>> {
+    // The name of the process stands above it, with its line ends escaped.
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    Some(parse_pids(std::str::from_utf8(line).ok()?).into_iter().skip(1).collect())
+}
+
 /// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
 #[must_use]
 pub fn has_hidepid() -> Option<bool> {
@@ -287,6 +323,18 @@ mod tests {
         assert_eq!(parse_stat(b"x (y) S 1"), None);
         assert_eq!(parse_stat(b""), None);
         assert_eq!(parse_stat(b")("), None);
+    }
+
+    #[test]
+    fn a_number_below_is_any_but_the_first() {
+        let numbers = |status: &str| {
+            let numbers = parse_nested_numbers(status.as_bytes())?;
+            Some(numbers.into_iter().map(Pid::raw).collect::<Vec<_>>())
+        };
+        let status = |line: &str| format!("Name:\tNSpid:\nUmask:\t0022\n{line}\nThreads:\t1\n");
+        assert_eq!(numbers(&status("NSpid:\t4242")), Some(vec![]));
+        assert_eq!(numbers(&status("NSpid:\t4242\t17\t3")), Some(vec![17, 3]));
+        assert_eq!(numbers(&status("Pid:\t4242")), None);
     }
 
     #[test]

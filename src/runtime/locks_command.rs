@@ -85,7 +85,8 @@ fn scan(locks: &Locks) -> Vec<Option<Listing>> {
                     let _ = write!(io::stderr(), "\r{seen} locks looked at in {root} ");
                 }
             };
-            let listing = list(root, &lock_kinds, &context(), locks.report_after, &mut progress);
+            let listing =
+                list(root, &lock_kinds, &context(), locks.exclusive, locks.report_after, &mut progress);
             if said {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
@@ -146,6 +147,7 @@ fn sweep(locks: &Locks, listings: &[Listing]) -> SweepOutcome {
                 context: SweepContext { first: false, ..context() },
                 registration: None,
                 action: Action::Remove,
+                exclusive: locks.exclusive,
                 report_after: None,
                 reported: &[],
                 beside: None,

@@ -257,6 +257,7 @@ impl Job<'_> {
             context,
             registration,
             action: self.action(),
+            exclusive: self.locks.exclusive,
             report_after: self.locks.report_after,
             reported: self.reported,
             beside,

@@ -205,6 +205,8 @@ pub struct Sweep<'a> {
     context: SweepContext<'a>,
     registration: Option<BorrowedFd<'a>>,
     pub action: Action,
+    /// Nothing else reaches a directory that a test has just made, and so the operator may say so.
+    pub exclusive: bool,
     pub lock_kinds: LockKinds,
     pub report_after: Option<Duration>,
     pub reported: Vec<u64>,
@@ -232,6 +234,7 @@ impl<'a> Sweep<'a> {
             context,
             registration: None,
             action: Action::Remove,
+            exclusive: true,
             lock_kinds: LockKinds::openclaw(),
             report_after: None,
             reported: Vec::new(),
@@ -240,6 +243,12 @@ impl<'a> Sweep<'a> {
 
     pub fn noisy(mut self) -> Self {
         self.context.quiet = false;
+        self
+    }
+
+    /// The operator says nothing of where owners live.
+    pub fn undeclared(mut self) -> Self {
+        self.exclusive = false;
         self
     }
 
@@ -272,6 +281,7 @@ impl<'a> Sweep<'a> {
             context: self.context,
             registration: self.registration,
             action: self.action,
+            exclusive: self.exclusive,
             report_after: self.report_after,
             reported: &self.reported,
             beside: None,

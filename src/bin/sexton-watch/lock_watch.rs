@@ -83,7 +83,8 @@ fn look(root: &Path, what: &HeldLocks, sexton: Pid, first: bool) -> Listing {
         unreaped: &[],
         now: clock::wall(),
     };
-    list(&root, &lock_rule::lock_kinds(&what.rules), &context, what.report_after, &mut |_| {})
+    // What is held is held whether or not the operator says where owners live.
+    list(&root, &lock_rule::lock_kinds(&what.rules), &context, false, what.report_after, &mut |_| {})
 }
 
 fn judge(known: &WatchState, listings: Vec<Listing>) {

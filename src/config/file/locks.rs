@@ -22,6 +22,9 @@ pub(super) struct RawLocks {
     /// What becomes of a lock that was left behind: `remove` it, or `hand-over` to a gateway that recovers from
     /// it.
     action: Option<RawAction>,
+    /// Where the owners of locks can live: `exclusive` says that no process outside sexton's own pid namespace uses
+    /// the roots, neither on the host nor in another container. Then a pid that is missing here is dead.
+    sharing: Option<RawSharing>,
     /// How long a lock sweep may delay the launch or the end.
     sweep_timeout: Option<Text<Duration>>,
     /// How long a lock that was handed over is left to the starting gateway.
@@ -42,6 +45,14 @@ enum RawAction {
     HandOver,
 }
 
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum RawSharing {
+    Shared,
+    Exclusive,
+}
+
 /// What a file says of locks; what it leaves out is not there.
 #[derive(Debug, Clone, Default)]
 pub struct Locks {
@@ -51,6 +62,8 @@ pub struct Locks {
     pub roots: Vec<PathBuf>,
     /// What becomes of locks left behind.
     pub action: Option<Action>,
+    /// Whether no process outside sexton's own pid namespace uses the roots.
+    pub exclusive: bool,
     /// How long a sweep may take.
     pub sweep_timeout: Option<Duration>,
     /// How long a lock that was handed over is left for the starting gateway to find.
@@ -74,6 +87,7 @@ impl RawLocks {
                 RawAction::Remove => Action::Remove,
                 RawAction::HandOver => Action::HandOver,
             }),
+            exclusive: self.sharing == Some(RawSharing::Exclusive),
             sweep_timeout: self.sweep_timeout.map(|time| time.0),
             start_window: self.start_window.map(|time| time.0),
             report_after: self.report_after.map(|time| time.0),

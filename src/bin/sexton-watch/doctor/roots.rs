@@ -67,7 +67,7 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
     let first = seen.iter().find(|(_, meta)| !is_missing(meta)).or(seen.first());
     let (lies, changed) = first.map_or((Contents::Nothing, None), |(path, meta)| lies(path, meta));
     let context = SweepContext { first: false, ..SweepContext::by_hand(process::own_pid(), clock::wall()) };
-    let listing = list(root, &locks.lock_kinds(), &context, locks.report_after, &mut |_| {});
+    let listing = list(root, &locks.lock_kinds(), &context, locks.exclusive, locks.report_after, &mut |_| {});
     let entered = PathBuf::from(&listing.root.path);
     let leases = if listing.entered { leases(&entered) } else { Leases::Untried };
     let facts = Facts {

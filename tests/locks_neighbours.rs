@@ -1,0 +1,211 @@
+//! Locks whose owner lives where sexton does not see it: in a container without sexton, or in a namespace below.
+
+#[path = "locks/house.rs"]
+mod house;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use house::{House, Live, Sweep};
+use sexton::types::Pid;
+
+const USAGE: &str = "agents/main/sessions/.usage-cost-cache.json.lock";
+const DEPS: &str = "plugin-runtime-deps/.openclaw-runtime-deps.lock/owner.json";
+const PROFILE: &str = "browser/openclaw/user-data";
+const NAMESPACE: [&str; 5] = ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc"];
+
+/// A container without sexton: a shell that is PID 1 of a pid namespace, with a child that owns locks of every kind
+/// that is not kept open. It ends with its input.
+struct Container {
+    child: Child,
+    input: Option<ChildStdin>,
+    /// The owner's number in there, which no process has outside: near the end of those that the kernel gives away.
+    owner: String,
+}
+
+impl Container {
+    fn start(house: &House) -> Container {
+        for directory in
+            ["agents/main/sessions", "plugin-runtime-deps/.openclaw-runtime-deps.lock", PROFILE, "run"]
+        {
+            fs::create_dir_all(house.path(directory)).unwrap();
+        }
+        let script = format!(
+            r#"cd "$1"; echo $(($(cat /proc/sys/kernel/pid_max) - 40)) >/proc/sys/kernel/ns_last_pid; sleep 1000 & owner=$!; read -r stat </proc/$owner/stat; start=$(echo "$stat" | cut -d' ' -f22)
+            echo $owner >run/worker.pid
+            echo "{{\"pid\":$owner,\"startedAt\":5}}" >{USAGE}
+            echo "{{\"pid\":$owner,\"starttime\":$start}}" >{DEPS}
+            ln -s "some-container-$owner" {PROFILE}/SingletonLock
+            echo $owner; read -r _; kill $owner"#
+        );
+        let mut command = Command::new(NAMESPACE[0]);
+        command.args(&NAMESPACE[1..]).args(["sh", "-c", &script, "sh"]).arg(house.path(""));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take();
+        let mut owner = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut owner).unwrap();
+        assert!(owner.ends_with('\n'), "{owner}");
+        Container { child, input, owner: owner.trim().to_owned() }
+    }
+
+    /// Whether the owner still lives, seen from outside.
+    fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.input = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// The log of a sexton that is PID 1 of another container on the same directory, whose command ends at once.
+fn sexton_beside(house: &House, config: Option<&str>) -> String {
+    let file = House::beside(house);
+    file.put("sexton.toml", config.unwrap_or_default());
+    let mut command = Command::new(NAMESPACE[0]);
+    command.args(&NAMESPACE[1..]).arg(env!("CARGO_BIN_EXE_sexton"));
+    command.args(["--control", "off", "--config"]).arg(file.path("sexton.toml"));
+    let output = command.arg("--lock-root").arg(house.path("")).args(["--", "true"]).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    log
+}
+
+#[test]
+fn the_locks_of_a_living_neighbour_without_sexton_stay() {
+    if !house::is_root("the_locks_of_a_living_neighbour: makes pid namespaces") {
+        return;
+    }
+    let house = House::new();
+    let mut neighbour = Container::start(&house);
+    let before = house.listing();
+    let log = sexton_beside(&house, None);
+    assert!(neighbour.is_alive());
+    assert_eq!(house.listing(), before, "{log}");
+    assert!(!log.contains("lock-removed"), "{log}");
+    let unclear: Vec<&str> = log.lines().filter(|line| line.contains("lock-unclear")).collect();
+    assert_eq!(unclear.len(), 8, "before the command and after it: {log}");
+    for line in unclear {
+        assert!(line.contains(&format!("pid={}", neighbour.owner)), "{line}");
+        assert!(line.contains("set sharing = 'exclusive' in [locks]"), "the line names the word: {line}");
+    }
+}
+
+#[test]
+fn where_the_operator_says_that_no_owner_lives_elsewhere_the_locks_of_the_dead_go() {
+    if !house::is_root("where_the_operator_says: makes pid namespaces") {
+        return;
+    }
+    let house = House::new();
+    drop(Container::start(&house));
+    let log = sexton_beside(&house, Some("[locks]\nsharing = \"exclusive\"\n"));
+    assert_eq!(log.matches("lock-removed").count(), 4, "{log}");
+    assert!(log.contains("locks.sharing says"), "the reason names the word: {log}");
+    assert_eq!(fs::read_dir(house.path("run")).unwrap().count(), 0, "{log}");
+}
+
+#[test]
+fn the_lock_of_a_process_in_a_namespace_below_stays_against_every_word() {
+    if !house::is_root("the_lock_of_a_process_in_a_namespace_below: makes a pid namespace") {
+        return;
+    }
+    let house = House::new();
+    // A number that no process has out here: near the end of those that the kernel gives away.
+    let script = r#"echo $(($(cat /proc/sys/kernel/pid_max) - 20)) >/proc/sys/kernel/ns_last_pid
+        sleep 1000 & echo "$! $(cut -d' ' -f22 /proc/$!/stat)"; read -r _; kill $!"#;
+    let mut command = Command::new(NAMESPACE[0]);
+    command.args(&NAMESPACE[1..]).args(["sh", "-c", script]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (number, start) = line.trim().split_once(' ').unwrap();
+    let number: i32 = number.parse().unwrap();
+    let absent = !sexton::os::presence::exists(Pid::new(number).unwrap()).unwrap();
+    assert!(absent, "or this shows nothing: {number}");
+    let look = |content: &str| {
+        house.put("run/worker.pid", &format!("{number}\n"));
+        house.put(USAGE, content);
+        let swept = Sweep::of(&house).run();
+        (swept.removed, swept.held, swept.unclear, swept.log())
+    };
+    // Without a start time it may be the owner; with the right one it is; with another one it is not.
+    let (removed, held, unclear, log) = look(&format!("{{\"pid\":{number}}}"));
+    assert_eq!((removed, held, unclear), (0, 0, 2), "{log}");
+    assert!(log.contains(&format!("is {number} in a pid namespace of its own")), "{log}");
+    let (removed, held, unclear, log) = look(&format!("{{\"pid\":{number},\"starttime\":{start}}}"));
+    assert_eq!((removed, held, unclear), (0, 1, 1), "{log}");
+    let (removed, held, unclear, log) = look(&format!("{{\"pid\":{number},\"starttime\":7}}"));
+    assert_eq!((removed, held, unclear), (1, 0, 1), "{log}");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let (removed, _, _, log) = look(&format!("{{\"pid\":{number}}}"));
+    assert_eq!(removed, 2, "its owner is dead: {log}");
+}
+
+/// A tool in a namespace of its own writes the number down that it has in there. An orphan's death has sexton sweep
+/// beside it.
+#[test]
+fn sexton_keeps_the_lock_of_its_own_descendant_in_a_namespace_below() {
+    if !house::is_root("sexton_keeps_the_lock_of_its_own_descendant: makes pid namespaces") {
+        return;
+    }
+    let house = House::new();
+    fs::create_dir_all(house.path("run")).unwrap();
+    fs::create_dir_all(house.path("sessions")).unwrap();
+    let config = House::beside(&house);
+    config.put("sexton.toml", "[locks]\nsharing = \"exclusive\"\n");
+    // PID 1 below is a number of sexton's out here. The orphan leaves a session lock, whose end shows the sweep.
+    let script = r#"cd "$1"
+        unshare --fork --pid --kill-child --mount-proc sh -c 'echo $$ >run/tool.pid; echo up; exec sleep 1000' >up &
+        until [ -s up ]; do :; done
+        (setsid sh -c 'exec 9>sessions/one.jsonl.lock; echo "{\"pid\":$$}" >&9; sleep 0.2' &)
+        until [ -e sessions/one.jsonl.lock ]; do :; done
+        for i in $(seq 100); do [ -e sessions/one.jsonl.lock ] || break; sleep 0.1; done
+        [ ! -e sessions/one.jsonl.lock ] && [ -e run/tool.pid ]"#;
+    let mut command = Command::new(NAMESPACE[0]);
+    command.args(&NAMESPACE[1..]).arg(env!("CARGO_BIN_EXE_sexton")).args(["-v", "--config"]);
+    command.arg(config.path("sexton.toml")).args(["--control", "off", "--kill-after", "1s", "--lock-root"]);
+    command.arg(house.path("")).args(["--", "sh", "-c", script, "sh"]).arg(house.path(""));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    // When the tool is dead as well, nothing is left.
+    assert!(!house.has("run/tool.pid"), "{log}");
+}
+
+/// In the first pid namespace of a kernel every owner is visible, whatever container it lives in.
+#[test]
+fn where_every_process_is_visible_no_word_is_needed() {
+    let what = "where_every_process_is_visible: has to run in the kernel's first pid namespace";
+    if !house::is_root(what) || !sexton::os::boot::every_process_is_visible() {
+        return;
+    }
+    let house = House::new();
+    house.put("run/dead.pid", &format!("{}\n", house::dead_pid()));
+    let neighbour = Container::start(&house);
+    let swept = Sweep::of(&house).undeclared().run();
+    assert_eq!((swept.removed, house.has("run/dead.pid")), (1, false), "{}", swept.log());
+    assert!(swept.log().contains("every process of this machine is visible"), "{}", swept.log());
+    assert!(house.has("run/worker.pid") && house.has(USAGE) && house.has(DEPS), "{}", swept.log());
+    assert!(house.path(PROFILE).join("SingletonLock").is_symlink(), "{}", swept.log());
+    drop((swept, neighbour));
+    let swept = Sweep::of(&house).undeclared().run();
+    assert_eq!(swept.removed, 4, "all of them are dead: {}", swept.log());
+}
+
+/// The number of a lock that names a living process of ours is in use, whatever the operator says.
+#[test]
+fn a_number_in_use_stands_against_every_word() {
+    let house = House::new();
+    let live = Live::idle();
+    house.put("run/worker.pid", &format!("{}\n", live.pid));
+    fs::create_dir_all(house.path(PROFILE)).unwrap();
+    symlink(format!("another-host-{}", live.pid), house.path(format!("{PROFILE}/SingletonLock"))).unwrap();
+    let swept = Sweep::of(&house).run();
+    assert_eq!((swept.removed, swept.unclear), (0, 2), "{}", swept.log());
+}
