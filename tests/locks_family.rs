@@ -462,6 +462,7 @@ fn an_operators_rules_are_judged_like_all_others() {
         form: kind::LockShape::File,
         format: format::Format::Json(Box::new(keys)),
         keeps_open: false,
+        witness: None,
         lifelong: false,
         recovers: false,
     };

@@ -62,6 +62,7 @@ impl LockRule {
             form,
             format,
             keeps_open: self.keeps_open && form == LockShape::File,
+            witness: None,
             lifelong: false,
             recovers: false,
         };

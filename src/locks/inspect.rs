@@ -12,9 +12,11 @@ use super::evidence::{self, RetryBudget};
 use super::format::Content;
 use super::kind::Kind;
 use super::lock_file::{self, LockFile};
-use super::verdict::{Evidence, Lease, Nested, Process, Verdict, judge};
+use super::verdict::{Evidence, Lease, Nested, Orphan, Process, Proof, Verdict, Witness, judge};
 use super::walk::DirEntry;
+use super::witness;
 use crate::os::files::FileKind;
+use crate::os::lease;
 use crate::types::Errno;
 
 /// Why something with a lock's name is not looked into.
@@ -118,11 +120,16 @@ pub fn inspect(
     let owner = content.owner();
     // Of a lock that no process has open there is nothing more to ask, unless its owner may be giving it up.
     let is_settled = lease == Lease::Granted && local && kind.keeps_open && !context.alive;
+    let ask_witness = || {
+        let name = kind.witness.filter(|_| owner.is_some());
+        name.map_or(Witness::NoAnswer, |name| witness::ask(spot, &lock_file, name))
+    };
     let mut evidence = Evidence {
         content,
         lease,
         local,
         keeps_open: kind.keeps_open,
+        witness: ask_witness(),
         process: owner.map_or(Process::NotNamed, |owner| evidence::process(owner, context, &kernel)),
         nested: owner.filter(|_| !is_settled).map_or(Nested::NotSeen, evidence::nested),
         origin: evidence::origin(&record),
@@ -136,11 +143,30 @@ pub fn inspect(
     if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&evidence)) {
         evidence.lease = retry_budget.ask_again(piece.file.as_fd(), piece.meta.uid);
     }
+    if rests_on_witness(&evidence) && age(lock_file.changed(), context.now) < witness::SETTLED {
+        lease::pause(witness::AGAIN);
+        if !lock_file.is_unchanged(spot).unwrap_or(false) {
+            return Finding::Vanished;
+        }
+        evidence.witness = ask_witness();
+    }
     let seconds = u64::try_from(lock_file.modified().0).unwrap_or(0);
     let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
     let since = content.owner().and_then(|owner| owner.created).or(written);
     let age = since.and_then(|since| context.now.duration_since(since).ok()).unwrap_or_default();
     Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, lock_file }))
+}
+
+/// Whether only the files that an owner keeps open say that it is dead.
+fn rests_on_witness(evidence: &Evidence) -> bool {
+    matches!(judge(evidence), Verdict::Orphaned(Orphan { proof: Proof::WitnessNotOpen, .. }))
+}
+
+/// How long ago this was, in seconds since 1970; nothing if it lies in the future.
+fn age(seconds: i64, now: SystemTime) -> Duration {
+    let then = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let then = SystemTime::UNIX_EPOCH.checked_add(then);
+    then.and_then(|then| now.duration_since(then).ok()).unwrap_or_default()
 }
 
 /// Whether the lock's owner is dead here and only the open file speaks for it. Somebody who has it open and

@@ -20,6 +20,9 @@ pub struct Kind {
     /// Whether its owner has the file open from the instant it exists until the lock is given up. Only then
     /// does "nobody has it open" say that nobody holds it.
     pub keeps_open: bool,
+    /// The name of a file that its owner has open instead, from soon after it has taken the lock until shortly before it
+    /// gives it up. It lies in directories beside the lock; the owner has one of them open or all.
+    pub witness: Option<&'static str>,
     /// Whether its owner holds it for its whole life, so that holding it long is nothing special.
     pub lifelong: bool,
     /// Whether a gateway that finds it stale at its start recovers the work that it guarded.
@@ -53,6 +56,7 @@ fn own(name: &'static str) -> Kind {
         form: LockShape::File,
         format: Format::JsonOwner,
         keeps_open: true,
+        witness: None,
         lifelong: false,
         recovers: false,
     }
@@ -117,6 +121,7 @@ fn openclaw() -> Vec<KindSpec> {
                 form: LockShape::Symlink(&["SingletonSocket", "SingletonCookie"]),
                 format: Format::HostAndPid,
                 keeps_open: false,
+                witness: Some("History"),
                 lifelong: true,
                 ..own("chromium")
             },

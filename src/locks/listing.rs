@@ -17,7 +17,7 @@ use super::open_root::{self, OpenError};
 use super::registration::{Exclusivity, Registration};
 use super::roots::Root;
 use super::sweep::limit;
-use super::verdict::{Lease, Nested, Origin, Process, Verdict};
+use super::verdict::{Lease, Nested, Origin, Process, Verdict, Witness};
 use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
 
@@ -265,6 +265,11 @@ fn steps(judged: &Judged) -> Vec<Step> {
         Nested::Owner(pid) => format!("process {pid}, started when the lock says"),
         Nested::MayBeOwner(pid) => format!("process {pid}, and nothing tells whether it is the owner"),
     };
+    let witness = match evidence.witness {
+        Witness::NoAnswer => "there is none, or they could not be asked",
+        Witness::Open => "yes",
+        Witness::NotOpen => "no",
+    };
     let shared = yes_no(evidence.shared, "yes, or it cannot be told", "no");
     let age = yes_no(evidence.before_boot, "yes, so that its owner is dead", "no, or it cannot be told");
     let visible = yes_no(evidence.all_visible, "yes", "no: an owner may live in another container");
@@ -277,6 +282,7 @@ fn steps(judged: &Judged) -> Vec<Step> {
         ("what does it say of its owner?", content),
         ("does anybody on this machine have it open?", lease),
         ("when does an owner of this kind have it open?", open_says),
+        ("does a process have a file open that the owner keeps open instead?", witness.to_owned()),
         ("who reaches the filesystem?", local),
         ("what has become of the process?", process),
         ("does a process have the number in a pid namespace below ours?", nested),

@@ -243,6 +243,14 @@ impl LockFile {
         }
     }
 
+    /// The user whose it is.
+    pub fn owner(&self) -> u32 {
+        match self {
+            LockFile::File { lock, .. } | LockFile::Symlink { lock, .. } => lock.meta.uid,
+            LockFile::Directory { meta, .. } => meta.uid,
+        }
+    }
+
     /// The device on which it lies.
     pub fn device(&self) -> u64 {
         match self {

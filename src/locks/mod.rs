@@ -4,7 +4,7 @@
 //! sweep ─┬─ open_root       opens a root and becomes its owner
 //!        ├─ registration   who else uses it
 //!        ├─ walk           finds what fits a rule
-//!        ├─ inspect ─ evidence   looks at one lock and asks the system about it
+//!        ├─ inspect ─ evidence, witness   looks at one lock and asks the system about it
 //!        ├─ lock_file       the lock as it was: what it is made of
 //!        ├─ listing        the same without removing, for whoever wants to know
 //!        ├─ lease_watch          watches, beside a living gateway, that nobody wants it
@@ -35,6 +35,7 @@ pub mod rule;
 mod sweep;
 pub mod verdict;
 mod walk;
+mod witness;
 
 pub use context::SweepContext;
 pub use escape::Escaped;

@@ -76,6 +76,17 @@ pub enum Nested {
     MayBeOwner(Pid),
 }
 
+/// What the files say that an owner of this kind keeps open instead of the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// The kind has none, or none was found, or they could not be asked.
+    NoAnswer,
+    /// A process on this kernel has one of them open.
+    Open,
+    /// No process on this kernel has any of them open.
+    NotOpen,
+}
+
 /// Everything that is known about one lock at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
@@ -87,6 +98,8 @@ pub struct Evidence {
     pub local: bool,
     /// Whether an owner of this kind of lock has it open as long as it holds it.
     pub keeps_open: bool,
+    /// Whether the files are open that an owner keeps open instead.
+    pub witness: Witness,
     /// What became of the process with the recorded number in our pid namespace.
     pub process: Process,
     /// Whether a process of a pid namespace below ours has the recorded number there.
@@ -125,6 +138,8 @@ pub enum Verdict {
 pub enum Holder {
     /// Some process has the file open.
     HasItOpen,
+    /// Some process has a file open that only an owner of such a lock keeps open.
+    HasWitnessOpen,
     /// The very process that the lock names lives: the pid and the start time are the same.
     Lives(Pid),
     /// The same, where the process lives in a pid namespace below ours and has the recorded number there.
@@ -180,6 +195,8 @@ pub enum OwnerState {
 pub enum Proof {
     /// No process on this kernel has the file open, and an owner would.
     NotOpen,
+    /// Only this kernel reaches them, and no process on it has one of the files open that an owner keeps open.
+    WitnessNotOpen,
     /// The owner is the dead process that sexton has not reaped yet: it has the recorded start time.
     JustDied,
     /// Only this kernel reaches the file, and it was last changed before this kernel was booted.
@@ -222,7 +239,7 @@ pub enum UnclearReason {
 
 /// Decides. In this order:
 ///
-/// 1. The file is open, or the recorded process lives with the recorded start time: held.
+/// 1. The file is open, or one that an owner keeps open instead, or the recorded process lives with the recorded start time: held.
 /// 2. The bytes are no lock's: unclear.
 /// 3. No process has the file open, its kind is kept open, and only this kernel reaches it: orphaned
 ///    ([`Proof::NotOpen`]), whatever process has the recorded number now. Beside a living gateway, such a process may
@@ -237,6 +254,9 @@ pub enum UnclearReason {
 pub fn judge(evidence: &Evidence) -> Verdict {
     if evidence.lease == Lease::Busy {
         return Verdict::Held(Holder::HasItOpen);
+    }
+    if evidence.witness == Witness::Open {
+        return Verdict::Held(Holder::HasWitnessOpen);
     }
     let owner = match &evidence.content {
         Content::Owner(owner) => Some((owner.pid, owner.start)),
@@ -290,6 +310,7 @@ fn proof(
     }
     match state {
         OwnerState::HeldZombie(_) if recorded.is_some() => Ok(Proof::JustDied),
+        _ if evidence.local && evidence.witness == Witness::NotOpen => Ok(Proof::WitnessNotOpen),
         _ if evidence.local && evidence.before_boot => Ok(Proof::EarlierBoot),
         OwnerState::NotNamed => Err(UnclearReason::Empty),
         _ if evidence.local && evidence.all_visible && evidence.nested == Nested::NoOwner => {
@@ -331,6 +352,9 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Holder::HasItOpen => f.write_str("a process on this machine has it open"),
+            Holder::HasWitnessOpen => {
+                f.write_str("a process on this machine has a file open that only its owner keeps open")
+            }
             Holder::Lives(pid) => write!(f, "its owner lives: pid {pid}, with the start time it records"),
             Holder::LivesBelow { number, pid } => write!(
                 f,
@@ -365,6 +389,9 @@ impl fmt::Display for Orphan {
         let owner = &self.owner;
         match self.proof {
             Proof::NotOpen => write!(f, "no process has it open, and {owner}"),
+            Proof::WitnessNotOpen => {
+                write!(f, "no process has the files open that its owner keeps open, and {owner}")
+            }
             Proof::JustDied => write!(f, "{owner}, with the start time that the lock records"),
             Proof::EarlierBoot => write!(f, "{owner}, and the lock is older than this boot"),
             Proof::AllVisible => write!(f, "{owner}, and every process of this machine is visible from here"),

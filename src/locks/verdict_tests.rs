@@ -35,13 +35,22 @@ const PROCESSES: [Process; 9] = [
 const NESTED: [Nested; 4] =
     [Nested::NotSeen, Nested::NoOwner, Nested::Owner(Pid::INIT), Nested::MayBeOwner(Pid::INIT)];
 
+const WITNESSES: [Witness; 3] = [Witness::NoAnswer, Witness::Open, Witness::NotOpen];
+
 /// Evidence with these yes and no: one bit each.
-fn with_bits(content: Content, lease: Lease, process: Process, nested: Nested, bits: u8) -> Evidence {
+fn with_bits(
+    content: Content,
+    lease: Lease,
+    process: Process,
+    (nested, witness): (Nested, Witness),
+    bits: u8,
+) -> Evidence {
     Evidence {
         content,
         lease,
         local: bits & 1 != 0,
         keeps_open: bits & 2 != 0,
+        witness,
         process,
         nested,
         // It decides nothing, so that it may come with anything.
@@ -60,8 +69,8 @@ fn every() -> Vec<Evidence> {
     for content in contents() {
         for lease in LEASES {
             for process in PROCESSES {
-                for nested in NESTED {
-                    all.extend((0..=255).map(|bits| with_bits(content, lease, process, nested, bits)));
+                for more in NESTED.into_iter().flat_map(|nested| WITNESSES.map(|witness| (nested, witness))) {
+                    all.extend((0..=255).map(|bits| with_bits(content, lease, process, more, bits)));
                 }
             }
         }
@@ -86,10 +95,11 @@ fn expected(e: &Evidence) -> char {
     let just_died = recorded.is_some() && e.process == Process::HeldZombie;
     let earlier_boot = e.local && e.before_boot;
     let none_visible = named && e.local && e.all_visible && e.nested == Nested::NoOwner;
+    let witness = e.local && e.witness == Witness::NotOpen;
     let declared = named && e.declared_exclusive;
-    let dead = !may_live && !e.shared && (just_died || earlier_boot || none_visible || declared);
+    let dead = !may_live && !e.shared && (just_died || witness || earlier_boot || none_visible || declared);
     match () {
-        () if e.lease == Lease::Busy => 'h',
+        () if e.lease == Lease::Busy || e.witness == Witness::Open => 'h',
         () if same => 'h',
         () if invalid => 'u',
         () if e.quiet && (not_open || dead) => 'o',
@@ -108,7 +118,7 @@ fn letter(verdict: &Verdict) -> char {
 #[test]
 fn every_combination_is_judged_by_the_rules() {
     let all = every();
-    assert_eq!(all.len(), CONTENTS * 4 * 9 * 4 * 256);
+    assert_eq!(all.len(), CONTENTS * 4 * 9 * 4 * 3 * 256);
     let mut counts = [0; 3];
     for evidence in &all {
         let verdict = judge(evidence);
@@ -124,6 +134,7 @@ fn what_is_never_orphaned() {
     for evidence in every() {
         let Verdict::Orphaned(Orphan { proof, .. }) = judge(&evidence) else { continue };
         assert_ne!(evidence.lease, Lease::Busy, "a process has it open: {evidence:?}");
+        assert_ne!(evidence.witness, Witness::Open, "a process has its files open: {evidence:?}");
         assert!(evidence.quiet, "{evidence:?}");
         assert!(!matches!(evidence.content, Content::Invalid(_)), "{evidence:?}");
         let owner = evidence.content.owner();
@@ -148,7 +159,8 @@ fn what_is_never_orphaned() {
         assert!(owner.is_none() || (is_shown && !number_in_use), "its owner may live: {evidence:?}");
         // No pid alone: something has to speak of the owners that are out of sight.
         let just_died = evidence.process == Process::HeldZombie && recorded(&evidence).is_some();
-        let kernel = evidence.local && (evidence.before_boot || evidence.all_visible);
+        let closed = evidence.witness == Witness::NotOpen;
+        let kernel = evidence.local && (closed || evidence.before_boot || evidence.all_visible);
         assert!(just_died || kernel || evidence.declared_exclusive, "{evidence:?}");
     }
 }
@@ -175,6 +187,7 @@ const PLAIN: Evidence = Evidence {
     lease: Lease::Granted,
     local: true,
     keeps_open: false,
+    witness: Witness::NoAnswer,
     process: Process::Absent,
     nested: Nested::NoOwner,
     origin: Origin::NotRecorded,
@@ -247,6 +260,18 @@ fn a_number_that_is_missing_here_proves_nothing_for_other_containers() {
 }
 
 #[test]
+fn the_files_that_an_owner_keeps_open_speak_for_it() {
+    let lock = Evidence { content: owner(None), lease: Lease::NotAFile, ..PLAIN };
+    let closed = Evidence { witness: Witness::NotOpen, ..lock };
+    assert_eq!(proof_of(&closed), Some(Proof::WitnessNotOpen));
+    assert_eq!(proof_of(&Evidence { local: false, ..closed }), None);
+    assert_eq!(proof_of(&Evidence { process: Process::Lives(OTHER), ..closed }), None);
+    // Against every word.
+    let open = Evidence { witness: Witness::Open, declared_exclusive: true, before_boot: true, ..lock };
+    assert_eq!(judge(&open), Verdict::Held(Holder::HasWitnessOpen));
+}
+
+#[test]
 fn an_owner_that_lives_below_keeps_its_lock() {
     let lock = Evidence { content: owner(Some(RECORDED)), declared_exclusive: true, ..PLAIN };
     let other = Pid::new(4711).unwrap();
@@ -298,14 +323,14 @@ mod property {
     proptest! {
         #[test]
         fn what_is_open_or_whose_owner_lives_is_held(
-            content in content(), lease in lease(), process in process(), nested in 0..4_usize, bits in any::<u8>(),
+            content in content(), lease in lease(), process in process(), nested in 0..4_usize, witness in 0..3_usize, bits in any::<u8>(),
         ) {
-            let evidence = with_bits(content, lease, process, NESTED[nested], bits);
+            let evidence = with_bits(content, lease, process, (NESTED[nested], WITNESSES[witness]), bits);
             let start = content.owner().and_then(|owner| owner.start);
             let below = matches!(evidence.nested, Nested::Owner(_));
             let same = start.is_some_and(|start| process == Process::Lives(start) || below);
             let verdict = judge(&evidence);
-            if lease == Lease::Busy || same {
+            if lease == Lease::Busy || evidence.witness == Witness::Open || same {
                 let invalid = matches!(content, Content::Invalid(_));
                 prop_assert!(matches!(verdict, Verdict::Held(_)) || invalid, "{:?}", evidence);
                 prop_assert!(!matches!(verdict, Verdict::Orphaned(_)), "{:?}", evidence);

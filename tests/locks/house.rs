@@ -140,12 +140,16 @@ pub fn own_pid() -> Pid {
     Pid::new(std::process::id().cast_signed()).unwrap()
 }
 
-/// The number of a process that has just ended and was reaped.
+/// The number of a process that has just ended and was reaped, and that no process has in a namespace below, either.
 pub fn dead_pid() -> Pid {
-    let mut child = Command::new("true").spawn().unwrap();
-    let pid = Pid::new(child.id().cast_signed()).unwrap();
-    child.wait().unwrap();
-    pid
+    loop {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::new(child.id().cast_signed()).unwrap();
+        child.wait().unwrap();
+        if sexton::os::procfs::with_nested_number(pid).is_ok_and(|found| found.is_empty()) {
+            return pid;
+        }
+    }
 }
 
 /// A process that does nothing, until the value goes away.
