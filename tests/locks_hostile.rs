@@ -7,7 +7,6 @@
 mod house;
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{chown, symlink};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -97,10 +96,8 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
                 let is_directory = sexton::os::files::meta(directory.as_fd())
                     .is_ok_and(|meta| meta.kind == sexton::os::files::FileKind::Directory);
                 if is_directory {
-                    let name = std::ffi::OsStr::new("x.jsonl.lock");
-                    let made = sexton::os::files::open_or_create(directory.as_fd(), name).unwrap();
-                    fs::write(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&made)), SESSION)
-                        .unwrap();
+                    let directory = std::os::fd::AsRawFd::as_raw_fd(&directory);
+                    fs::write(format!("/proc/self/fd/{directory}/x.jsonl.lock"), SESSION).unwrap();
                 }
             }
         }
@@ -208,10 +205,8 @@ fn who_sweeps_another_users_root_has_no_right_of_roots_left() {
     let house = House::new();
     house.put("sessions/one.jsonl.lock", SESSION);
     house.give_to(1000);
-    // Somebody else holds the registration alone and stands still: the sweep waits for it at its end.
-    let other = sexton::os::files::look(&house.path("")).unwrap();
-    let file = sexton::os::files::open_or_create(other.as_fd(), ".sexton.lock".as_ref()).unwrap();
-    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::FlockMode::TryAlone).unwrap());
+    // An older sexton holds the registration alone and stands still: the sweep waits for it at its end.
+    let older = house::older_sexton(&house);
     let mut sexton = Command::new(env!("CARGO_BIN_EXE_sexton"))
         .args(["--sweep-timeout", "60s", "--lock-root"])
         .arg(house.path(""))
@@ -244,7 +239,7 @@ fn who_sweeps_another_users_root_has_no_right_of_roots_left() {
     ] {
         assert_eq!(right(name), Some(value), "{name}: {rights:?}");
     }
-    drop(file);
+    drop(older);
     assert!(sexton.wait().unwrap().success());
 }
 

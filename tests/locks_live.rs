@@ -96,11 +96,8 @@ fn a_sweeper_that_never_answers_delays_the_start_to_its_deadline_and_no_longer()
     }
     let house = House::new();
     house.put(SESSION_PATH, SESSION);
-    // Somebody else holds the registration alone and stands still: the sweep waits for it at its end.
-    let other = sexton::os::files::look(&house.path("")).unwrap();
-    use std::os::fd::AsFd;
-    let file = sexton::os::files::open_or_create(other.as_fd(), ".sexton.lock".as_ref()).unwrap();
-    assert!(sexton::os::files::hold(file.as_fd(), sexton::os::files::FlockMode::TryAlone).unwrap());
+    // An older sexton holds the registration alone and stands still: the sweep waits for it at its end.
+    let _older = house::older_sexton(&house);
     let begun = Instant::now();
     let (output, log) = sexton(&house, &["--sweep-timeout", "300ms"], "exit 7");
     assert_eq!(output.status.code(), Some(7), "{log}");

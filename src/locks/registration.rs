@@ -1,22 +1,29 @@
 //! The file by which sextons that share a root know of each other: `.sexton.lock`, held with fcntl(2).
 //!
-//! A sexton that uses a root holds it shared for its whole life, and alone while it sweeps: if it gets it,
-//! nobody else is there. The lock belongs to the open file description and not, as with flock(2), to a call
-//! that lets the old lock go before it tries for the new one: a registration can never be lost by asking.
+//! A sexton that uses a root holds it for its whole life, together with all others, and asks whether anybody else does.
+//! It takes hold first and asks then, so that of two who come at once each sees the other. Both are done with a file
+//! that is open for reading: so it does not matter which user's sexton has made the file. The lock belongs to the open
+//! file description: no close of another descriptor gives it up.
+//!
+//! Whoever was alone when it asked need not be any more: before a removal that rests on it, it is asked again. Sextons
+//! before that one held the file against all others while they swept, which counts as being there.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::os::files::{self, FileKind, FlockMode};
+use crate::os::privileges;
 
 /// The file's name.
 pub const NAME: &str = ".sexton.lock";
+/// How often a file is opened that others remove and make anew at this moment.
+const TRIES: u32 = 3;
 
 /// How we stand towards other sextons.
 #[derive(Debug)]
 pub enum Exclusivity {
-    /// Nobody else uses the root, and nobody can begin to while this lasts.
+    /// Nobody else used the root when it was asked.
     Alone,
     /// Others use it or may use it.
     Shared,
@@ -30,24 +37,34 @@ enum File<'a> {
     None,
 }
 
+impl File<'_> {
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            File::Inherited(file) => Some(*file),
+            File::Opened(file) => Some(file.as_fd()),
+            File::None => None,
+        }
+    }
+}
+
 /// Our entry in a root.
 pub struct Registration<'a> {
     file: File<'a>,
     standing: Exclusivity,
-    /// Whether we hold the lock at least shared.
+    /// Whether the others see us.
     held: bool,
 }
 
 impl<'a> Registration<'a> {
-    /// Tries to be alone, without waiting. `inherited` is the open file of an earlier sweep, whose lock is kept
-    /// all the while; it counts only if the root's file is still the same one.
+    /// Registers us, without waiting, and looks who else is there. `inherited` is the open file of an earlier sweep,
+    /// whose lock is kept all the while; it counts only if the root's file is still the same one.
     pub fn take(root: BorrowedFd<'_>, inherited: Option<BorrowedFd<'a>>) -> Registration<'a> {
         if let Some(file) = inherited.filter(|file| is_the_roots(root, *file)) {
             let (standing, held) = stand(file);
             return Registration { file: File::Inherited(file), standing, held };
         }
         // Whoever removes the file between our open and our lock leaves us with one that nobody else sees.
-        for _ in 0..3 {
+        for _ in 0..TRIES {
             match open(root) {
                 Ok(file) => {
                     let (standing, held) = stand(file.as_fd());
@@ -58,15 +75,13 @@ impl<'a> Registration<'a> {
                 Err(error) => return Registration::without(error),
             }
         }
-        Registration::without(io::Error::other("it is being replaced again and again"))
+        Registration::without(replaced())
     }
 
     /// Only looks whether anybody else is there; takes nothing and makes nothing.
     pub fn peek(root: BorrowedFd<'_>) -> Exclusivity {
         let held = files::open_to_read(root, OsStr::new(NAME)).and_then(|file| {
-            if files::meta(file.as_fd())?.kind != FileKind::Regular {
-                return Err(io::Error::other("it is not an ordinary file"));
-            }
+            is_ordinary(file.as_fd())?;
             files::is_held_by_others(file.as_fd())
         });
         match held {
@@ -86,16 +101,21 @@ impl<'a> Registration<'a> {
         &self.standing
     }
 
-    /// Lowers the lock to a shared one, for the others; waits for it if another sexton is sweeping at this
-    /// moment. Gives the open file back if it is a new one: the lock lasts as long as any copy of it.
+    /// Whether we are still alone in the root, asked anew: to be called just before what must not happen beside
+    /// another sexton.
+    pub fn still_alone(&self) -> bool {
+        let was = self.held && matches!(self.standing, Exclusivity::Alone);
+        was && self
+            .file
+            .as_fd()
+            .is_some_and(|file| files::is_held_by_others(file).is_ok_and(|others| !others))
+    }
+
+    /// Sees to it that the others see us; waits for that if an older sexton is sweeping at this moment. Gives the
+    /// open file back if it is a new one: the lock lasts as long as any copy of it.
     pub fn settle(self) -> Option<OwnedFd> {
-        let file = match &self.file {
-            File::Inherited(file) => *file,
-            File::Opened(file) => file.as_fd(),
-            File::None => return None,
-        };
-        let shared = matches!(self.standing, Exclusivity::Shared) && self.held;
-        let settled = shared || files::hold(file, FlockMode::Shared).unwrap_or(false);
+        let file = self.file.as_fd()?;
+        let settled = self.held || files::hold(file, FlockMode::Shared).unwrap_or(false);
         match self.file {
             File::Opened(file) if settled => Some(file),
             _ => None,
@@ -103,26 +123,86 @@ impl<'a> Registration<'a> {
     }
 }
 
-/// Tries to be alone, and else to be there at all. A file that could only be opened for reading tells nothing
-/// of others, but tells them of us.
+/// Takes hold of the file, and says who else has. In this order: whoever asks first and comes then is seen by nobody.
 fn stand(file: BorrowedFd<'_>) -> (Exclusivity, bool) {
-    let alone = files::hold(file, FlockMode::TryAlone);
-    let held = matches!(alone, Ok(true)) || files::hold(file, FlockMode::TryShared).unwrap_or(false);
-    let standing = match alone {
-        Ok(true) => Exclusivity::Alone,
-        Ok(false) => Exclusivity::Shared,
+    let held = files::hold(file, FlockMode::TryShared);
+    let others = match &held {
+        Ok(true) => files::is_held_by_others(file),
+        Ok(false) => Ok(true),
+        Err(error) => Err(io::Error::new(error.kind(), format!("its filesystem refuses the lock: {error}"))),
+    };
+    let standing = match others {
+        Ok(false) => Exclusivity::Alone,
+        Ok(true) => Exclusivity::Shared,
         Err(error) => Exclusivity::Unknown(error),
     };
-    (standing, held)
+    (standing, held.unwrap_or(false))
 }
 
+/// Opens the root's file, and makes it if there is none.
 fn open(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let name = OsStr::new(NAME);
-    let file = files::open_or_create(root, name)
-        .or_else(|error| files::open_to_read(root, name).map_err(|_| error))?;
-    match files::meta(file.as_fd())? {
-        meta if meta.kind == FileKind::Regular => Ok(file),
-        _ => Err(io::Error::other("it is not an ordinary file")),
+    for _ in 0..TRIES {
+        let file = match files::open_to_read(root, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match files::create_new(root, name) {
+                // Another sexton was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made.map_err(|error| not_made(root, &error))?,
+            },
+            opened => opened.map_err(|error| not_opened(root, &error))?,
+        };
+        is_ordinary(file.as_fd())?;
+        return Ok(file);
+    }
+    Err(replaced())
+}
+
+fn is_ordinary(file: BorrowedFd<'_>) -> io::Result<()> {
+    match files::meta(file)?.kind {
+        FileKind::Regular => Ok(()),
+        _ => Err(not_ordinary()),
+    }
+}
+
+fn replaced() -> io::Error {
+    io::Error::other("it is being replaced again and again")
+}
+
+fn not_ordinary() -> io::Error {
+    io::Error::other("it is not an ordinary file; remove it")
+}
+
+/// The same error with its cause and its mend, for a file that is there.
+fn not_opened(root: BorrowedFd<'_>, error: &io::Error) -> io::Error {
+    let us = privileges::effective_uid();
+    match (error.kind(), files::meta_in(root, OsStr::new(NAME))) {
+        (io::ErrorKind::CrossesDevices, _) => io::Error::new(error.kind(), "something is mounted on it"),
+        (_, Ok(meta)) if meta.kind != FileKind::Regular => not_ordinary(),
+        (io::ErrorKind::PermissionDenied, Ok(meta)) => {
+            let why = format!(
+                "{error}: user {} has made it with mode {:04o}, and user {us} may not read it; set its mode to 0644, \
+                 or remove it while no sexton uses this root",
+                meta.uid, meta.mode
+            );
+            io::Error::new(error.kind(), why)
+        }
+        _ => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+/// The same for one that is not.
+fn not_made(root: BorrowedFd<'_>, error: &io::Error) -> io::Error {
+    let us = privileges::effective_uid();
+    match (error.kind(), files::meta(root)) {
+        (io::ErrorKind::PermissionDenied, Ok(meta)) => {
+            let why = format!(
+                "{error}: there is none, and user {us} may make no file in this directory of user {}; put an empty \
+                 file of mode 0644 there",
+                meta.uid
+            );
+            io::Error::new(error.kind(), why)
+        }
+        _ => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -136,6 +216,10 @@ fn is_the_roots(root: BorrowedFd<'_>, file: BorrowedFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Barrier;
+
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
 
     use super::*;
 
@@ -150,12 +234,13 @@ mod tests {
         let root = root.as_fd();
 
         let first = Registration::take(root, None);
-        assert!(alone(&first));
-        let first = first.settle().unwrap();
+        assert!(alone(&first) && first.still_alone());
 
         let second = Registration::take(root, None);
-        assert!(!alone(&second));
-        let second = second.settle().unwrap();
+        assert!(!alone(&second) && !second.still_alone());
+        // It came in the middle of the first one's sweep, which sees it before it removes anything.
+        assert!(alone(&first) && !first.still_alone());
+        let (first, second) = (first.settle().unwrap(), second.settle().unwrap());
 
         // The first sweeps again: it is not alone any more, and stays registered.
         let again = Registration::take(root, Some(first.as_fd()));
@@ -165,7 +250,7 @@ mod tests {
 
         drop(second);
         let last = Registration::take(root, Some(first.as_fd()));
-        assert!(alone(&last));
+        assert!(alone(&last) && last.still_alone());
         assert!(matches!(Registration::peek(root), Exclusivity::Shared));
         last.settle();
         assert!(!alone(&Registration::take(root, None)));
@@ -174,17 +259,58 @@ mod tests {
     }
 
     #[test]
-    fn asking_in_vain_loses_no_registration() {
+    fn of_two_who_come_at_once_never_both_are_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = files::look(directory.path()).unwrap();
+        let (begin, end) = (Barrier::new(2), Barrier::new(2));
+        let come = || {
+            let mut alone = Vec::new();
+            for _ in 0..500 {
+                begin.wait();
+                let registration = Registration::take(root.as_fd(), None);
+                alone.push(registration.still_alone());
+                end.wait();
+            }
+            alone
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(come);
+            (come(), other.join().unwrap())
+        });
+        assert!(one.iter().zip(&other).all(|(one, other)| !(*one && *other)));
+    }
+
+    /// What a sexton does that holds the file alone while it sweeps.
+    fn hold_alone(file: &fs::File) {
+        let whole = libc::flock {
+            l_type: i16::try_from(libc::F_WRLCK).unwrap(),
+            l_whence: i16::try_from(libc::SEEK_SET).unwrap(),
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        fcntl(file, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    }
+
+    #[test]
+    fn an_older_sexton_that_sweeps_alone_is_seen_and_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let root = files::look(directory.path()).unwrap();
         let root = root.as_fd();
-        let first = Registration::take(root, None).settle().unwrap();
-        let second = Registration::take(root, None).settle().unwrap();
-        for _ in 0..1000 {
-            // At no instant between these is either of them unregistered.
-            assert!(!files::hold(first.as_fd(), FlockMode::TryAlone).unwrap());
-            assert!(!files::hold(second.as_fd(), FlockMode::TryAlone).unwrap());
-        }
+        let older = fs::File::create(directory.path().join(NAME)).unwrap();
+        hold_alone(&older);
+        let ours = Registration::take(root, None);
+        assert!(matches!(ours.standing(), Exclusivity::Shared) && !ours.still_alone());
+        assert!(matches!(Registration::peek(root), Exclusivity::Shared));
+        let ours = std::thread::scope(|scope| {
+            let settled = scope.spawn(|| ours.settle());
+            drop(older);
+            settled.join().unwrap().unwrap()
+        });
+        assert!(
+            files::is_held_by_others(files::open_to_read(root, OsStr::new(NAME)).unwrap().as_fd()).unwrap()
+        );
+        drop(ours);
     }
 
     #[test]
@@ -200,9 +326,23 @@ mod tests {
         assert!(new.is_some(), "it is a new file, and somebody has to keep it");
 
         fs::remove_file(directory.path().join(NAME)).unwrap();
-        fs::create_dir(directory.path().join(NAME)).unwrap();
-        let odd = Registration::take(root, None);
-        assert!(matches!(odd.standing(), Exclusivity::Unknown(_)));
-        assert!(odd.settle().is_none());
+        for make in [
+            (|path| fs::create_dir(path).unwrap()) as fn(&std::path::Path),
+            |path| std::os::unix::fs::symlink("elsewhere", path).unwrap(),
+            |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        ] {
+            let path = directory.path().join(NAME);
+            make(&path);
+            let odd = Registration::take(root, None);
+            assert!(
+                matches!(odd.standing(), Exclusivity::Unknown(error) if error.to_string().contains("ordinary file")),
+                "{:?}",
+                odd.standing()
+            );
+            assert!(!odd.still_alone() && odd.settle().is_none());
+            assert!(!directory.path().join("elsewhere").exists());
+            let _ = fs::remove_file(&path);
+            let _ = fs::remove_dir(&path);
+        }
     }
 }

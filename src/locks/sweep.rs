@@ -21,7 +21,7 @@ use super::registration::{Exclusivity, NAME, Registration};
 use super::remove::{Removal, remove};
 use super::roots::Root;
 use super::rule::NotOurs;
-use super::verdict::{Orphan, UnclearReason, Verdict};
+use super::verdict::{Orphan, Proof, UnclearReason, Verdict};
 use super::walk::{DirEntry, WalkEvent, walk};
 
 /// From how many names in a directory on a second thread is worth its start.
@@ -142,6 +142,7 @@ pub fn sweep(request: &Request<'_>) -> Report {
 
     let mut sweep = Sweep {
         context: &request.context,
+        registration: &registration,
         action: request.action,
         report_after: request.report_after,
         reported: request.reported,
@@ -194,6 +195,7 @@ fn foreign(path: &Escaped<'_>, why: NotOurs) {
 
 struct Sweep<'a> {
     context: &'a SweepContext<'a>,
+    registration: &'a Registration<'a>,
     action: Action,
     report_after: Option<Duration>,
     reported: &'a [u64],
@@ -371,6 +373,9 @@ impl<'a> Sweep<'a> {
         why: &Orphan,
         judged: &Judged,
     ) {
+        if why.proof != Proof::NotOpen && self.is_joined(said, why) {
+            return;
+        }
         let hands_over = self.action == Action::HandOver && kind.recovers;
         let done =
             if hands_over { hand_over(spot, &judged.lock_file) } else { remove(spot, &judged.lock_file) };
@@ -403,6 +408,18 @@ impl<'a> Sweep<'a> {
                     age = %said.age, reason = %why, error = %error, "could not {deed} an orphaned lock");
             }
         }
+    }
+
+    /// Whether another sexton has come into the root since it was asked; then the lock stays.
+    fn is_joined(&mut self, said: &LogFields<'_>, why: &Orphan) -> bool {
+        let joined = !self.registration.still_alone();
+        if joined {
+            self.report.unclear += 1;
+            let why = UnclearReason::SharedRoot(why.owner);
+            tracing::warn!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
+                age = %said.age, reason = %why, "left a lock alone, as another sexton has just come into its root");
+        }
+        joined
     }
 
     fn closed(&mut self, path: &Escaped<'_>, error: &io::Error) {

@@ -154,14 +154,18 @@ pub fn open_to_read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Owned
     }
 }
 
-/// Opens a file for reading and writing and makes an empty one, readable by everybody, where there is none.
+/// Makes a new empty file that everybody may read, whatever the umask, and opens it for reading. It is never made by
+/// opening one that may exist: in a directory that everybody can write the kernel refuses that for a file of another
+/// user's (`protected_regular`, proc_sys_fs(5)).
 ///
 /// # Errors
-/// What openat2(2) says.
-pub fn open_or_create(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+/// What openat2(2) and fchmod(2) say; `AlreadyExists` for any name that is taken, a link included.
+pub fn create_new(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOCTTY;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP | Mode::S_IROTH;
-    open_beneath(directory, name, flags, mode, ResolveFlag::RESOLVE_NO_XDEV)
+    let file = open_beneath(directory, name, flags, mode, ResolveFlag::RESOLVE_NO_XDEV)?;
+    fchmod(&file, mode)?;
+    Ok(file)
 }
 
 fn open_beneath(
@@ -302,30 +306,25 @@ pub fn remove_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<(
     Ok(unlinkat(directory, name, UnlinkatFlags::RemoveDir)?)
 }
 
-/// How to hold a file against others who ask for the same (fcntl(2), "Open file description locks").
+/// How to take hold of a file together with others (fcntl(2), "Open file description locks").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlockMode {
-    /// Alone, or as before; the file has to be open for writing.
-    TryAlone,
-    /// With others, or as before. Lowering never fails.
+    /// At once, or not at all.
     TryShared,
-    /// With others; waits for whoever holds it alone as long as it takes.
+    /// Waits for whoever holds it alone as long as it takes.
     Shared,
 }
 
-/// Takes or changes the hold of an open file; it is shared with every copy of the descriptor. A change that
-/// fails leaves what was held before, which is why this is not flock(2). `false`: others have it.
+/// Takes hold of an open file, with all others who do so; the hold is shared with every copy of the descriptor. It
+/// takes a file that is open for reading, so that everybody who may read it can. `false`: somebody holds it alone.
 ///
 /// # Errors
 /// What fcntl(2) says.
 pub fn hold(file: BorrowedFd<'_>, how: FlockMode) -> io::Result<bool> {
-    let whole = match how {
-        FlockMode::TryAlone => whole_file(libc::F_WRLCK),
-        FlockMode::TryShared | FlockMode::Shared => whole_file(libc::F_RDLCK),
-    };
+    let whole = whole_file(libc::F_RDLCK);
     loop {
         let command = match how {
-            FlockMode::TryAlone | FlockMode::TryShared => FcntlArg::F_OFD_SETLK(&whole),
+            FlockMode::TryShared => FcntlArg::F_OFD_SETLK(&whole),
             FlockMode::Shared => FcntlArg::F_OFD_SETLKW(&whole),
         };
         match fcntl(file, command) {
@@ -338,7 +337,8 @@ pub fn hold(file: BorrowedFd<'_>, how: FlockMode) -> io::Result<bool> {
 }
 
 /// Keeps others out who ask for the same directory, as long as what this gives is open (flock(2)): a
-/// directory cannot be opened for writing, which [`hold`] would need. `None`: somebody has it.
+/// directory cannot be opened for writing, which a lock of fcntl(2) against all others would need. `None`: somebody
+/// has it.
 ///
 /// # Errors
 /// What open(2) and flock(2) say.
@@ -365,7 +365,8 @@ pub fn lock_alone(file: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// Whether others hold the file in any way, without taking anything.
+/// Whether others hold the file in any way, without taking anything. It may be open for reading only: the kernel
+/// tests a lock that it would not grant.
 ///
 /// # Errors
 /// What fcntl(2) says.
@@ -442,21 +443,27 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_belongs_to_one_open_file_and_survives_a_failed_change() {
+    fn a_hold_belongs_to_one_open_file_and_takes_no_right_to_write() {
         let directory = tempfile::tempdir().unwrap();
         let root = look(directory.path()).unwrap();
-        let open = || open_or_create(root.as_fd(), "lock".as_ref()).unwrap();
-        let (one, other) = (open(), open());
-        assert!(hold(one.as_fd(), FlockMode::TryAlone).unwrap());
-        assert!(hold(one.try_clone().unwrap().as_fd(), FlockMode::TryAlone).unwrap());
-        assert!(!hold(other.as_fd(), FlockMode::TryShared).unwrap());
-        assert!(is_held_by_others(other.as_fd()).unwrap() && !is_held_by_others(one.as_fd()).unwrap());
+        let name = OsStr::new("lock");
+        let one = create_new(root.as_fd(), name).unwrap();
+        assert_eq!(meta(one.as_fd()).unwrap().mode, 0o644);
+        assert_eq!(create_new(root.as_fd(), name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let other = open_to_read(root.as_fd(), name).unwrap();
+        let held = |file: &OwnedFd| is_held_by_others(file.as_fd()).unwrap();
+
         assert!(hold(one.as_fd(), FlockMode::TryShared).unwrap());
-        assert!(hold(other.as_fd(), FlockMode::Shared).unwrap());
-        assert!(!hold(one.as_fd(), FlockMode::TryAlone).unwrap());
-        // What it had before the try is still held: the other one cannot be alone either.
-        assert!(!hold(other.as_fd(), FlockMode::TryAlone).unwrap());
+        assert!(!held(&one) && !held(&one.try_clone().unwrap()) && held(&other));
+        assert!(hold(other.as_fd(), FlockMode::TryShared).unwrap());
+        assert!(held(&one) && held(&other));
         drop(one);
-        assert!(hold(other.as_fd(), FlockMode::TryAlone).unwrap());
+        assert!(!held(&other));
+        drop(other);
+
+        let alone = File::options().write(true).open(directory.path().join(name)).unwrap();
+        fcntl(&alone, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))).unwrap();
+        let reader = open_to_read(root.as_fd(), name).unwrap();
+        assert!(!hold(reader.as_fd(), FlockMode::TryShared).unwrap() && held(&reader));
     }
 }

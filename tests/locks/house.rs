@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::chown;
@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use sexton::locks::{Action, LockKinds, Report, Request, Root, SweepContext, sweep};
@@ -140,6 +142,21 @@ pub fn own_pid() -> Pid {
     Pid::new(std::process::id().cast_signed()).unwrap()
 }
 
+/// The registration of a sexton as it was before all took a shared one: while it swept, it held the file alone.
+pub fn older_sexton(house: &House) -> File {
+    let path = house.path(".sexton.lock");
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+    let whole = libc::flock {
+        l_type: i16::try_from(libc::F_WRLCK).unwrap(),
+        l_whence: i16::try_from(libc::SEEK_SET).unwrap(),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    file
+}
+
 /// The number of a process that has just ended and was reaped, and that no process has in a namespace below, either.
 pub fn dead_pid() -> Pid {
     loop {
@@ -214,6 +231,7 @@ pub struct Sweep<'a> {
     pub lock_kinds: LockKinds,
     pub report_after: Option<Duration>,
     pub reported: Vec<u64>,
+    log: Log,
 }
 
 impl<'a> Sweep<'a> {
@@ -242,7 +260,14 @@ impl<'a> Sweep<'a> {
             lock_kinds: LockKinds::openclaw(),
             report_after: None,
             reported: Vec::new(),
+            log: Log::default(),
         }
+    }
+
+    /// Does this in the middle of the sweep, after each event, whose name it gets.
+    pub fn during(mut self, then: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.log.then = Some(Arc::new(then));
+        self
     }
 
     pub fn noisy(mut self) -> Self {
@@ -278,7 +303,7 @@ impl<'a> Sweep<'a> {
 
     pub fn run(self) -> Swept {
         SigSet::from(Signal::SIGIO).thread_block().unwrap();
-        let log = Log::default();
+        let log = self.log;
         let request = Request {
             root: &self.root,
             lock_kinds: &self.lock_kinds,
@@ -291,7 +316,7 @@ impl<'a> Sweep<'a> {
             beside: None,
         };
         let report = tracing::subscriber::with_default(log.clone(), || sweep(&request));
-        let events = std::mem::take(&mut *log.0.lock().unwrap());
+        let events = std::mem::take(&mut *log.events.lock().unwrap());
         Swept { report, events }
     }
 }
@@ -328,8 +353,14 @@ pub struct Event {
     pub fields: BTreeMap<&'static str, String>,
 }
 
+/// What happens after an event of this name.
+type Hook = dyn Fn(&str) + Send + Sync;
+
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Event>>>);
+struct Log {
+    events: Arc<Mutex<Vec<Event>>>,
+    then: Option<Arc<Hook>>,
+}
 
 struct Fields(BTreeMap<&'static str, String>);
 
@@ -358,11 +389,14 @@ impl tracing::Subscriber for Log {
         let mut fields = Fields(BTreeMap::new());
         event.record(&mut fields);
         let metadata = event.metadata();
-        self.0.lock().unwrap().push(Event {
+        self.events.lock().unwrap().push(Event {
             name: metadata.name(),
             level: *metadata.level(),
             fields: fields.0,
         });
+        if let Some(then) = &self.then {
+            then(metadata.name());
+        }
     }
 }
 
