@@ -1,11 +1,14 @@
 //! The HTTP listener: `/livez`, `/readyz`, `/status`, `/metrics`, and a page for people.
 //!
-//! It answers GET and HEAD, and reads no body. Connections are bounded in number and in time.
+//! It answers GET and HEAD, and reads no body. Connections are bounded in number and in time. When there are as many
+//! as there may be, the quietest one gives way to the next: clients that say nothing must not keep a liveness probe out,
+//! whose caller would restart a healthy gateway.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -20,10 +23,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use sexton::control::processes;
 use sexton::control::protocol::Status;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::prometheus::Format;
@@ -32,6 +34,8 @@ use crate::{blocking, metrics, page};
 
 /// The most connections at one time.
 const CONNECTIONS: usize = 64;
+/// How long a client may take for its first request. Whoever connects has one to send.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
 /// How long a client may take for a request, and be idle between two.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// How long any connection may last.
@@ -69,10 +73,9 @@ pub async fn serve_for_ever(known: SharedState, address: SocketAddr) {
         sleep(AGAIN).await;
     };
     known.outbox.listens(listener.local_addr().unwrap_or(address).to_string());
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let open = Rc::new(RefCell::new(Connections::default()));
+    let mut tasks = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -82,16 +85,95 @@ pub async fn serve_for_ever(known: SharedState, address: SocketAddr) {
                 continue;
             }
         };
-        while connections.try_join_next().is_some() {}
-        let known = Rc::clone(&known);
-        connections.spawn_local(async move {
-            let service = service_fn(|request| answer(&known, request));
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
-            // A client that breaks off has its reasons.
-            let _ = timeout(LIFE, server.serve_connection(TokioIo::new(stream), service)).await;
-            drop(place);
-        });
+        while tasks.try_join_next().is_some() {}
+        open.borrow_mut().make_room();
+        let key = open.borrow_mut().next_key();
+        let task = tasks.spawn_local(serve(Rc::clone(&known), stream, Rc::clone(&open), key));
+        open.borrow_mut().add(key, task);
+        // A request that has come with the connection is answered before the next connection can push this one out.
+        yield_now().await;
+    }
+}
+
+/// Answers one client until it goes, or its time is over.
+async fn serve(known: SharedState, stream: TcpStream, open: Rc<RefCell<Connections>>, key: u64) {
+    let service = service_fn(|request| async {
+        open.borrow_mut().note(key, true);
+        let response = answer(&known, request).await;
+        open.borrow_mut().note(key, false);
+        response
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(16 * 1024);
+    let served = timeout(LIFE, server.serve_connection(TokioIo::new(stream), service));
+    let mute = async {
+        sleep(FIRST_REQUEST).await;
+        if open.borrow().has_asked(key) {
+            std::future::pending::<()>().await;
+        }
+    };
+    // A client that breaks off has its reasons.
+    tokio::select! {
+        _ = served => {}
+        () = mute => {}
+    }
+    open.borrow_mut().remove(key);
+}
+
+/// The connections that there are.
+#[derive(Default)]
+struct Connections {
+    open: BTreeMap<u64, Client>,
+    last: u64,
+}
+
+/// What is known of one.
+struct Client {
+    task: AbortHandle,
+    /// A request of its is being answered.
+    busy: bool,
+    /// It has sent a request.
+    asked: bool,
+    /// Since when.
+    since: Instant,
+}
+
+impl Connections {
+    fn next_key(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn add(&mut self, key: u64, task: AbortHandle) {
+        self.open.insert(key, Client { task, busy: false, asked: false, since: Instant::now() });
+    }
+
+    /// A request has come over a connection, or was answered.
+    fn note(&mut self, key: u64, busy: bool) {
+        if let Some(client) = self.open.get_mut(&key) {
+            (client.busy, client.asked, client.since) = (busy, true, Instant::now());
+        }
+    }
+
+    fn has_asked(&self, key: u64) -> bool {
+        self.open.get(&key).is_some_and(|client| client.asked)
+    }
+
+    fn remove(&mut self, key: u64) {
+        self.open.remove(&key);
+    }
+
+    /// Ends connections until there is room for one more: the one that has been quiet for longest, and one of which a
+    /// request is being answered only if there is no other.
+    fn make_room(&mut self) {
+        while self.open.len() >= CONNECTIONS {
+            let quietest = self.open.iter().min_by_key(|(_, client)| (client.busy, client.since));
+            let Some(key) = quietest.map(|(key, _)| *key) else { return };
+            if let Some(client) = self.open.remove(&key) {
+                client.task.abort();
+                debug!(name: "connection-evicted", "there are too many connections; the quietest one was ended");
+            }
+        }
     }
 }
 
