@@ -179,7 +179,7 @@ pub enum Terminal {
 pub enum Remaining {
     /// Nothing.
     Gone,
-    /// Children of sexton: each of their deaths will be told.
+    /// Children of sexton: each of their deaths will be told, unless one was made so that nobody hears of it.
     Children,
     /// Only processes whose deaths nobody tells us: sessions of `docker exec`, say.
     Strangers,

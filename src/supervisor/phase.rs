@@ -114,11 +114,13 @@ impl Supervisor {
             }
             Phase::WaitingForSweep { .. } => self.live_sweep_tick(now, out),
             Phase::StoppingLeftovers { zombie, recount } => {
+                // The answer comes first: nobody may be left for the ladder's next stage.
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::StoppingLeftovers { zombie, recount: None };
                     out.push(Action::CountRemaining);
+                } else {
+                    self.advance(now, out);
                 }
-                self.advance(now, out);
             }
             Phase::New
             | Phase::FirstSweep { .. }

@@ -14,6 +14,10 @@ pub(super) const UNKNOWN: SweepSummary = SweepSummary { waiting: 0, handed_over:
 /// How often processes whose deaths nobody tells us are looked for.
 pub(super) const RECOUNT: Duration = Duration::from_millis(25);
 
+/// How often those are counted again whose deaths should be told. One of them may have been made so that the kernel reaps
+/// it without a word (CLONE_AUTOREAP, clone3(2), Linux 7).
+pub(super) const RECOUNT_CHILDREN: Duration = Duration::from_millis(250);
+
 impl Supervisor {
     pub(super) fn died(&mut self, now: MonoTime, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) {
         if self.unit_died(now, pid, status, out) {
@@ -45,12 +49,12 @@ impl Supervisor {
         let Phase::StoppingLeftovers { zombie, .. } = self.phase else {
             return;
         };
-        if rest == Remaining::Gone {
-            self.all_gone(now, zombie, out);
-            return;
-        }
-        let recount = (rest == Remaining::Strangers).then(|| now.after(RECOUNT));
-        self.phase = Phase::StoppingLeftovers { zombie, recount };
+        let pause = match rest {
+            Remaining::Gone => return self.all_gone(now, zombie, out),
+            Remaining::Children => RECOUNT_CHILDREN,
+            Remaining::Strangers => RECOUNT,
+        };
+        self.phase = Phase::StoppingLeftovers { zombie, recount: Some(now.after(pause)) };
         let lives_on = self.policy.wait_all && self.ladder == Ladder::Idle;
         if !lives_on && matches!(self.ladder, Ladder::Idle | Ladder::Grace { .. }) {
             self.stop_leftovers(now, self.policy.kill_after, out);

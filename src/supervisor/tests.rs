@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use super::shutdown::RECOUNT;
+use super::shutdown::{RECOUNT, RECOUNT_CHILDREN};
 use super::signals::PENDING_LIMIT;
 use super::start::TRIES;
 use super::*;
@@ -92,6 +92,20 @@ impl Story {
         let waited = deadline.since(self.now);
         self.now = deadline;
         (waited, self.tell(Event::Tick))
+    }
+
+    /// The same with children that live on and are counted meanwhile, again and again.
+    fn wait_with_children(&mut self) -> (Duration, Vec<Action>) {
+        let began = self.now;
+        loop {
+            let (_, mut asked) = self.wait();
+            if asked.pop_if(|action| *action == Action::CountRemaining).is_some() {
+                assert_eq!(self.tell(Event::Remaining(Remaining::Children)), [], "nothing follows a count");
+            }
+            if !asked.is_empty() {
+                return (self.now.since(began), asked);
+            }
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -239,7 +253,7 @@ fn what_the_main_process_leaves_behind_gets_term_a_window_and_kill() {
     story.tell(died(MAIN));
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [], "TERM goes out once");
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
+    assert_eq!(story.wait_with_children(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
 }
 
 #[test]
@@ -249,6 +263,31 @@ fn processes_whose_deaths_nobody_tells_are_looked_for() {
     assert_eq!(story.tell(Event::Remaining(Remaining::Strangers)), [Action::SignalAll(Signal::TERM)]);
     assert_eq!(story.wait(), (RECOUNT, vec![Action::CountRemaining]));
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
+}
+
+/// As with CLONE_AUTOREAP: nobody says that a child has died.
+#[test]
+fn children_whose_deaths_are_not_told_are_counted_again() {
+    let ends = |mut story: Story, end: &[Action]| {
+        assert_eq!(story.wait(), (RECOUNT_CHILDREN, vec![Action::CountRemaining]));
+        assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [], "it lives");
+        assert_eq!(story.wait(), (RECOUNT_CHILDREN, vec![Action::CountRemaining]), "again");
+        assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), end, "no window is slept out");
+    };
+    for wait_all in [false, true] {
+        let mut story = Story::running(Policy { wait_all, ..policy() });
+        story.tell(died(MAIN));
+        story.tell(Event::Remaining(Remaining::Children));
+        ends(story, &[LAST_SWEEP]);
+    }
+    let tool = ToolPolicy { timeout: Some(GRACE), shell: false };
+    let tool = Policy { tool: Some(tool), wait_all: true, sweep: None, can_hold: false, ..policy() };
+    let mut story = Story::begin(tool);
+    story.tell(Event::Begin);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    story.tell(died(MAIN));
+    story.tell(Event::Remaining(Remaining::Children));
+    ends(story, &[ENDED]);
 }
 
 #[test]

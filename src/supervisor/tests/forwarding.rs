@@ -75,9 +75,16 @@ fn those_who_live_on_are_waited_for_and_can_be_stopped() {
     story.tell(died(MAIN));
     story.tell(Event::QueueDrained);
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), []);
-    assert_eq!(story.supervisor.next_deadline(), None, "for as long as they like");
+    for _ in 0..1000 {
+        assert_eq!(story.wait().1, [Action::CountRemaining], "for as long as they like");
+        assert_eq!(story.tell(Event::Remaining(Remaining::Children)), []);
+    }
     assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::TERM)]);
-    assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::KILL)]), "with the whole window");
+    assert_eq!(
+        story.wait_with_children(),
+        (GRACE, vec![Action::SignalAll(Signal::KILL)]),
+        "with the whole window"
+    );
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
 }
 

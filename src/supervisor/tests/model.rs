@@ -96,6 +96,7 @@ fn every_order_of_mishaps_keeps_the_promises() {
     let worlds = [
         ("an orphan", Cast { stranger: true, ..plain }),
         ("a session that is not ours", Cast { stranger: true, foreign: true, ..plain }),
+        ("a child that dies unheard", Cast { stranger: true, unheard: true, ..plain }),
         ("a lost tool", Cast { tools: true, ..plain }),
         ("refused starts", Cast { refusals: true, ..plain }),
         ("late sweeps", late),
@@ -161,11 +162,13 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 
 fn any_cast() -> impl Strategy<Value = Cast> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (flags, prop_oneof![9 => Just(false), 1 => Just(true)], any::<bool>()).prop_map(
-        |((stranger, foreign, tools, refusals, delays), stuck, words)| Cast {
+    let rest = (any::<bool>(), any::<bool>());
+    (flags, prop_oneof![9 => Just(false), 1 => Just(true)], rest).prop_map(
+        |((stranger, foreign, tools, refusals, delays), stuck, (words, unheard))| Cast {
             stranger,
             crowd: stranger,
             foreign,
+            unheard,
             tools,
             refusals,
             delays,

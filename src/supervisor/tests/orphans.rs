@@ -99,5 +99,9 @@ fn a_stop_ends_them_with_everything_else() {
     story.tell(died(MAIN));
     story.tell(Event::Remaining(Remaining::Children));
     assert_eq!(story.tell(Event::OrphanFound { tool: 2 }), []);
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]), "no old window is left");
+    assert_eq!(
+        story.wait_with_children(),
+        (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]),
+        "no old window is left"
+    );
 }

@@ -66,7 +66,7 @@ fn those_whom_the_leader_leaves_in_the_window_get_no_second_one() {
     story.pass(STRAGGLERS / 2);
     story.tell(died(MAIN));
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), []);
-    assert_eq!(story.wait(), (STRAGGLERS / 2, vec![Action::SignalAll(Signal::KILL)]));
+    assert_eq!(story.wait_with_children(), (STRAGGLERS / 2, vec![Action::SignalAll(Signal::KILL)]));
     assert_eq!(
         story.tell(Event::Remaining(Remaining::Gone)),
         [Action::Exit(Outcome::TimedOut { stage: StopStage::Kill })]
@@ -123,7 +123,7 @@ fn a_repeated_signal_hurries_but_not_where_the_parent_died() {
     story.tell(died(MAIN));
     story.tell(Event::Remaining(Remaining::Children));
     assert_eq!(story.tell(sent(Signal::TERM)), []);
-    assert_eq!(story.wait().1, [Action::SignalAll(Signal::KILL)]);
+    assert_eq!(story.wait_with_children().1, [Action::SignalAll(Signal::KILL)]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn what_a_tool_leaves_behind_is_ended_and_changes_nothing_of_its_outcome() {
     let mut story = running(tool());
     story.tell(died(MAIN));
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
-    assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
+    assert_eq!(story.wait_with_children(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [ENDED]);
 }
 
@@ -156,7 +156,7 @@ fn who_waits_for_all_waits_within_the_deadline() {
     story.pass(LIMIT / 2);
     story.tell(died(MAIN));
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), []);
-    assert_eq!(story.wait(), (LIMIT / 2, vec![Action::SignalAll(Signal::TERM)]));
+    assert_eq!(story.wait_with_children(), (LIMIT / 2, vec![Action::SignalAll(Signal::TERM)]));
     let over = story.tell(Event::Remaining(Remaining::Gone));
     assert_eq!(over, [Action::Exit(Outcome::TimedOut { stage: StopStage::Grace })]);
     let mut story = running(Policy { wait_all: true, ..tool() });

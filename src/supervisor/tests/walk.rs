@@ -65,6 +65,7 @@ enum Step {
     MainDies,
     OrphanAppears,
     OrphanDies,
+    OrphanVanishes,
     TellDeaths,
     Count,
     StopSignal,
@@ -72,7 +73,7 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 21] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
@@ -88,6 +89,7 @@ const STEPS: [Step; 20] = [
     Step::MainDies,
     Step::OrphanAppears,
     Step::OrphanDies,
+    Step::OrphanVanishes,
     Step::TellDeaths,
     Step::Count,
     Step::StopSignal,
@@ -205,6 +207,8 @@ impl World {
             Step::MainDies if self.main == Life::Alive => vec![],
             Step::OrphanAppears if self.orphan == Life::Unborn && self.main == Life::Alive => vec![],
             Step::OrphanDies if self.orphan == Life::Alive => vec![],
+            // The kernel reaps it without a word.
+            Step::OrphanVanishes if self.orphan == Life::Alive => vec![],
             Step::TellDeaths => {
                 let mut events = vec![];
                 // The kernel names the oldest child first, but the order is not promised.
@@ -245,6 +249,7 @@ impl World {
             Step::MainDies => self.main = Life::Zombie,
             Step::OrphanAppears => self.orphan = Life::Alive,
             Step::OrphanDies => self.orphan = Life::Zombie,
+            Step::OrphanVanishes => self.orphan = Life::Reaped,
             Step::SweepWaits => (self.waits, self.removing) = (true, false),
             Step::SweepEnds | Step::SweepFindsSomething => {
                 (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
@@ -400,8 +405,13 @@ impl World {
         false
     }
 
-    /// Goes on without any more mischief: deaths are told, questions answered, deadlines pass.
-    fn ends(mut self, mut now: MonoTime) -> bool {
+    /// Nobody is left who could be waited for.
+    fn all_dead(&self) -> bool {
+        self.main == Life::Zombie && self.orphan != Life::Alive
+    }
+
+    /// Goes on without any more mischief: deaths are told, questions answered, deadlines pass. When it has ended.
+    fn ends(mut self, mut now: MonoTime) -> Option<MonoTime> {
         const OBEDIENT: [Step; 7] = [
             Step::AllStandStill,
             Step::Begin,
@@ -411,19 +421,18 @@ impl World {
             Step::SweepEnds,
             Step::Deadline,
         ];
-        for _ in 0..50 {
+        for steps in 0..1000 {
             if self.exited {
-                return true;
+                return Some(now);
             }
-            let moved = OBEDIENT.iter().any(|step| self.step(*step, &mut now));
-            // Those who may live on end by themselves.
-            let lives_on = self.supervisor.policy.wait_all;
-            let moved = moved || (lives_on && self.step(Step::OrphanDies, &mut now));
-            if !moved {
-                return false;
+            // Those who may live on end by themselves; they are counted again and again until then.
+            let lives_on = self.supervisor.policy.wait_all && steps > 500;
+            let moved = lives_on && self.step(Step::OrphanDies, &mut now);
+            if !moved && !OBEDIENT.iter().any(|step| self.step(*step, &mut now)) {
+                return None;
             }
         }
-        false
+        None
     }
 }
 
@@ -442,7 +451,14 @@ fn walk(policy: Policy) -> usize {
             }
             let stopping = next.supervisor.ladder != Ladder::Idle || next.main == Life::Zombie;
             if stopping {
-                assert!(next.clone().ends(then), "the ladder always ends: {}", next.key());
+                let ended = next.clone().ends(then);
+                assert!(ended.is_some(), "the ladder always ends: {}", next.key());
+                let waited = ended.unwrap().since(then);
+                assert!(
+                    !next.all_dead() || waited <= RECOUNT_CHILDREN,
+                    "nobody is waited for who is gone: {waited:?}, {}",
+                    next.key()
+                );
             }
             open.push_back((next, then));
         }

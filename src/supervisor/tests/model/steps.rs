@@ -9,6 +9,8 @@ pub struct Cast {
     pub crowd: bool,
     /// His death is not told to us: a session of `docker exec`.
     pub foreign: bool,
+    /// Nor is it, though he is our child: the kernel reaps him without a word.
+    pub unheard: bool,
     /// Tools lose their supervisor.
     pub tools: bool,
     /// The system has no process to give, or the command cannot be executed.

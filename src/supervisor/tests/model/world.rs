@@ -355,7 +355,8 @@ impl World {
     }
 
     fn stranger_dies(&mut self) {
-        self.stranger = if self.cast.foreign { Life::Reaped } else { Life::Zombie };
+        let untold = self.cast.foreign || self.cast.unheard;
+        self.stranger = if untold { Life::Reaped } else { Life::Zombie };
     }
 
     fn check_and_do(&mut self, now: MonoTime, action: Action) {
