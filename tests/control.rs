@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
+use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, SYS_rt_sigtimedwait};
 use serde_json::{Value, json};
 
 use common::process::{look, send};
@@ -408,6 +408,32 @@ fn a_tool_is_shown_told_to_end_and_remembered() {
     let fact = json!({ "op": "watch-report", "report": "condition", "kind": "unhealthy", "subject": "", "holds": true,
                        "detail": "" });
     assert!(ask(&connect(&socket), &fact)["refused"].as_str().unwrap().contains("sexton-watch alone"));
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+}
+
+/// It registers with a sexton that stands still, and has waited as long as it does for the answer.
+#[test]
+fn a_tool_that_registers_late_is_shown_while_it_runs_and_can_be_cancelled() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    send(victim.pid(), SIGSTOP).unwrap();
+    wait_until("it stands still", || look(victim.pid()).is_some_and(|one| one.state == 'T'));
+    let mut tool = common::command(["tool", "--", "sleep", "1000"]);
+    let mut tool = common::KillOnDrop(tool.env("SEXTON_SOCKET", &socket).spawn().unwrap());
+    // It has gone on to wait for what may happen.
+    let waits = format!("{} ", SYS_rt_sigtimedwait);
+    let call = format!("/proc/{}/syscall", tool.0.id());
+    wait_until("the tool runs", || fs::read_to_string(&call).is_ok_and(|text| text.starts_with(&waits)));
+    send(victim.pid(), SIGCONT).unwrap();
+    wait_until("it is heard of", || {
+        let now = status(&socket);
+        now["tools"] != json!([]) || now["ended"] != json!([])
+    });
+    let now = status(&socket);
+    assert_eq!((&now["tools"][0]["supervisor"], &now["ended"]), (&json!(tool.0.id()), &json!([])), "{now}");
+    assert_eq!(run(&socket, ["cancel", "sleep"]).status.code(), Some(0));
+    assert_eq!(tool.0.wait().unwrap().code(), Some(143), "cancelled");
+    wait_until("its end is told", || status(&socket)["ended"][0]["outcome"]["cancelled"].is_object());
     victim.signal(SIGTERM);
     victim.ends_with(143);
 }

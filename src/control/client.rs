@@ -183,13 +183,15 @@ pub struct Registration(Connection);
 
 impl Registration {
     /// Registers a run with the sexton that is above us, as [`VARIABLE`] says. `None` if there is none, or it
-    /// does not take us: the tool runs just the same.
+    /// does not take us: the tool runs just the same. One that has not answered in time, because it stands still or is
+    /// busy, will take the run later: the connection stays.
     #[must_use]
     pub fn begin(run: &ToolRun, deadline: MonoTime) -> Option<Registration> {
         let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty())?;
         let mut connection = Connection::to(Path::new(&path), deadline).ok()?;
-        match connection.ask(&Request::ToolBegan(truncate(run)), deadline) {
-            Ok(Answer::Done(_)) => Some(Registration(connection)),
+        connection.send(&Request::ToolBegan(truncate(run)), deadline).ok()?;
+        match connection.next(deadline) {
+            Ok(Answer::Done(_)) | Err(Failure::Timeout) => Some(Registration(connection)),
             _ => None,
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Client {
     pub(super) quiet: MonoTime,
     /// It is closed when the reply is taken.
     pub(super) last: bool,
+    /// It has a tool, and has not taken the answer to that yet.
+    pub(super) unconfirmed: bool,
 }
 
 impl Client {
@@ -54,6 +56,7 @@ impl Client {
             taken: 0,
             quiet: clock::now(),
             last: false,
+            unconfirmed: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl Client {
             }
             self.quiet = clock::now();
         }
+        self.unconfirmed = false;
         !self.last
     }
 

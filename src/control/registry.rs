@@ -240,6 +240,11 @@ impl Registry {
         Some(record)
     }
 
+    /// A connection has ended whose tool was never told that it is registered: it runs without being shown.
+    pub fn forget(&mut self, key: Key) {
+        self.tools.remove(&key);
+    }
+
     /// Adds what is known here to what is said of sexton.
     pub fn fill(&self, status: &mut Status) {
         status.tools = self.tools.values().cloned().collect();

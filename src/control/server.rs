@@ -6,7 +6,7 @@
 //! those are in use, the one that has been quiet for longest gives way, so that nobody is shut out by others
 //! who say nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use super::registry::{Key, Registry, Reply, Speaker};
 use super::socket_path::BoundSocket;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};
-use crate::os::{clock, privileges};
-use crate::types::MonoTime;
+use crate::os::{clock, privileges, procfs};
+use crate::types::{MonoTime, Pid};
 
 /// How many connections there can be that are not a tool's.
 const CLIENTS: usize = 64;
@@ -59,6 +59,8 @@ pub struct Server {
     registry: Registry,
     /// sexton-watch's connection.
     watch: Option<Key>,
+    /// Tools that were lost while somebody else was served.
+    lost: VecDeque<ToolRecord>,
     /// When connections are looked through next; never, if there are none to look through.
     pulse: Option<MonoTime>,
     /// The system gave no descriptor for a connection; until the next pulse none is taken.
@@ -82,6 +84,7 @@ impl Server {
             last_key: LISTENER,
             registry: Registry::default(),
             watch: None,
+            lost: VecDeque::new(),
             pulse: None,
             full: false,
         })
@@ -122,7 +125,7 @@ impl Server {
 
     /// Does one small thing. What sexton itself has to see to, if that came of it.
     pub fn turn(&mut self) -> Option<ServerEvent> {
-        match self.many.ready() {
+        let event = match self.many.ready() {
             Ok(Some(LISTENER)) => {
                 self.accept();
                 None
@@ -133,7 +136,13 @@ impl Server {
                 debug!(name: "control-accept-failed", %error, "could not look at the control socket");
                 None
             }
-        }
+        };
+        event.or_else(|| self.take_lost())
+    }
+
+    /// A tool that was lost while somebody else was served.
+    pub fn take_lost(&mut self) -> Option<ServerEvent> {
+        self.lost.pop_front().map(|record| ServerEvent::Lost(Box::new(record)))
     }
 
     fn accept(&mut self) {
@@ -190,7 +199,20 @@ impl Server {
         self.watch = self.watch.filter(|watch| *watch != key);
         self.many.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
+        if client.unconfirmed && is_alive(&client.peer) {
+            // It waited no longer for the answer, and runs its tool all the same: nothing is lost.
+            self.registry.forget(key);
+            return None;
+        }
         self.registry.lost(key, clock::wall_millis())
+    }
+
+    /// The same in the middle of something else: a tool that is lost with it is told of in the next turn.
+    fn drop_meanwhile(&mut self, key: Key) {
+        if let Some(record) = self.drop_client(key) {
+            self.lost.push_back(record);
+            self.pulse = Some(clock::now());
+        }
     }
 
     fn serve(&mut self, key: Key) -> Option<ServerEvent> {
@@ -222,7 +244,7 @@ impl Server {
                 return Some(ServerEvent::ToolEnded);
             }
             Reply::Tool(answer) => {
-                client.role = Role::Tool;
+                (client.role, client.unconfirmed) = (Role::Tool, true);
                 self.answer(key, &answer);
             }
             Reply::Cancel { tool, told, answer } => {
@@ -267,7 +289,7 @@ impl Server {
     fn send(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         if !client.send() {
-            self.drop_client(key);
+            self.drop_meanwhile(key);
             return;
         }
         let wanted = if client.has_reply() {
@@ -279,7 +301,7 @@ impl Server {
             Interest::Read
         };
         if self.many.change(&client.socket, key, wanted).is_err() {
-            self.drop_client(key);
+            self.drop_meanwhile(key);
         }
     }
 
@@ -356,6 +378,11 @@ impl Server {
             debug!(name: "watch-send-failed", %error, "sexton-watch did not take what it was told");
         }
     }
+}
+
+fn is_alive(peer: &Peer) -> bool {
+    let stat = Pid::new(peer.pid).and_then(|pid| procfs::stat(pid).ok().flatten());
+    stat.is_some_and(|stat| !stat.is_ending())
 }
 
 fn line(answer: &Answer) -> Vec<u8> {

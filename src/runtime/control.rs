@@ -61,7 +61,7 @@ impl EventLoop<'_> {
     #[inline(never)]
     fn hear_connections(&mut self, ready: bool) -> Result<(), Outcome> {
         let Some(server) = &mut self.server else { return Ok(()) };
-        let asked = if ready { server.turn() } else { None };
+        let asked = if ready { server.turn() } else { server.take_lost() };
         let wants_news = server.next_deadline().is_some_and(|due| {
             let now = clock::now();
             due <= now && server.publish_tick(now)

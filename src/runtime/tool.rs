@@ -40,8 +40,8 @@ const LOOK: Signal = Signal::IO;
 const NEWS: u64 = 0;
 const CONTROL: u64 = 1;
 
-/// How long a sexton above us may take to register the run. It answers within a millisecond, unless it stands
-/// still; then the run is not shown, and that is all.
+/// How long a sexton above us is waited for to register the run. It answers within a millisecond, unless it stands
+/// still; then the run is shown when it goes on.
 const REGISTERING: Duration = Duration::from_millis(100);
 
 /// Runs the tool to the end of its tree, writes its record, and gives the exit code.

@@ -49,6 +49,7 @@ impl House {
     }
 }
 
+const TOOL: &[u8] = b"{\"op\":\"tool-began\",\"id\":\"t\",\"name\":\"\",\"argv\":[],\"supervisor\":1,\"pid\":2,\"began\":3}\n";
 const STATUS: &[u8] = b"{\"op\":\"status\"}\n";
 
 fn is_closed(mut stream: &UnixStream) -> bool {
@@ -106,7 +107,7 @@ fn who_takes_no_reply_is_asked_for_nothing_more_and_dropped_in_the_end() {
 fn the_quietest_gives_way_and_tools_and_the_talkative_stay() {
     let mut house = house();
     let tool = house.connect();
-    (&mut &tool).write_all(b"{\"op\":\"tool-began\",\"id\":\"t\",\"name\":\"\",\"argv\":[],\"supervisor\":1,\"pid\":2,\"began\":3}\n").unwrap();
+    (&mut &tool).write_all(TOOL).unwrap();
     let first = house.connect();
     let second = house.connect();
     house.settle();
@@ -125,6 +126,33 @@ fn the_quietest_gives_way_and_tools_and_the_talkative_stay() {
     let mut status = Status::default();
     house.server.fill(&mut status);
     assert_eq!(status.tools.len(), 1);
+}
+
+/// Its client has waited no longer for the answer, and runs its tool.
+#[test]
+fn a_tool_that_hung_up_before_it_was_answered_is_forgotten_and_not_lost() {
+    let mut house = house();
+    let tool = house.connect();
+    (&mut &tool).write_all(TOOL).unwrap();
+    drop(tool);
+    assert_eq!(house.settle(), []);
+    let mut status = Status::default();
+    house.server.fill(&mut status);
+    assert_eq!((status.tools.len(), status.ended.len()), (0, 0), "nobody knows how it ends");
+}
+
+#[test]
+fn a_tool_that_is_found_gone_when_it_is_told_something_is_lost_all_the_same() {
+    let mut house = house();
+    let tool = house.connect();
+    (&mut &tool).write_all(TOOL).unwrap();
+    house.settle();
+    let key = *house.server.clients.iter().find(|(_, client)| client.role == Role::Tool).unwrap().0;
+    drop(tool);
+    house.server.answer(key, &Answer::Cancelled("pid 1".to_owned()));
+    assert!(house.server.next_deadline().is_some_and(|due| due <= clock::now()), "it is told of at once");
+    let asked = house.settle();
+    assert!(asked.iter().any(|event| matches!(event, ServerEvent::Lost(run) if run.id == "t")), "{asked:?}");
 }
 
 #[test]
