@@ -16,6 +16,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use nix::sys::stat::Mode as Permissions;
 
 use common::cgroup::Cgroup;
 use common::process::{look, send};
-use common::victim::{Mode, plan};
+use common::victim::{Mode, Victim, plan};
 use common::{NEVER, SHORT_TIMEOUT, helper, root, skip, wait_until};
 
 #[test]
@@ -135,13 +136,13 @@ fn a_command_that_became_root_is_named_and_waited_for_no_longer_than_kill_is_rep
     }
     let Some(plan) = plan(Mode::Tree) else { return };
     let raised = plan.path("becomes_root");
-    let copied = std::path::Path::new("/usr/bin/setpriv");
+    let copied = Path::new("/usr/bin/setpriv");
     if !copied.exists() {
         return skip("setpriv", "Debian's package util-linux");
     }
     fs::copy(copied, &raised).unwrap();
     fs::set_permissions(&raised, fs::Permissions::from_mode(0o4755)).unwrap();
-    let above = std::path::Path::new(&raised).parent().unwrap();
+    let above = Path::new(&raised).parent().unwrap();
     fs::set_permissions(above, fs::Permissions::from_mode(0o755)).unwrap();
     let mut victim = plan
         .options(["--grace", "100ms", "--kill-after", "100ms"])
@@ -259,4 +260,45 @@ fn valgrind_finds_nothing_in_a_whole_life() {
     victim.ends_with(3);
     assert!(!fs::exists(&lock).unwrap() && victim.read("status").contains("beside"), "{}", victim.stderr());
     assert!(!victim.stderr().contains("=="), "{}", victim.stderr());
+}
+
+#[test]
+fn the_next_sexton_removes_the_empty_cgroup_of_a_killed_one_and_no_live_ones() {
+    const SLEEPER: [&str; 3] = ["sh", "-c", "echo ready; exec sleep 1000"];
+    let Some(shared) = Cgroup::v2() else { return };
+    let inside = || Some(plan(Mode::Cgroup)?.born([&format!("cgroup={}", shared.dir.display())]));
+    let dir_of = |victim: &Victim| shared.dir.join(format!("sexton-{}", victim.pid()));
+    let empty = |dir: &Path| {
+        fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|events| events.contains("populated 0"))
+    };
+
+    let Some(plan) = inside() else { return };
+    let mut killed = plan.run(SLEEPER);
+    killed.says("ready");
+    let left = dir_of(&killed);
+    assert!(left.exists());
+    killed.signal(9);
+    killed.status();
+    wait_until("the command has died with its sexton", || empty(&left));
+
+    // One whose command waits to be started again: its cgroup is as empty.
+    let Some(plan) = inside() else { return };
+    let config = plan.path("sexton.toml");
+    let text = "command = ['true']\nrestart = { on = 'always', delay = '10m', max_delay = '10m' }\n";
+    fs::write(&config, text).unwrap();
+    let live = plan.variable("SEXTON_CONFIG", &config).run_as_typed([] as [&str; 0]);
+    wait_until("it waits", || live.stderr().contains("is started again after this pause"));
+    let lives = dir_of(&live);
+    assert!(empty(&lives));
+
+    let Some(plan) = inside() else { return };
+    let mut next = plan.run(SLEEPER);
+    next.says("ready");
+    wait_until("what the killed one left is removed", || !left.exists());
+    assert!(lives.exists(), "its sexton lives");
+    for (mut victim, code) in [(next, 143), (live, 0)] {
+        victim.signal(15);
+        victim.ends_with(code);
+    }
+    assert_eq!(shared.below_it(), [] as [PathBuf; 0]);
 }

@@ -430,6 +430,27 @@ fn a_cgroup_in_which_somebody_lives_is_left_to_them() {
 }
 
 #[test]
+fn what_is_born_in_a_cgroup_that_a_killed_sexton_had_killed_lives() {
+    alone(|| {
+        // No process has this number at this moment: it stands for one that was killed.
+        let killed = Pid::new(Pid::PID_MAX_LIMIT - 2).unwrap();
+        let Ok(first) = Cgroup::create(killed) else {
+            return println!("SKIPPED: needs a writable cgroup v2 (run as root, or with a delegated one)");
+        };
+        first.kill().unwrap();
+        drop(first);
+        let second = Cgroup::create(killed).unwrap();
+        let command = [c"sh".to_owned(), c"-c".to_owned(), c"exit 7".to_owned()];
+        let request =
+            spawn::Request { cgroup: Some(&second), ..spawn::Request::new(&command, startup::inherited()) };
+        let born = spawn::spawn(&request).expect("fork").pid;
+        wait_for(born);
+        assert_eq!(children::reap(born).unwrap().unwrap().status, ExitStatus::Exited(7));
+        second.remove().unwrap();
+    });
+}
+
+#[test]
 fn a_stop_is_told_once_and_with_its_signal() {
     alone(|| {
         let child = start(&["sleep", "1000"]).pid;

@@ -4,23 +4,29 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
-use super::files;
 use super::procfs::{parse_pids, read_text};
+use super::{directory, files};
 use crate::types::Pid;
 
 /// How many names are tried, if those before are taken by what killed sextons left behind.
 const ATTEMPTS: u32 = 16;
 
+/// How deep sextons below sextons are looked for in what one has left.
+const DEEPEST: u32 = 8;
+
 /// A cgroup below ours that holds the main process and everything that descends from it.
 pub struct Cgroup {
     path: PathBuf,
-    /// Locked, so that no other sexton takes it for a dead one's.
+    /// Locked as long as we live, so that no other sexton takes it for a dead one's: it is empty between two lives of the
+    /// command.
     directory: File,
     /// It was killed, and may be in use again.
     killed: Cell<bool>,
@@ -44,8 +50,13 @@ impl Cgroup {
             let path = own.join(format!("sexton-{pid}{suffix}"));
             match fs::create_dir(&path) {
                 // Left by a sexton with our pid that was killed. Whoever lives in it is not ours to kill.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_populated(&path) => continue,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // An empty one is made anew, as it may have been killed (see `is_domain`).
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    remove_if_abandoned(&path, DEEPEST);
+                    if fs::create_dir(&path).is_err() {
+                        continue;
+                    }
+                }
                 result => result?,
             }
             let opened = Cgroup::open(path.clone()).inspect_err(|_| {
@@ -59,14 +70,20 @@ impl Cgroup {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// `None`: it is another's, who has our number in a pid namespace of his own, and nobody in it yet.
+    /// `None`: it is another's, who has our number in a pid namespace of his own, and nobody in it yet. Or somebody is
+    /// removing it, who took it for abandoned before it was locked.
     fn open(path: PathBuf) -> io::Result<Option<Cgroup>> {
+        let Some(directory) = lock(&path)? else { return Ok(None) };
         fs::metadata(path.join("cgroup.kill"))?;
-        let directory = File::open(&path)?;
-        if !files::lock_alone(directory.as_fd())? {
-            return Ok(None);
-        }
         Ok(Some(Cgroup { path, directory, killed: Cell::new(false) }))
+    }
+
+    /// Removes the cgroups beside it that sextons have left which were killed: nobody lives in them, and nobody has locked
+    /// them.
+    pub fn remove_abandoned(&self) {
+        if let Some(parent) = self.path.parent() {
+            remove_abandoned_in(parent, DEEPEST);
+        }
     }
 
     /// What a child is born into by clone3(2).
@@ -127,9 +144,52 @@ impl Cgroup {
 pub fn remove_left_by(child: Pid) {
     let read = |path: &str| read_text(path).unwrap_or_default();
     if let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
-        // Most have none, and one in which somebody lives cannot be removed.
-        let _ = fs::remove_dir(own.join(format!("sexton-{child}")));
+        remove_if_abandoned(&own.join(format!("sexton-{child}")), DEEPEST);
     }
+}
+
+/// Opens and locks this cgroup. `None`: somebody else has locked it, or it was removed meanwhile.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let directory = File::open(path)?;
+    if !files::lock_alone(directory.as_fd())? {
+        return Ok(None);
+    }
+    let inode = |found: fs::Metadata| (found.dev(), found.ino());
+    let still = fs::metadata(path)
+        .is_ok_and(|found| directory.metadata().is_ok_and(|ours| inode(found) == inode(ours)));
+    Ok(still.then_some(directory))
+}
+
+fn remove_abandoned_in(parent: &Path, depth: u32) {
+    let names = File::open(parent).and_then(|parent| directory::list(parent.as_fd()));
+    let Ok(mut names) = names else { return };
+    while let Some(Ok(name)) = names.next_name() {
+        if is_ours(name.name.as_bytes()) {
+            remove_if_abandoned(&parent.join(name.name), depth);
+        }
+    }
+}
+
+/// Removes it, and those of its kind below it, if nobody lives in them. Under its lock nobody else makes it his own.
+fn remove_if_abandoned(path: &Path, depth: u32) {
+    if is_populated(path) {
+        return;
+    }
+    if let Ok(Some(_locked)) = lock(path) {
+        if let Some(depth) = depth.checked_sub(1) {
+            remove_abandoned_in(path, depth);
+        }
+        // Where somebody came meanwhile this fails.
+        let _ = fs::remove_dir(path);
+    }
+}
+
+/// Whether a cgroup of this name is a sexton's: `sexton-PID` or `sexton-PID-N`.
+fn is_ours(name: &[u8]) -> bool {
+    let number = |text: &[u8]| !text.is_empty() && text.len() <= 10 && text.iter().all(u8::is_ascii_digit);
+    let Some(rest) = name.strip_prefix(b"sexton-") else { return false };
+    let mut parts = rest.split(|byte| *byte == b'-');
+    parts.by_ref().take(2).all(number) && parts.next().is_none()
 }
 
 /// What the kernel has counted in the cgroup of a process: of version 2 `memory.events` and `pids.events`, which count
@@ -325,6 +385,24 @@ mod tests {
         let expected = PathBuf::from("/sys/fs/cgroup/unified/a.slice/b.service");
         assert_eq!(own_directory(HYBRID, memberships), Some(expected));
         assert_eq!(own_directory(HYBRID, "0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified/")));
+    }
+
+    #[test]
+    fn only_names_of_our_own_making_are_ours() {
+        for name in ["sexton-1", "sexton-4194304", "sexton-17-3"] {
+            assert!(is_ours(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "sexton-",
+            "sexton-1-",
+            "sexton-x",
+            "sexton-1-2-3",
+            "sexton-test-1-2",
+            "sexton-1.service",
+            "xsexton-1",
+        ] {
+            assert!(!is_ours(name.as_bytes()), "{name}");
+        }
     }
 
     /// As Linux writes them: the names of version 2 begin alike.

@@ -259,6 +259,13 @@ impl Containment {
         if others { Remaining::Strangers } else { Remaining::Gone }
     }
 
+    /// Removes what earlier runs have left that were killed. It is not a part of the start, which would take longer.
+    pub(super) fn tidy(&self) {
+        if let Method::Cgroup(cgroup) = &self.way {
+            cgroup.remove_abandoned();
+        }
+    }
+
     /// Removes what was made for the run.
     pub(super) fn leave(&self) {
         if let Method::Cgroup(cgroup) = &self.way

@@ -43,6 +43,7 @@ impl EventLoop<'_> {
     fn run_once(&mut self) -> Result<(), Outcome> {
         let deadline = if self.reap_pending { Some(clock::now()) } else { self.next_deadline() };
         if !self.start_memory_released && self.main.is_some() && is_far(deadline) {
+            self.containment.tidy();
             memory::give_back();
             self.start_memory_released = true;
         }
