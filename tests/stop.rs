@@ -14,13 +14,14 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::cgroup::Cgroup;
 use common::log::events;
 use common::process::{children, look};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, SHORT_TIMEOUT, helper, wait_until};
+use common::{NEVER, SHORT_TIMEOUT, helper, skip, wait_until};
 
 const TERM: i32 = 15;
 
@@ -60,7 +61,10 @@ fn matrix(mode: Mode) {
             for main in ["exits", "obeys"] {
                 let Some(plan) = plan(mode) else { return };
                 let kill_after = if escapee == "obeys" { NEVER } else { "600ms" };
-                let plan = plan.options(["--grace", NEVER, "--kill-after", kill_after]);
+                // What a main process leaves in its group that ends at once, and not with 0, has the whole grace.
+                let waits = [shape, escapee, main] == ["group", "ignores", "obeys"];
+                let plan =
+                    plan.options(["--grace", if waits { "4s" } else { NEVER }, "--kill-after", kill_after]);
                 let begin = Instant::now();
                 let words =
                     [&format!("shape={shape}"), &format!("escapee={escapee}"), &format!("main={main}")];
@@ -226,11 +230,121 @@ fn a_stopped_process_that_ignores_term_is_killed() {
     for mode in Mode::ALL {
         let Some(plan) = plan(mode) else { return };
         let plan = plan.options(["--grace", NEVER, "--kill-after", "100ms"]);
-        let mut victim = leaves_behind(plan, ["escapee=ignores", "main=obeys", "stopped=escapees"]);
+        let mut victim =
+            leaves_behind(plan, ["shape=setsid", "escapee=ignores", "main=obeys", "stopped=escapees"]);
         stopped(&victim, 3);
         victim.signal(TERM);
         victim.ends_with(7);
     }
+}
+
+/// A bash script, one command, that says `ready` and drains for so many seconds when TERM comes. It starts nobody.
+fn drains(seconds: u32) -> String {
+    format!(
+        "trap \"echo asked; read -t {seconds} -u 3; echo drained; exit 0\" TERM; mkfifo go; exec 3<>go; \
+         echo ready; while :; do read -t 1 -u 3; done"
+    )
+}
+
+#[test]
+fn what_a_launcher_leaves_in_its_group_has_the_grace() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let begin = Instant::now();
+        let dir = plan.path("");
+        // The launcher dies of TERM at once, as npm does; what it started is in its group.
+        let script = format!("cd {dir}; bash -c '{}'; true", drains(2));
+        let plan = plan.options(["-v", "--log-format", "json", "--grace", NEVER, "--kill-after", "100ms"]);
+        let mut victim = plan.run(["bash", "-c", &script]);
+        victim.says("ready");
+        victim.signal(TERM);
+        victim.ends_with(128 + TERM);
+        let took = begin.elapsed();
+        assert_eq!(victim.stdout(), "ready\nasked\ndrained\n", "{mode:?}, {took:?}: {}", victim.stderr());
+        assert_eq!(events(&victim.stderr(), "draining").len(), 1, "{}", victim.stderr());
+        assert!(took < SHORT_TIMEOUT, "{mode:?}: {took:?}");
+    }
+}
+
+#[test]
+fn what_left_a_launchers_group_has_the_window_of_all_others() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let journal = plan.path("journal");
+        // A deaf daemon, and beside it one in the group that ends when that is gone: by then the window is over.
+        let script = format!(
+            "mkfifo {journal}.fifo; \
+             setsid bash -c 'trap \"\" TERM; echo $$ >>{journal}; read <>{journal}.fifo' & \
+             bash -c 'trap \"echo asked >>{journal}\" TERM; echo ready; \
+             until [ -s {journal} ]; do :; done; read -r daemon <{journal}; \
+             while kill -0 $daemon; do read -t 0.1 <>{journal}.fifo; done 2>/dev/null; echo outlived >>{journal}'; \
+             true"
+        );
+        let begin = Instant::now();
+        let plan = plan.options(["--grace", NEVER, "--kill-after", "600ms"]);
+        let mut victim = plan.run(["bash", "-c", &script]);
+        victim.says("ready");
+        wait_until("the daemon is there", || !victim.read("journal").is_empty());
+        victim.signal(TERM);
+        victim.ends_with(128 + TERM);
+        let took = begin.elapsed();
+        let journal = victim.read("journal");
+        assert!(journal.ends_with("\nasked\noutlived\n"), "{mode:?}: {journal}");
+        assert!(took >= WINDOW && took < SHORT_TIMEOUT, "{mode:?}: {took:?}");
+    }
+}
+
+#[test]
+fn what_a_gateway_leaves_that_ends_well_has_no_grace() {
+    for mode in Mode::ALL {
+        for shape in ["shape=setsid", "shape=group"] {
+            let Some(plan) = plan(mode) else { return };
+            let plan = plan.options(["--grace", NEVER, "--kill-after", "100ms"]);
+            let mut victim = leaves_behind(plan, [shape, "escapee=ignores", "main=obeys", "code=0"]);
+            let begin = Instant::now();
+            victim.signal(TERM);
+            victim.ends_with(0);
+            assert!(begin.elapsed() < SHORT_TIMEOUT, "{mode:?} {shape}: {:?}", begin.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_second_stop_signal_ends_what_a_launcher_left_behind() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let plan = plan.options(["--grace", NEVER, "--kill-after", NEVER]);
+        let mut victim = leaves_behind(plan, ["shape=group", "escapee=ignores", "main=obeys"]);
+        let begin = Instant::now();
+        victim.signal(TERM);
+        for escapee in ["escapee-0", "escapee-1", "escapee-2"] {
+            victim.notes("journal", &format!("{escapee} got 15"));
+        }
+        assert_eq!(victim.live().len(), 4, "{mode:?}");
+        victim.signal(TERM);
+        victim.ends_with(7);
+        assert!(begin.elapsed() < SHORT_TIMEOUT, "{mode:?}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn npm_run_leaves_its_script_the_whole_grace() {
+    if Command::new("npm").arg("--version").output().is_err() {
+        return skip("npm", "Debian: npm");
+    }
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let package = serde_json::json!({"name": "x", "scripts": {"dev": format!("bash -c '{}'", drains(8))}});
+    std::fs::write(plan.path("package.json"), package.to_string()).unwrap();
+    let dir = plan.path("");
+    // With what nobody sets: 30 s, and 5 s for what is left.
+    let mut victim = plan.run(["npm", "--prefix", &dir, "--silent", "run", "dev"]);
+    victim.says("ready");
+    let begin = Instant::now();
+    victim.signal(TERM);
+    victim.ends_with(128 + TERM);
+    let took = begin.elapsed();
+    assert_eq!(victim.stdout(), "ready\nasked\ndrained\n", "{took:?}: {}", victim.stderr());
+    assert!(took >= Duration::from_secs(8), "{took:?}");
 }
 
 #[test]

@@ -141,14 +141,25 @@ impl Containment {
         }
     }
 
-    /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
-    /// to everybody who is alive in each reading.
+    /// Sends `signal` to everything but us, our helpers and this process group; CONT follows all but KILL. Whether there
+    /// was somebody. Where /proc does not show who is in which group, nobody is found, and all have the time of the group.
+    pub(super) fn send_to_others(&self, group: Pid, signal: Signal, helpers: &[Pid]) -> bool {
+        self.send_to_each(signal, helpers, |stat| stat.group != group.raw())
+    }
+
     fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
+        self.send_to_each(signal, helpers, |_| true);
+    }
+
+    /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
+    /// to everybody who is alive in each reading. Whether somebody was found.
+    fn send_to_each(&self, signal: Signal, helpers: &[Pid], wanted: impl Fn(&Stat) -> bool) -> bool {
         let (until, checked_until) = (clock::now().after(ROUND), clock::now().after(CHECKS));
+        let mut found = false;
         let mut reached: BTreeSet<(Pid, StartTime)> = BTreeSet::new();
         loop {
             let mut somebody_new = false;
-            for Stat { pid, start, .. } in self.living(helpers) {
+            for Stat { pid, start, .. } in self.living(helpers).into_iter().filter(&wanted) {
                 let new = !reached.contains(&(pid, start));
                 somebody_new |= new;
                 if (new || signal == Signal::KILL)
@@ -163,11 +174,12 @@ impl Containment {
                 }
                 // A tree that is very deep takes long to be checked. The next round goes on with those that are left.
                 if clock::now() >= checked_until {
-                    return;
+                    return true;
                 }
             }
+            found |= somebody_new;
             if !somebody_new || clock::now() >= until {
-                return;
+                return found;
             }
         }
     }

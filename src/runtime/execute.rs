@@ -36,6 +36,10 @@ impl EventLoop<'_> {
             Action::StartUnit(unit) => return self.start_unit(unit).map(Some),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SignalAll(signal) => self.containment.send(signal, self.sweeper.helpers()),
+            Action::SignalOthers { group, signal } => {
+                let reached = self.containment.send_to_others(group, signal, self.sweeper.helpers());
+                return Ok((signal == Signal::KILL && !reached).then_some(Event::OthersGone));
+            }
             Action::CountRemaining => {
                 return Ok(Some(Event::Remaining(self.containment.rest(self.held, self.sweeper.helpers()))));
             }
@@ -54,7 +58,8 @@ impl EventLoop<'_> {
                 return Ok(Some(Event::Resumed));
             }
             Action::Notify(message) => return Ok(self.notify(message)),
-            Action::ReportAlive(stage) => self.report_alive(stage),
+            Action::ReportAlive(stage) => self.report_alive(stage, None),
+            Action::ReportOthers { group, stage } => self.report_alive(stage, Some(group)),
             Action::Note(note) => {
                 self.count(note);
                 self.note(note);
@@ -185,6 +190,11 @@ impl EventLoop<'_> {
                 let grace = humantime::format_duration(grace);
                 info!(name: "stopping", %signal, %grace, "the main process was asked to stop");
             }
+            Note::Draining { left } => {
+                let left = humantime::format_duration(left);
+                info!(name: "draining", %left, "the main process died of the stop signal; its process group has what is \
+                      left of its window");
+            }
             Note::StopEscalated(signal) => {
                 warn!(name: "stop-escalated", %signal, "a repeated stop signal ends this window");
             }
@@ -253,7 +263,7 @@ impl EventLoop<'_> {
         }
     }
 
-    fn report_alive(&mut self, stage: StopStage) {
+    fn report_alive(&mut self, stage: StopStage, but_group: Option<Pid>) {
         /// A fork bomb need not fill the log.
         const SHOWN: usize = 20;
         // Finding out who is alive costs a walk through /proc.
@@ -262,6 +272,7 @@ impl EventLoop<'_> {
         }
         let mut alive = self.containment.alive(self.sweeper.helpers());
         alive.retain(|process| Some(process.stat.pid) != self.held);
+        alive.retain(|process| but_group.is_none_or(|group| process.stat.group != group.raw()));
         if let Some(tool) = &mut self.tool {
             tool.reached(stage, &alive);
         }

@@ -45,6 +45,15 @@ pub enum Action {
     /// Send a signal to everything that is left, the main process included; anything but KILL is followed
     /// by CONT, because a stopped process acts on nothing else.
     SignalAll(Signal),
+    /// Send a signal to everything that is left but what is in the main process's group; anything but KILL is followed
+    /// by CONT. KILL is answered by [`OthersGone`](super::Event::OthersGone) if there is nobody. Where the main process
+    /// is reaped and its group gone, its number can be another's: that one is then spared, and nobody is hit.
+    SignalOthers {
+        /// The main process's group.
+        group: Pid,
+        /// The signal.
+        signal: Signal,
+    },
     /// Say what is left; answered by [`Remaining`](super::Event::Remaining).
     CountRemaining,
     /// Look for processes of lost tools among those that came to us; answered by
@@ -73,6 +82,13 @@ pub enum Action {
     Notify(Message),
     /// Log who is still alive.
     ReportAlive(StopStage),
+    /// Log who is still alive and not in the main process's group.
+    ReportOthers {
+        /// The main process's group.
+        group: Pid,
+        /// What comes for them.
+        stage: StopStage,
+    },
     /// Log a decision.
     Note(Note),
     /// End with this outcome. Nothing follows it.
@@ -127,6 +143,11 @@ pub enum Note {
         signal: Signal,
         /// How long the main process has.
         grace: Duration,
+    },
+    /// The main process died of the stop signal, and its process group has this long to drain.
+    Draining {
+        /// What is left of the grace.
+        left: Duration,
     },
     /// A repeated stop signal skipped a stage.
     StopEscalated(Signal),

@@ -82,6 +82,8 @@ pub enum Event {
     QueueDrained,
     /// The answer to [`CountRemaining`](super::Action::CountRemaining).
     Remaining(Remaining),
+    /// The answer to KILL by [`SignalOthers`](super::Action::SignalOthers) if there was nobody to get it.
+    OthersGone,
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(SweepSummary),
     /// The sweep waits for [`AllowRemoval`](super::Action::AllowRemoval): everybody has to stand still for what comes next,

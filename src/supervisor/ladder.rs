@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::types::MonoTime;
+use crate::types::{MonoTime, Signal};
 
 /// The pause between two rounds of KILL. It is short and stays so, because a fork bomb uses it to grow.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -15,15 +15,37 @@ const KILL_WINDOW: Duration = Duration::from_secs(10);
 pub(super) enum Ladder {
     /// Nobody asked for a stop.
     Idle,
-    /// The main process got the stop signal, or this step of its stop sequence.
-    Grace { until: MonoTime, step: usize },
+    /// The main process got this signal, which is the stop signal or this step of its stop sequence.
+    Grace { asked: Asked, until: MonoTime, step: usize },
+    /// The main process died of the stop signal. What is in its process group has what is left of the grace; the
+    /// others have less, and get KILL when that is over.
+    Drain { until: MonoTime, others: Option<Repeat> },
     /// Everything got TERM.
     Leftovers { until: MonoTime },
     /// Everything gets KILL, again and again.
     Kill { again: MonoTime, give_up: MonoTime },
 }
 
+/// What the main process was asked by, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Asked {
+    pub(super) signal: Signal,
+    pub(super) at: MonoTime,
+}
+
+/// KILL for those outside the main process's group: from when on, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Repeat {
+    again: MonoTime,
+    give_up: MonoTime,
+}
+
 impl Ladder {
+    /// The stage in which the main process's group has its time until then, and the others until `others`.
+    pub(super) fn drain(until: MonoTime, others: MonoTime) -> Ladder {
+        Ladder::Drain { until, others: Some(Repeat { again: others, give_up: others.after(KILL_WINDOW) }) }
+    }
+
     /// The stage of KILL, entered at `now`.
     pub(super) fn kill(now: MonoTime) -> Ladder {
         Ladder::Kill { again: now.after(PAUSE), give_up: now.after(KILL_WINDOW) }
@@ -34,6 +56,7 @@ impl Ladder {
         match self {
             Ladder::Idle => None,
             Ladder::Grace { until, .. } | Ladder::Leftovers { until } => Some(until),
+            Ladder::Drain { until, others } => Some(others.map_or(until, |others| others.again.min(until))),
             Ladder::Kill { again, .. } => Some(again),
         }
     }
@@ -42,7 +65,9 @@ impl Ladder {
     pub(super) fn end(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } | Ladder::Leftovers { until } => Some(until),
+            Ladder::Grace { until, .. } | Ladder::Drain { until, .. } | Ladder::Leftovers { until } => {
+                Some(until)
+            }
             Ladder::Kill { give_up, .. } => Some(give_up),
         }
     }
@@ -51,14 +76,21 @@ impl Ladder {
     pub(super) fn due(self, now: MonoTime) -> Due {
         match self {
             Ladder::Grace { until, .. } if now >= until => Due::Leftovers,
-            Ladder::Leftovers { until } if now >= until => Due::Kill,
+            Ladder::Drain { until, .. } | Ladder::Leftovers { until } if now >= until => Due::Kill,
+            Ladder::Drain { until, others: Some(Repeat { again, give_up }) } if now >= again => {
+                let first = again.after(KILL_WINDOW) == give_up;
+                let others = (now < give_up).then(|| Repeat { again: now.after(PAUSE), give_up });
+                Due::KillOthers { next: Ladder::Drain { until, others }, first }
+            }
             Ladder::Kill { give_up, .. } if now >= give_up => Due::GiveUp,
             Ladder::Kill { again, give_up } if now >= again => {
                 Due::KillAgain(Ladder::Kill { again: now.after(PAUSE), give_up })
             }
-            Ladder::Idle | Ladder::Grace { .. } | Ladder::Leftovers { .. } | Ladder::Kill { .. } => {
-                Due::Nothing
-            }
+            Ladder::Idle
+            | Ladder::Grace { .. }
+            | Ladder::Drain { .. }
+            | Ladder::Leftovers { .. }
+            | Ladder::Kill { .. } => Due::Nothing,
         }
     }
 }
@@ -72,6 +104,8 @@ pub(super) enum Due {
     Leftovers,
     /// Enter the stage of KILL.
     Kill,
+    /// Send KILL to those outside the main process's group, maybe for the first time, and go on with this ladder.
+    KillOthers { next: Ladder, first: bool },
     /// Send KILL once more and go on with this ladder.
     KillAgain(Ladder),
     /// Nothing helps.

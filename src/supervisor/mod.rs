@@ -22,8 +22,13 @@
 //! ```text
 //!            stop signal            window over, or again         window over, or again
 //! Idle ---------------------> Grace --------------------> Leftovers -----------------> Kill
-//!   \---- main died, and something is left: straight to Leftovers ----^
+//!   \                            \                          ^                          ^
+//!    \                            \-- main died of it --> Drain -- window over, or again
+//!     \-- main died, and something is left ----------------/
 //! ```
+//!
+//! `Drain` is for what a launcher leaves behind: its process group has what is left of the grace, and what left that
+//! group has the window of `Leftovers`.
 
 #![forbid(unsafe_code)]
 
@@ -200,6 +205,7 @@ impl Supervisor {
                 self.orphans_tick(now, out);
             }
             Event::Remaining(rest) => self.rest(now, rest, out),
+            Event::OthersGone => self.others_gone(),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
             Event::SweepReady => self.sweep_ready(now, out),
             Event::Cancel(by) => self.cancel(now, by, out),

@@ -111,7 +111,7 @@ impl Supervisor {
             match ladder.due(now) {
                 Due::Nothing => return true,
                 Due::GiveUp => return false,
-                Due::KillAgain(next) => *ladder = next,
+                Due::KillAgain(next) | Due::KillOthers { next, .. } => *ladder = next,
                 Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now),
             }
             out.push(kill);

@@ -64,8 +64,15 @@ impl Supervisor {
                 self.tool.note(CancelledBy::Signal(signal.number()).into());
                 self.stop_leftovers(now, self.policy.grace, out);
             }
-            Phase::StoppingLeftovers { .. } if stops && matches!(self.ladder, Ladder::Leftovers { .. }) => {
-                self.escalate(now, signal, out);
+            Phase::StoppingLeftovers { .. }
+                if stops && matches!(self.ladder, Ladder::Drain { .. } | Ladder::Leftovers { .. }) =>
+            {
+                // What npm passes on may still be on its way when the main process has died of the key itself.
+                if self.is_same_key(now, received) {
+                    out.push(Action::Note(Note::Dropped(signal)));
+                } else {
+                    self.escalate(now, signal, out);
+                }
             }
             Phase::UnitsDown { .. } if stops => self.escalate_unit(signal, false, out),
             Phase::RestartDelay { .. } if stops => self.shutdown(now, out),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ladder::{Due, Ladder};
+use super::ladder::{Asked, Due, Ladder};
 use super::restart_decision::AfterExit;
 use super::{Action, ExitedMain, Note, Origin, Phase, Received, StopStage, Supervisor};
 use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
@@ -10,6 +10,9 @@ use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
 /// passes it on. Two stop signals of different origin within this time are one.
 const SAME_KEY: Duration = Duration::from_millis(500);
+
+/// How soon after the stop signal a main process ends that only launches another, and leaves it to that one to drain.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A stop signal that was acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +37,10 @@ impl Supervisor {
             Due::Nothing => {}
             Due::Leftovers => self.next_stage(now, out),
             Due::Kill => self.kill(now, out),
+            Due::KillOthers { next, first } => {
+                self.ladder = next;
+                self.kill_others(first, out);
+            }
             Due::KillAgain(ladder) => {
                 self.ladder = ladder;
                 out.push(Action::SignalAll(Signal::KILL));
@@ -57,11 +64,14 @@ impl Supervisor {
     fn next_stage(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         let next = match self.ladder {
             Ladder::Grace { step, .. } => step.saturating_add(1),
-            Ladder::Idle | Ladder::Leftovers { .. } | Ladder::Kill { .. } => usize::MAX,
+            Ladder::Idle | Ladder::Drain { .. } | Ladder::Leftovers { .. } | Ladder::Kill { .. } => {
+                usize::MAX
+            }
         };
         match (self.phase, self.policy.stop_sequence.get(next)) {
             (Phase::Running { pid }, Some(&(signal, window))) => {
-                self.ladder = Ladder::Grace { until: now.after(window), step: next };
+                let asked = Asked { signal, at: now };
+                self.ladder = Ladder::Grace { asked, until: now.after(window), step: next };
                 let group = self.policy.group;
                 out.extend([
                     Action::Note(Note::Stopping { signal, grace: window }),
@@ -90,6 +100,70 @@ impl Supervisor {
         out.push(Action::SignalAll(Signal::TERM));
     }
 
+    /// What is left when the main process has ended during its window: until when its process group may go on, if the
+    /// main process has ended as one that only launches another does.
+    ///
+    /// A launcher dies of the stop signal, or soon after it with a code that says so, while the program below it has
+    /// just begun to drain. One that ends with 0 says that its work is done, and so does one that took its time.
+    fn group_may_drain(&self, now: MonoTime, zombie: Option<ExitedMain>) -> Option<MonoTime> {
+        let (Ladder::Grace { asked, until, step }, Some(zombie)) = (self.ladder, zombie) else {
+            return None;
+        };
+        let launches = match zombie.status {
+            ExitStatus::Signaled { signal, .. } if signal == asked.signal.number() => true,
+            ExitStatus::Exited(0) => false,
+            ExitStatus::Signaled { .. } | ExitStatus::Exited(_) => now.since(asked.at) <= AT_ONCE,
+        };
+        let later = self.policy.stop_sequence.iter().skip(step.saturating_add(1));
+        let until = later.fold(until, |until, (_, window)| until.after(*window));
+        (launches && until > now.after(self.policy.kill_after)).then_some(until)
+    }
+
+    /// The main process has ended while the ladder had not come to what it leaves behind.
+    pub(super) fn stop_what_is_left(
+        &mut self,
+        now: MonoTime,
+        zombie: Option<ExitedMain>,
+        out: &mut Vec<Action>,
+    ) {
+        let (Some(until), Some(ExitedMain { pid: group, .. })) = (self.group_may_drain(now, zombie), zombie)
+        else {
+            return self.stop_leftovers(now, self.policy.kill_after, out);
+        };
+        // Two TERMs make many a program hurry.
+        let has_term = self.policy.group
+            && matches!(self.ladder, Ladder::Grace { asked, .. } if asked.signal == Signal::TERM);
+        self.release(now, out);
+        self.ladder = Ladder::drain(until, now.after(self.policy.kill_after));
+        self.stopped = None;
+        out.push(Action::Note(Note::Draining { left: until.since(now) }));
+        if has_term {
+            out.push(Action::ReportOthers { group, stage: StopStage::Leftovers });
+            out.push(Action::SignalOthers { group, signal: Signal::TERM });
+        } else {
+            self.report_stage(StopStage::Leftovers, out);
+            out.push(Action::SignalAll(Signal::TERM));
+        }
+    }
+
+    /// The window of those outside the main process's group is over.
+    fn kill_others(&mut self, first: bool, out: &mut Vec<Action>) {
+        let Phase::StoppingLeftovers { zombie: Some(ExitedMain { pid: group, .. }), .. } = self.phase else {
+            return;
+        };
+        if first {
+            out.push(Action::ReportOthers { group, stage: StopStage::Kill });
+        }
+        out.push(Action::SignalOthers { group, signal: Signal::KILL });
+    }
+
+    /// Nobody outside the main process's group was left to get KILL.
+    pub(super) fn others_gone(&mut self) {
+        if let Ladder::Drain { others, .. } = &mut self.ladder {
+            *others = None;
+        }
+    }
+
     pub(super) fn kill(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);
@@ -97,17 +171,25 @@ impl Supervisor {
         out.push(Action::SignalAll(Signal::KILL));
     }
 
-    pub(super) fn stop(&mut self, now: MonoTime, pid: Pid, received: Received, out: &mut Vec<Action>) {
+    /// Whether this is the key that was acted on a moment ago. If not, it is now what was acted on last.
+    pub(super) fn is_same_key(&mut self, now: MonoTime, received: Received) -> bool {
         let signal = received.signal;
         let from_kernel = received.origin == Origin::Kernel;
         let same_key = self.last_stop.is_some_and(|last| {
             last.signal == signal && last.from_kernel != from_kernel && now.since(last.at) < SAME_KEY
         });
-        if same_key {
+        if !same_key {
+            self.last_stop = Some(LastStop { signal, from_kernel, at: now });
+        }
+        same_key
+    }
+
+    pub(super) fn stop(&mut self, now: MonoTime, pid: Pid, received: Received, out: &mut Vec<Action>) {
+        let signal = received.signal;
+        if self.is_same_key(now, received) {
             out.push(Action::Note(Note::Dropped(signal)));
             return;
         }
-        self.last_stop = Some(LastStop { signal, from_kernel, at: now });
         if matches!(self.after_exit, AfterExit::Restart { .. }) {
             // Whoever is being replaced is on the ladder already, and now it is for good.
             self.after_exit = AfterExit::Shutdown;
@@ -124,7 +206,9 @@ impl Supervisor {
             Ladder::Leftovers { .. } if self.tool.by_parents_death() => {
                 out.push(Action::Note(Note::Dropped(signal)));
             }
-            Ladder::Grace { .. } | Ladder::Leftovers { .. } => self.escalate(now, signal, out),
+            Ladder::Grace { .. } | Ladder::Drain { .. } | Ladder::Leftovers { .. } => {
+                self.escalate(now, signal, out);
+            }
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
         }
     }
@@ -140,7 +224,9 @@ impl Supervisor {
         let signal = received.signal;
         let first = self.policy.stop_sequence.first().copied();
         let grace = first.map_or(self.policy.grace, |(_, window)| window);
-        self.ladder = Ladder::Grace { until: now.after(grace), step: 0 };
+        let becomes = self.policy.forwarding.rewritten(signal).unwrap_or(signal);
+        let asked = Asked { signal: first.map_or(becomes, |(signal, _)| signal), at: now };
+        self.ladder = Ladder::Grace { asked, until: now.after(grace), step: 0 };
         out.push(Action::Note(Note::Stopping { signal, grace }));
         match first {
             Some((signal, _)) => {
@@ -160,7 +246,7 @@ impl Supervisor {
         out.push(Action::Note(Note::StopEscalated(signal)));
         match self.ladder {
             Ladder::Grace { .. } => self.next_stage(now, out),
-            Ladder::Leftovers { .. } => self.kill(now, out),
+            Ladder::Drain { .. } | Ladder::Leftovers { .. } => self.kill(now, out),
             Ladder::Idle | Ladder::Kill { .. } => {}
         }
     }

@@ -58,6 +58,17 @@ fn died(raw: i32) -> Event {
     Event::Died { pid: pid(raw), status: ExitStatus::Exited(0) }
 }
 
+/// The main process ends by a signal.
+fn died_of(signal: Signal) -> Event {
+    let status = ExitStatus::Signaled { signal: signal.number(), core: false };
+    Event::Died { pid: pid(MAIN), status }
+}
+
+/// The main process ends with this code.
+fn exited(code: u8) -> Event {
+    Event::Died { pid: pid(MAIN), status: ExitStatus::Exited(code) }
+}
+
 /// A supervisor with a clock.
 struct Story {
     supervisor: Supervisor,
@@ -82,7 +93,9 @@ impl Story {
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         self.supervisor.handle(self.now, event, &mut actions);
-        actions.retain(|action| !matches!(action, Action::Note(_) | Action::ReportAlive(_)));
+        actions.retain(|action| {
+            !matches!(action, Action::Note(_) | Action::ReportAlive(_) | Action::ReportOthers { .. })
+        });
         actions
     }
 
@@ -254,6 +267,103 @@ fn what_the_main_process_leaves_behind_gets_term_a_window_and_kill() {
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [], "TERM goes out once");
     assert_eq!(story.wait_with_children(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
+}
+
+fn others(signal: Signal) -> Action {
+    Action::SignalOthers { group: pid(MAIN), signal }
+}
+
+#[test]
+fn what_a_launcher_leaves_in_its_group_has_the_rest_of_the_grace() {
+    let second = Duration::from_secs(1);
+    let mut story = Story::running(policy());
+    story.tell(sent(Signal::TERM));
+    story.pass(2 * second);
+    story.tell(died_of(Signal::TERM));
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [], "TERM goes out once");
+    assert_eq!(story.wait(), (STRAGGLERS, vec![others(Signal::KILL)]), "who left the group has less");
+    assert_eq!(story.wait().1, [others(Signal::KILL)], "KILL goes on until nobody of them is left");
+    let then = story.now;
+    assert_eq!(story.tell(Event::OthersGone), []);
+    let left = GRACE - 2 * second - then.since(MonoTime::default().after(2 * second));
+    assert_eq!(story.wait(), (left, vec![Action::SignalAll(Signal::KILL)]), "all in all it is the grace");
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)).len(), 1, "the sweep");
+}
+
+#[test]
+fn who_cannot_be_killed_outside_the_group_is_left_to_the_end() {
+    let mut story = Story::running(policy());
+    story.tell(sent(Signal::TERM));
+    story.tell(died_of(Signal::TERM));
+    story.tell(Event::Remaining(Remaining::Children));
+    let mut kills = 0;
+    while story.wait().1 == [others(Signal::KILL)] {
+        kills += 1;
+    }
+    assert!((100..2000).contains(&kills), "{kills}");
+    assert_eq!(story.now, MonoTime::default().after(GRACE), "the group has its time all the same");
+}
+
+#[test]
+fn only_an_end_that_a_launcher_could_have_keeps_the_grace() {
+    let [second, later] = [Duration::from_secs(1), Duration::from_millis(1001)];
+    for (when, end, drains) in [
+        (later, died_of(Signal::TERM), true),
+        (second, exited(143), true),
+        (second, exited(1), true),
+        (second, died_of(Signal::QUIT), true),
+        (later, exited(143), false),
+        (later, died_of(Signal::KILL), false),
+        (Duration::ZERO, exited(0), false),
+        (GRACE - STRAGGLERS, died_of(Signal::TERM), false),
+    ] {
+        let mut story = Story::running(policy());
+        story.tell(sent(Signal::TERM));
+        story.pass(when);
+        story.tell(end);
+        assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
+        let kill = if drains { others(Signal::KILL) } else { Action::SignalAll(Signal::KILL) };
+        assert_eq!(story.wait(), (STRAGGLERS, vec![kill]), "{end:?} after {when:?}");
+    }
+}
+
+#[test]
+fn the_stop_signal_is_the_one_that_the_main_process_got() {
+    let forwarding =
+        Forwarding { rewrite: vec![(Signal::TERM, Some(Signal::QUIT))], ..Forwarding::default() };
+    let steps = vec![(Signal::INT, 10 * STRAGGLERS), (Signal::TERM, STRAGGLERS)];
+    let rewritten = Policy { forwarding, ..policy() };
+    let in_steps = Policy { stop_sequence: steps, ..policy() };
+    for (policy, by, whole) in [(rewritten, Signal::QUIT, GRACE), (in_steps, Signal::INT, 11 * STRAGGLERS)] {
+        let mut story = Story::running(policy);
+        story.tell(sent(Signal::TERM));
+        story.pass(2 * STRAGGLERS);
+        story.tell(died_of(by));
+        story.tell(Event::Remaining(Remaining::Children));
+        assert_eq!(story.wait(), (STRAGGLERS, vec![others(Signal::KILL)]), "{by}");
+        story.tell(Event::OthersGone);
+        assert_eq!(story.wait(), (whole - 3 * STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]), "{by}");
+    }
+}
+
+#[test]
+fn a_group_that_has_had_term_does_not_get_it_again() {
+    let mut story = Story::running(Policy { group: true, ..policy() });
+    story.tell(sent(Signal::TERM));
+    story.tell(died_of(Signal::TERM));
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [others(Signal::TERM)]);
+}
+
+#[test]
+fn a_second_stop_signal_ends_what_a_launcher_left_behind() {
+    let mut story = Story::running(policy());
+    story.tell(from_terminal(Signal::INT));
+    story.tell(died_of(Signal::INT));
+    story.tell(Event::Remaining(Remaining::Children));
+    story.pass(Duration::from_millis(100));
+    assert_eq!(story.tell(sent(Signal::INT)), [], "npm passes on the key that it was");
+    assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SignalAll(Signal::KILL)]);
 }
 
 #[test]

@@ -21,7 +21,13 @@ enum Life {
 struct World {
     supervisor: Supervisor,
     main: Life,
+    /// It died of the stop signal, as a launcher does.
+    obeyed: bool,
     orphan: Life,
+    /// The orphan is in the main process's group.
+    in_group: bool,
+    /// KILL was for those outside that group, and nobody was there.
+    no_others: bool,
     sweeping: bool,
     /// The main process was seen as a zombie by a sweep, or there was none to do.
     judged: bool,
@@ -63,7 +69,9 @@ enum Step {
     KeyStops,
     SweepDies,
     MainDies,
+    MainDiesOfTerm,
     OrphanAppears,
+    ChildAppears,
     OrphanDies,
     OrphanVanishes,
     TellDeaths,
@@ -73,7 +81,7 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 23] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
@@ -87,7 +95,9 @@ const STEPS: [Step; 21] = [
     Step::KeyStops,
     Step::SweepDies,
     Step::MainDies,
+    Step::MainDiesOfTerm,
     Step::OrphanAppears,
+    Step::ChildAppears,
     Step::OrphanDies,
     Step::OrphanVanishes,
     Step::TellDeaths,
@@ -102,7 +112,10 @@ impl World {
         World {
             supervisor: Supervisor::new(policy),
             main: Life::Unborn,
+            obeyed: false,
             orphan: Life::Unborn,
+            in_group: false,
+            no_others: false,
             sweeping: false,
             judged: false,
             told_main: false,
@@ -129,7 +142,9 @@ impl World {
             Ladder::Idle => 0,
             Ladder::Leftovers { .. } => 1,
             Ladder::Kill { .. } => 2,
-            Ladder::Grace { step, .. } => 3 + step,
+            Ladder::Drain { others: None, .. } => 3,
+            Ladder::Drain { others: Some(_), .. } => 4,
+            Ladder::Grace { step, .. } => 5 + step,
         };
         let live_sweep = match s.live_sweep.state {
             State::Idle => 'r',
@@ -174,7 +189,7 @@ impl World {
             self.dying,
             self.asked,
             s.stopped.is_some(),
-            (self.beside, self.waits),
+            (self.beside, self.waits, self.obeyed, self.in_group),
         )
     }
 
@@ -205,7 +220,12 @@ impl World {
             // A question is answered before anything else happens.
             _ if self.asked => return None,
             Step::MainDies if self.main == Life::Alive => vec![],
-            Step::OrphanAppears if self.orphan == Life::Unborn && self.main == Life::Alive => vec![],
+            Step::MainDiesOfTerm if self.main == Life::Alive && !self.stops.is_empty() => vec![],
+            Step::OrphanAppears | Step::ChildAppears
+                if self.orphan == Life::Unborn && self.main == Life::Alive =>
+            {
+                vec![]
+            }
             Step::OrphanDies if self.orphan == Life::Alive => vec![],
             // The kernel reaps it without a word.
             Step::OrphanVanishes if self.orphan == Life::Alive => vec![],
@@ -213,7 +233,7 @@ impl World {
                 let mut events = vec![];
                 // The kernel names the oldest child first, but the order is not promised.
                 if self.main == Life::Zombie && !self.told_main {
-                    events.push(died(MAIN));
+                    events.push(if self.obeyed { died_of(Signal::TERM) } else { died(MAIN) });
                 }
                 if self.orphan == Life::Zombie && !self.told_orphan {
                     events.push(died(ORPHAN));
@@ -246,8 +266,12 @@ impl World {
         match step {
             Step::StopSignal => self.stops.push(*now),
             Step::Started => self.main = Life::Alive,
-            Step::MainDies => self.main = Life::Zombie,
-            Step::OrphanAppears => self.orphan = Life::Alive,
+            Step::MainDies | Step::MainDiesOfTerm => {
+                (self.main, self.obeyed) = (Life::Zombie, step == Step::MainDiesOfTerm);
+            }
+            Step::OrphanAppears | Step::ChildAppears => {
+                (self.orphan, self.in_group) = (Life::Alive, step == Step::ChildAppears);
+            }
             Step::OrphanDies => self.orphan = Life::Zombie,
             Step::OrphanVanishes => self.orphan = Life::Reaped,
             Step::SweepWaits => (self.waits, self.removing) = (true, false),
@@ -261,7 +285,8 @@ impl World {
             Step::Count => self.counting = false,
             _ => {}
         }
-        for event in events {
+        let mut events = VecDeque::from(events);
+        while let Some(event) = events.pop_front() {
             match event {
                 Event::Died { pid, .. } if pid.raw() == MAIN => self.told_main = true,
                 Event::Died { .. } => self.told_orphan = true,
@@ -272,6 +297,9 @@ impl World {
             for action in actions {
                 self.check_rules(*now, action);
                 self.check_and_do(action);
+            }
+            if std::mem::take(&mut self.no_others) {
+                events.push_front(Event::OthersGone);
             }
         }
         true
@@ -365,6 +393,18 @@ impl World {
                 assert!(!self.asked_to_stop, "it goes on before everybody is asked to end");
                 self.got_term = true;
             }
+            Action::SignalOthers { group, signal } => {
+                assert_eq!(group, pid(MAIN));
+                assert_eq!(self.main, Life::Zombie, "its zombie keeps the number of its group");
+                assert!(self.got_term || signal == Signal::TERM, "TERM comes before KILL");
+                assert!(!self.removing, "nobody wakes it while locks are removed");
+                self.got_term = true;
+                if signal == Signal::KILL {
+                    let other = self.orphan == Life::Alive && !self.in_group;
+                    self.no_others = !other;
+                    self.orphan = if other { Life::Zombie } else { self.orphan };
+                }
+            }
             Action::CountRemaining => self.counting = true,
             Action::Reap(dead) => {
                 let life = if dead.raw() == MAIN { &mut self.main } else { &mut self.orphan };
@@ -386,7 +426,7 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend(_) | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
-            Action::ReportAlive(_) | Action::Note(_) | Action::Notify(_) => {}
+            Action::ReportAlive(_) | Action::ReportOthers { .. } | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
         }
     }

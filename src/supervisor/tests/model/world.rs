@@ -52,6 +52,8 @@ pub struct World {
     /// A start went on before everything was swept, and no sweep has followed yet.
     owed: bool,
     counting: bool,
+    /// KILL was for those outside the gateway's group, and nobody was there.
+    no_others: bool,
     /// A stop signal came that is for good.
     pub stop_sent: bool,
     /// Something was asked to end before it is killed.
@@ -92,6 +94,7 @@ impl World {
             hanging: false,
             owed: false,
             counting: false,
+            no_others: false,
             stop_sent: false,
             asked_to_end: false,
             asked_still: false,
@@ -114,6 +117,7 @@ impl World {
         let [phase, ladder, live_sweep] =
             [format!("{:?}", s.phase), format!("{:?}", s.ladder), format!("{:?}", s.live_sweep.state)]
                 .map(first_word);
+        let others_left = matches!(s.ladder, Ladder::Drain { others: Some(_), .. });
         let units = format!("{:?}", s.units);
         let units = (
             units.matches("again: true").count(),
@@ -129,7 +133,7 @@ impl World {
                 s.pending.len().min(2),
                 s.live_sweep.wanted
             ),
-            (self.main, self.units, self.killed, self.stranger, self.untold),
+            (self.main, self.units, self.killed, self.stranger, self.untold, others_left),
             (self.finding, self.lost, self.lost_gone, s.orphans.is_busy()),
             (self.sweeping, self.waits, self.removing, self.hanging, self.swept, self.owed),
             (self.asked_still, self.still, self.counting, self.stop_sent),
@@ -318,11 +322,15 @@ impl World {
     }
 
     fn tell(&mut self, now: MonoTime, events: Vec<Event>) {
-        for event in events {
+        let mut events = VecDeque::from(events);
+        while let Some(event) = events.pop_front() {
             let mut actions = Vec::new();
             self.supervisor.handle(now, event, &mut actions);
             for action in actions {
                 self.check_and_do(now, action);
+            }
+            if std::mem::take(&mut self.no_others) {
+                events.push_front(Event::OthersGone);
             }
             if let Event::Died { pid, .. } = event {
                 if pid.raw() == MAIN {
@@ -424,6 +432,16 @@ impl World {
                 assert!(!self.removing && !self.still, "everybody goes on before everybody is asked to end");
                 self.asked_to_end = true;
             }
+            Action::SignalOthers { group, signal } => {
+                assert_eq!(group, pid(MAIN));
+                assert!(matches!(self.main, Life::Zombie | Life::Reaped), "who has died may leave a group");
+                assert!(!self.removing && !self.still, "everybody goes on before somebody is asked to end");
+                assert!(self.asked_to_end, "TERM comes before KILL");
+                if signal == Signal::KILL {
+                    self.no_others = self.stranger != Life::Alive;
+                    self.kill_stranger();
+                }
+            }
             Action::FindOrphans => self.finding = true,
             Action::SendToOrphans { tool, signal } => {
                 assert!(tool == LOST && self.lost, "no signal to a tool of which nobody is left");
@@ -491,7 +509,11 @@ impl World {
             self.main_dies();
             self.untold = true;
         }
-        if self.stranger == Life::Alive {
+        self.kill_stranger();
+    }
+
+    fn kill_stranger(&mut self) {
+        if self.stranger == Life::Alive && !self.cast.stuck {
             self.stranger_dies();
         }
     }
