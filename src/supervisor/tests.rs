@@ -282,12 +282,24 @@ fn what_a_launcher_leaves_in_its_group_has_the_rest_of_the_grace() {
     story.tell(died_of(Signal::TERM));
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [], "TERM goes out once");
-    assert_eq!(story.wait(), (STRAGGLERS, vec![others(Signal::KILL)]), "who left the group has less");
-    assert_eq!(story.wait().1, [others(Signal::KILL)], "KILL goes on until nobody of them is left");
+    assert_eq!(
+        story.wait_with_children(),
+        (STRAGGLERS, vec![others(Signal::KILL)]),
+        "who left the group has less"
+    );
+    assert_eq!(
+        story.wait_with_children().1,
+        [others(Signal::KILL)],
+        "KILL goes on until nobody of them is left"
+    );
     let then = story.now;
     assert_eq!(story.tell(Event::OthersGone), []);
     let left = GRACE - 2 * second - then.since(MonoTime::default().after(2 * second));
-    assert_eq!(story.wait(), (left, vec![Action::SignalAll(Signal::KILL)]), "all in all it is the grace");
+    assert_eq!(
+        story.wait_with_children(),
+        (left, vec![Action::SignalAll(Signal::KILL)]),
+        "all in all it is the grace"
+    );
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)).len(), 1, "the sweep");
 }
 
@@ -298,7 +310,7 @@ fn who_cannot_be_killed_outside_the_group_is_left_to_the_end() {
     story.tell(died_of(Signal::TERM));
     story.tell(Event::Remaining(Remaining::Children));
     let mut kills = 0;
-    while story.wait().1 == [others(Signal::KILL)] {
+    while story.wait_with_children().1 == [others(Signal::KILL)] {
         kills += 1;
     }
     assert!((100..2000).contains(&kills), "{kills}");
@@ -324,7 +336,7 @@ fn only_an_end_that_a_launcher_could_have_keeps_the_grace() {
         story.tell(end);
         assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
         let kill = if drains { others(Signal::KILL) } else { Action::SignalAll(Signal::KILL) };
-        assert_eq!(story.wait(), (STRAGGLERS, vec![kill]), "{end:?} after {when:?}");
+        assert_eq!(story.wait_with_children(), (STRAGGLERS, vec![kill]), "{end:?} after {when:?}");
     }
 }
 
@@ -341,9 +353,13 @@ fn the_stop_signal_is_the_one_that_the_main_process_got() {
         story.pass(2 * STRAGGLERS);
         story.tell(died_of(by));
         story.tell(Event::Remaining(Remaining::Children));
-        assert_eq!(story.wait(), (STRAGGLERS, vec![others(Signal::KILL)]), "{by}");
+        assert_eq!(story.wait_with_children(), (STRAGGLERS, vec![others(Signal::KILL)]), "{by}");
         story.tell(Event::OthersGone);
-        assert_eq!(story.wait(), (whole - 3 * STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]), "{by}");
+        assert_eq!(
+            story.wait_with_children(),
+            (whole - 3 * STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]),
+            "{by}"
+        );
     }
 }
 
