@@ -15,7 +15,7 @@ fn run(words: &[OsString]) -> u8 {
     match cli::read(words) {
         Ok(Request::Run { plan, level, format }) => {
             report::log::install(level, format);
-            runtime::run(&plan, &|| cli::reread(words))
+            runtime::run(&plan, &|files| cli::reread(words, files))
         }
         Ok(Request::Locks { plan, level, format }) => {
             report::log::install(level, format);

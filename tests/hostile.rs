@@ -18,13 +18,15 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use nix::libc::SIGTERM;
 use serde_json::{Value, json};
 
 use common::log::events;
 use common::process::{look, marked, send, status};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, PATIENCE, root, sexton, skip, wait_until};
+use common::{NEVER, PATIENCE, SHORT_TIMEOUT, lease, root, sexton, skip, wait_until};
 
 /// A plan with a control socket in the victim's own directory, and log lines in JSON.
 fn controlled(mode: Mode) -> Option<(Plan, PathBuf)> {
@@ -324,4 +326,23 @@ fn a_lock_that_names_or_leads_to_something_else_costs_that_nothing() {
         // By now its owner is as dead as the other's.
         assert!(!sessions.join("named.jsonl.lock").exists(), "{}", victim.stderr());
     }
+}
+
+/// Whose gateway is root can put something else in the place of a device, and holds a lease on that.
+#[test]
+fn what_lies_in_the_place_of_the_terminal_holds_no_end_up() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    let Some((plan, _)) = controlled(Mode::Pid1) else { return };
+    let file = plan.path("tty");
+    fs::write(&file, "").unwrap();
+    let script = format!("mount --bind '{file}' /dev/tty && exec \"$@\"");
+    let mut victim = plan.through(["sh", "-c", &script, "sh"]).run(["sh", "-c", "echo up; exec sleep 1000"]);
+    victim.says("up");
+    let _lease = lease(Path::new(&file));
+    let begun = Instant::now();
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+    assert!(begun.elapsed() < SHORT_TIMEOUT / 4, "{:?}", begun.elapsed());
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use sexton::cli::{self, Request};
 use sexton::config::file::{self, LoadContext};
+use sexton::config::file_access::FileAccess;
 
 /// Where the text is: in the directory that this runs in, as a name of one part is looked up in a third of the time
 /// that one below /proc takes.
@@ -24,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     write(bytes);
     let command = [OsString::from("true")];
     let [alone, _] = [None, Some("openclaw")].map(|preset| {
-        let around = LoadContext { preset, command: &command, variable: &|_| None, owner: None };
+        let around = LoadContext { preset, command: &command, variable: &|_| None, owner: None, files: &FileAccess::Direct };
         file::File::read(Some(Path::new(PLACE)), &around)
             .inspect_err(|refused| one_line(&refused.to_string()))
     });

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use super::args::Args;
 use super::outer;
 use crate::config::file::{ConfigError, File, LoadContext};
+use crate::config::file_access::FileAccess;
 use crate::os::privileges;
 
 /// What the operator of a machine or the maker of an image has to say.
@@ -21,41 +22,47 @@ const SYSTEM: &str = "/etc/sexton/sexton.toml";
 const PROJECT: &str = "sexton.toml";
 
 /// Whether sexton begins or runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum When<'a> {
     /// It begins: the operator who calls it names the file.
     Startup,
-    /// It runs, has left its directory, and reads nothing that a stranger can have written.
-    Reload,
+    /// It runs, has left its directory, and reads nothing that a stranger can have written. How it looks at files.
+    Reload(&'a FileAccess),
 }
 
 /// What stands in the configuration file and in the preset. `named` is a file that wins over the one in `args`.
-pub(super) fn file(args: &Args, named: Option<&Path>, when: When) -> Result<File, ConfigError> {
+pub(super) fn file(args: &Args, named: Option<&Path>, when: When<'_>) -> Result<File, ConfigError> {
     read(args, named, when, false)
 }
 
 /// The same for a sexton that starts or runs a command. Below another sexton the machine's file is that one's.
-pub(super) fn file_of_a_supervisor(args: &Args, when: When) -> Result<File, ConfigError> {
+pub(super) fn file_of_a_supervisor(args: &Args, when: When<'_>) -> Result<File, ConfigError> {
     read(args, None, when, true)
 }
 
-fn read(args: &Args, named: Option<&Path>, when: When, starts: bool) -> Result<File, ConfigError> {
+fn read(args: &Args, named: Option<&Path>, when: When<'_>, starts: bool) -> Result<File, ConfigError> {
+    let (files, owner) = match when {
+        When::Startup => (&FileAccess::Direct, None),
+        When::Reload(files) => (files, Some(privileges::effective_uid())),
+    };
     let around = LoadContext {
         preset: args.preset.as_deref().filter(|name| !name.is_empty()),
         command: &args.command,
         variable: &|name| std::env::var_os(name),
-        owner: (when == When::Reload).then(privileges::effective_uid),
+        owner,
+        files,
     };
     if let Some(path) = named.or(args.config.as_deref()) {
         let path = at(path, when);
         return File::read(Some(&*path).filter(|path| !path.as_os_str().is_empty()), &around);
     }
     let system = Path::new(SYSTEM);
-    let counts = |path: &&Path| path.exists() && !(starts && outer::found().is_some());
-    let file = File::read(Some(system).filter(counts), &around)?;
+    let counts = || Ok(system.exists() && !(starts && outer::found().is_some()));
+    let system = Some(system).filter(|_| files.ask("whether the machine's file counts", counts) == Ok(true));
+    let file = File::read(system, &around)?;
     if args.command.is_empty()
         && file.command.is_empty()
-        && let Some(path) = project(&at(Path::new(PROJECT), when))?
+        && let Some(path) = project(&at(Path::new(PROJECT), when), files)?
     {
         return File::read(Some(&path), &around);
     }
@@ -63,10 +70,10 @@ fn read(args: &Args, named: Option<&Path>, when: When, starts: bool) -> Result<F
 }
 
 /// Where a file is by now that was named at the start.
-fn at(path: &Path, when: When) -> Cow<'_, Path> {
+fn at<'a>(path: &'a Path, when: When<'_>) -> Cow<'a, Path> {
     match when {
-        When::Reload if !path.as_os_str().is_empty() => Cow::Owned(initial_cwd().join(path)),
-        When::Startup | When::Reload => Cow::Borrowed(path),
+        When::Reload(_) if !path.as_os_str().is_empty() => Cow::Owned(initial_cwd().join(path)),
+        When::Startup | When::Reload(_) => Cow::Borrowed(path),
     }
 }
 
@@ -77,15 +84,15 @@ pub(super) fn initial_cwd() -> &'static Path {
 }
 
 /// The project's file, if there is one. One that somebody else put there decides nothing.
-fn project(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
-    let Ok(meta) = fs::metadata(path) else { return Ok(None) };
+fn project(path: &Path, files: &FileAccess) -> Result<Option<PathBuf>, ConfigError> {
+    let owner = || Ok(fs::metadata(path).ok().map(|meta| meta.uid()));
+    let Ok(Some(owner)) = files.ask("whose the project's file is", owner) else { return Ok(None) };
     let us = privileges::effective_uid();
-    if meta.uid() != us && meta.uid() != 0 {
+    if owner != us && owner != 0 {
         return Err(ConfigError::Unreadable {
             path: PROJECT.to_owned(),
             error: format!(
-                "it belongs to uid {}, and not to you; to trust it, name it: --config {PROJECT}",
-                meta.uid()
+                "it belongs to uid {owner}, and not to you; to trust it, name it: --config {PROJECT}"
             ),
         });
     }

@@ -27,6 +27,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::dump::Log;
 use crate::config::file::ConfigError;
+use crate::config::file_access::FileAccess;
 use crate::config::reload::Reloaded;
 use crate::config::{LocksCommand, Plan, Problem, ToolPlan};
 use crate::control::client_command::ClientCommand;
@@ -153,14 +154,15 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
 }
 
-/// Reads the command line, the environment and the configuration file once more, for a sexton that runs.
+/// Reads the command line, the environment and the configuration file once more, for a sexton that runs. Files are
+/// looked at through `files` alone.
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
-pub fn reread(words: &[OsString]) -> Result<Reloaded, String> {
+pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Reloaded, String> {
     let read = || match map_clap_error(Args::read(words), words)? {
         Ok(args) if compat::detect(words.first()) == CompatMode::Native => {
-            run(args, words, When::Reload).map(Some)
+            run(args, words, When::Reload(files)).map(Some)
         }
         _ => Ok(None),
     };
@@ -208,7 +210,7 @@ pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
     }
 }
 
-fn run(args: Args, words: &[OsString], when: When) -> Result<Reloaded, Usage> {
+fn run(args: Args, words: &[OsString], when: When<'_>) -> Result<Reloaded, Usage> {
     // Relative names start from here, whenever they are looked up.
     config_path::initial_cwd();
     let args = without_outer(args, words)?;

@@ -4,6 +4,7 @@
 
 pub mod dump;
 pub mod file;
+pub mod file_access;
 pub mod lock_rule;
 pub(crate) mod parse;
 mod plan;

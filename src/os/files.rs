@@ -3,10 +3,12 @@
 //! Every call that takes a name takes one component of a path, so that no component can be swapped for
 //! something else between two looks.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,6 +16,7 @@ use nix::fcntl::{
     AT_FDCWD, AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, open, openat, openat2, readlinkat,
     renameat,
 };
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statfs::fstatfs;
 use nix::sys::uio::pread;
@@ -152,6 +155,26 @@ pub fn open_to_read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Owned
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => open(flags),
         opened => opened,
     }
+}
+
+/// Opens a file for reading, links followed, without waiting for another process: a named pipe needs no writer, and
+/// somebody's lease is not waited for. A filesystem that hangs can hold this up all the same.
+///
+/// # Errors
+/// What open(2) says; `WouldBlock` if somebody holds a lease on it (fcntl(2), "Leases").
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(path)
+}
+
+/// A file in memory, without a name and closed on exec (memfd_create(2)). To write to it and to read from it never
+/// waits. `label` is what /proc shows.
+///
+/// # Errors
+/// What memfd_create(2) says.
+pub fn in_memory(label: &CStr) -> io::Result<File> {
+    Ok(File::from(memfd_create(label, MFdFlags::MFD_CLOEXEC)?))
 }
 
 /// Makes a new empty file that everybody may read, whatever the umask, and opens it for reading. It is never made by
@@ -383,7 +406,7 @@ fn whole_file(kind: i32) -> libc::flock {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
     use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use super::directory;
 
@@ -38,7 +39,10 @@ pub fn close_inherited(sockets: usize) {
 /// # Errors
 /// What open(2) and dup2(2) say; then it is as it was.
 pub fn replace_standard(number: i32) -> std::io::Result<()> {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let mut options = OpenOptions::new();
+    // Whoever put something else in its place is not waited for.
+    options.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let null = options.open("/dev/null")?;
     // SAFETY: both are descriptors, and what had the number before is not owned by anything in this program
     // but the standard library, which goes on using the number.
     let done = unsafe { libc::dup2(null.as_raw_fd(), number) };

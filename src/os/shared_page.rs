@@ -2,13 +2,11 @@
 //! when somebody asks. Neither ever waits.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
-use super::errno;
-use crate::types::Errno;
+use super::files;
 
 /// The length of a note, in bytes.
 const SIZE: usize = 1024;
@@ -23,10 +21,8 @@ impl SharedPage {
     ///
     /// # Errors
     /// What memfd_create(2) says.
-    pub fn new() -> Result<SharedPage, Errno> {
-        memfd_create(c"sexton-unit", MFdFlags::MFD_CLOEXEC)
-            .map(|memory| SharedPage(File::from(memory)))
-            .map_err(errno)
+    pub fn new() -> io::Result<SharedPage> {
+        files::in_memory(c"sexton-unit").map(SharedPage)
     }
 
     /// Puts this note in the place of the last one. One that is too long is not put there.

@@ -13,11 +13,11 @@ use nix::unistd::{Pid as NixPid, tcgetpgrp, tcsetpgrp};
 pub struct Terminal(File);
 
 impl Terminal {
-    /// Opens it. `None` if the session has none.
+    /// Opens it, without waiting for whoever put something else in its place. `None` if the session has none.
     #[must_use]
     pub fn open() -> Option<Terminal> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOCTTY);
+        options.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         options.open("/dev/tty").ok().map(Terminal)
     }
 

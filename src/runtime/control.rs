@@ -8,6 +8,7 @@ use super::EventLoop;
 use crate::config::Control;
 use crate::config::unit::GATEWAY;
 use crate::control::protocol::{Answer, Request};
+use crate::control::registry::Key;
 use crate::control::server::{Server, ServerEvent};
 use crate::control::socket_path::{self, BindError, VARIABLE};
 use crate::os::{clock, process, signals};
@@ -46,7 +47,7 @@ impl EventLoop<'_> {
     /// When this turn has to end, whatever comes.
     pub(super) fn next_deadline(&self) -> Option<MonoTime> {
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let others = [self.supervisor.next_deadline(), self.oom.deadline()];
+        let others = [self.supervisor.next_deadline(), self.oom.deadline(), self.reload.deadline()];
         server.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -89,8 +90,8 @@ impl EventLoop<'_> {
                 Ok(())
             }
             Some(ServerEvent::Request(key, request)) => {
-                let answer = self.asked(request)?;
-                if let Some(server) = &mut self.server {
+                let answer = self.asked(key, request)?;
+                if let (Some(answer), Some(server)) = (answer, &mut self.server) {
                     server.answer(key, &answer);
                 }
                 Ok(())
@@ -111,12 +112,12 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Does what was asked for, or begins it, and says so.
+    /// Does what was asked for over this connection, or begins it, and says so. No answer, if that comes later.
     ///
     /// # Errors
     /// The outcome, if it is the end.
-    fn asked(&mut self, request: Request) -> Result<Answer, Outcome> {
-        Ok(match request {
+    fn asked(&mut self, key: Key, request: Request) -> Result<Option<Answer>, Outcome> {
+        Ok(Some(match request {
             Request::Status | Request::Subscribe => Answer::Status(Box::new(self.status())),
             Request::Stop => {
                 info!(name: "control-request", request = "stop", "asked to stop over the control socket");
@@ -146,13 +147,13 @@ impl EventLoop<'_> {
                 }
                 Err(refused) => refused,
             },
-            Request::Reload => self.reload()?,
+            Request::Reload => return Ok(self.begin_reload(key)),
             // The server sees to these itself.
             Request::Cancel { .. }
             | Request::ToolBegan(_)
             | Request::ToolEnded(_)
             | Request::WatchReport(_) => Answer::Refused("this is not for sexton's main loop".to_owned()),
-        })
+        }))
     }
 
     fn asked_to_signal(&mut self, signal: Signal, unit: Option<&str>) -> Result<Answer, Outcome> {

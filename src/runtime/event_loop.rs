@@ -77,6 +77,7 @@ impl EventLoop<'_> {
         }
         self.hear_of_tool(woken.beside)?;
         self.oom.tick();
+        self.end_late_reload();
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.dispatch(Event::Tick)?;
@@ -165,6 +166,7 @@ impl EventLoop<'_> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
             self.found_orphans(dead.pid)?;
+            self.reload_read(dead.pid)?;
             let ended = self.sweeper.ended(dead.pid);
             self.note_released();
             return match ended {

@@ -90,7 +90,7 @@ impl EventLoop<'_> {
         let mut env = plan.env.clone();
         env.extend(self.manager.iter().flat_map(ManagerLink::environment));
         env.extend(self.tool.as_ref().map(Tool::mark));
-        env.extend(tool_shell::variables(&plan));
+        env.extend(tool_shell::variables(&plan, self.programs.shell.as_deref()));
         let request = spawn::Request {
             command: &plan.command,
             compat: plan.compat,

@@ -32,7 +32,7 @@ use std::rc::Rc;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Plan;
-use crate::config::reload::Reloaded;
+use crate::config::file_access::FileAccess;
 use crate::config::unit::Unit;
 use crate::control::protocol::Counters;
 use crate::control::rate_limit::RateLimiter;
@@ -55,6 +55,9 @@ pub use locks_command::run as look_after_locks;
 use manager_link::ManagerLink;
 use output_prefix::Relay;
 use policy::{HostFacts, policy};
+use programs::Programs;
+use reload::Reload;
+pub use reload::Reread;
 use status::StartTimes;
 use sweeper::Sweeper;
 use tool::Tool;
@@ -68,9 +71,6 @@ use watch::Watch;
 pub fn run(plan: &Rc<Plan>, reread: Reread<'_>) -> u8 {
     run_with(plan, |runtime| runtime.reread = Some(reread))
 }
-
-/// How the configuration is read again: the settings, or what is wrong with them in one line.
-pub type Reread<'a> = &'a dyn Fn() -> Result<Reloaded, String>;
 
 /// Looks after one unit by this plan, and notes on the board how it is. Names before lines take this much room.
 fn run_unit(plan: &Rc<Plan>, board: Option<&SharedPage>, name_width: usize) -> u8 {
@@ -128,6 +128,9 @@ struct EventLoop<'a> {
     plan: Rc<Plan>,
     /// How the configuration is read again, if it can be.
     reread: Option<Reread<'a>>,
+    reload: Reload,
+    /// Where the other programs of the package are.
+    programs: Programs,
     /// Where it is noted how we are, if this is the supervisor of a unit.
     status_page: Option<&'a SharedPage>,
     /// What was noted last.
@@ -206,7 +209,8 @@ impl<'a> EventLoop<'a> {
         // First of all: whatever is opened from now on announces itself to it.
         let inlet = SignalSource::open()?;
         let mut server = control::open(&plan.control);
-        let (looks, watch) = watch::prepare(plan, &mut server).unzip();
+        let programs = Programs::of(plan, &FileAccess::Direct);
+        let (looks, watch) = watch::prepare(plan, &mut server, programs.watch.clone()).unzip();
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
         let link = if tool.is_none() { ManagerLink::open(plan) } else { None };
         if let (Some(link), Some(server)) = (&link, &server) {
@@ -229,6 +233,8 @@ impl<'a> EventLoop<'a> {
         Ok(Box::new(EventLoop {
             plan: Rc::clone(plan),
             reread: None,
+            reload: Reload::default(),
+            programs,
             status_page: None,
             last_status: None,
             inherited,

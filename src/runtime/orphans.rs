@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
@@ -16,7 +17,7 @@ use super::{EventLoop, units};
 use crate::control::protocol::ToolRecord;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
-use crate::os::{children, process, seqpacket, signals, spawn, tree};
+use crate::os::{children, clock, process, seqpacket, signals, spawn, tree};
 use crate::supervisor::{Event, ToolKey};
 use crate::types::{Outcome, Pid, Signal, StartTime};
 
@@ -26,6 +27,8 @@ const LOOKED_AT: usize = 1024;
 const ASKED: usize = 512;
 /// What a helper says of them at most, in bytes: more than a pipe holds would make it wait for us.
 const ANSWER: usize = 60 * 1024;
+/// How long it may take to write the record of a lost tool.
+const RECORDING: Duration = Duration::from_secs(10);
 /// What stands before a unit's name, so that it is no tool's id.
 const UNIT: &str = "unit:";
 
@@ -116,6 +119,8 @@ impl EventLoop<'_> {
         };
         line.push(b'\n');
         let helper = spawn::fork_helper(|| {
+            // Without an alarm it may hang as long as we run.
+            let _ = clock::set_alarm(RECORDING);
             let written = super::tool::open_record_file(path).and_then(|mut file| file.write_all(&line));
             u8::from(written.is_err())
         });

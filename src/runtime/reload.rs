@@ -1,33 +1,161 @@
 //! Reading the configuration again, because an operator asks for it.
+//!
+//! PID 1 opens no file for that: another process can keep it from being opened, for a while or for ever. A helper
+//! reads and checks the configuration, and leaves what it has seen in memory that both share. When the helper has
+//! ended, PID 1 makes the same settings of it.
 
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tracing::info;
 
 use super::EventLoop;
 use super::policy::{HostFacts, policy};
+use super::programs::Programs;
 use crate::config::dump::Log;
+use crate::config::file_access::{Answers, FileAccess};
 use crate::config::reload::{self, Change, Reloaded};
 use crate::control::protocol::Answer;
+use crate::control::registry::Key;
 use crate::control::server::Server;
+use crate::locks::Escaped;
+use crate::os::{clock, files, let_go, memory, session, signals, spawn};
 use crate::report::log;
 use crate::supervisor::Event;
-use crate::types::Outcome;
+use crate::types::{MonoTime, Outcome, Pid, Signal};
+
+/// How the configuration is read again: the settings, or what is wrong with them in one line.
+pub type Reread<'a> = &'a dyn Fn(&FileAccess) -> Result<Reloaded, String>;
+
+/// How long it may take. Who asks waits for five seconds, and for two readings if one is under way.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// How many can wait for the next reading.
+const WAITING: usize = 64;
+/// How much a helper can have seen, in bytes: the largest file with every letter escaped, and a little more.
+const LARGEST: u64 = 8 << 20;
+
+/// The readings of one run.
+#[derive(Default)]
+pub(super) struct Reload {
+    /// The one that is under way.
+    reading: Option<Reading>,
+    /// Who asked since it began. The file may have changed after it was read, so that another reading answers them.
+    next: Vec<Key>,
+    /// A helper that was killed and has not ended yet.
+    given_up: Option<Pid>,
+}
+
+/// One reading of the configuration.
+struct Reading {
+    helper: Pid,
+    /// Where the helper leaves what it has seen.
+    seen: File,
+    /// When it is given up.
+    until: MonoTime,
+    /// Who waits for it.
+    asked: Vec<Key>,
+}
+
+impl Reload {
+    /// When the reading that is under way is given up.
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        self.reading.as_ref().map(|reading| reading.until)
+    }
+}
 
 impl EventLoop<'_> {
+    /// Begins to read the configuration for the one who asks over this connection. The answer, if that is known at
+    /// once.
+    pub(super) fn begin_reload(&mut self, asked: Key) -> Option<Answer> {
+        if self.reload.reading.is_none() {
+            return self.read_again(vec![asked]).err().map(Answer::Refused);
+        }
+        if self.reload.next.len() >= WAITING {
+            return Some(Answer::Refused("too many ask for it at once; ask again later".to_owned()));
+        }
+        self.reload.next.push(asked);
+        None
+    }
+
+    /// Has a helper read it.
+    fn read_again(&mut self, asked: Vec<Key>) -> Result<(), String> {
+        let reread = self.reread.ok_or("this sexton reads no configuration")?;
+        if let Some(helper) = self.reload.given_up {
+            return Err(format!(
+                "process {helper}, which was to read the configuration before, still hangs; ask again when it has ended"
+            ));
+        }
+        let begun = files::in_memory(c"sexton-reload").map_err(|error| error.to_string()).and_then(|seen| {
+            let helper = spawn::fork_helper(|| u8::from(tell(reread, &seen).is_err()));
+            Ok((helper.map_err(|error| error.to_string())?, seen))
+        });
+        let (helper, seen) =
+            begun.map_err(|error| format!("no process can be made that reads the configuration: {error}"))?;
+        self.sweeper.count_as_ours(helper);
+        self.reload.reading = Some(Reading { helper, seen, until: clock::now().after(DEADLINE), asked });
+        Ok(())
+    }
+
+    /// Gives the reading up that takes too long. Something keeps a file from being read, and it would not be read by
+    /// those who wait for the next one either.
+    pub(super) fn end_late_reload(&mut self) {
+        let late = |reading: &mut Reading| reading.until <= clock::now();
+        let Some(reading) = self.reload.reading.take_if(late) else { return };
+        // It may hang in the kernel, so that nobody waits for its end.
+        let _ = signals::send(reading.helper, Signal::KILL);
+        self.reload.given_up = Some(reading.helper);
+        let file = self.plan.origin.file.as_ref();
+        let file = file.map_or("of its file".to_owned(), |path| format!("of {}", Escaped(path)));
+        let answer = Answer::Refused(format!(
+            "the configuration was not read within {}, and nothing has changed; the filesystem {file} may hang: see \
+             that the file can be read, and ask again",
+            humantime::format_duration(DEADLINE)
+        ));
+        let next = std::mem::take(&mut self.reload.next);
+        self.answer_all(reading.asked.into_iter().chain(next), &answer);
+    }
+
+    /// A helper of ours has ended and is reaped. If it is the one that read, its settings count from now on.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn reload_read(&mut self, helper: Pid) -> Result<(), Outcome> {
+        self.reload.given_up.take_if(|given_up| *given_up == helper);
+        let ended = |reading: &mut Reading| reading.helper == helper;
+        let Some(Reading { seen, asked, .. }) = self.reload.reading.take_if(ended) else { return Ok(()) };
+        let answer = self.take_over(seen)?;
+        self.answer_all(asked.into_iter(), &answer);
+        // What it took is not needed again soon.
+        memory::give_back();
+        let next = std::mem::take(&mut self.reload.next);
+        if !next.is_empty()
+            && let Err(why) = self.read_again(next.clone())
+        {
+            self.answer_all(next.into_iter(), &Answer::Refused(why));
+        }
+        Ok(())
+    }
+
+    fn answer_all(&mut self, asked: impl Iterator<Item = Key>, answer: &Answer) {
+        let Some(server) = &mut self.server else { return };
+        asked.for_each(|key| server.answer(key, answer));
+    }
+
     /// Takes over what can change while everything runs, and says what cannot. What is wrong with the configuration
     /// is said, and nothing changes.
     ///
     /// # Errors
     /// The outcome, if this is the end.
-    pub(super) fn reload(&mut self) -> Result<Answer, Outcome> {
-        let Some(reread) = self.reread else {
-            return Ok(Answer::Refused("this sexton reads no configuration".to_owned()));
-        };
-        let reloaded = match reread() {
-            Ok(reloaded) => reloaded,
+    fn take_over(&mut self, seen: File) -> Result<Answer, Outcome> {
+        let (reloaded, programs) = match self.settings_of(seen) {
+            Ok(settings) => settings,
             Err(why) => return Ok(Answer::Refused(why)),
         };
+        self.programs = programs;
         let log = Log { level: log::level(), json: log::is_json() };
         let Change { now, taken, left } =
             reload::between(&Reloaded { plan: (*self.plan).clone(), log }, reloaded);
@@ -56,4 +184,34 @@ impl EventLoop<'_> {
         let blind = if blind { "; nothing is watched, because sexton-watch is not there" } else { "" };
         Ok(Answer::Done(format!("changed: {taken}{left}{blind}")))
     }
+
+    /// The settings that come of what the helper has seen, without a look at any file.
+    fn settings_of(&self, mut seen: File) -> Result<(Reloaded, Programs), String> {
+        let reread = self.reread.ok_or("this sexton reads no configuration")?;
+        let mut told = Vec::new();
+        let read = seen.rewind().and_then(|()| seen.take(LARGEST).read_to_end(&mut told));
+        let broke_off = || "the process that read the configuration broke off; ask again".to_owned();
+        read.map_err(|_| broke_off())?;
+        let answers: Result<Answers, String> = serde_json::from_slice(&told).map_err(|_| broke_off())?;
+        let seen = FileAccess::Recorded(answers?);
+        let reloaded = reread(&seen)?;
+        let programs = Programs::of(&reloaded.plan, &seen);
+        Ok((reloaded, programs))
+    }
+}
+
+/// Runs in the helper: reads the configuration, and leaves in `seen` what was seen or what is wrong. It may hang and
+/// outlive sexton, and so it keeps nothing open that somebody waits for.
+fn tell(reread: Reread<'_>, mut seen: &File) -> io::Result<()> {
+    session::close_all_but(&[seen.as_fd()]);
+    for number in 0..3 {
+        // Without /dev/null it keeps what it has.
+        let _ = let_go::replace_standard(number);
+    }
+    let recording = FileAccess::Recording(RefCell::default());
+    let answers = reread(&recording).map(|reloaded| {
+        Programs::of(&reloaded.plan, &recording);
+        recording.into_answers()
+    });
+    seen.write_all(&serde_json::to_vec(&answers)?)
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::programs;
 use crate::config::Plan;
 
 /// The name that makes sexton a shell.
@@ -15,19 +14,19 @@ pub(super) const NAME: &str = "sexton-sh";
 /// record is written.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// What is set in the gateway's environment. Nothing, after a warning, if there is no sexton-sh.
-pub(super) fn variables(plan: &Plan) -> Vec<(OsString, OsString)> {
+/// What is set in the gateway's environment, with sexton-sh at this path. Nothing, after a warning, if there is none.
+pub(super) fn variables(plan: &Plan, path: Option<&Path>) -> Vec<(OsString, OsString)> {
     let tools = &plan.tools;
     if !tools.shell {
         return Vec::new();
     }
-    let Some(path) = programs::find(NAME) else {
+    let Some(path) = path else {
         warn!(name: "no-tool-shell",
               "the command's tools are not managed: there is no {NAME} beside sexton or in PATH; \
-               make a link: ln -s sexton /usr/bin/{NAME}");
+               make a link, and then reload: ln -s sexton /usr/bin/{NAME}");
         return Vec::new();
     };
-    let mut set = vec![(OsString::from("SHELL"), path.into_os_string())];
+    let mut set = vec![(OsString::from("SHELL"), path.into())];
     set.extend(real_shell(std::env::var_os("SHELL")).map(|shell| ("SEXTON_SHELL".into(), shell)));
     let time = |time: Duration| OsString::from(humantime::format_duration(time).to_string());
     let grace = tools.grace.min(plan.kill_after.saturating_sub(MARGIN));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{EventLoop, programs, units};
+use super::{EventLoop, units};
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
 use crate::control::protocol::{Condition, Incident, IncidentKind, WatchCommand, WatchConfig};
@@ -39,9 +39,13 @@ pub(super) struct Watch {
 }
 
 /// The unit that looks, and what it is reached by, if something is to be looked at.
-pub(super) fn prepare(plan: &Plan, server: &mut Option<Server>) -> Option<(Unit, Watch)> {
+pub(super) fn prepare(
+    plan: &Plan,
+    server: &mut Option<Server>,
+    program: Option<PathBuf>,
+) -> Option<(Unit, Watch)> {
     plan.watching.as_ref()?;
-    let made = programs::find(NAME)
+    let made = program
         .ok_or_else(|| "sexton-watch is neither beside sexton nor in PATH; put it there".to_owned())
         .and_then(|program| {
             Ok((program, connect(server).map_err(|error| format!("it has no socket: {error}"))?))
@@ -166,7 +170,8 @@ fn noted(page: &SharedPage) -> Option<Identity> {
 impl EventLoop<'_> {
     /// Something is to be watched, and was not until now.
     pub(super) fn start_watching(&mut self) {
-        let Some((unit, watch)) = prepare(&self.plan, &mut self.server) else { return };
+        let program = self.programs.watch.clone();
+        let Some((unit, watch)) = prepare(&self.plan, &mut self.server, program) else { return };
         self.supervisor.add_unit(units::rule(&unit));
         self.units.list.push(unit);
         self.watch = Some(watch);

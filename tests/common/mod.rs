@@ -23,6 +23,7 @@ pub mod process;
 pub mod pty;
 pub mod victim;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -73,6 +74,17 @@ pub fn helper(name: &str) -> String {
     let path = Path::new(env!("CARGO_BIN_EXE_sexton")).with_file_name("examples").join(name);
     assert!(path.exists(), "{} is missing: run `cargo build --examples` first", path.display());
     path.into_os_string().into_string().unwrap()
+}
+
+/// Holds a write lease on this file until it is dropped: whoever opens the file waits for that, up to 45 seconds.
+pub fn lease(file: &Path) -> KillOnDrop {
+    let mut holder = Command::new(helper("holds_lease"));
+    let mut holder = holder.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let holder = KillOnDrop(holder);
+    assert_eq!(line, "ready\n");
+    holder
 }
 
 /// Says why a test does not run here. The test returns after it.

@@ -13,6 +13,7 @@ mod common;
 mod order;
 mod output;
 mod reload;
+mod reload_files;
 mod restart;
 
 use std::fs;

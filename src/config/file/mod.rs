@@ -14,6 +14,7 @@ mod order;
 mod reader;
 mod restart;
 mod systemd;
+mod text;
 mod tools;
 mod units;
 mod users;
@@ -22,9 +23,6 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,6 +31,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use tracing::level_filters::LevelFilter;
 
+use super::file_access::FileAccess;
 use super::plan::{Control, Origin};
 use super::preset;
 use super::unit::{Tools, Unit};
@@ -48,9 +47,6 @@ use reader::Reader;
 use restart::RawRestart;
 pub use values::Reaction;
 use values::{Delay, Rewrite, Step, Text};
-
-/// The largest file that is read, in bytes. One that was named by mistake need not be read to its end.
-const LARGEST: u64 = 1 << 20;
 
 /// What a configuration file says. What it leaves out is not there, or has its default where nothing but a file
 /// can say it.
@@ -218,6 +214,8 @@ pub struct LoadContext<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// The user whom the file must belong to, if not to root. `None` if any file is good.
     pub owner: Option<u32>,
+    /// How files are looked at.
+    pub files: &'a FileAccess,
 }
 
 impl File {
@@ -227,7 +225,8 @@ impl File {
     /// The first thing that is wrong with it.
     pub fn read(path: Option<&Path>, around: &LoadContext<'_>) -> Result<File, ConfigError> {
         let shown = path.map(|path| Escaped(path).to_string()).unwrap_or_default();
-        let text = path.map(|path| text_of(path, around.owner)).transpose();
+        let look = |path| around.files.ask(&shown, || text::read(path, around.owner));
+        let text = path.map(look).transpose();
         let text =
             text.map_err(|error| ConfigError::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
         let content = |(at, what): (usize, String)| {
@@ -276,30 +275,8 @@ impl File {
             file = raw(&base)?;
             file.preset = Some(name);
         }
-        file.check().map_err(|flaw| wrong(flaw.place(&root)))
+        file.check(around.files).map_err(|flaw| wrong(flaw.place(&root)))
     }
-}
-
-fn text_of(path: &Path, owner: Option<u32>) -> Result<String, String> {
-    let words = |error: io::Error| error.to_string();
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path).map_err(words)?.is_file() {
-        return Err("it is not an ordinary file".to_owned());
-    }
-    let mut file = fs::File::open(path).map_err(words)?;
-    let meta = file.metadata().map_err(words)?;
-    if let Some(owner) = owner.filter(|owner| meta.uid() != *owner && meta.uid() != 0) {
-        let whose = meta.uid();
-        return Err(format!(
-            "it belongs to uid {whose}; give it to root or to uid {owner}, as which sexton runs"
-        ));
-    }
-    if meta.len() > LARGEST {
-        return Err("it is larger than 1 MiB".to_owned());
-    }
-    let mut text = String::new();
-    file.by_ref().take(LARGEST).read_to_string(&mut text).map_err(words)?;
-    Ok(text)
 }
 
 /// A preset's variable gives way to one that the operator has set: it is a default, and no order.
@@ -329,7 +306,7 @@ fn overlay<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
 }
 
 impl Raw {
-    fn check(self) -> Result<File, InvalidValue> {
+    fn check(self, files: &FileAccess) -> Result<File, InvalidValue> {
         let command = self.command.map(Argv::words).transpose().below("command")?.unwrap_or_default();
         let mut replace_on = Vec::new();
         let (health, start_period, replaces) = self.health.check().below("health")?;
@@ -392,7 +369,7 @@ impl Raw {
             prefix: self.output == units::Output::Prefix,
             env: environment(self.env).below("env")?,
             restart: self.restart.check().below("restart")?,
-            units: units::check(self.units).below("units")?,
+            units: units::check(self.units, files).below("units")?,
             tool_shell,
             tools,
             watching,

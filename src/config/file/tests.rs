@@ -1,6 +1,7 @@
 //! What a file says, what is refused in it, and the schema.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -19,7 +20,13 @@ fn read_in(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
     fs::write(&path, text).unwrap();
     let variable =
         |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, value)| OsString::from(value));
-    let around = LoadContext { preset: None, command: &[], variable: &variable, owner: None };
+    let around = LoadContext {
+        preset: None,
+        command: &[],
+        variable: &variable,
+        owner: None,
+        files: &FileAccess::Direct,
+    };
     let here = path.display().to_string();
     File::read(Some(&path), &around).map_err(|refused| refused.to_string().replace(&here, "FILE"))
 }
@@ -232,7 +239,13 @@ fn what_is_wrong_is_said_with_its_place_and_key_and_what_to_write() {
         let below = read(&format!("preset = 'openclaw'\n{text}")).unwrap_err();
         assert!(below.contains(&format!("line {}, column {column}: ", line + 1)), "{text}\n{below}");
     }
-    let none = LoadContext { preset: None, command: &[], variable: &|_| None, owner: None };
+    let none = LoadContext {
+        preset: None,
+        command: &[],
+        variable: &|_| None,
+        owner: None,
+        files: &FileAccess::Direct,
+    };
     let refused = |path: &str| File::read(Some(Path::new(path)), &none).unwrap_err().to_string();
     assert!(refused("/nowhere.toml").contains("/nowhere.toml cannot be read: No such file"));
     assert!(refused("/").contains("ordinary file"));

@@ -12,6 +12,7 @@ use super::order::{OrderConstraints, order};
 use super::restart::RawRestart;
 use super::users;
 use super::values::Text;
+use crate::config::file_access::FileAccess;
 use crate::config::unit::{GATEWAY, Unit};
 
 /// A unit's window after a stop signal, where it sets none.
@@ -65,7 +66,10 @@ pub(super) enum Output {
 }
 
 /// The units in their order of start.
-pub(super) fn check(mut raw: BTreeMap<String, RawUnit>) -> Result<Vec<Unit>, InvalidValue> {
+pub(super) fn check(
+    mut raw: BTreeMap<String, RawUnit>,
+    files: &FileAccess,
+) -> Result<Vec<Unit>, InvalidValue> {
     for name in raw.keys() {
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name == GATEWAY {
@@ -86,7 +90,7 @@ pub(super) fn check(mut raw: BTreeMap<String, RawUnit>) -> Result<Vec<Unit>, Inv
     let mut after_gateway = false;
     for name in order {
         match raw.remove(&name) {
-            Some(unit) => units.push(unit.check(&name, after_gateway).below(name)?),
+            Some(unit) => units.push(unit.check(&name, after_gateway, files).below(name)?),
             None => after_gateway = true,
         }
     }
@@ -94,8 +98,8 @@ pub(super) fn check(mut raw: BTreeMap<String, RawUnit>) -> Result<Vec<Unit>, Inv
 }
 
 impl RawUnit {
-    fn check(self, name: &str, after_gateway: bool) -> Result<Unit, InvalidValue> {
-        let user = self.user.map(|text| users::look_up(&text)).transpose();
+    fn check(self, name: &str, after_gateway: bool, files: &FileAccess) -> Result<Unit, InvalidValue> {
+        let user = self.user.map(|text| users::look_up(&text, files)).transpose();
         Ok(Unit {
             name: name.to_owned(),
             command: self.command.exec().below("command")?,

@@ -6,12 +6,17 @@
 
 use std::fs;
 
+use crate::config::file_access::FileAccess;
 use crate::config::unit::User;
 
 /// `name`, `uid`, `name:group` or `uid:gid`.
-pub(super) fn look_up(text: &str) -> Result<User, String> {
+pub(super) fn look_up(text: &str, files: &FileAccess) -> Result<User, String> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    resolve(text, &read("/etc/passwd"), &read("/etc/group"))
+    let (uid, gid) = files.ask(&format!("the user {text}"), || {
+        let User { uid, gid } = resolve(text, &read("/etc/passwd"), &read("/etc/group"))?;
+        Ok((uid, gid))
+    })?;
+    Ok(User { uid, gid })
 }
 
 fn resolve(text: &str, passwd: &str, groups: &str) -> Result<User, String> {
