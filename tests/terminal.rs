@@ -13,9 +13,9 @@
 
 mod common;
 
-use common::process::{children, look};
+use common::process::{children, look, send};
 use common::pty::Shell;
-use common::wait_until;
+use common::{NEVER, helper, wait_until};
 
 fn stopped(pid: i32) -> bool {
     look(pid).is_some_and(|process| process.state == 'T')
@@ -167,6 +167,78 @@ fn a_hang_up_reaches_the_command() {
     wait_until("it has noted the hang-up", || {
         std::fs::read_to_string(&note).is_ok_and(|text| text.contains("hup"))
     });
+}
+
+/// Starts this line in a terminal of its own, waits until `out` says ready, and has the terminal go away.
+fn hung_up(line: &str) -> Shell {
+    let mut shell = Shell::task(line);
+    wait_until("it is ready", || said(&shell).starts_with("ready\n"));
+    shell.line_hung_up();
+    shell
+}
+
+fn said(shell: &Shell) -> String {
+    std::fs::read_to_string(shell.path("out")).unwrap_or_default()
+}
+
+const DEAF: &str = "sh -c 'trap \"\" HUP; echo ready >out; while :; do sleep 0.05; done'";
+
+#[test]
+fn a_terminal_that_is_gone_is_a_stop() {
+    let prints = helper("prints_signals");
+    for log in ["", "2>log"] {
+        // Who lives on after a HUP is on the ladder.
+        let line = format!("exec $S --grace 100ms --kill-after 100ms -- {prints} >out {log}");
+        let mut shell = hung_up(&line);
+        assert_eq!(shell.ends(), 128 + 9, "{log:?}");
+        assert!(
+            said(&shell).starts_with("ready\n1\n") && said(&shell).contains("\n15\n"),
+            "{}",
+            said(&shell)
+        );
+        // Who ignores it is asked by TERM, and not only when its window is over.
+        let mut shell = hung_up(&format!("exec $S --grace {NEVER} -- {DEAF} {log}"));
+        assert_eq!(shell.ends(), 128 + 15, "{log:?}");
+    }
+}
+
+#[test]
+fn a_job_of_a_shell_whose_terminal_is_gone_ends() {
+    let mut shell = Shell::start();
+    shell.line(&format!("$S --grace {NEVER} -- {DEAF}"));
+    let (init, main) = (shell.init().pid, shell.main().pid);
+    wait_until("it is ready", || said(&shell) == "ready\n");
+    shell.line_hung_up();
+    wait_until("both are gone", || look(init).is_none() && look(main).is_none());
+}
+
+#[test]
+fn a_hang_up_is_no_stop_while_the_terminal_is_there() {
+    let prints = helper("prints_signals");
+    let mut shell = Shell::task(&format!("exec $S --grace 0s -- {prints} 28 >out"));
+    wait_until("it is ready", || said(&shell) == "ready\n");
+    for signal in [1, 28] {
+        send(shell.pid(), signal).unwrap();
+    }
+    assert_eq!(shell.ends(), 0);
+    assert_eq!(said(&shell), "ready\n1\n28\n");
+}
+
+#[test]
+fn who_asked_to_stay_stays_when_the_terminal_is_gone() {
+    let prints = helper("prints_signals");
+    let named = |name: &str| {
+        format!("ln -s $S {name}; SEXTON_GRACE=0s exec ./{name} -- {prints} 28 >out 2>/dev/null </dev/null")
+    };
+    let nohup = format!("exec nohup $S --grace 0s -- {prints} 28 >out 2>/dev/null </dev/null");
+    for line in [nohup, named("tini"), named("catatonit")] {
+        let mut shell = hung_up(&line);
+        // What came before it is heard before it.
+        send(shell.pid(), 28).unwrap();
+        assert_eq!(shell.ends(), 0, "{line}");
+        let said = said(&shell);
+        assert!(said.starts_with("ready\n1\n") && !said.contains("15"), "{line}: {said}");
+    }
 }
 
 #[test]

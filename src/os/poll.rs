@@ -71,10 +71,10 @@ pub fn is_writable(descriptor: BorrowedFd<'_>) -> bool {
     nix::poll::poll(&mut descriptors, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Whether the other side of this socket is gone for good.
+/// Whether the other side of this socket or terminal is gone for good.
 #[must_use]
-pub fn hung_up(socket: BorrowedFd<'_>) -> bool {
-    let mut descriptors = [PollFd::new(socket, PollFlags::empty())];
+pub fn hung_up(descriptor: BorrowedFd<'_>) -> bool {
+    let mut descriptors = [PollFd::new(descriptor, PollFlags::empty())];
     // POLLHUP is told whether it was asked for or not (poll(2)).
     let asked = nix::poll::poll(&mut descriptors, PollTimeout::ZERO);
     let [told] = descriptors;

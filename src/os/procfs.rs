@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::directory;
-use crate::types::{Pid, StartTime};
+use crate::types::{Pid, Signal, StartTime};
 
 /// The fields of /proc/PID/stat that sexton reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,6 +198,50 @@ pub fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
+/// What a process does not hear, or has not heard yet, of the signals that are sent to it as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unheard {
+    /// Those that it ignores, by their numbers from the lowest bit on.
+    ignored: u64,
+    /// Those that wait for it.
+    pending: u64,
+}
+
+impl Unheard {
+    /// Whether it ignores this one.
+    #[must_use]
+    pub fn ignores(self, signal: Signal) -> bool {
+        self.ignored & bit(signal) != 0
+    }
+
+    /// Whether this one waits for it.
+    #[must_use]
+    pub fn has_pending(self, signal: Signal) -> bool {
+        self.pending & bit(signal) != 0
+    }
+}
+
+fn bit(signal: Signal) -> u64 {
+    1_u64.checked_shl(signal.number().unsigned_abs().saturating_sub(1)).unwrap_or_default()
+}
+
+/// Reads it from /proc/PID/status. `None` if it cannot be told.
+#[must_use]
+pub fn unheard(pid: Pid) -> Option<Unheard> {
+    // Its name is any bytes, but without line ends.
+    parse_unheard(&String::from_utf8_lossy(&read(format!("/proc/{pid}/status")).ok()?))
+}
+
+/// What /proc/PID/status says of it (proc_pid_status(5)).
+#[must_use]
+pub fn parse_unheard(status: &str) -> Option<Unheard> {
+    let set = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    Some(Unheard { ignored: set("SigIgn")?, pending: set("ShdPnd")? })
+}
+
 /// The beginning of the environment with which a process was started, its variables apart by NUL bytes
 /// (proc_pid_environ(5)). The process can have written anything in its place. Empty if we may not look.
 #[must_use]
@@ -302,6 +346,17 @@ pub fn all() -> io::Result<Vec<Stat>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_says_what_it_ignores_and_what_waits_for_it() {
+        let status = "Name:\tx\\nSigIgn:\t1\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000004000\n\
+                      SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\n";
+        let unheard = parse_unheard(status).unwrap();
+        assert!(unheard.ignores(Signal::HUP) && !unheard.ignores(Signal::TERM));
+        assert!(unheard.has_pending(Signal::TERM) && !unheard.has_pending(Signal::HUP));
+        assert_eq!(parse_unheard("SigIgn:\t0000000000000001\n"), None);
+        assert_eq!(parse_unheard("SigIgn:\tx\nShdPnd:\t0\n"), None);
+    }
 
     const LINE: &[u8] = b"7 (a) (b\n) c) S 1 7 5 34816 7 4194560 123 456 0 0 1 2 0 0 20 0 11 0 107252 22 33";
 

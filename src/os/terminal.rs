@@ -2,12 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::SigSet;
+use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid as NixPid, tcgetpgrp, tcsetpgrp};
+
+use crate::os::poll;
 
 /// The controlling terminal of our session.
 pub struct Terminal(File);
@@ -53,6 +57,50 @@ impl Terminal {
     pub fn set_foreground(&self, group: i32) -> io::Result<()> {
         Ok(tcsetpgrp(&self.0, NixPid::from_raw(group))?)
     }
+}
+
+/// A way to ask later whether our controlling terminal is gone for good.
+///
+/// It must not be one more user of it: who waits at the other end for the last of them would wait for us. And once it is
+/// gone, its session has no terminal any more, and /dev/tty names none.
+pub enum Presence {
+    /// It is our standard error, which we keep anyway.
+    Stderr,
+    /// The name that a pseudo-terminal has until its other end is closed (pts(4)).
+    Name(OwnedFd),
+}
+
+impl Presence {
+    /// Of the controlling terminal. `None` if there is no way to ask.
+    #[must_use]
+    pub fn of(terminal: &Terminal) -> Option<Presence> {
+        let device = device(terminal.0.as_fd())?;
+        if self::device(io::stderr().as_fd()) == Some(device) {
+            return Some(Presence::Stderr);
+        }
+        let name = format!("/dev/pts/{}", nix::sys::stat::minor(device));
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let name = nix::fcntl::open(name.as_str(), flags, Mode::empty()).ok()?;
+        // Other terminals have names elsewhere, and a container can have other pseudo-terminals.
+        (nix::sys::stat::fstat(&name).ok()?.st_rdev == device).then_some(Presence::Name(name))
+    }
+
+    /// Whether it is gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Presence::Stderr => poll::hung_up(io::stderr().as_fd()),
+            Presence::Name(name) => nix::sys::stat::fstat(name).is_ok_and(|name| name.st_nlink == 0),
+        }
+    }
+}
+
+/// Which terminal this is, whatever it was opened as; `None` if it is none.
+fn device(descriptor: BorrowedFd<'_>) -> Option<libc::dev_t> {
+    let mut device: libc::c_uint = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one number, which is ours.
+    let asked = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::TIOCGDEV, &raw mut device) };
+    (asked == 0).then_some(libc::dev_t::from(device))
 }
 
 /// How a terminal treats keys and lines.

@@ -12,7 +12,8 @@ use super::{EventLoop, execute};
 use crate::os::children::{self, Change, Dead};
 use crate::os::signals::{ExtraFds, SigInfo, WakeUp};
 use crate::os::spawn::Started;
-use crate::os::{clock, memory, poll};
+use crate::os::terminal::Presence;
+use crate::os::{clock, memory, poll, procfs};
 use crate::supervisor::{Event, Origin, Received};
 use crate::types::{MonoTime, Outcome, Pid, Signal};
 
@@ -69,7 +70,10 @@ impl EventLoop<'_> {
                 debug!(name: "signal-received", "Received SIGCHLD");
                 child_changed = true;
             }
-            Some(signal) if !self.is_a_hint(signal) => self.dispatch(Event::Signal(received(signal)))?,
+            Some(signal) if !self.is_a_hint(signal) => {
+                let received = self.received(signal);
+                self.dispatch(Event::Signal(received))?;
+            }
             _ => {}
         }
         if child_changed {
@@ -205,13 +209,16 @@ impl EventLoop<'_> {
         self.note_on_board();
         Ok(())
     }
-}
-
-fn received(info: SigInfo) -> Received {
-    let origin = match info.code {
-        libc::SI_KERNEL => Origin::Kernel,
-        libc::SI_QUEUE => Origin::Queue(info.value),
-        _ => Origin::Process,
-    };
-    Received { signal: info.signal, origin }
+    fn received(&self, info: SigInfo) -> Received {
+        let origin = match info.code {
+            _ if info.signal == Signal::HUP && self.presence.as_ref().is_some_and(Presence::is_gone) => {
+                let main = self.main_pid().and_then(procfs::unheard);
+                Origin::TerminalGone { ignored: main.is_some_and(|main| main.ignores(Signal::HUP)) }
+            }
+            libc::SI_KERNEL => Origin::Kernel,
+            libc::SI_QUEUE => Origin::Queue(info.value),
+            _ => Origin::Process,
+        };
+        Received { signal: info.signal, origin }
+    }
 }

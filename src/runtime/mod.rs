@@ -44,11 +44,11 @@ use crate::os::shared_page::SharedPage;
 use crate::os::signals::SignalSource;
 use crate::os::spawn::Started;
 use crate::os::startup::{self, Inherited};
-use crate::os::terminal::Modes;
-use crate::os::{let_go, process, spawn, terminal};
+use crate::os::terminal::{Modes, Presence};
+use crate::os::{let_go, process, signals, spawn, terminal};
 use crate::report::messages;
 use crate::supervisor::{Action, Policy, RestartOn, Snapshot, Supervisor, Terminal as Foreground};
-use crate::types::{CompatMode, Outcome, Pid, exit_code};
+use crate::types::{CompatMode, Outcome, Pid, Signal, exit_code};
 use containment::Containment;
 pub use install::run as install;
 pub use locks_command::run as look_after_locks;
@@ -166,6 +166,8 @@ struct EventLoop<'a> {
     orphans: orphans::Orphans,
     /// How the terminal was, if it was ours at the start.
     saved_termios: Option<Modes>,
+    /// Whether our terminal is still there, if its end is a stop.
+    presence: Option<Presence>,
     /// The command has been given the foreground of the terminal.
     gave_terminal: bool,
     /// Whom we have stopped for a removal of locks, and who was the last to be seen running.
@@ -221,6 +223,7 @@ impl<'a> EventLoop<'a> {
             neighbours: !units.is_empty(),
             registers: server.as_ref().is_some_and(Server::listens),
         };
+        let terminal = terminal::Terminal::open();
         let policy = Policy {
             tool: tool.as_ref().map(Tool::policy),
             can_hold: plan.locks.is_some() && children::list().is_some(),
@@ -257,7 +260,8 @@ impl<'a> EventLoop<'a> {
             initial_cwd: None,
             tool,
             orphans: orphans::Orphans::default(),
-            saved_termios: saved_termios(),
+            presence: presence(plan, &terminal),
+            saved_termios: terminal.as_ref().and_then(saved_termios),
             gave_terminal: false,
             freezer: None,
             last_running: None,
@@ -314,8 +318,9 @@ impl<'a> EventLoop<'a> {
     fn restore_modes(&self) {
         // Whose command never had the terminal has nothing to repair there: another program may be using it.
         let Some(before) = self.saved_termios.as_ref().filter(|_| self.gave_terminal) else { return };
-        if saved_termios().is_some_and(|now| *before != now)
-            && let Some(Err(error)) = terminal::Terminal::open().map(|terminal| terminal.set_modes(before))
+        let Some(terminal) = terminal::Terminal::open() else { return };
+        if saved_termios(&terminal).is_some_and(|now| *before != now)
+            && let Err(error) = terminal.set_modes(before)
         {
             debug!(name: "terminal-failed", %error, "could not restore the terminal's modes");
         }
@@ -335,9 +340,15 @@ impl<'a> EventLoop<'a> {
     }
 }
 
+/// How the end of the terminal is heard of, where it is a stop: not for one who has a hang-up ignored, as nohup(1) does,
+/// nor under the name of a program to which a HUP is any signal.
+fn presence(plan: &Plan, terminal: &Option<terminal::Terminal>) -> Option<Presence> {
+    let stops = plan.compat == CompatMode::Native && !signals::is_ignored(Signal::HUP);
+    terminal.as_ref().filter(|_| stops).and_then(Presence::of)
+}
+
 /// The modes of the terminal, if it is in our hands.
-fn saved_termios() -> Option<Modes> {
-    let terminal = terminal::Terminal::open()?;
+fn saved_termios(terminal: &terminal::Terminal) -> Option<Modes> {
     let ours = terminal.foreground().ok()? == process::own_group();
     if ours { terminal.termios().ok() } else { None }
 }

@@ -157,10 +157,22 @@ pub struct Received {
 pub enum Origin {
     /// The kernel: a key of the terminal, a hang-up, a new window size.
     Kernel,
+    /// Whoever made it, it is a HUP, and our terminal is gone: nobody can type a key at it any more.
+    TerminalGone {
+        /// The main process ignores HUP.
+        ignored: bool,
+    },
     /// kill(2).
     Process,
     /// sigqueue(3), with its value.
     Queue(i32),
+}
+
+impl Origin {
+    /// Whether the kernel made it, for every process of the job.
+    pub(super) fn is_kernel(self) -> bool {
+        matches!(self, Origin::Kernel | Origin::TerminalGone { .. })
+    }
 }
 
 /// Which process group is in the foreground of sexton's controlling terminal.

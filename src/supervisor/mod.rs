@@ -90,6 +90,8 @@ pub struct Supervisor {
     /// Signals that are passed on later.
     delayed: DelayedSignals,
     last_stop: Option<LastStop>,
+    /// It was said that our terminal is gone.
+    terminal_gone: bool,
     /// The main process is stopped, and by which signal.
     stopped: Option<Signal>,
     /// The main process's group was given the terminal.
@@ -132,6 +134,7 @@ impl Supervisor {
             pending: Vec::new(),
             delayed: DelayedSignals::default(),
             last_stop: None,
+            terminal_gone: false,
             stopped: None,
             gave_terminal: false,
             start_failed: None,

@@ -12,8 +12,12 @@ pub(super) const PENDING_LIMIT: usize = 1024;
 
 impl Supervisor {
     pub(super) fn signal(&mut self, now: MonoTime, received: Received, out: &mut Vec<Action>) {
+        let Some(received) = self.hang_up(received) else {
+            out.push(Action::Note(Note::Dropped(received.signal)));
+            return;
+        };
         let signal = received.signal;
-        let stops = self.policy.is_stop(signal);
+        let stops = self.stops(received);
         // dumb-init stops itself for these whatever the other session is to get.
         let suspends = self.policy.session && is_job_control(signal);
         if self.policy.forwarding.rewritten(signal).is_none() && !suspends {
@@ -91,15 +95,47 @@ impl Supervisor {
         }
     }
 
+    /// A terminal that is gone is a stop, whatever else a HUP means. It goes once, and a shell tells of it as well as
+    /// the kernel: `None` for what says it again. What the main process ignores asks it for nothing, so that it gets
+    /// the usual stop signal instead.
+    fn hang_up(&mut self, received: Received) -> Option<Received> {
+        let Origin::TerminalGone { ignored } = received.origin else {
+            return Some(received);
+        };
+        // One that waits for the start comes here again.
+        let waits = matches!(
+            self.phase,
+            Phase::New
+                | Phase::FirstSweep { .. }
+                | Phase::UnitsUp
+                | Phase::Starting { .. }
+                | Phase::ForkRetry { .. }
+        );
+        if waits {
+            return Some(received);
+        }
+        if std::mem::replace(&mut self.terminal_gone, true) {
+            return None;
+        }
+        let as_it_is = self.policy.forwarding.rewritten(received.signal) == Some(received.signal);
+        let usual = ignored && as_it_is && self.policy.tool.is_none();
+        Some(if usual { self.usual_stop() } else { received })
+    }
+
+    /// Whether this one starts the ladder, or moves it on.
+    fn stops(&self, received: Received) -> bool {
+        matches!(received.origin, Origin::TerminalGone { .. }) || self.policy.is_stop(received.signal)
+    }
+
     /// The signal's time has come.
     pub(super) fn deliver(&mut self, now: MonoTime, pid: Pid, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
-        if signal == Signal::HUP {
+        if signal == Signal::HUP && !matches!(received.origin, Origin::TerminalGone { .. }) {
             self.update_notifier(Notifier::asked_to_reload);
         }
         if self.is_shell_interrupt(received) {
             self.send(pid, received, out);
-        } else if self.policy.is_stop(signal) {
+        } else if self.stops(received) {
             self.stop(now, pid, received, out);
         } else if signal == Signal::CONT && self.live_sweep.is_frozen() {
             // It goes on in a moment anyway, and must not do so now.
@@ -118,14 +154,14 @@ impl Supervisor {
     pub(super) fn send(&self, pid: Pid, received: Received, out: &mut Vec<Action>) {
         let value = match received.origin {
             Origin::Queue(value) => Some(value),
-            Origin::Kernel | Origin::Process => None,
+            Origin::Kernel | Origin::TerminalGone { .. } | Origin::Process => None,
         };
         let Some(signal) = self.policy.forwarding.rewritten(received.signal) else {
             return;
         };
         // What the terminal makes, such as Ctrl-C, is for every process of the job, as below a shell: bash does not
         // end at an interrupt that the command it waits for did not get.
-        let group = self.policy.group || received.origin == Origin::Kernel;
+        let group = self.policy.group || received.origin.is_kernel();
         out.push(Action::Send { pid, group, signal, value });
         out.push(Action::Note(Note::Forwarded(signal)));
     }

@@ -25,11 +25,15 @@ pub(super) struct LastStop {
 impl Supervisor {
     /// What a stop signal would do, TERM if that is one of them.
     pub(super) fn asked_to_stop(&mut self, now: MonoTime, out: &mut Vec<Action>) {
+        self.signal(now, self.usual_stop(), out);
+    }
+
+    /// TERM, or the first of the stop signals if that is none.
+    pub(super) fn usual_stop(&self) -> Received {
         let stops = self.policy.stop_signals;
         let signal =
             if stops.contains(Signal::TERM) { None } else { Signal::all().find(|one| stops.contains(*one)) };
-        let received = Received { signal: signal.unwrap_or(Signal::TERM), origin: Origin::Process };
-        self.signal(now, received, out);
+        Received { signal: signal.unwrap_or(Signal::TERM), origin: Origin::Process }
     }
 
     pub(super) fn advance(&mut self, now: MonoTime, out: &mut Vec<Action>) {
@@ -174,7 +178,7 @@ impl Supervisor {
     /// Whether this is the key that was acted on a moment ago. If not, it is now what was acted on last.
     pub(super) fn is_same_key(&mut self, now: MonoTime, received: Received) -> bool {
         let signal = received.signal;
-        let from_kernel = received.origin == Origin::Kernel;
+        let from_kernel = received.origin.is_kernel();
         let same_key = self.last_stop.is_some_and(|last| {
             last.signal == signal && last.from_kernel != from_kernel && now.since(last.at) < SAME_KEY
         });

@@ -445,6 +445,48 @@ fn one_key_that_arrives_twice_is_one_request() {
     assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SignalAll(Signal::TERM)], "a second key");
 }
 
+/// A HUP, and the terminal is gone.
+fn terminal_gone(ignored: bool) -> Event {
+    Event::Signal(Received { signal: Signal::HUP, origin: Origin::TerminalGone { ignored } })
+}
+
+#[test]
+fn a_terminal_that_is_gone_is_one_stop_however_often_it_is_told() {
+    let mut story = Story::running(policy());
+    let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::HUP, value: None };
+    assert_eq!(story.tell(terminal_gone(false)), [to_group], "it is for the whole job");
+    story.pass(Duration::from_secs(1));
+    assert_eq!(story.tell(terminal_gone(false)), [], "the shell tells of it, too");
+    assert_eq!(story.wait(), (GRACE - Duration::from_secs(1), vec![Action::SignalAll(Signal::TERM)]));
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::KILL)], "another one hurries");
+}
+
+#[test]
+fn who_ignores_a_hang_up_is_asked_by_the_stop_signal() {
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(terminal_gone(true)), [send(Signal::TERM)]);
+    assert_eq!(story.tell(terminal_gone(true)), []);
+    let rewrite = |to| Forwarding { rewrite: vec![(Signal::HUP, to)], ..Forwarding::default() };
+    let mut story = Story::running(Policy { forwarding: rewrite(Some(Signal::INT)), ..policy() });
+    let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::INT, value: None };
+    assert_eq!(story.tell(terminal_gone(true)), [to_group], "the operator knows better");
+    let mut story = Story::running(Policy { forwarding: rewrite(None), ..policy() });
+    assert_eq!(story.tell(terminal_gone(true)), [], "and wants no HUP to mean anything");
+    assert_eq!(story.supervisor.next_deadline(), None);
+}
+
+#[test]
+fn a_terminal_that_goes_before_the_start_ends_what_is_started() {
+    let mut story = Story::begin(policy());
+    story.tell(terminal_gone(false));
+    story.tell(Event::Begin);
+    story.tell(terminal_gone(false));
+    story.tell(SWEPT);
+    let to_group = Action::Send { pid: pid(MAIN), group: true, signal: Signal::HUP, value: None };
+    assert_eq!(story.tell(Event::Started { pid: pid(MAIN) }), [to_group]);
+    assert_eq!(story.wait().0, GRACE);
+}
+
 #[test]
 fn a_stopped_main_process_is_resumed_by_a_stop_signal_only() {
     let mut story = Story::running(policy());
