@@ -10,6 +10,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests are not PID 1: they start processes")]
 
 mod common;
+#[path = "docs/log_events.rs"]
+mod log_events;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,7 +22,22 @@ use common::console::{blocks, commands, fits};
 use common::{sexton, unshare};
 
 const MIGRATION: &str = "docs/migration.md";
-const PAGES: &[&str] = &["README.md", "packaging/README.md", MIGRATION, "docs/troubleshooting.md"];
+const PAGES: &[&str] = &[
+    "README.md",
+    "packaging/README.md",
+    "docs/comparison.md",
+    "docs/configuration.md",
+    "docs/control.md",
+    "docs/deploy.md",
+    "docs/doctor.md",
+    "docs/health.md",
+    "docs/locks.md",
+    "docs/log-events.md",
+    "docs/measure.md",
+    MIGRATION,
+    "docs/tools.md",
+    "docs/troubleshooting.md",
+];
 
 fn house() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -168,6 +185,30 @@ fn every_option_and_key_that_the_migration_page_names_is_taken() {
     assert!(count > 20, "they were found: {count}");
 }
 
+/// The headings of a page, as links name them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let letter = |letter: char| match letter {
+        ' ' => Some('-'),
+        '-' | '_' => Some(letter),
+        _ => letter.is_alphanumeric().then(|| letter.to_ascii_lowercase()),
+    };
+    headings.map(|line| line.trim_start_matches(['#', ' ']).chars().filter_map(letter).collect()).collect()
+}
+
+#[test]
+fn every_page_is_listed_in_the_readme_and_the_readme_is_short() {
+    let readme = page("README.md");
+    for entry in fs::read_dir(house().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            assert!(readme.contains(&format!("(docs/{name}")), "the README does not lead to docs/{name}");
+            assert!(PAGES.contains(&format!("docs/{name}").as_str()), "docs/{name} is not tested");
+        }
+    }
+    assert!(readme.lines().count() <= 300, "the README has {} lines", readme.lines().count());
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     for name in PAGES {
@@ -179,6 +220,10 @@ fn every_link_leads_somewhere() {
             }
             let path = house().join(name).with_file_name(file);
             assert!(path.exists(), "{name}: {target}");
+            if let Some((_, anchor)) = target.split_once('#') {
+                let there = fs::read_to_string(&path).unwrap();
+                assert!(anchors(&there).iter().any(|there| there == anchor), "{name}: {target}");
+            }
         }
     }
 }

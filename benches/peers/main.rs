@@ -4,7 +4,7 @@
 //! cargo bench --bench peers                         everything, a few minutes
 //! cargo bench --bench peers -- --only reaping       one measurement
 //! cargo bench --bench peers -- --rounds 5 --check   short; exit code 1 if a target is missed
-//! cargo bench --bench peers -- --into benches/results   the table and the chart that the README shows
+//! cargo bench --bench peers -- --into benches/results   the table and the chart of docs/comparison.md
 //! ```
 //!
 //! The peers are those that are installed (on Debian: `apt-get install tini dumb-init catatonit`). All of them

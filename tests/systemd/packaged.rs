@@ -239,7 +239,7 @@ const OPENCLAW: &str = "#!/bin/sh\ncd\n[ \"$1\" = onboard ] && exec mkdir .openc
 #[test]
 fn what_the_readme_says_of_systemd_is_seen() {
     let Some(machine) = machine() else { return };
-    let readme = include_str!("../../README.md");
+    let readme = concat!(include_str!("../../README.md"), include_str!("../../docs/deploy.md"));
     let block = |language: &str, of: &str| {
         let blocks = console::blocks(readme, language);
         blocks.into_iter().find(|block| block.contains(of)).unwrap_or_else(|| panic!("no block has {of}"))

@@ -52,7 +52,7 @@ sexton::block_signals_before_main!();
 
 const HELP: &str = "\
 sexton-watch is started by sexton when something is to be watched, and is not
-meant to be started by hand: see the README, 'WatchSettings'. 'sexton doctor' and
+meant to be started by hand: see docs/health.md. 'sexton doctor' and
 'sexton measure' are done by it too.
 ";
 
