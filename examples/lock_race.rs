@@ -241,6 +241,7 @@ fn sweep_once(
     };
     let request = Request {
         root,
+        known: sexton::locks::KnownRoot::default(),
         lock_kinds,
         context,
         registration: registration.map(AsFd::as_fd),
@@ -250,7 +251,7 @@ fn sweep_once(
         reported: &[],
         beside,
     };
-    sweep(&request)
+    sweep(&request, &mut |_| {})
 }
 
 /// Reads, judges by content, unlinks.

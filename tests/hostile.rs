@@ -238,33 +238,39 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
     }
 }
 
-/// A root that was exchanged for a link to a directory of root's, before the start or between two starts.
+/// A root, or a directory above it, that was exchanged for a link to another's directory, before the start or between two
+/// starts.
 #[test]
 fn sexton_watch_is_not_made_root_by_a_lock_root_that_became_a_link() {
     if !root() {
         return skip("root", "sudo");
     }
-    for before in [true, false] {
+    for (before, below) in [(true, ""), (false, ""), (true, "/run"), (false, "/run")] {
         let Some(plan) = plan(Mode::Tree) else { return };
         let watch = sexton().with_file_name("sexton-watch");
         fs::copy(sexton(), plan.path("sexton")).unwrap();
         fs::copy(watch, plan.path("sexton-watch")).unwrap();
         fs::write(plan.path("sexton.toml"), "[limits]\nzombies = 100\n").unwrap();
         let (program, config) = (plan.path("sexton"), plan.path("sexton.toml"));
-        let (home, state) = (plan.path("home"), plan.path("home/state"));
-        fs::create_dir_all(&state).unwrap();
+        let (home, state, others) = (plan.path("home"), plan.path("home/state"), plan.path("others"));
+        let root = format!("{state}{below}");
+        for (path, owner) in [(&root, 1000), (&format!("{others}/run"), 1001)] {
+            fs::create_dir_all(path).unwrap();
+            chown(path, Some(owner), Some(owner)).unwrap();
+        }
         for path in [&home, &state] {
             chown(path, Some(1000), Some(1000)).unwrap();
         }
         let exchange = || {
             fs::rename(&state, Path::new(&home).join("moved")).unwrap();
-            symlink("/root", &state).unwrap();
+            symlink(if below.is_empty() { "/root" } else { &others }, &state).unwrap();
+            std::os::unix::fs::lchown(&state, Some(1000), Some(1000)).unwrap();
         };
         if before {
             exchange();
         }
         let plan = plan.instead(&program).options(["--config", &config, "--kill-after", NEVER]);
-        let mut victim = plan.options(["--lock-root", &state]).run(["sleep", "1000"]);
+        let mut victim = plan.options(["--lock-root", &root]).run(["sleep", "1000"]);
         let running = |victim: &Victim, not: i32| {
             let mut pid = 0;
             wait_until("sexton-watch runs", || {

@@ -13,7 +13,7 @@ use super::evidence::RetryBudget;
 use super::format::Content;
 use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
-use super::open_root::{self, OpenError};
+use super::open_root::{self, KnownRoot, OpenError};
 use super::registration::{Exclusivity, Registration};
 use super::roots::Root;
 use super::sweep::limit;
@@ -107,19 +107,23 @@ pub struct Step {
 
 /// Looks at everything in `root`, as a sweep at a quiet moment would, and removes nothing. `exclusive`: the operator
 /// says that no owner of a lock lives outside this pid namespace. `progress` is told
-/// now and then how many things have been looked at. Afterwards this process is the root's owner's.
+/// now and then how many things have been looked at. Afterwards this process is the root's owner's, and `known` says who
+/// that is.
 #[must_use]
 pub fn list(
     root: &Root,
+    known: &mut KnownRoot,
     lock_kinds: &LockKinds,
     context: &SweepContext<'_>,
     exclusive: bool,
     report_after: Option<Duration>,
     progress: &mut dyn FnMut(usize),
 ) -> Listing {
-    let entered = match open_root::enter(root, context) {
+    let before = *known;
+    let entered = match open_root::enter(root, context, before, &mut |owner| known.owner = Some(owner)) {
         Ok(entered) => entered,
         Err(shut) => {
+            known.refused = shut == OpenError::Refused;
             let root = Name { path: root.to_string(), bytes: None };
             return Listing {
                 root,

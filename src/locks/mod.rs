@@ -41,6 +41,8 @@ pub use context::SweepContext;
 pub use escape::Escaped;
 pub use kind::LockKinds;
 pub use lease_watch::LiveSweep;
-pub use open_root::{are_known_missing, drops_to_owner};
+pub use open_root::{
+    Explained, Found, KnownRoot, NotFound, RootOwner, are_known_missing, drops_to_owner, find,
+};
 pub use roots::Root;
 pub use sweep::{Action, Released, Report, Request, sweep};

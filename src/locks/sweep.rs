@@ -16,7 +16,7 @@ use super::hand_over::{hand_over, is_handed_over};
 use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
 use super::lease_watch::{LeaseWatch, LiveSweep};
-use super::open_root::{self, OpenError, once};
+use super::open_root::{self, KnownRoot, OpenError, RootOwner, once};
 use super::registration::{Exclusivity, NAME, Registration};
 use super::remove::{Removal, remove};
 use super::roots::Root;
@@ -47,6 +47,8 @@ pub enum Action {
 pub struct Request<'a> {
     /// The root.
     pub root: &'a Root,
+    /// What earlier sweeps have found out of it.
+    pub known: KnownRoot,
     /// The kinds of locks that are known.
     pub lock_kinds: &'a LockKinds,
     /// The moment.
@@ -83,6 +85,8 @@ pub struct Report {
     pub entered: bool,
     /// Whether the root does not exist.
     pub missing: bool,
+    /// Whether it was not entered because somebody may have put something else in its place.
+    pub refused: bool,
     /// Locks that were orphaned and are gone.
     pub removed: u32,
     /// Locks that lie there for the next gateway to find, handed over now or before.
@@ -127,12 +131,16 @@ impl Report {
 /// doubt is a line in the log.
 ///
 /// To be called in a freshly forked child with signals blocked (SIGIO comes if somebody opens a lock while it
-/// is being looked at). Afterwards the process belongs to the root's owner.
+/// is being looked at). Afterwards the process belongs to the root's owner. `decided` is told who that is, if it was
+/// not known.
 #[must_use]
-pub fn sweep(request: &Request<'_>) -> Report {
-    let root = match open_root::enter(request.root, &request.context) {
+pub fn sweep(request: &Request<'_>, decided: &mut dyn FnMut(RootOwner)) -> Report {
+    let root = match open_root::enter(request.root, &request.context, request.known, decided) {
         Ok(root) => root,
-        Err(shut) => return Report { missing: shut == OpenError::Missing, ..Report::default() },
+        Err(shut) => {
+            let (missing, refused) = (shut == OpenError::Missing, shut == OpenError::Refused);
+            return Report { missing, refused, ..Report::default() };
+        }
     };
     let directory = root.directory.as_fd();
     let registration = Registration::take(directory, request.registration);

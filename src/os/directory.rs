@@ -43,8 +43,21 @@ pub struct Name<'a> {
 /// # Errors
 /// What openat(2) says.
 pub fn list(directory: BorrowedFd<'_>) -> io::Result<Names> {
+    open_below(directory, OFlag::empty())
+}
+
+/// The same without a change of the time of the last look, which takes the owner or somebody who may act for him
+/// (`O_NOATIME`).
+///
+/// # Errors
+/// What openat(2) says; EPERM for everybody else.
+pub fn list_without_a_trace(directory: BorrowedFd<'_>) -> io::Result<Names> {
+    open_below(directory, OFlag::O_NOATIME)
+}
+
+fn open_below(directory: BorrowedFd<'_>, how: OFlag) -> io::Result<Names> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = openat(directory, ".", flags, Mode::empty())?;
+    let directory = openat(directory, ".", flags | how, Mode::empty())?;
     Ok(Names { directory, buffer: Vec::new(), rest: 0..0, over: false })
 }
 

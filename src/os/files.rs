@@ -133,13 +133,32 @@ pub fn enter(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_beneath(directory, name, flags, Mode::empty(), ResolveFlag::empty())
 }
 
-/// Opens a new file in the directory at `path` that has no name and goes away with the descriptor (`O_TMPFILE`).
+/// Opens the directory above a directory, as [`enter`] opens one in it.
 ///
 /// # Errors
-/// What open(2) says; `EOPNOTSUPP` where the filesystem has no such files.
-pub fn unnamed_in(path: &Path) -> io::Result<OwnedFd> {
+/// What openat(2) says.
+pub fn enter_above(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(openat(directory, "..", flags, Mode::empty())?)
+}
+
+/// Opens the directory to which a link in a directory leads, by the kernel's own way: links in /proc lead to what has no
+/// path that could be walked.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn follow(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(openat(directory, name, flags, Mode::empty())?)
+}
+
+/// Opens a new file in a directory that has no name and goes away with the descriptor (`O_TMPFILE`).
+///
+/// # Errors
+/// What openat(2) says; `EOPNOTSUPP` where the filesystem has no such files.
+pub fn unnamed_in(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    Ok(open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?)
+    Ok(openat(directory, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?)
 }
 
 /// Opens a file for reading. A named pipe that took its place meanwhile does not block, and the time of the last

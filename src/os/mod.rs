@@ -25,6 +25,7 @@ pub mod presence;
 pub mod privileges;
 pub mod process;
 pub mod procfs;
+pub mod safe_path;
 pub mod seqpacket;
 pub mod session;
 pub mod shared_page;

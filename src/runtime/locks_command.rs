@@ -16,7 +16,7 @@ use tracing::{error, warn};
 use super::isolated::{self, ForkError};
 use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::listing::{Entry, Listing, Name, VerdictName, list};
-use crate::locks::{self, Action, Escaped, Request, Root, SweepContext};
+use crate::locks::{self, Action, Escaped, KnownRoot, Request, Root, RootOwner, SweepContext};
 use crate::os::{clock, process, startup};
 use crate::report::{output, table};
 use crate::types::exit_code;
@@ -27,7 +27,7 @@ use crate::types::exit_code;
 pub fn run(plan: &LocksCommand) -> u8 {
     // Nothing here needs the signals that were blocked for the sake of a gateway; SIGIO comes with a lease.
     startup::unblock();
-    let listings = scan(&plan.locks);
+    let (listings, owners) = scan(&plan.locks);
     let unknown = listings.iter().zip(&plan.locks.roots).any(|(listing, root)| match listing {
         None => true,
         Some(listing) => !listing.entered && (!listing.missing || matches!(root, Root::Given(_))),
@@ -36,7 +36,7 @@ pub fn run(plan: &LocksCommand) -> u8 {
     let mut orphaned = count(&listings, VerdictName::Orphaned) > 0;
     let mut removed = None;
     if plan.task == Task::Sweep && orphaned {
-        let done = sweep(&plan.locks, &listings);
+        let done = sweep(&plan.locks, &listings, &owners);
         orphaned = done.left > 0;
         removed = Some(done);
     }
@@ -68,8 +68,8 @@ fn count(listings: &[Listing], word: VerdictName) -> usize {
     listings.iter().flat_map(|listing| &listing.entries).filter(|entry| entry.verdict == word).count()
 }
 
-/// What each root holds; `None` for one that did not answer.
-fn scan(locks: &Locks) -> Vec<Option<Listing>> {
+/// What each root holds, `None` for one that did not answer; and whose it is, `None` for one that was not entered.
+fn scan(locks: &Locks) -> (Vec<Option<Listing>>, Vec<Option<RootOwner>>) {
     let shows_progress = io::stderr().is_terminal();
     let lock_kinds = locks.lock_kinds();
     let ask = |root: &Root| {
@@ -85,15 +85,20 @@ fn scan(locks: &Locks) -> Vec<Option<Listing>> {
                     let _ = write!(io::stderr(), "\r{seen} locks looked at in {root} ");
                 }
             };
-            let listing =
-                list(root, &lock_kinds, &context(), locks.exclusive, locks.report_after, &mut progress);
+            let mut known = KnownRoot::default();
+            let (exclusive, after) = (locks.exclusive, locks.report_after);
+            let listing = list(root, &mut known, &lock_kinds, &context(), exclusive, after, &mut progress);
             if said {
                 let _ = write!(io::stderr(), "\r\x1b[K");
             }
-            listing
+            (listing, known.owner)
         })
     };
-    locks.roots.iter().map(ask).collect()
+    let seen = locks.roots.iter().map(ask).map(|seen| match seen {
+        Some((listing, owner)) => (Some(listing), owner),
+        None => (None, None),
+    });
+    seen.unzip()
 }
 
 fn context() -> SweepContext<'static> {
@@ -119,7 +124,8 @@ impl SweepOutcome {
     }
 }
 
-fn sweep(locks: &Locks, listings: &[Listing]) -> SweepOutcome {
+/// Removes what is orphaned in every root, as whom it was listed.
+fn sweep(locks: &Locks, listings: &[Listing], owners: &[Option<RootOwner>]) -> SweepOutcome {
     let entries = || listings.iter().flat_map(|listing| &listing.entries);
     let waiting = u32::try_from(count(listings, VerdictName::Orphaned)).unwrap_or(u32::MAX);
     let shared = listings.iter().find(|listing| listing.entered && !listing.alone);
@@ -139,10 +145,16 @@ fn sweep(locks: &Locks, listings: &[Listing]) -> SweepOutcome {
     }
     let mut all = SweepOutcome::default();
     let lock_kinds = locks.lock_kinds();
-    for root in &locks.roots {
+    for (root, owner) in locks.roots.iter().zip(owners) {
+        // What was not entered was said to be so, or appeared since.
+        if owner.is_none() {
+            continue;
+        }
+        let known = KnownRoot { owner: *owner, refused: false };
         let done = in_a_child(root, locks.deadline, || {
             let request = Request {
                 root,
+                known,
                 lock_kinds: &lock_kinds,
                 context: SweepContext { first: false, ..context() },
                 registration: None,
@@ -152,7 +164,7 @@ fn sweep(locks: &Locks, listings: &[Listing]) -> SweepOutcome {
                 reported: &[],
                 beside: None,
             };
-            let report = locks::sweep(&request);
+            let report = locks::sweep(&request, &mut |_| {});
             SweepOutcome { removed: report.removed, left: report.failed + report.waiting, because: None }
         });
         let done = done.unwrap_or(SweepOutcome { left: 1, ..SweepOutcome::default() });

@@ -2,7 +2,8 @@
 //!
 //! PID 1 touches no root itself: a root's filesystem can hang, and its directories belong to others. All that it
 //! asks is whether the kernel remembers that there is none, which saves most runs the child. What comes back is
-//! a short message a root, and the descriptor that registers us as a user of the root.
+//! a short message a root, and the descriptor that registers us as a user of the root. The first sweep of a root says
+//! whose it is before it becomes that user, and every later one is told.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,7 +12,9 @@ use tracing::{debug, warn};
 
 use crate::config::Locks;
 use crate::control::incidents::truncate;
-use crate::locks::{self, Action, LiveSweep, LockKinds, Released, Report, Request, Root, SweepContext};
+use crate::locks::{
+    self, Action, KnownRoot, LiveSweep, LockKinds, Released, Report, Request, Root, RootOwner, SweepContext,
+};
 use crate::os::{children, clock, process, procfs, seqpacket, signals, spawn};
 use crate::supervisor::{Event, SweepSummary, SweepTrigger};
 use crate::types::{Errno, Pid, Signal, StartTime};
@@ -25,9 +28,13 @@ const REMEMBERED: usize = 256;
 /// How many removed locks one message names, and how much of a path it has room for, in bytes; the log has them all.
 const RELEASED: usize = 8;
 const PATH: usize = 255;
-/// The length of a message: the root's place, whether it is missing, three counts, those fingerprints and their
-/// number, and of each of those locks the owner, the time, and the path with its length.
+/// The length of a message: the root's place, what it is, three counts, those fingerprints and their number, and of each
+/// of those locks the owner, the time, and the path with its length.
 const ROOM: usize = 2 + 3 * 4 + 1 + 8 * REPORTED + RELEASED * (4 + 8 + 1 + PATH);
+/// What a message is: the end of a root's sweep, and what is to be known of the root; or only whose it is.
+const MISSING: u8 = 1;
+const REFUSED: u8 = 2;
+const OWNER: u8 = 4;
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
@@ -35,6 +42,8 @@ pub(super) struct Sweeper<'a> {
     roots: &'a [Root],
     /// For each root the descriptor that holds our flock on its `.sexton.lock`, once there is one.
     registrations: Vec<Option<OwnedFd>>,
+    /// What is known of each root.
+    known: Vec<KnownRoot>,
     /// The child that sweeps at this moment, and where its messages will be.
     child: Option<(Pid, OwnedFd)>,
     /// That child, and earlier ones that were given up and may hang in the kernel: they count as nobody.
@@ -57,6 +66,7 @@ impl<'a> Sweeper<'a> {
             locks,
             roots,
             registrations,
+            known: vec![KnownRoot::default(); roots.len()],
             child: None,
             helpers: Vec::new(),
             given_up: None,
@@ -109,7 +119,8 @@ impl<'a> Sweeper<'a> {
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
             let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
             let lock_kinds = locks.lock_kinds();
-            Job { locks, lock_kinds, occasion, sexton, zombie, helpers, reported, outbox }
+            let known = self.known.as_slice();
+            Job { locks, lock_kinds, occasion, sexton, zombie, helpers, reported, known, outbox }
                 .run(&self.registrations);
             0
         })?;
@@ -172,11 +183,21 @@ impl<'a> Sweeper<'a> {
         let mut swept = vec![false; self.roots.len()];
         let mut all = SweepSummary::default();
         while let Some((bytes, length, registration)) = seqpacket::receive::<ROOM>(inbox.as_fd()) {
-            let Some(SweeperMessage { place, found, removed, reported, released }) =
-                bytes.get(..length).and_then(decode)
+            let message = bytes.get(..length).unwrap_or_default();
+            if let Some((place, owner)) = decode_owner(message) {
+                if let Some(known) = self.known.get_mut(usize::from(place)) {
+                    // What was decided stays so.
+                    known.owner.get_or_insert(owner);
+                }
+                continue;
+            }
+            let Some(SweeperMessage { place, found, refused, removed, reported, released }) = decode(message)
             else {
                 continue;
             };
+            if let Some(known) = self.known.get_mut(usize::from(place)) {
+                known.refused = refused;
+            }
             self.removed += u64::from(removed);
             self.released.extend(released);
             if let Some(swept) = swept.get_mut(usize::from(place)) {
@@ -209,6 +230,7 @@ struct Job<'a> {
     zombie: Option<(Pid, StartTime)>,
     helpers: &'a [Pid],
     reported: &'a [u64],
+    known: &'a [KnownRoot],
     outbox: BorrowedFd<'a>,
 }
 
@@ -253,6 +275,7 @@ impl Job<'_> {
         };
         let request = Request {
             root,
+            known: self.known.get(usize::from(place)).copied().unwrap_or_default(),
             lock_kinds: &self.lock_kinds,
             context,
             registration,
@@ -262,9 +285,13 @@ impl Job<'_> {
             reported: self.reported,
             beside,
         };
-        let report = locks::sweep(&request);
+        let report = locks::sweep(&request, &mut |owner| self.send(root, &encode_owner(place, &owner), None));
         let registration = report.registration.as_ref().map(AsFd::as_fd);
-        if let Err(error) = seqpacket::send(self.outbox, &encode(place, &report), registration) {
+        self.send(root, &encode(place, &report), registration);
+    }
+
+    fn send(&self, root: &Root, message: &[u8], descriptor: Option<BorrowedFd<'_>>) {
+        if let Err(error) = seqpacket::send(self.outbox, message, descriptor) {
             debug!(name: "sweep-failed", %root, %error, "could not report a sweep");
         }
     }
@@ -323,13 +350,34 @@ fn forward_log(child: Pid) -> Result<(), Errno> {
 struct SweeperMessage {
     place: u8,
     found: SweepSummary,
+    refused: bool,
     removed: u32,
     reported: Vec<u64>,
     released: Vec<Released>,
 }
 
+fn encode_owner(place: u8, owner: &RootOwner) -> Vec<u8> {
+    let mut message = vec![place, OWNER];
+    message.extend(owner.uid.to_ne_bytes());
+    message.extend(owner.gid.to_ne_bytes());
+    message.extend(owner.device.to_ne_bytes());
+    message.extend(owner.inode.to_ne_bytes());
+    message
+}
+
+fn decode_owner(message: &[u8]) -> Option<(u8, RootOwner)> {
+    let ([place, OWNER], rest) = message.split_first_chunk()? else { return None };
+    let (uid, rest) = rest.split_first_chunk()?;
+    let (gid, rest) = rest.split_first_chunk()?;
+    let (device, inode) = rest.split_first_chunk()?;
+    let (uid, gid) = (u32::from_ne_bytes(*uid), u32::from_ne_bytes(*gid));
+    let device = u64::from_ne_bytes(*device);
+    Some((*place, RootOwner { uid, gid, device, inode: u64::from_ne_bytes(inode.try_into().ok()?) }))
+}
+
 fn encode(place: u8, report: &Report) -> Vec<u8> {
-    let mut message = vec![place, u8::from(report.missing)];
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let mut message = vec![place, flag(report.missing, MISSING) | flag(report.refused, REFUSED)];
     message.extend(report.waiting.to_ne_bytes());
     message.extend(report.handed_over.to_ne_bytes());
     message.extend(report.removed.to_ne_bytes());
@@ -348,7 +396,7 @@ fn encode(place: u8, report: &Report) -> Vec<u8> {
 
 fn decode(message: &[u8]) -> Option<SweeperMessage> {
     let (place, rest) = message.split_first()?;
-    let (missing, rest) = rest.split_first()?;
+    let (flags, rest) = rest.split_first()?;
     let (waiting, rest) = rest.split_first_chunk()?;
     let (handed_over, rest) = rest.split_first_chunk()?;
     let (removed, rest) = rest.split_first_chunk()?;
@@ -357,7 +405,7 @@ fn decode(message: &[u8]) -> Option<SweeperMessage> {
     let found = SweepSummary {
         waiting: u32::from_ne_bytes(*waiting),
         handed_over: u32::from_ne_bytes(*handed_over),
-        missing: *missing != 0,
+        missing: flags & MISSING != 0,
     };
     let reported = fingerprints.as_chunks().0.iter().map(|chunk| u64::from_ne_bytes(*chunk)).collect();
     let mut released = Vec::new();
@@ -371,7 +419,8 @@ fn decode(message: &[u8]) -> Option<SweeperMessage> {
         released.push(Released { path, pid: i32::from_ne_bytes(*pid), taken });
         rest = more;
     }
-    Some(SweeperMessage { place: *place, found, removed: u32::from_ne_bytes(*removed), reported, released })
+    let removed = u32::from_ne_bytes(*removed);
+    Some(SweeperMessage { place: *place, found, refused: flags & REFUSED != 0, removed, reported, released })
 }
 
 #[cfg(test)]
@@ -410,5 +459,18 @@ mod tests {
         }
         let none = decode(&encode(0, &Report::default())).unwrap();
         assert!(none.reported.is_empty() && none.released.is_empty());
+        assert!(!none.refused && decode_owner(&message).is_none());
+        let refused = encode(1, &Report { refused: true, ..Report::default() });
+        assert!(decode(&refused).unwrap().refused && decode_owner(&refused).is_none());
+    }
+
+    #[test]
+    fn whose_a_root_is_survives_its_message() {
+        let owner = RootOwner { uid: 1000, gid: u32::MAX, device: 1 << 40, inode: 7 };
+        let message = encode_owner(200, &owner);
+        assert_eq!(decode_owner(&message), Some((200, owner)));
+        for length in 0..message.len() {
+            assert_eq!(decode_owner(&message[..length]), None, "{length}");
+        }
     }
 }

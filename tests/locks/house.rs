@@ -17,7 +17,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use sexton::locks::{Action, LockKinds, Report, Request, Root, SweepContext, sweep};
+use sexton::locks::{Action, KnownRoot, LockKinds, Report, Request, Root, SweepContext, sweep};
 use sexton::types::{Pid, StartTime};
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -225,6 +225,7 @@ pub struct Sweep<'a> {
     root: Root,
     context: SweepContext<'a>,
     registration: Option<BorrowedFd<'a>>,
+    pub known: KnownRoot,
     pub action: Action,
     /// Nothing else reaches a directory that a test has just made, and so the operator may say so.
     pub exclusive: bool,
@@ -255,6 +256,7 @@ impl<'a> Sweep<'a> {
             root,
             context,
             registration: None,
+            known: KnownRoot::default(),
             action: Action::Remove,
             exclusive: true,
             lock_kinds: LockKinds::openclaw(),
@@ -306,6 +308,7 @@ impl<'a> Sweep<'a> {
         let log = self.log;
         let request = Request {
             root: &self.root,
+            known: self.known,
             lock_kinds: &self.lock_kinds,
             context: self.context,
             registration: self.registration,
@@ -315,7 +318,7 @@ impl<'a> Sweep<'a> {
             reported: &self.reported,
             beside: None,
         };
-        let report = tracing::subscriber::with_default(log.clone(), || sweep(&request));
+        let report = tracing::subscriber::with_default(log.clone(), || sweep(&request, &mut |_| {}));
         let events = std::mem::take(&mut *log.events.lock().unwrap());
         Swept { report, events }
     }

@@ -8,7 +8,7 @@ use sexton::config::lock_rule;
 use sexton::config::watch_settings::HeldLocks;
 use sexton::control::protocol::IncidentKind;
 use sexton::locks::listing::{Entry, Listing, list};
-use sexton::locks::{Escaped, Root, SweepContext, drops_to_owner};
+use sexton::locks::{Escaped, KnownRoot, Root, SweepContext, drops_to_owner};
 use sexton::os::{clock, process};
 use sexton::types::Pid;
 use tokio::time::{MissedTickBehavior, interval};
@@ -83,8 +83,11 @@ fn look(root: &Path, what: &HeldLocks, sexton: Pid, first: bool) -> Listing {
         unreaped: &[],
         now: clock::wall(),
     };
+    // Nor does it become anybody's between that look and this one.
+    let mut known = KnownRoot::only_ours(!first);
+    let lock_kinds = lock_rule::lock_kinds(&what.rules);
     // What is held is held whether or not the operator says where owners live.
-    list(&root, &lock_rule::lock_kinds(&what.rules), &context, false, what.report_after, &mut |_| {})
+    list(&root, &mut known, &lock_kinds, &context, false, what.report_after, &mut |_| {})
 }
 
 fn judge(known: &WatchState, listings: Vec<Listing>) {

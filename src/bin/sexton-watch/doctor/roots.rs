@@ -1,18 +1,18 @@
 //! A lock root: whether it can be entered, whose it is, what it lies on, and what lies in it. A filesystem that hangs
 //! makes its check hang, which is a finding of its own.
 
-use std::fs::{self, Metadata};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sexton::config::Locks;
 use sexton::locks::listing::{Entry, Listing, VerdictName, list};
-use sexton::locks::{Escaped, Root, SweepContext};
-use sexton::os::{clock, files, lease, privileges, process};
+use sexton::locks::{Escaped, Explained, Found, KnownRoot, NotFound, Root, SweepContext, find};
+use sexton::os::files::{self, FileKind};
+use sexton::os::safe_path::Refusal;
+use sexton::os::{clock, lease, privileges, process};
 
 use super::finding::Finding;
 
@@ -20,10 +20,15 @@ use super::finding::Finding;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Contents {
     Nothing,
-    Directory { uid: u32, filesystem: u32 },
+    Directory {
+        uid: u32,
+        filesystem: u32,
+    },
     Link(String),
     Other,
     Unseen(String),
+    /// Somebody may have put something else there; and what to do.
+    Unsafe(String),
 }
 
 /// Whether the kernel says who has a file open.
@@ -62,14 +67,26 @@ pub struct Around {
 /// Looks at a root; afterwards this process is its owner's. Also when it was last changed.
 pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Option<SystemTime>) {
     let us = privileges::effective_uid();
-    let candidates = root.candidates();
-    let seen: Vec<_> = candidates.iter().map(|path| (path, fs::symlink_metadata(path))).collect();
-    let first = seen.iter().find(|(_, meta)| !is_missing(meta)).or(seen.first());
-    let (lies, changed) = first.map_or((Contents::Nothing, None), |(path, meta)| lies(path, meta));
+    // What is said of it holds for the very directory that is looked at after that.
+    let found = find(root);
+    let lies = lies(&found);
+    let (directory, mut known) = match &found {
+        Ok(found) => (Some(&found.place), found.known()),
+        Err(_) => (None, KnownRoot { refused: true, ..KnownRoot::default() }),
+    };
+    let changed = directory.filter(|place| place.meta.kind == FileKind::Directory).and_then(|place| {
+        let seconds = u64::try_from(place.meta.modified.0).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    });
     let context = SweepContext { first: false, ..SweepContext::by_hand(process::own_pid(), clock::wall()) };
-    let listing = list(root, &locks.lock_kinds(), &context, locks.exclusive, locks.report_after, &mut |_| {});
+    let lock_kinds = locks.lock_kinds();
+    let (exclusive, after) = (locks.exclusive, locks.report_after);
+    let listing = list(root, &mut known, &lock_kinds, &context, exclusive, after, &mut |_| {});
     let entered = PathBuf::from(&listing.root.path);
-    let leases = if listing.entered { leases(&entered) } else { Leases::Untried };
+    let leases = match directory {
+        Some(place) if listing.entered => leases(place.file.as_fd()),
+        _ => Leases::Untried,
+    };
     let facts = Facts {
         shown: if listing.entered { Escaped(&entered).to_string() } else { root.to_string() },
         given: matches!(root, Root::Given(_)),
@@ -83,28 +100,25 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
     (judge(&facts), changed)
 }
 
-fn is_missing(meta: &io::Result<Metadata>) -> bool {
-    meta.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-fn lies(path: &Path, meta: &io::Result<Metadata>) -> (Contents, Option<SystemTime>) {
-    match meta {
-        Err(_) if is_missing(meta) => (Contents::Nothing, None),
-        Err(error) => (Contents::Unseen(error.to_string()), None),
-        Ok(meta) if meta.is_symlink() => {
-            let target = fs::read_link(path).unwrap_or_default();
-            (Contents::Link(Escaped(&target).to_string()), None)
+fn lies(found: &Result<Found, NotFound>) -> Contents {
+    match found {
+        Ok(found) if found.place.meta.kind == FileKind::Directory => {
+            let filesystem = files::filesystem(found.place.file.as_fd()).unwrap_or(0);
+            Contents::Directory { uid: found.place.meta.uid, filesystem }
         }
-        Ok(meta) if meta.is_dir() => {
-            let filesystem = files::look(path).and_then(|file| files::filesystem(file.as_fd())).unwrap_or(0);
-            (Contents::Directory { uid: meta.uid(), filesystem }, meta.modified().ok())
+        Ok(_) => Contents::Other,
+        Err(NotFound::Refused(_, refusal)) if refusal.is_missing() => Contents::Nothing,
+        Err(NotFound::Refused(_, Refusal::IsLink { target, .. })) => {
+            Contents::Link(Escaped(target).to_string())
         }
-        Ok(_) => (Contents::Other, None),
+        Err(NotFound::Refused(_, Refusal::Failed { error, .. })) => Contents::Unseen(error.to_string()),
+        Err(NotFound::Refused(_, refusal)) => Contents::Unsafe(Explained(refusal).to_string()),
+        Err(NotFound::Nowhere | NotFound::Elsewhere) => Contents::Nothing,
     }
 }
 
 /// Tries it with a file that has no name, and is closed at once, the lease with it.
-fn leases(directory: &Path) -> Leases {
+fn leases(directory: BorrowedFd<'_>) -> Leases {
     match files::unnamed_in(directory) {
         Err(error) => match error.kind() {
             io::ErrorKind::PermissionDenied
@@ -144,6 +158,9 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             )];
         }
         Contents::Other => return vec![Finding::problem(name, format!("{root} is not a directory"), advice)],
+        Contents::Unsafe(why) => {
+            return vec![Finding::problem(name, format!("{root} is not looked at: {why}"), advice)];
+        }
         Contents::Unseen(error) => {
             return vec![Finding::problem(name, format!("{root} cannot be looked at: {error}"), advice)];
         }
@@ -233,7 +250,7 @@ fn contents(facts: &Facts) -> Vec<Finding> {
     }
     for held in of(VerdictName::Held).filter(|entry| entry.held_too_long) {
         let second = |seconds: Option<u64>| {
-            let time = std::time::Duration::from_secs(seconds.unwrap_or_default());
+            let time = Duration::from_secs(seconds.unwrap_or_default());
             humantime::format_duration(time).to_string()
         };
         let owner = held.pid.map_or(String::new(), |pid| format!(" by pid {pid}"));
