@@ -36,7 +36,7 @@ fn log_of(house: &House, uid: u32, gid: u32) -> String {
 }
 
 fn swept_alone(log: &str) -> bool {
-    log.contains("root-swept") && log.contains("exclusive=true") && !log.contains("root-unregistered")
+    log.contains("root-swept") && log.contains("alone=true") && !log.contains("root-unregistered")
 }
 
 fn mode_of(house: &House) -> u32 {
