@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use common::process::{Process, children, marked, send};
 use common::pty::Shell;
 use common::victim::{Mode, Plan, plan};
-use common::{helper, sexton, wait_until};
+use common::{SHORT_TIMEOUT, helper, lease, root, sexton, skip, wait_until};
+use nix::unistd::{Uid, chown};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -357,4 +358,82 @@ fn a_login_shell_is_one() {
     wait_until("the outer shell has the terminal", || shell.foreground() == outer);
     shell.line("echo code=$?");
     shell.sees("code=7");
+}
+
+/// The record belongs to all tools, and one of them can put something else in its place.
+#[test]
+fn a_tool_runs_whatever_lies_in_the_place_of_its_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(at("folder")).unwrap();
+    nix::unistd::mkfifo(&*at("pipe"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    nix::unistd::mkfifo(&*at("read"), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    // Both ends, so that the pipe has a reader.
+    let _reader = fs::File::options().read(true).write(true).open(at("read")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    symlink("loop", at("loop")).unwrap();
+    fs::write(at("leased"), "").unwrap();
+    let _lease = lease(at("leased").as_ref());
+    for (name, why) in [
+        ("folder", "not an ordinary file"),
+        ("pipe", "not an ordinary file"),
+        ("read", "not an ordinary file"),
+        ("socket", "not an ordinary file"),
+        ("loop", "Too many levels of symbolic links"),
+        ("nowhere/record", "No such file or directory"),
+        ("leased", "Resource temporarily unavailable"),
+    ] {
+        let begun = Instant::now();
+        let output = shell(&["-c", "echo ran; exit 7"], &[("SEXTON_TOOL_RECORD", &at(name))], "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"ran\n"[..], Some(7)), "{said}");
+        assert!(said.lines().count() == 1 && said.contains(" record-failed: could not open"), "{said}");
+        assert!(said.contains(why) && said.contains(&at(name)), "{said}");
+        assert!(begun.elapsed() < SHORT_TIMEOUT / 4, "{:?}", begun.elapsed());
+    }
+    // A file is one, and whoever names the record himself gets to know it before the tool runs.
+    let output = shell(&["-c", "exit 7"], &[("SEXTON_TOOL_RECORD", &at("record"))], "");
+    assert_eq!((output.stderr.as_slice(), output.status.code()), (&b""[..], Some(7)));
+    assert!(fs::read_to_string(at("record")).unwrap().ends_with("}\n"));
+}
+
+/// Root writes what a tool has lost the time for. The tool has a say in the line and in what lies in its directory.
+#[test]
+fn root_writes_a_lost_record_to_no_file_that_others_have_chosen() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    for (place, owner) in [("record", Some(Uid::from_raw(12_345))), ("others/record", None)] {
+        let Some(plan) = plan(Mode::Pid1) else { return };
+        let (dir, shells) = (PathBuf::from(plan.path("")), plan.path("shells"));
+        fs::create_dir(&shells).unwrap();
+        symlink(sexton(), format!("{shells}/sexton-sh")).unwrap();
+        let others = dir.join("others");
+        fs::create_dir(&others).unwrap();
+        chown(&others, Some(Uid::from_raw(12_345)), None).unwrap();
+        chown(&dir, owner, None).unwrap();
+        // What only root may write to, and may not be made to.
+        let precious = dir.join("precious");
+        fs::write(&precious, "").unwrap();
+        symlink(&precious, dir.join(place)).unwrap();
+        let config =
+            format!("[tools]\nshell = true\ngrace = '500ms'\nrecord = '{}'\n", dir.join(place).display());
+        fs::write(dir.join("sexton.toml"), config).unwrap();
+        let path = format!("{shells}:{}", std::env::var("PATH").unwrap());
+        let plan =
+            plan.variable("PATH", &path).variable("SEXTON_CONFIG", dir.join("sexton.toml").to_str().unwrap());
+        let plan = plan.variable("SEXTON_CONTROL", dir.join("c.sock").to_str().unwrap());
+        let script = format!("cd '{}' || exit 1; {GIVES_UP}", dir.display());
+        let mut victim = plan.options(["--kill-after", "500ms"]).run(["sh", "-c", &script]);
+        victim.says("gave up");
+        let written = || fs::read_to_string(&precious).unwrap();
+        wait_until("it is said, or done", || {
+            victim.stderr().contains(" record-failed: ") || !written().is_empty()
+        });
+        let said = victim.stderr();
+        assert_eq!(written(), "", "{said}");
+        assert!(said.contains("could not write the record of a lost tool"), "{said}");
+        victim.signal(15);
+        assert_eq!(victim.code(), 143);
+    }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::args::Args;
-use super::{Request, Usage, parse};
+use super::{Request, Usage, map_clap_error};
 use crate::config::{Plan, RecordTo, ToolPlan};
 use crate::report::log::Format;
 use crate::types::CompatMode;
@@ -85,8 +86,8 @@ pub(super) fn argv_of(words: &[OsString]) -> Option<&[OsString]> {
 /// Reads them.
 pub(super) fn read(words: &[OsString]) -> Result<Request, Usage> {
     let words: Vec<OsString> = [OsString::from("sexton tool")].iter().chain(words).cloned().collect();
-    match parse::<ToolArgs>(&words)? {
-        Ok(args) => args.request(false),
+    match parse(&words)? {
+        Ok((args, inherited)) => args.request(false, inherited),
         Err(text) => Ok(Request::Print(text)),
     }
 }
@@ -106,14 +107,25 @@ pub(super) fn parse_after(args: Args, words: &[OsString]) -> Result<Request, Usa
 /// A shell's command line, run as a tool.
 pub(super) fn from_shell(command: Vec<OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = ["sexton-sh", "--"].map(OsString::from).into_iter().chain(command).collect();
-    match parse::<ToolArgs>(&words)? {
-        Ok(args) => args.request(true),
+    match parse(&words)? {
+        Ok((args, inherited)) => args.request(true, inherited),
         Err(text) => Ok(Request::Print(text)),
     }
 }
 
+/// The words, and whether a variable says where the record goes.
+fn parse(words: &[OsString]) -> Result<Result<(ToolArgs, bool), String>, Usage> {
+    let mut options = ToolArgs::command();
+    let parsed = options.try_get_matches_from_mut(words).and_then(|matches| {
+        let inherited = matches.value_source("record") == Some(ValueSource::EnvVariable);
+        let args = ToolArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut options))?;
+        Ok((args, inherited))
+    });
+    map_clap_error(parsed, words)
+}
+
 impl ToolArgs {
-    fn request(self, shell: bool) -> Result<Request, Usage> {
+    fn request(self, shell: bool, record_inherited: bool) -> Result<Request, Usage> {
         if self.command.is_empty() {
             let what = "no command was given; write it behind the options: sexton tool -- COMMAND [ARG...]";
             return Err(Usage::Tool { what: what.to_owned() });
@@ -139,6 +151,7 @@ impl ToolArgs {
             name,
             timeout: self.timeout.filter(|timeout| !timeout.is_zero()),
             record: self.record.map(record_to),
+            record_inherited,
             registered: true,
             shell,
             verbose: self.verbose > 0,

@@ -17,6 +17,9 @@ pub struct ToolPlan {
     pub timeout: Option<Duration>,
     /// Where its record is written.
     pub record: Option<RecordTo>,
+    /// A variable says so, which the sexton above has set. Who runs the tool cannot mend what is wrong with it, so that
+    /// the tool runs without a record then.
+    pub record_inherited: bool,
     /// The sexton above is told of it, which shows it and can cancel it.
     pub registered: bool,
     /// It stands for a shell: a signal that ends the shell ends sexton as well, as its caller would see it.

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use super::tool::MARK;
 use super::{EventLoop, units};
 use crate::control::protocol::ToolRecord;
+use crate::locks::Escaped;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
 use crate::os::{children, clock, process, seqpacket, signals, spawn, tree};
@@ -121,7 +122,11 @@ impl EventLoop<'_> {
         let helper = spawn::fork_helper(|| {
             // Without an alarm it may hang as long as we run.
             let _ = clock::set_alarm(RECORDING);
-            let written = super::tool::open_record_file(path).and_then(|mut file| file.write_all(&line));
+            let written = super::tool::append_for_another(path, &line);
+            if let Err(error) = &written {
+                let path = Escaped(path);
+                warn!(name: "record-failed", %path, %error, "could not write the record of a lost tool");
+            }
             u8::from(written.is_err())
         });
         match helper {

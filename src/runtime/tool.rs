@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -19,10 +19,11 @@ use super::containment::Alive;
 use crate::config::{RecordTo, ToolPlan};
 use crate::control::client::{Cancel, Registration};
 use crate::control::protocol::{ToolRecord, ToolRun};
+use crate::locks::Escaped;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::signals::SigInfo;
 use crate::os::spawn::Started;
-use crate::os::{clock, descriptors, let_go, process, procfs};
+use crate::os::{clock, descriptors, let_go, path_owner, privileges, process, procfs};
 use crate::report::record::{AllKilled, Argv, Record};
 use crate::supervisor::{self, Event};
 use crate::types::{
@@ -100,7 +101,13 @@ pub(super) struct Tool<'a> {
 impl<'a> Tool<'a> {
     fn new(plan: &'a ToolPlan) -> Result<Tool<'a>, Failure> {
         let began = (clock::wall(), clock::now());
-        let record = plan.record.as_ref().map(open_record).transpose()?;
+        let record = match plan.record.as_ref().map(|to| open_record(to, plan.record_inherited)) {
+            Some(Err(failure)) if plan.record_inherited => {
+                error!(name: "record-failed", "{failure}; the tool runs without a record");
+                None
+            }
+            record => record.transpose()?,
+        };
         let beside = EpollSet::new()?;
         // Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
         let parent = Pid::new(process::parent());
@@ -284,16 +291,61 @@ fn replace(number: i32) {
 
 /// Opens the file for one more line. A pipe without a reader is refused, and not waited for. Arguments can hold
 /// secrets, so that the file is its owner's alone.
-pub(super) fn open_record_file(path: &Path) -> io::Result<File> {
+fn open_record_file(path: &Path, flags: i32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags);
     options.open(path)
 }
 
-fn open_record(to: &RecordTo) -> Result<File, Failure> {
+/// The same where others can have put something else in the place of the record: it has to be an ordinary file.
+fn open_ordinary_record(path: &Path, flags: i32) -> io::Result<File> {
+    let not_ordinary = || io::Error::other("it is not an ordinary file");
+    match open_record_file(path, flags) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(not_ordinary()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::EISDIR)) => Err(not_ordinary()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds a line to the record at `path` whose writer is gone. For a process of its own.
+///
+/// A tool has a say in the line, and must not choose the file that root writes it to. So root writes it as the owner of
+/// the directory, if the file there is not its own; and never through a link, or to a file that has another name.
+///
+/// # Errors
+/// Why it is not written.
+pub(super) fn append_for_another(path: &Path, line: &[u8]) -> io::Result<()> {
+    if privileges::effective_uid() == 0 {
+        if let Some(mut file) = open_roots_own(path)? {
+            return file.write_all(line);
+        }
+        let unsafe_place = || io::Error::other("others can put another directory in the place of its own");
+        let owner = path.parent().map(path_owner::owner).transpose()?.flatten().ok_or_else(unsafe_place)?;
+        privileges::become_user(owner.uid, owner.gid)?;
+    }
+    let root = privileges::effective_uid() == 0;
+    let mut file = open_ordinary_record(path, if root { libc::O_NOFOLLOW } else { 0 })?;
+    if root && file.metadata()?.nlink() != 1 {
+        return Err(io::Error::other("it has another name as well"));
+    }
+    file.write_all(line)
+}
+
+/// The file at `path`, if it is there, is root's, and has no other name.
+fn open_roots_own(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
+    let Ok(file) = options.append(true).custom_flags(flags).open(path) else { return Ok(None) };
+    let meta = file.metadata()?;
+    Ok((meta.is_file() && meta.uid() == 0 && meta.nlink() == 1).then_some(file))
+}
+
+fn open_record(to: &RecordTo, inherited: bool) -> Result<File, Failure> {
     match to {
         RecordTo::File(path) => {
-            open_record_file(path).map_err(|error| Failure::Record { to: path.display().to_string(), error })
+            let opened = if inherited { open_ordinary_record(path, 0) } else { open_record_file(path, 0) };
+            opened.map_err(|error| Failure::Record { to: Escaped(path).to_string(), error })
         }
         RecordTo::Descriptor(number) => descriptors::take(*number)
             .map(File::from)

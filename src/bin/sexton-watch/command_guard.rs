@@ -37,6 +37,7 @@ pub fn asked_for(arguments: &[OsString]) -> Option<ToolPlan> {
         name: word.to_string_lossy().into_owned(),
         timeout: Some(timeout),
         record: None,
+        record_inherited: false,
         registered: false,
         shell: false,
         verbose: false,
