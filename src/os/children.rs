@@ -1,5 +1,7 @@
 //! Our children: peeking at the dead, reaping them, listing those that are left.
 
+use std::cell::RefCell;
+use std::fs::File;
 use std::io;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -96,17 +98,40 @@ pub fn wait_for(pid: Pid) -> Result<bool, Errno> {
 #[must_use]
 pub fn list() -> Option<Vec<Pid>> {
     let me = process::own_pid();
+    if let Some(children) = read_kept_list(me) {
+        return Some(children);
+    }
     if !procfs::is_of_our_namespace() {
         return None;
-    }
-    // We have one thread, so that all our children are its.
-    if let Ok(children) = procfs::children_of_thread(me, me) {
-        return Some(children);
     }
     // Kernels without CONFIG_PROC_CHILDREN. An empty directory where /proc should be tells nothing.
     procfs::stat(me).ok()??;
     let ours = |stat: &procfs::Stat| stat.parent == me.raw();
     Some(procfs::all().ok()?.iter().filter(|stat| ours(stat)).map(|stat| stat.pid).collect())
+}
+
+thread_local! {
+    /// The kernel's list of our children, and whose it is: a process that we fork has others. It stays open, so that the
+    /// dead are found, too, when no file can be opened any more.
+    static LIST: RefCell<Option<(Pid, File)>> = const { RefCell::new(None) };
+}
+
+/// The children of `me`, from the list that is kept open. `None` if there is none and none can be opened.
+fn read_kept_list(me: Pid) -> Option<Vec<Pid>> {
+    LIST.with_borrow_mut(|kept| {
+        if kept.as_ref().is_none_or(|(owner, _)| *owner != me) {
+            *kept = None;
+            if procfs::is_of_our_namespace() {
+                // We have one thread, so that all our children are its.
+                *kept = procfs::open_children_of_thread(me, me).ok().map(|file| (me, file));
+            }
+        }
+        let children = procfs::read_children(&kept.as_ref()?.1);
+        if children.is_err() {
+            *kept = None;
+        }
+        children.ok()
+    })
 }
 
 /// Whether there is any child at all, dead or alive.

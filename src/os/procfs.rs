@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::directory;
@@ -263,6 +264,34 @@ pub fn environment(pid: Pid) -> Vec<u8> {
 /// What open(2) and read(2) say.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> io::Result<Vec<Pid>> {
     Ok(parse_pids(&read_text(format!("/proc/{pid}/task/{thread}/children"))?))
+}
+
+/// Opens that list, to be read again and again.
+///
+/// # Errors
+/// What open(2) says.
+pub(super) fn open_children_of_thread(pid: Pid, thread: Pid) -> io::Result<fs::File> {
+    fs::File::open(format!("/proc/{pid}/task/{thread}/children"))
+}
+
+/// The children in a list that is open, as they are now.
+///
+/// # Errors
+/// What pread(2) says.
+pub(super) fn read_children(list: &fs::File) -> io::Result<Vec<Pid>> {
+    const PIECE: usize = 4096;
+    let mut text = Vec::new();
+    let mut piece = [0; PIECE];
+    loop {
+        let from = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        match list.read_at(&mut piece, from) {
+            Ok(0) => break,
+            Ok(more) => text.extend(piece.iter().take(more)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(parse_pids(&String::from_utf8_lossy(&text)))
 }
 
 /// A list of pids with white space between them, as `children` and `cgroup.procs` are. What is no pid is left out, as

@@ -34,6 +34,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 
 use common::victim::Mode;
 use common::{root, skip};
@@ -227,4 +228,27 @@ fn whatever_fails_nobody_is_lost_and_nothing_hangs() {
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), list.len());
     assert!(silent <= list.len() / 20, "what is tried happens: {silent} did not");
+}
+
+/// The dead command is kept unreaped while its pid is evidence, and the kernel names it first whenever it is asked for
+/// anybody who has died. The others have to be found all the same, or KILL is repeated for ten seconds.
+#[test]
+fn an_init_that_can_open_nothing_any_more_finds_its_dead() {
+    if !root() {
+        return skip("to trace processes of another pid namespace", "root");
+    }
+    if !cfg!(target_arch = "x86_64") {
+        return skip("x86-64", "the tracer knows its registers alone");
+    }
+    let life = Life { mode: Mode::Pid1, is_stopped: false };
+    let opens = calm(life).calls[&(Whom::Sexton, libc::SYS_openat)];
+    let call = CALLS.iter().find(|call| call.number == libc::SYS_openat).unwrap();
+    for first in 1..=opens {
+        let fault = Fault { life, whom: Whom::Sexton, call, errno: Errno::EMFILE, first, for_good: true };
+        let done = live(life, Some(&fault)).unwrap();
+        // One that could not even begin has killed nobody.
+        let kills = done.calls.get(&(Whom::Sexton, libc::SYS_kill)).copied().unwrap_or(0);
+        println!("{fault}: {} failed, kill(2) was called {kills} times", done.failed);
+        assert!(done.failed > 0 && kills < 100, "{fault}: kill(2) was called {kills} times");
+    }
 }
