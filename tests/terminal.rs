@@ -290,12 +290,50 @@ fn a_sexton_below_a_sexton_gets_the_terminal() {
     shell.sees("code=0");
 }
 
+/// What the terminal shows from the start of this command to its end.
+fn shown(command: &str) -> String {
+    let mut shell = Shell::task(&format!("stty icanon echo; {command}; stty icanon echo; echo ended=$?"));
+    shell.sees_until("ended=")
+}
+
+/// Mouse and focus reporting, bracketed paste and the alternate screen off, the cursor on.
+const OFF: &str = "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\
+                   \x1b[?2004l\x1b[?1047l\x1b[?25h";
+
+#[test]
+fn what_a_full_screen_program_switched_on_is_off_after_its_death_by_a_signal() {
+    for death in ["kill -9 $$", "kill -15 $$"] {
+        let seen = shown(&format!("$S -- sh -c 'stty -icanon -echo; echo on; {death}'"));
+        assert!(seen.ends_with(&format!("on\r\n{OFF}")), "{death}: {seen:?}");
+    }
+    // It was none, or it has ended by itself and may have meant what it left; or it was somebody else's.
+    for command in [
+        "$S -- sh -c 'stty -echo; kill -9 $$'",
+        "$S -- sh -c 'stty -icanon; exit 1'",
+        "mkfifo up go; $S -- sh -c 'echo >up; read word <go; kill -9 $$' & read word <up; stty -icanon; echo >go; wait",
+    ] {
+        let seen = shown(command);
+        assert!(!seen.contains('\x1b'), "{command}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_terminal_whose_output_is_held_up_holds_nobody_up() {
+    let mut shell = Shell::task(
+        "mkfifo go; exec $S -- sh -c 'stty -icanon; echo up >up; read word <go; kill -9 $$' 2>/dev/null",
+    );
+    wait_until("it is in raw mode", || shell.path("up").exists());
+    shell.hold_output();
+    std::fs::write(shell.path("go"), "\n").unwrap();
+    assert_eq!(shell.ends(), 128 + 9);
+}
+
 #[test]
 fn whose_command_never_had_the_terminal_does_not_reset_its_modes() {
-    // Without job control, all three are in one group.
+    // Without job control, all three are in one group. The modes are changed when they have been seen.
     let mut shell = Shell::task(
-        "stty echo; mkfifo go; $S -- sh -c 'read word <go; kill -9 $$' & stty -echo; echo >go; wait; \
-         echo mode=$(stty -a | grep -wo -e -echo -e echo).",
+        "stty echo; mkfifo up go; $S -- sh -c 'echo >up; read word <go; kill -9 $$' & read word <up; stty -echo; \
+         echo >go; wait; echo mode=$(stty -a | grep -wo -e -echo -e echo).",
     );
     shell.sees("mode=-echo.");
 }

@@ -1,14 +1,14 @@
 //! The controlling terminal and its foreground process group (tcsetpgrp(3)).
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::OFlag;
 use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
-use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid as NixPid, tcgetpgrp, tcsetpgrp};
 
 use crate::os::poll;
@@ -17,7 +17,8 @@ use crate::os::poll;
 pub struct Terminal(File);
 
 impl Terminal {
-    /// Opens it, without waiting for whoever put something else in its place. `None` if the session has none.
+    /// Opens it, without waiting for whoever put something else in its place; nothing that is done with it waits for its
+    /// other end. `None` if the session has none.
     #[must_use]
     pub fn open() -> Option<Terminal> {
         let mut options = OpenOptions::new();
@@ -47,6 +48,20 @@ impl Terminal {
     /// What tcsetattr(3) says.
     pub fn set_modes(&self, modes: &Modes) -> io::Result<()> {
         Ok(tcsetattr(&self.0, SetArg::TCSANOW, &modes.0)?)
+    }
+
+    /// Switches off what a full-screen program switches on (xterm's control sequences, `DECRST`): mouse and focus
+    /// reporting, bracketed paste, the alternate screen; and the cursor is shown. What is off already stays so, and a
+    /// terminal without such modes takes no notice.
+    ///
+    /// # Errors
+    /// What write(2) says; EAGAIN if its output is held up, which is not waited for.
+    pub fn leave_full_screen(&self) -> io::Result<()> {
+        /// The alternate screen is left by 1047: 1049 would also put the cursor where it was saved, if only long ago, and
+        /// what is written next would overwrite what stands there.
+        const OFF: &[u8] = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\
+                             \x1b[?2004l\x1b[?1047l\x1b[?25h";
+        (&self.0).write_all(OFF)
     }
 
     /// Makes `group` the foreground process group. With SIGTTOU blocked, as all signals are here, this
@@ -106,6 +121,14 @@ fn device(descriptor: BorrowedFd<'_>) -> Option<libc::dev_t> {
 /// How a terminal treats keys and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modes(Termios);
+
+impl Modes {
+    /// Whether keys come as whole lines, as a shell leaves it, and not one by one, as a full-screen program has it.
+    #[must_use]
+    pub fn by_lines(&self) -> bool {
+        self.0.local_flags.contains(LocalFlags::ICANON)
+    }
+}
 
 /// Gives the controlling terminal up, so that a child's session can have it (tty_ioctl(4), `TIOCNOTTY`).
 ///

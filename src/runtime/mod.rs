@@ -319,9 +319,12 @@ impl<'a> EventLoop<'a> {
         // Whose command never had the terminal has nothing to repair there: another program may be using it.
         let Some(before) = self.saved_termios.as_ref().filter(|_| self.gave_terminal) else { return };
         let Some(terminal) = terminal::Terminal::open() else { return };
-        if saved_termios(&terminal).is_some_and(|now| *before != now)
-            && let Err(error) = terminal.set_modes(before)
-        {
+        let Some(now) = saved_termios(&terminal).filter(|now| before != now) else { return };
+        let mut restored = terminal.set_modes(before);
+        if before.by_lines() && !now.by_lines() {
+            restored = restored.and(terminal.leave_full_screen());
+        }
+        if let Err(error) = restored {
             debug!(name: "terminal-failed", %error, "could not restore the terminal's modes");
         }
     }

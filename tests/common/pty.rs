@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::pty::{Winsize, openpty};
-use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::sys::termios::{FlowArg, LocalFlags, tcflow, tcgetattr};
 use nix::unistd::tcgetpgrp;
 
 use super::process::{Process, children};
@@ -158,6 +158,11 @@ impl Shell {
         let size = Winsize { ws_row: rows, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: the descriptor is open and the size lives.
         assert_eq!(unsafe { libc::ioctl(self.keys.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
+    }
+
+    /// Holds up what is written to the terminal, as Ctrl-S does.
+    pub fn hold_output(&self) {
+        tcflow(&self.terminal, FlowArg::TCOOFF).unwrap();
     }
 
     /// The terminal goes away, as when its window is closed.
