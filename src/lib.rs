@@ -1,5 +1,5 @@
-//! sexton, the process above an AI-agent gateway: it launches it, passes signals on, reaps, stops what is to
-//! be stopped, and clears the locks that the dead left behind.
+//! sexton, the process above an AI-agent gateway: it starts the gateway, passes signals on, reaps zombies, stops the
+//! whole process tree within a bounded time, and removes the locks of processes that have ended.
 //!
 //! # The modules
 //!
@@ -26,15 +26,15 @@
 //! main -> runtime -> { config, supervisor, locks, control, report, os } -> types
 //! ```
 //!
-//! `supervisor` and the pure half of `locks` import `types` alone, `os` imports `types` alone, and nothing but
-//! the program imports `runtime`.
+//! `supervisor` and the pure half of `locks` import `types` alone, `os` imports `types` alone, and only
+//! the two programs import `runtime`.
 //!
 //! # One turn
 //!
-//! [`runtime`] waits until a signal comes or the supervisor's next deadline; drains the signals; peeks at
-//! the dead, lets the supervisor judge each, and reaps; tells the supervisor when a deadline has passed; and
-//! carries out what it asks for. Before the first process is started an error ends the program with a
-//! message. After it nothing does but an action: PID 1 dying kills the container.
+//! [`runtime`] waits until a signal comes or the supervisor's next deadline; drains the signals; looks at
+//! each zombie, lets the supervisor decide, and reaps it; tells the supervisor when a deadline has passed; and
+//! carries out what the supervisor asks for. Before the first process is started, an error ends the program with a
+//! message. After it only an action does: if PID 1 dies, the container is killed.
 
 pub mod cli;
 pub mod config;

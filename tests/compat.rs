@@ -162,6 +162,17 @@ fn tinis_other_names() {
     assert_eq!(run(&link, &["--", "sh", "-c", "exit 7"], &[]).code, Some(7));
 }
 
+/// podman mounts the init that it was told of as /run/podman-init, whatever its own name is.
+#[test]
+fn podmans_name_is_catatonits() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("podman-init");
+    symlink(sexton(), &link).unwrap();
+    let said = run(&link, &["-V"], &[]);
+    assert!(said.out.starts_with("tini version 0.1.7_catatonit"), "{said:?}");
+    assert_eq!(run(&link, &["--", "sh", "-c", "exit 7"], &[]).code, Some(7));
+}
+
 #[test]
 fn what_tini_would_refuse_ends_at_the_command() {
     let dir = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ use crate::types::{CompatMode, Signal};
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
-and clears the locks that the dead left behind.
+and removes the locks of processes that have ended.
 
   ENTRYPOINT [\"sexton\", \"--\"]                          in a container
   ExecStart=/usr/bin/sexton -- openclaw gateway run    in a systemd unit

@@ -1,6 +1,7 @@
 //! What sexton is to do, validated and fully resolved.
 //!
-//! Nothing is decided twice: the other modules read the plan and never the command line or the environment.
+//! No setting is decided twice: the other modules read the plan, and never the command line. Of the environment they
+//! read what another program left there for them, such as `NOTIFY_SOCKET`.
 
 pub mod dump;
 pub mod file;

@@ -1,6 +1,7 @@
 //! The only loop: wait, tell the supervisor what happened, carry out what it asks for.
 //!
-//! It decides nothing. After the first process is started nothing in here ends the program but
+//! The supervisor decides what happens to processes. What a request may ask, whose process an orphan is, and what a
+//! sweep does with an orphaned lock is decided in here. After the first process is started nothing in here ends the program but
 //! [`Action::Exit`]: an error becomes a log line or an event.
 
 mod containment;

@@ -1,4 +1,4 @@
-//! The name that sexton was called by, which decides whose manners it has.
+//! The name that sexton was called by, which decides whose command line, exit codes and texts it has.
 
 /// Whose command line, exit codes and texts are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -24,7 +24,8 @@ impl CompatMode {
         match file_name {
             "tini" | "tini-static" | "docker-init" => CompatMode::Tini,
             "dumb-init" => CompatMode::DumbInit,
-            "catatonit" => CompatMode::Catatonit,
+            // podman mounts the init that it was told of under the second name.
+            "catatonit" | "podman-init" => CompatMode::Catatonit,
             _ => CompatMode::Native,
         }
     }

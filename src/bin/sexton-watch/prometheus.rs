@@ -1,8 +1,7 @@
 //! Metrics as text: Prometheus' own format, and OpenMetrics 1.0 for whoever asks for it.
 //!
-//! Everything is read off at the moment of a scrape, so that a registry of counters would only be a second place
-//! for the same numbers; and the crates that have one speak one of the two formats, while `promtool check metrics`
-//! reads the other.
+//! Every value is read at the moment of a scrape, so that a registry of counters would be a second place for the same
+//! numbers.
 
 use std::fmt::Write;
 

@@ -220,9 +220,9 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ("[[logs]]\nfiles = []", (1, 1), "logs is a list, and has to be a table"),
     ("[alerts]\ncommand = ['x']\ntimeout = '0s'", (3, 1), "alerts.timeout: it has to be longer than 0"),
     (
-        "[watch]\nlisten = ':9184'",
+        "[watch]\nlisten = ':9464'",
         (2, 1),
-        "watch.listen: ':9184' is no address and port; write it as 127.0.0.1:9184",
+        "watch.listen: ':9464' is no address and port; write it as 127.0.0.1:9464",
     ),
 ];
 

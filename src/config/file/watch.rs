@@ -258,7 +258,7 @@ impl RawWatch {
         let listen = self.listen.map(|text| {
             text.parse().map_err(|_| {
                 let what =
-                    format!("'{text}' is no address and port; write it as 127.0.0.1:9184 or [::]:9184");
+                    format!("'{text}' is no address and port; write it as 127.0.0.1:9464 or [::]:9464");
                 InvalidValue::new(what).below("listen")
             })
         });
