@@ -11,7 +11,7 @@
 
 use std::ffi::CString;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use sexton::os::children::{self, Change, Dead};
 use sexton::os::poll::Interest;
 use sexton::os::privileges::Identity;
 use sexton::os::signals::{ExtraFds, WakeUp};
-use sexton::os::spawn::{self, Started};
+use sexton::os::spawn::{self, Output, Started};
 use sexton::os::{clock, poll, process, procfs, seqpacket, signals, startup, tree};
 use sexton::types::{ExitStatus, Pid, Signal, StartStep};
 
@@ -31,13 +31,17 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Runs `test` in a forked process with all signals blocked, and fails if it panics.
 fn alone(test: impl FnOnce() + std::panic::UnwindSafe) {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let child = spawn::fork_helper(|| {
+    let child = helper(&[], || {
         startup::inherited();
         u8::from(std::panic::catch_unwind(test).is_err())
     });
-    let child = child.expect("fork");
     assert_eq!(wait_for(child).status, ExitStatus::Exited(0), "see the panic above");
     children::reap(child).unwrap();
+}
+
+/// A helper that speaks as we do.
+fn helper(keep: &[BorrowedFd<'_>], work: impl FnOnce() -> u8) -> Pid {
+    spawn::fork_helper(Output::To(std::io::stderr().as_fd()), keep, || (), work).expect("fork")
 }
 
 /// Waits until this child has died, and leaves it a zombie.
@@ -222,7 +226,7 @@ fn the_child_becomes_its_user_for_good_and_still_dies_with_us() {
             ..spawn::Request::new(&shell(script), startup::inherited())
         });
         assert_eq!(status, ExitStatus::Exited(0));
-        let parent = spawn::fork_helper(|| {
+        let parent = helper(&[], || {
             let command = ["sleep", "1000"].map(|word| CString::new(word).unwrap());
             let plain = spawn::Request::new(&command, startup::inherited());
             let _ = spawn::spawn(&spawn::Request { user, ..plain });
@@ -233,7 +237,7 @@ fn the_child_becomes_its_user_for_good_and_still_dies_with_us() {
         process::become_subreaper().unwrap();
         let sleeper =
             until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
-        signals::send(parent.unwrap(), Signal::KILL).unwrap();
+        signals::send(parent, Signal::KILL).unwrap();
         until("the sleeper's end", || {
             procfs::stat(sleeper.pid).unwrap().is_none_or(|stat| stat.is_dead()).then_some(())
         });
@@ -242,7 +246,6 @@ fn the_child_becomes_its_user_for_good_and_still_dies_with_us() {
 
 #[test]
 fn descriptors_arrive_under_their_numbers_even_crosswise() {
-    use std::os::fd::AsRawFd;
     alone(|| {
         let files = ["one", "two"].map(|text| {
             use std::io::{Seek, Write};
@@ -354,7 +357,7 @@ fn what_is_waited_for_beside_the_signals_announces_itself() {
         signals::send(process::own_pid(), Signal::HUP).unwrap();
         assert_eq!(wait(these).signal.unwrap().signal, Signal::HUP);
         // Now nothing is ready, and the wait is for a signal alone.
-        let writer = spawn::fork_helper(|| {
+        let writer = helper(&[theirs.as_fd()], || {
             poll::any_until([], Some(clock::now().after(Duration::from_millis(20)))).unwrap();
             u8::from((&theirs).write_all(b"y").is_err())
         });
@@ -367,7 +370,7 @@ fn what_is_waited_for_beside_the_signals_announces_itself() {
             }
             died |= woken.signal.is_some_and(|info| info.signal == Signal::CHLD);
         }
-        children::reap(writer.unwrap()).unwrap();
+        children::reap(writer).unwrap();
         end.write_all(b"z").unwrap();
         assert!(wait(these).beside);
         many.remove(&pipe);
@@ -387,17 +390,70 @@ fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
     alone(|| {
         let (ours, theirs) = seqpacket::pair().unwrap();
         assert!(seqpacket::receive::<8>(ours.as_fd()).is_none(), "nothing was sent yet");
-        let helper = spawn::fork_helper(|| {
+        let helper = helper(&[theirs.as_fd()], || {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(b"from the helper").unwrap();
             u8::from(seqpacket::send(theirs.as_fd(), b"word", Some(file.as_fd())).is_err())
         });
-        assert_eq!(wait_for(helper.unwrap()).status, ExitStatus::Exited(0));
+        assert_eq!(wait_for(helper).status, ExitStatus::Exited(0));
         let (message, length, file) = seqpacket::receive::<8>(ours.as_fd()).unwrap();
         assert_eq!(&message[..length], b"word");
         let mut file = std::fs::File::from(file.unwrap());
         file.rewind().unwrap();
         assert_eq!(std::io::read_to_string(file).unwrap(), "from the helper");
+    });
+}
+
+/// What has each number in this process, as `number target`, without the list's own.
+fn descriptors() -> String {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let named = entries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let target = std::fs::read_link(&path).ok()?.into_os_string().into_string().ok()?;
+        let number: i32 = path.file_name()?.to_str()?.parse().ok()?;
+        (!target.starts_with("/proc/")).then_some((number, target))
+    });
+    let mut named: Vec<(i32, String)> = named.collect();
+    named.sort();
+    named.iter().map(|(number, target)| format!("{number} {target}\n")).collect()
+}
+
+#[test]
+fn a_helper_has_no_descriptor_of_ours_but_what_it_was_given() {
+    alone(|| {
+        let name = |descriptor: BorrowedFd<'_>| {
+            let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+            std::fs::read_link(path).unwrap().into_os_string().into_string().unwrap()
+        };
+        let (log, says) = std::io::pipe().unwrap();
+        let (out, pipe) = (name(std::io::stdout().as_fd()), name(log.as_fd()));
+        let null = "/dev/null".to_owned();
+        let outputs = [
+            (Output::Nowhere, [&null, &null, &null]),
+            (Output::To(says.as_fd()), [&pipe; 3]),
+            (Output::Inherited(1), [&null, &out, &null]),
+        ];
+        for (output, expected) in outputs {
+            for survivor in [false, true] {
+                if survivor && !matches!(output, Output::Nowhere) {
+                    continue;
+                }
+                let (answer, theirs) = std::io::pipe().unwrap();
+                let work = || u8::from((&theirs).write_all(descriptors().as_bytes()).is_err());
+                let child = if survivor {
+                    spawn::fork_survivor(theirs.as_fd(), work)
+                } else {
+                    spawn::fork_helper(output, &[theirs.as_fd()], || (), work)
+                };
+                wait_for(child.unwrap());
+                children::reap(child.unwrap()).unwrap();
+                let kept = format!("{} {}\n", theirs.as_raw_fd(), name(theirs.as_fd()));
+                drop(theirs);
+                let standard = (0..).zip(expected).map(|(number, target)| format!("{number} {target}\n"));
+                let said = std::io::read_to_string(answer).unwrap();
+                assert_eq!(said, standard.collect::<String>() + &kept, "{output:?}");
+            }
+        }
     });
 }
 
@@ -468,13 +524,12 @@ fn a_stop_is_told_once_and_with_its_signal() {
 fn a_child_dies_with_us() {
     alone(|| {
         process::become_subreaper().unwrap();
-        let parent = spawn::fork_helper(|| {
+        let parent = helper(&[], || {
             start(&["sleep", "1000"]);
             let (quiet, _other) = seqpacket::pair().unwrap();
             let _ = poll::until(quiet.as_fd(), None);
             0
         });
-        let parent = parent.unwrap();
         let sleeper =
             until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();

@@ -66,7 +66,7 @@ pub(super) struct LocksArgs {
     pub(super) config: Option<PathBuf>,
 
     /// How long a root may take
-    #[arg(long, value_name = "D", default_value = "1m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = humantime::parse_duration)]
     sweep_timeout: Duration,
 
     /// More log lines

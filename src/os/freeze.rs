@@ -186,8 +186,7 @@ fn send((pid, start): Id, signal: Signal) -> io::Result<()> {
 
 /// A process that outlives us if we are killed, and then lets everybody go on who was stopped.
 ///
-/// It waits until nobody has the other end of a pipe any more. Whoever we fork meanwhile has that end as well,
-/// so that nobody goes on before a helper that relies on the standstill is dead, too.
+/// It waits until nobody has the other end of a pipe any more, which no helper of ours keeps.
 pub struct Guard {
     pid: Pid,
     pipe: OwnedFd,
@@ -203,7 +202,7 @@ impl Guard {
     pub fn post(window: Duration) -> Result<Guard, Errno> {
         let (theirs, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(errno)?;
         let until = clock::now().after(window);
-        let (pid, pipe) = spawn::fork_survivor(ours, || {
+        let pid = spawn::fork_survivor(theirs.as_fd(), || {
             let mut stopped = Vec::new();
             while poll::until(theirs.as_fd(), Some(until)).unwrap_or(false) {
                 let mut record = [0; RECORD];
@@ -215,7 +214,7 @@ impl Guard {
             resume(stopped.iter().rev());
             0
         })?;
-        Ok(Guard { pid, pipe, _theirs: theirs })
+        Ok(Guard { pid, pipe: ours, _theirs: theirs })
     }
 
     fn send_to_guard(&self, id: Id) -> io::Result<()> {

@@ -1,10 +1,12 @@
-//! Letting go of what sexton was started with once its child has it: open files and the working directory.
+//! Letting go of what sexton was started with: once its child has it, of open files and the working directory; and in
+//! every helper, of all that the helper does not need.
 
 use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use super::directory;
+use super::spawn::Output;
+use super::{directory, startup};
 
 /// Closes every descriptor above 2 that was inherited, so that the reader of a pipe sees its end when the
 /// child closes it. Ours are all closed on exec, which inherited ones cannot be: they have just come through
@@ -13,17 +15,8 @@ use super::directory;
 /// The first `sockets` of them stay: those that were passed by a service manager (sd_listen_fds(3)) and will be
 /// passed on once more.
 pub fn close_inherited(sockets: usize) {
-    let mut numbers: Vec<i32> = Vec::new();
-    match directory::list_at("/proc/self/fd") {
-        Ok(mut names) => {
-            while let Some(Ok(name)) = names.next_name() {
-                numbers.extend(name.name.to_str().and_then(|name| name.parse::<i32>().ok()));
-            }
-        }
-        Err(_) => numbers.extend(3..1024),
-    }
     let kept = 2_i32.saturating_add(i32::try_from(sockets).unwrap_or(i32::MAX));
-    for number in numbers.into_iter().filter(|number| *number > kept) {
+    for number in open_descriptors().into_iter().filter(|number| *number > kept) {
         // SAFETY: F_GETFD only asks; a number that is no descriptor gives an error.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
         if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
@@ -31,6 +24,66 @@ pub fn close_inherited(sockets: usize) {
             unsafe { libc::close(number) };
         }
     }
+}
+
+/// The numbers of our descriptors. Where /proc does not tell them, of those that there may be.
+fn open_descriptors() -> Vec<RawFd> {
+    let Ok(mut names) = directory::list_at("/proc/self/fd") else {
+        return (3..1024).collect();
+    };
+    let mut numbers = Vec::new();
+    while let Some(Ok(name)) = names.next_name() {
+        numbers.extend(name.name.to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    numbers
+}
+
+/// Closes every descriptor above 2 but these, in a copy of the process that uses no other (close_range(2), Linux 5.9).
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<u32> = keep.iter().map(|kept| kept.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for kept in kept.iter().copied().chain([u32::MAX]) {
+        if kept > first {
+            // SAFETY: this copy of the process uses none of them: what owned them was our parent's business.
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
+            if closed == -1 {
+                return close_one_by_one(keep);
+            }
+        }
+        first = kept.saturating_add(1);
+    }
+}
+
+/// The same where the kernel, or a filter of system calls, does not know close_range(2).
+fn close_one_by_one(keep: &[BorrowedFd<'_>]) {
+    let kept = |number: RawFd| keep.iter().any(|kept| kept.as_raw_fd() == number);
+    for number in open_descriptors().into_iter().filter(|number| *number > 2 && !kept(*number)) {
+        // SAFETY: as above. One that is none gives an error.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// Lets go of everything that a helper does not need, in the new process: of all descriptors but `keep`, and of the
+/// standard ones, in whose place is its `output`.
+pub(super) fn become_helper(output: Output<'_>, keep: &[BorrowedFd<'_>]) {
+    let kept = match output {
+        Output::Inherited(number) => Some(number),
+        Output::Nowhere | Output::To(_) => None,
+    };
+    for number in (0..3).filter(|number| kept != Some(*number)) {
+        match output {
+            Output::To(pipe) => {
+                // SAFETY: the first is an open descriptor, and nothing in this copy of the process owns a standard one.
+                let placed = unsafe { libc::dup2(pipe.as_raw_fd(), number) };
+                if placed == -1 {
+                    startup::hold_nothing(number);
+                }
+            }
+            Output::Nowhere | Output::Inherited(_) => startup::hold_nothing(number),
+        }
+    }
+    close_all_but(keep);
 }
 
 /// Puts /dev/null in the place of this standard descriptor, so that its other end sees the end when the child

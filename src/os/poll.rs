@@ -111,7 +111,7 @@ impl EpollSet {
     /// What epoll_ctl(2), fcntl(2) and ioctl(2) say; ENOTTY for what cannot announce itself.
     pub fn add(&self, descriptor: &impl AsFd, key: u64, wanted: Interest) -> io::Result<()> {
         if ANNOUNCED.load(Ordering::Relaxed) {
-            announce(descriptor.as_fd(), true)?;
+            set_announced(descriptor.as_fd(), true)?;
         }
         self.put(descriptor, key, wanted)
     }
@@ -147,7 +147,7 @@ impl EpollSet {
         let _ = self.0.delete(descriptor);
         if ANNOUNCED.load(Ordering::Relaxed) {
             // At the worst it is looked for what is not there.
-            let _ = announce(descriptor.as_fd(), false);
+            let _ = set_announced(descriptor.as_fd(), false);
         }
     }
 
@@ -165,9 +165,17 @@ impl EpollSet {
     }
 }
 
+/// From now on SIGIO tells when `descriptor`, a socket or the reading end of a pipe, can be read.
+///
+/// # Errors
+/// What fcntl(2) and ioctl(2) say; ENOTTY for what cannot announce itself.
+pub fn announce(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    set_announced(descriptor, true)
+}
+
 /// Lets the kernel send us SIGIO when `descriptor` becomes ready or its other side goes (fcntl(2), `F_SETOWN`;
 /// ioctl(2), `FIOASYNC`).
-fn announce(descriptor: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
+fn set_announced(descriptor: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
     let wanted = libc::c_int::from(wanted);
     // SAFETY: the descriptor is open as long as it is borrowed, and this command takes a plain value.
     let owned = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETOWN, process::own_pid().raw()) };

@@ -31,7 +31,7 @@ pub fn fork_supervisor(
             }
             before();
             read_nothing();
-            close_all_but(keep);
+            let_go::close_all_but(keep);
             spawn::exit_now(work())
         }
         ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
@@ -47,18 +47,4 @@ fn read_nothing() {
     let Ok((empty, _)) = pipe::pipe() else { return };
     // SAFETY: the first is an open descriptor, and nothing in this process owns descriptor 0.
     unsafe { libc::dup2(empty.as_raw_fd(), 0) };
-}
-
-/// Closes every descriptor above 2 but these (close_range(2), Linux 5.9).
-pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
-    let mut kept: Vec<u32> = keep.iter().map(|kept| kept.as_raw_fd().unsigned_abs()).collect();
-    kept.sort_unstable();
-    let mut first = 3;
-    for kept in kept.into_iter().chain([u32::MAX]) {
-        if kept > first {
-            // SAFETY: this copy of the process uses none of them: what owned them was our parent's business.
-            unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
-        }
-        first = kept.saturating_add(1);
-    }
 }

@@ -15,7 +15,7 @@ use super::errno;
 use crate::os::cgroup::Cgroup;
 use crate::os::privileges::{self, Identity};
 use crate::os::startup::Inherited;
-use crate::os::{process, signals, terminal};
+use crate::os::{let_go, process, signals, terminal};
 use crate::types::{CompatMode, Errno, Pid, Signal, StartStep, exit_code};
 
 /// What to start and how.
@@ -350,12 +350,32 @@ fn restore(inherited: &Inherited) -> std::io::Result<()> {
     signals::set_mask(&inherited.mask).map(|_| ())
 }
 
-/// Creates a helper: a copy of this process that runs `work` and ends with its code. It dies with us, and
-/// keeps all signals blocked.
+/// What a helper has as its standard descriptors. Those of whoever started us it has not: it can outlive us, in a
+/// system call that never returns, and who reads a pipe to its end would wait for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Output<'a> {
+    /// What it says goes nowhere.
+    Nowhere,
+    /// What it says goes here.
+    To(BorrowedFd<'a>),
+    /// It passes on what others say, to our standard output (1) or standard error (2). Only for one that looks at no
+    /// filesystem, so that it ends with us.
+    Inherited(RawFd),
+}
+
+/// Creates a helper: a copy of this process that runs `work` and ends with its code. It dies with us, keeps all signals
+/// blocked, and has none of our descriptors but `keep` and that for its `output`.
+///
+/// `before` runs first, while all our descriptors are still open, to let go of what has to be let go of in order.
 ///
 /// # Errors
 /// The process could not be created.
-pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
+pub fn fork_helper(
+    output: Output<'_>,
+    keep: &[BorrowedFd<'_>],
+    before: impl FnOnce(),
+    work: impl FnOnce() -> u8,
+) -> Result<Pid, Errno> {
     let us = process::own_pid();
     // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
     match unsafe { nix::unistd::fork() }.map_err(errno)? {
@@ -364,6 +384,8 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
             if !armed || process::parent() != us.raw() {
                 exit_now(exit_code::SEXTON_FAILED);
             }
+            before();
+            let_go::become_helper(output, keep);
             exit_now(work())
         }
         ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
@@ -371,20 +393,20 @@ pub fn fork_helper(work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
 }
 
 /// Creates a helper that outlives us, in a session of its own, so that no signal to our group ends it. It keeps
-/// all signals blocked, and has no copy of `ours`, which comes back here.
+/// all signals blocked, says nothing, and has none of our descriptors but `keep`.
 ///
 /// # Errors
 /// The process could not be created.
-pub fn fork_survivor(ours: OwnedFd, work: impl FnOnce() -> u8) -> Result<(Pid, OwnedFd), Errno> {
+pub fn fork_survivor(keep: BorrowedFd<'_>, work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
     // SAFETY: this process has one thread, so that no lock can be held by another one in the child.
     match unsafe { nix::unistd::fork() }.map_err(errno)? {
         ForkResult::Child => {
-            drop(ours);
+            let_go::become_helper(Output::Nowhere, &[keep]);
             // A process that was just created leads no group, so that this cannot fail.
             let _ = nix::unistd::setsid();
             exit_now(work())
         }
-        ForkResult::Parent { child } => Ok((Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH))?, ours)),
+        ForkResult::Parent { child } => Pid::new(child.as_raw()).ok_or(Errno(libc::ESRCH)),
     }
 }
 

@@ -10,6 +10,7 @@
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
@@ -129,6 +130,14 @@ fn hold_lowest_number(to_read: bool) {
         unsafe { libc::open(path.as_ptr(), flags) != -1 }
     };
     let _ = open(c"/dev/null", libc::O_RDWR) || hold_pipe(to_read) || open(c"/", libc::O_PATH);
+}
+
+/// Puts nothing in the place of this standard descriptor, in a process that owns none of the three.
+pub(super) fn hold_nothing(number: RawFd) {
+    // SAFETY: nothing in this process owns it, and the next statement takes the number again: it is the lowest one that
+    // is free, as those below it are taken.
+    unsafe { libc::close(number) };
+    hold_lowest_number(number == 0);
 }
 
 /// Leaves one end of a new pipe open at the lowest number that is free, and closes the other.

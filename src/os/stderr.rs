@@ -34,6 +34,8 @@ pub enum Stderr {
     Own(File),
     /// A socket: each write says that it must not wait.
     Socket,
+    /// The pipe of a helper to the sexton that started it, which takes everything: the helper waits until it has.
+    Helper,
     /// A regular file never blocks. A pipe that we may not open again is asked first; another writer can
     /// fill it between the question and the write, which is the one case left in which a write can wait.
     Shared,
@@ -82,6 +84,7 @@ impl Stderr {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 write_all_of(send(shared.as_raw_fd(), line, flags).map_err(io::Error::from), line)
             }
+            Stderr::Helper => write_all_of(write_shared(shared.as_fd(), line), line),
             Stderr::Shared if poll::is_writable(shared.as_fd()) => {
                 write_all_of(write_shared(shared.as_fd(), line), line)
             }

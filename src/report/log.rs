@@ -32,7 +32,7 @@ pub fn install(level: LevelFilter, format: Format) {
     let priorities = stderr::is_journal();
     set_level(level);
     JSON.store(format == Format::Json, Ordering::Relaxed);
-    let log = Log { pid: std::process::id(), format, priorities, dropped: AtomicU64::new(0) };
+    let log = Log { pid: std::process::id(), format, priorities };
     // A second call has nothing to add, and the first one's choice stands.
     let _ = tracing::subscriber::set_global_default(log);
 }
@@ -81,6 +81,14 @@ pub fn level() -> LevelFilter {
 
 /// Lines that standard error did not take since the start.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// Those of them of which no line has told yet.
+static UNTOLD: AtomicU64 = AtomicU64::new(0);
+
+fn count_dropped(lines: usize) {
+    let lines = u64::try_from(lines).unwrap_or_default();
+    UNTOLD.fetch_add(lines, Ordering::Relaxed);
+    DROPPED.fetch_add(lines, Ordering::Relaxed);
+}
 
 /// How many lines standard error did not take since the start.
 #[must_use]
@@ -105,14 +113,43 @@ pub fn set_unit(name: &str) {
     let _ = UNIT.set((std::process::id(), name.to_owned()));
 }
 
+/// From now on this process speaks as a helper, through the one who started it. Call it before the descriptors are
+/// closed that came with a fork.
+pub fn become_helper() {
+    UNTOLD.store(0, Ordering::Relaxed);
+    // A poisoned lock would mean a panic in here, and then the program has ended.
+    if let Ok(mut out) = OUT.lock() {
+        *out = Some(Stderr::Helper);
+    }
+}
+
+/// Writes the whole lines at the beginning of what helpers have said, and takes them out of it. What is longer than a
+/// line can be is written as it is.
+pub fn pass_on(said: &mut Vec<u8>) {
+    let Ok(mut out) = OUT.lock() else {
+        return;
+    };
+    let out = out.get_or_insert_with(Stderr::open);
+    loop {
+        let most = said.get(..said.len().min(LONGEST_LINE)).unwrap_or_default();
+        let whole = match most.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => end + 1,
+            None if most.len() == LONGEST_LINE => LONGEST_LINE,
+            None => return,
+        };
+        let lines: Vec<u8> = said.drain(..whole).collect();
+        if out.write(&lines).is_err() {
+            count_dropped(lines.iter().filter(|byte| **byte == b'\n').count());
+        }
+    }
+}
+
 struct Log {
     /// sexton's, also in the lines of its short-lived children.
     pid: u32,
     format: Format,
     /// Each line begins with its priority, for the journal.
     priorities: bool,
-    /// Lines that standard error did not take.
-    dropped: AtomicU64,
 }
 
 impl Log {
@@ -144,16 +181,15 @@ impl Log {
             return;
         };
         let out = out.get_or_insert_with(Stderr::open);
-        let dropped = self.dropped.load(Ordering::Relaxed);
+        let dropped = UNTOLD.load(Ordering::Relaxed);
         if dropped > 0 {
             let fields = Fields::of_message(format!("{dropped} lines were lost, standard error was full"));
             if out.write(&self.line(Level::WARN, "log-dropped", fields)).is_ok() {
-                self.dropped.store(0, Ordering::Relaxed);
+                UNTOLD.store(0, Ordering::Relaxed);
             }
         }
         if out.write(line).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            DROPPED.fetch_add(1, Ordering::Relaxed);
+            count_dropped(1);
         }
     }
 }

@@ -42,7 +42,8 @@ impl EventLoop<'_> {
 
     /// Waits for something to happen, and takes all of it in.
     fn run_once(&mut self) -> Result<(), Outcome> {
-        let deadline = if self.reap_pending { Some(clock::now()) } else { self.next_deadline() };
+        let pending = self.reap_pending || self.log_pending;
+        let deadline = if pending { Some(clock::now()) } else { self.next_deadline() };
         if !self.start_memory_released && self.main.is_some() && is_far(deadline) {
             self.containment.tidy();
             memory::give_back();
@@ -64,6 +65,7 @@ impl EventLoop<'_> {
         if woken.beside {
             self.rate_limiter.record(clock::now());
         }
+        self.log_pending = self.sweeper.pass_log_on();
         let mut child_changed = self.reap_pending;
         match woken.signal {
             Some(SigInfo { signal: Signal::CHLD, .. }) => {

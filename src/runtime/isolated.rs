@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::os::{children, clock, poll, seqpacket, signals, spawn};
-use crate::types::{MonoTime, Pid, Signal};
+use crate::os::spawn::{self, Output};
+use crate::os::{children, clock, poll, seqpacket, signals};
+use crate::report::log;
+use crate::types::{Errno, MonoTime, Pid, Signal};
+
+/// After how much time without a word it is told that there is none.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Why nothing was heard.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +29,9 @@ pub enum ForkError {
     Refused(io::Error),
 }
 
-/// Does `work` in a process of its own, which dies with us, and gives what it says. To be called by a process of one
-/// thread.
+/// Does `work` in a process of its own, which dies with us, and gives what it returns. What it says is heard by nobody,
+/// because it may outlive us, and then nobody may wait for the end of our standard output. To be called by a process of
+/// one thread.
 ///
 /// # Errors
 /// Why nothing was heard within `deadline`.
@@ -33,40 +39,127 @@ pub fn call<T: Serialize + for<'a> Deserialize<'a>>(
     deadline: Duration,
     work: impl FnOnce() -> T,
 ) -> Result<T, ForkError> {
-    let until = clock::now().after(deadline);
-    let refused = |error: crate::types::Errno| ForkError::Refused(io::Error::from_raw_os_error(error.0));
-    let (ours, theirs) = seqpacket::pipe().map_err(refused)?;
-    let pid = spawn::fork_helper(|| {
+    let (answer, theirs) = seqpacket::pipe().map_err(refused)?;
+    let pid = start(Output::Nowhere, &theirs, || (), work)?;
+    drop(theirs);
+    read_answer(answer, pid, None, deadline)
+}
+
+/// The same, with what it says on standard error and in its log passed on to ours; and `waits` is told each second that
+/// passes in silence, with the time since the beginning.
+///
+/// # Errors
+/// Why nothing was heard within `deadline`.
+pub fn call_aloud<T: Serialize + for<'a> Deserialize<'a>>(
+    deadline: Duration,
+    waits: &mut dyn FnMut(Duration),
+    work: impl FnOnce() -> T,
+) -> Result<T, ForkError> {
+    let (answer, theirs) = seqpacket::pipe().map_err(refused)?;
+    let (said, says) = seqpacket::pipe().map_err(refused)?;
+    let pid = start(Output::To(says.as_fd()), &theirs, log::become_helper, work)?;
+    drop((theirs, says));
+    read_answer(answer, pid, Some(Aloud { said: File::from(said), waits }), deadline)
+}
+
+fn refused(error: Errno) -> ForkError {
+    ForkError::Refused(io::Error::from_raw_os_error(error.0))
+}
+
+fn start<T: Serialize>(
+    output: Output<'_>,
+    theirs: &OwnedFd,
+    before: impl FnOnce(),
+    work: impl FnOnce() -> T,
+) -> Result<Pid, ForkError> {
+    let work = || {
         let said = serde_json::to_vec(&work()).map_err(io::Error::from);
         let sent = theirs.try_clone().and_then(|pipe| File::from(pipe).write_all(&said?));
         u8::from(sent.is_err())
-    })
-    .map_err(refused)?;
-    drop(theirs);
-    let said = read_answer(ours, pid, until).ok_or(ForkError::Late(deadline))?;
-    serde_json::from_slice(&said).map_err(|_| ForkError::Died)
+    };
+    spawn::fork_helper(output, &[theirs.as_fd()], before, work).map_err(refused)
 }
 
-/// Everything that comes through the pipe until its other end is closed; `None` if that takes too long.
-fn read_answer(pipe: OwnedFd, pid: Pid, until: MonoTime) -> Option<Vec<u8>> {
-    let mut pipe = File::from(pipe);
-    let mut bytes = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
+/// What is passed on while an answer is waited for.
+struct Aloud<'a> {
+    said: File,
+    waits: &'a mut dyn FnMut(Duration),
+}
+
+/// Takes the answer, which ends with the pipe.
+fn read_answer<T: for<'a> Deserialize<'a>>(
+    answer: OwnedFd,
+    pid: Pid,
+    mut aloud: Option<Aloud<'_>>,
+    deadline: Duration,
+) -> Result<T, ForkError> {
+    let began = clock::now();
+    let until = began.after(deadline);
+    let (mut answer, mut bytes, mut heard) = (File::from(answer), Vec::new(), began);
     loop {
-        poll::until(pipe.as_fd(), Some(until)).ok()?;
-        match pipe.read(&mut buffer) {
-            Ok(0) => {
+        let waited = match &mut aloud {
+            None => poll::until(answer.as_fd(), Some(until)).map(drop),
+            Some(aloud) => aloud.wait(&answer, began, &mut heard, until),
+        };
+        match waited.and_then(|()| take(&mut answer, &mut bytes)) {
+            Ok(true) => {
                 let _ = children::wait_for(pid);
-                return Some(bytes);
+                aloud.iter_mut().for_each(|aloud| _ = aloud.pass_on());
+                return serde_json::from_slice(&bytes).map_err(|_| ForkError::Died);
             }
-            Ok(read) => bytes.extend(buffer.iter().take(read)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && clock::now() < until => {}
-            Err(_) => {
+            Ok(false) if clock::now() < until => {}
+            Ok(false) | Err(_) => {
                 // It may hang in the kernel, so that nobody waits for its end.
                 let _ = signals::send(pid, Signal::KILL);
-                return None;
+                return Err(ForkError::Late(deadline));
             }
+        }
+    }
+}
+
+impl Aloud<'_> {
+    /// Waits for more of the answer, or for something to be passed on.
+    fn wait(
+        &mut self,
+        answer: &File,
+        began: MonoTime,
+        heard: &mut MonoTime,
+        until: MonoTime,
+    ) -> io::Result<()> {
+        let next = heard.after(SILENCE).min(until);
+        let [_, speaks] = poll::any_until([answer.as_fd(), self.said.as_fd()], Some(next))?;
+        if speaks && self.pass_on() {
+            *heard = clock::now();
+        } else if clock::now() >= next {
+            *heard = next;
+            (self.waits)(next.since(began));
+        }
+        Ok(())
+    }
+
+    /// Whether there was anything.
+    fn pass_on(&mut self) -> bool {
+        let mut bytes = Vec::new();
+        let _ = take(&mut self.said, &mut bytes);
+        // Where nobody can be told, the exit code says it.
+        let _ = io::stderr().write_all(&bytes);
+        !bytes.is_empty()
+    }
+}
+
+/// Takes what there is in a pipe that never blocks. `true` if it has come to its end.
+///
+/// # Errors
+/// What read(2) says.
+fn take(pipe: &mut File, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(length) => bytes.extend(buffer.iter().take(length)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
         }
     }
 }

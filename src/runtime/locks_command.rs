@@ -68,6 +68,9 @@ fn count(listings: &[Listing], word: VerdictName) -> usize {
     listings.iter().flat_map(|listing| &listing.entries).filter(|entry| entry.verdict == word).count()
 }
 
+/// When it is said on a terminal that a root is waited for.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// What each root holds, `None` for one that did not answer; and whose it is, `None` for one that was not entered.
 fn scan(locks: &Locks) -> (Vec<Option<Listing>>, Vec<Option<RootOwner>>) {
     let shows_progress = io::stderr().is_terminal();
@@ -181,17 +184,34 @@ fn in_a_child<T: Serialize + for<'a> Deserialize<'a>>(
     deadline: Duration,
     work: impl FnOnce() -> T,
 ) -> Option<T> {
-    match isolated::call(deadline, work) {
-        Ok(said) => Some(said),
-        Err(ForkError::Refused(error)) => {
-            warn!(name: "sweep-failed", %root, %error, "could not look at the lock root {root}");
-            None
+    let limit = humantime::format_duration(deadline);
+    let mut told = false;
+    let mut waits = |waited: Duration| {
+        if waited >= QUIET && io::stderr().is_terminal() {
+            told = true;
+            let seconds = waited.as_secs();
+            let _ = write!(io::stderr(), "\r\x1b[Kwaiting for {root}: {seconds}s of at most {limit} ");
         }
-        Err(ForkError::Late(_) | ForkError::Died) => {
-            warn!(name: "sweep-abandoned", %root, "the lock root {root} did not answer");
-            None
+    };
+    let said = isolated::call_aloud(deadline, &mut waits, work);
+    if told {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    match said {
+        Ok(said) => return Some(said),
+        Err(ForkError::Late(_)) => {
+            warn!(name: "sweep-abandoned", %root, "the lock root {root} did not answer within {limit}: its filesystem \
+                hangs, or it is large; look at its mount, or give it longer with --sweep-timeout");
+        }
+        Err(ForkError::Died) => {
+            warn!(name: "sweep-failed", %root, "the look at the lock root {root} broke off; try again");
+        }
+        Err(ForkError::Refused(error)) => {
+            warn!(name: "sweep-failed", %root, %error, "could not look at the lock root {root}; raise the limits on \
+                processes and open files, or end some");
         }
     }
+    None
 }
 
 fn is_selected(task: &Task, entry: &Entry) -> bool {

@@ -9,6 +9,7 @@ mod control;
 mod event_loop;
 mod execute;
 mod freeze;
+mod helper_log;
 mod install;
 pub mod isolated;
 mod locks_command;
@@ -182,6 +183,8 @@ struct EventLoop<'a> {
     reaped: Option<Pid>,
     /// The last turn left some of the dead to the next one.
     reap_pending: bool,
+    /// The helpers may have said more than the last turn wrote.
+    log_pending: bool,
     /// It was said that signals are not heard.
     signal_wait_failed: bool,
     /// A buffer that lives from turn to turn.
@@ -270,6 +273,7 @@ impl<'a> EventLoop<'a> {
             start_memory_released: false,
             reaped: None,
             reap_pending: false,
+            log_pending: false,
             signal_wait_failed: false,
             actions: Vec::new(),
         }))
@@ -332,6 +336,7 @@ impl<'a> EventLoop<'a> {
 
     /// Puts the terminal and the cgroups back as they were found.
     fn leave(&mut self) {
+        self.sweeper.pass_log_on();
         if let Some(main) = self.main_pid() {
             execute::take_terminal(main);
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::control::protocol::ToolRecord;
 use crate::locks::Escaped;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
-use crate::os::{children, clock, process, seqpacket, signals, spawn, tree};
+use crate::os::{children, clock, process, seqpacket, signals, tree};
 use crate::supervisor::{Event, ToolKey};
 use crate::types::{Outcome, Pid, Signal, StartTime};
 
@@ -79,15 +79,15 @@ impl EventLoop<'_> {
         }
         let tools = self.plan.tools.end_orphans;
         let begun = seqpacket::pipe().and_then(|(ours, theirs)| {
-            let helper = spawn::fork_helper(|| {
-                let said = File::from(theirs).write_all(&answer(&unknown, tools));
+            let helper = self.sweeper.start_helper(&[theirs.as_fd()], || {
+                let answer = answer(&unknown, tools);
+                let said = theirs.try_clone().and_then(|pipe| File::from(pipe).write_all(&answer));
                 u8::from(said.is_err())
             })?;
             Ok((helper, ours))
         });
         match begun {
             Ok((helper, answer)) => {
-                self.sweeper.count_as_ours(helper);
                 self.orphans.helper = Some((helper, answer));
                 None
             }
@@ -119,7 +119,7 @@ impl EventLoop<'_> {
             return;
         };
         line.push(b'\n');
-        let helper = spawn::fork_helper(|| {
+        let helper = self.sweeper.start_helper(&[], || {
             // Without an alarm it may hang as long as we run.
             let _ = clock::set_alarm(RECORDING);
             let written = super::tool::append_for_another(path, &line);
@@ -129,9 +129,8 @@ impl EventLoop<'_> {
             }
             u8::from(written.is_err())
         });
-        match helper {
-            Ok(helper) => self.sweeper.count_as_ours(helper),
-            Err(error) => warn!(name: "record-failed", %error, "could not write the record of a lost tool"),
+        if let Err(error) = helper {
+            warn!(name: "record-failed", %error, "could not write the record of a lost tool");
         }
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::os::pipe::{self, Shared};
-use crate::os::{children, clock, poll, session, spawn};
+use crate::os::spawn::{self, Output};
+use crate::os::{children, clock, poll};
 use crate::types::{Errno, Pid};
 
 /// A line that is longer is written before its end is there, and the other writers wait for that end.
@@ -64,11 +65,8 @@ impl Relay {
 }
 
 fn relay(name: &str, from: &OwnedFd, alive: &OwnedFd, to: i32) -> Result<Pid, Errno> {
-    spawn::fork_helper(|| {
-        let Ok(source) = from.try_clone() else { return 1 };
-        session::close_all_but(&[source.as_fd(), alive.as_fd()]);
-        copy_output(name, File::from(source), to)
-    })
+    let work = || from.try_clone().map_or(1, |source| copy_output(name, File::from(source), to));
+    spawn::fork_helper(Output::Inherited(to), &[from.as_fd(), alive.as_fd()], || (), work)
 }
 
 fn copy_output(name: &str, mut source: File, to: i32) -> u8 {

@@ -23,7 +23,7 @@ use crate::control::protocol::Answer;
 use crate::control::registry::Key;
 use crate::control::server::Server;
 use crate::locks::Escaped;
-use crate::os::{clock, files, let_go, memory, session, signals, spawn};
+use crate::os::{clock, files, memory, signals};
 use crate::report::log;
 use crate::supervisor::Event;
 use crate::types::{MonoTime, Outcome, Pid, Signal};
@@ -90,12 +90,12 @@ impl EventLoop<'_> {
             ));
         }
         let begun = files::in_memory(c"sexton-reload").map_err(|error| error.to_string()).and_then(|seen| {
-            let helper = spawn::fork_helper(|| u8::from(tell(reread, &seen).is_err()));
+            let helper =
+                self.sweeper.start_helper(&[seen.as_fd()], || u8::from(tell(reread, &seen).is_err()));
             Ok((helper.map_err(|error| error.to_string())?, seen))
         });
         let (helper, seen) =
             begun.map_err(|error| format!("no process can be made that reads the configuration: {error}"))?;
-        self.sweeper.count_as_ours(helper);
         self.reload.reading = Some(Reading { helper, seen, until: clock::now().after(DEADLINE), asked });
         Ok(())
     }
@@ -200,14 +200,8 @@ impl EventLoop<'_> {
     }
 }
 
-/// Runs in the helper: reads the configuration, and leaves in `seen` what was seen or what is wrong. It may hang and
-/// outlive sexton, and so it keeps nothing open that somebody waits for.
+/// Runs in the helper: reads the configuration, and leaves in `seen` what was seen or what is wrong.
 fn tell(reread: Reread<'_>, mut seen: &File) -> io::Result<()> {
-    session::close_all_but(&[seen.as_fd()]);
-    for number in 0..3 {
-        // Without /dev/null it keeps what it has.
-        let _ = let_go::replace_standard(number);
-    }
     let recording = FileAccess::Recording(RefCell::default());
     let answers = reread(&recording).map(|reloaded| {
         Programs::of(&reloaded.plan, &recording);

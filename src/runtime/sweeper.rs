@@ -5,17 +5,20 @@
 //! a short message a root, and the descriptor that registers us as a user of the root. The first sweep of a root says
 //! whose it is before it becomes that user, and every later one is told.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 
+use super::helper_log::HelperLog;
 use crate::config::Locks;
 use crate::control::incidents::truncate;
 use crate::locks::{
     self, Action, KnownRoot, LiveSweep, LockKinds, Released, Report, Request, Root, RootOwner, SweepContext,
 };
-use crate::os::{children, clock, process, procfs, seqpacket, signals, spawn};
+use crate::os::spawn::{self, Output};
+use crate::os::{children, clock, process, procfs, seqpacket, signals};
 use crate::supervisor::{Event, SweepSummary, SweepTrigger};
 use crate::types::{Errno, Pid, Signal, StartTime};
 
@@ -48,6 +51,11 @@ pub(super) struct Sweeper<'a> {
     child: Option<(Pid, OwnedFd)>,
     /// That child, and earlier ones that were given up and may hang in the kernel: they count as nobody.
     helpers: Vec<Pid>,
+    log: HelperLog,
+    /// The process in which the child that sweeps sweeps a root as its owner. It comes to us when that one is given up.
+    grandchild: Option<Pid>,
+    /// Those that have come to us.
+    adopted: Vec<(Pid, StartTime)>,
     /// The last one that was given up.
     given_up: Option<Pid>,
     /// The fingerprints of locks that were reported because they are held too long.
@@ -69,6 +77,9 @@ impl<'a> Sweeper<'a> {
             known: vec![KnownRoot::default(); roots.len()],
             child: None,
             helpers: Vec::new(),
+            log: HelperLog::default(),
+            grandchild: None,
+            adopted: Vec::new(),
             given_up: None,
             reported: Vec::new(),
             removed: 0,
@@ -105,7 +116,9 @@ impl<'a> Sweeper<'a> {
         if self.child.is_some() { None } else { Some(SweepSummary::default()) }
     }
 
-    fn fork(&self, locks: &Locks, occasion: SweepTrigger) -> Result<(Pid, OwnedFd), Errno> {
+    fn fork(&mut self, locks: &Locks, occasion: SweepTrigger) -> Result<(Pid, OwnedFd), Errno> {
+        self.forget_the_gone();
+        self.grandchild = None;
         let zombie = match occasion {
             SweepTrigger::TreeGone(gone) | SweepTrigger::Live { gone: Some(gone), .. } => gone.zombie,
             SweepTrigger::Startup | SweepTrigger::Live { gone: None, .. } => None,
@@ -113,8 +126,9 @@ impl<'a> Sweeper<'a> {
         let zombie = zombie.and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
         let (ours, theirs) = seqpacket::pair()?;
         let sexton = process::own_pid();
-        let pid = spawn::fork_helper(|| {
-            let outbox = theirs.as_fd();
+        let outbox = theirs.as_fd();
+        let keep: Vec<_> = self.registrations.iter().flatten().map(AsFd::as_fd).chain([outbox]).collect();
+        let pid = self.log.fork(&keep, || {
             // The child itself, for those that it starts in its turn.
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
             let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
@@ -125,6 +139,23 @@ impl<'a> Sweeper<'a> {
             0
         })?;
         Ok((pid, ours))
+    }
+
+    /// The child that sweeps is gone, or about to be. The process that it had of its own dies with it, or hangs.
+    fn adopt(&mut self) {
+        let start = self.grandchild.take().and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
+        self.helpers.extend(start.map(|(pid, _)| pid));
+        self.adopted.extend(start);
+    }
+
+    /// One that its own parent has reaped is not heard of, and its number may be anybody's by now.
+    fn forget_the_gone(&mut self) {
+        let is_there = |(pid, start): &(Pid, StartTime)| match procfs::stat(*pid) {
+            Ok(stat) => stat.is_some_and(|stat| stat.start == *start),
+            Err(_) => true,
+        };
+        let gone: Vec<_> = self.adopted.extract_if(.., |one| !is_there(one)).collect();
+        self.helpers.retain(|pid| !gone.iter().any(|(gone, _)| gone == pid));
     }
 
     /// Whether this is the child that sweeps.
@@ -147,11 +178,13 @@ impl<'a> Sweeper<'a> {
     pub(super) fn abandon(&mut self) {
         if let Some((pid, inbox)) = self.child.take() {
             let (swept, _) = self.take_messages(&inbox);
+            self.log.pass_on();
             for (root, _) in self.roots.iter().zip(swept).filter(|(_, swept)| !swept) {
                 warn!(name: "sweep-abandoned", %root, "the lock root {root} was not swept in time");
             }
             let _ = signals::send(pid, Signal::KILL);
             self.given_up = Some(pid);
+            self.adopt();
         }
     }
 
@@ -164,14 +197,33 @@ impl<'a> Sweeper<'a> {
         self.helpers.push(pid);
     }
 
+    /// Has `work` done by a process of its own, which may hang and has nothing of ours but `keep`.
+    pub(super) fn start_helper(
+        &mut self,
+        keep: &[BorrowedFd<'_>],
+        work: impl FnOnce() -> u8,
+    ) -> Result<Pid, Errno> {
+        let pid = self.log.fork(keep, work)?;
+        self.helpers.push(pid);
+        Ok(pid)
+    }
+
+    /// Writes what helpers have said. `true` if there may be more.
+    pub(super) fn pass_log_on(&mut self) -> bool {
+        !self.helpers.is_empty() && self.log.pass_on()
+    }
+
     /// Takes the end of a helper in, which is reaped by now. What is to be told, if a sweep has ended with it.
     pub(super) fn ended(&mut self, pid: Pid) -> Option<Event> {
         self.helpers.retain(|helper| *helper != pid);
+        self.adopted.retain(|(helper, _)| *helper != pid);
+        self.log.pass_on();
         if self.given_up.take_if(|given_up| *given_up == pid).is_some() {
             return Some(Event::SweeperExited);
         }
         let (_, inbox) = self.child.take_if(|(child, _)| *child == pid)?;
         let (swept, found) = self.take_messages(&inbox);
+        self.adopt();
         for (root, _) in self.roots.iter().zip(swept).filter(|(_, swept)| !swept) {
             warn!(name: "sweep-failed", %root, "the sweep of the lock root {root} broke off");
         }
@@ -184,6 +236,10 @@ impl<'a> Sweeper<'a> {
         let mut all = SweepSummary::default();
         while let Some((bytes, length, registration)) = seqpacket::receive::<ROOM>(inbox.as_fd()) {
             let message = bytes.get(..length).unwrap_or_default();
+            if let Some(grandchild) = decode_pid(message) {
+                self.grandchild = Some(grandchild);
+                continue;
+            }
             if let Some((place, owner)) = decode_owner(message) {
                 if let Some(known) = self.known.get_mut(usize::from(place)) {
                     // What was decided stays so.
@@ -191,6 +247,8 @@ impl<'a> Sweeper<'a> {
                 }
                 continue;
             }
+            // It has done what it was made for.
+            self.grandchild = None;
             let Some(SweeperMessage { place, found, refused, removed, reported, released }) = decode(message)
             else {
                 continue;
@@ -244,10 +302,15 @@ impl Job<'_> {
                 self.sweep(place, root, registration);
                 continue;
             }
-            let child = spawn::fork_helper(|| {
+            let log = io::stderr();
+            let keep: Vec<_> = registration.into_iter().chain([self.outbox]).collect();
+            let sweep = || {
+                // Before anything that could hang.
+                let _ = seqpacket::send(self.outbox, &process::own_pid().raw().to_ne_bytes(), None);
                 self.sweep(place, root, registration);
                 0
-            });
+            };
+            let child = spawn::fork_helper(Output::To(log.as_fd()), &keep, || (), sweep);
             // If it hangs, so do we, and the deadline ends us both.
             if let Err(error) = child.and_then(forward_log) {
                 debug!(name: "sweep-failed", %root, %error, "could not sweep a lock root as its owner");
@@ -394,6 +457,11 @@ fn encode(place: u8, report: &Report) -> Vec<u8> {
     message
 }
 
+/// The message by which a grandchild says who it is. When it has said what it found, it ends.
+fn decode_pid(message: &[u8]) -> Option<Pid> {
+    Pid::new(i32::from_ne_bytes(message.try_into().ok()?))
+}
+
 fn decode(message: &[u8]) -> Option<SweeperMessage> {
     let (place, rest) = message.split_first()?;
     let (flags, rest) = rest.split_first()?;
@@ -454,7 +522,7 @@ mod tests {
         assert_eq!(told.released.len(), 8);
         assert_eq!((told.released[7].pid, told.released[7].taken), (7, lock(7).taken));
         assert!(told.released[7].path.ends_with("ü…") && told.released[7].path.len() <= PATH);
-        for length in [5, 14, 50, ROOM - 1] {
+        for length in [4, 5, 14, 50, ROOM - 1] {
             assert!(decode(&message[..length]).is_none(), "{length}");
         }
         let none = decode(&encode(0, &Report::default())).unwrap();

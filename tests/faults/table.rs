@@ -96,6 +96,8 @@ pub const CALLS: &[Call] = &[
     call("fchmod", libc::SYS_fchmod, &[EPERM, EROFS]),
     call("fsync", libc::SYS_fsync, &[EIO, ENOSPC]),
     call("ftruncate", libc::SYS_ftruncate, &[EIO, EPERM]),
+    call("dup2", libc::SYS_dup2, &[EBUSY, EINTR]),
+    call("close_range", libc::SYS_close_range, &[ENOSYS, EPERM, ENOMEM]),
     call("pipe2", libc::SYS_pipe2, &[EMFILE, ENFILE]),
     call("fcntl", libc::SYS_fcntl, &[EAGAIN, ENOLCK, EINVAL]),
     call("flock", libc::SYS_flock, &[ENOLCK, EINTR, EAGAIN]),

@@ -1,6 +1,9 @@
 //! A FUSE filesystem with two files in it, a lock and the registration of sextons, served by a thread of the test.
 //!
-//! It speaks just enough of the protocol (linux/fuse.h, version 7.31) for a sweep, and refuses to change anything.
+//! It speaks just enough of the protocol (linux/fuse.h, version 7.31) for a sweep, and refuses to change anything. Or it
+//! hangs: it takes every question and never answers.
+
+#![allow(dead_code, reason = "each test program uses its part of it")]
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -10,7 +13,8 @@ use std::process::Command;
 use std::thread::JoinHandle;
 
 use nix::libc;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 const ROOT: u64 = 1;
 const LOOKUP: u32 = 1;
@@ -41,12 +45,25 @@ pub struct Fuse {
 impl Fuse {
     /// Mounts it on `path`, with `content` in a lock of the name `name`.
     pub fn mount(path: &Path, name: &str, content: &str) -> Fuse {
+        let files = vec![(name.to_owned(), content.to_owned()), (".sexton.lock".to_owned(), String::new())];
+        Fuse::serve(path, files, false)
+    }
+
+    /// Mounts one on `path` that hangs, where only this thread sees it, and whoever it starts. Who asks it for anything
+    /// cannot even be killed, until the value goes away.
+    pub fn hanging(path: &Path) -> Fuse {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        Fuse::serve(path, Vec::new(), true)
+    }
+
+    fn serve(path: &Path, files: Vec<(String, String)>, hangs: bool) -> Fuse {
         let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
-        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", device.as_raw_fd());
         let none = MsFlags::empty();
         mount(Some("sexton-test"), path, Some("fuse"), none, Some(options.as_str())).unwrap();
-        let files = vec![(name.to_owned(), content.to_owned()), (".sexton.lock".to_owned(), String::new())];
-        let server = std::thread::spawn(move || Server { device, files, asked: Vec::new() }.run());
+        let server = std::thread::spawn(move || Server { device, files, hangs, asked: Vec::new() }.run());
         Fuse { path: path.to_owned(), server: Some(server) }
     }
 
@@ -61,8 +78,9 @@ impl Fuse {
 impl Drop for Fuse {
     fn drop(&mut self) {
         if self.server.is_some() {
-            // The server ends when the last one has closed what it has open there.
-            let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+            // By force, so that who waits for an answer gets an error. The server ends when the last one has closed what
+            // it has open there.
+            let _ = umount2(&self.path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
         }
     }
 }
@@ -70,6 +88,7 @@ impl Drop for Fuse {
 struct Server {
     device: File,
     files: Vec<(String, String)>,
+    hangs: bool,
     asked: Vec<u32>,
 }
 
@@ -91,7 +110,7 @@ impl Server {
             let (header, body) = buffer[..length].split_at(HEADER);
             let (opcode, node) = (number(header, 4), long(header, 16));
             self.asked.push(opcode);
-            if matches!(opcode, FORGET | BATCH_FORGET | INTERRUPT) {
+            if matches!(opcode, FORGET | BATCH_FORGET | INTERRUPT) || (self.hangs && opcode != INIT) {
                 continue;
             }
             let (error, answer) = match self.answer(opcode, node, body) {

@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
-use sexton::os::{clock, let_go};
+use sexton::os::clock;
 use sexton::report::output;
 use sexton::runtime::isolated::{self, ForkError};
 use sexton::types::{CompatMode, MonoTime, UnitState, exit_code};
@@ -83,10 +83,7 @@ impl DoctorRun {
         let status = self.ask("control socket", one + SLACK, || control::check(&control, one));
         // Whoever says nothing else means the sexton that runs, as it was started.
         if let Some(status) = status.as_ref().filter(|_| line.len() == 1) {
-            let origin = isolated::call(one, || {
-                silence();
-                subject::of_running(status.pid)
-            });
+            let origin = isolated::call(one, || subject::of_running(status.pid));
             if let Ok(Some(origin)) = origin {
                 line = origin.adopt_env();
                 (report, plan) = DoctorRun::understand(&line, one);
@@ -186,11 +183,7 @@ impl DoctorRun {
             ));
             return None;
         }
-        let said = isolated::call(deadline.min(left), || {
-            silence();
-            work()
-        });
-        match said {
+        match isolated::call(deadline.min(left), work) {
             Ok((found, learned)) => {
                 found.into_iter().for_each(|finding| self.tell(finding));
                 learned
@@ -208,14 +201,6 @@ impl DoctorRun {
             self.written = output::write(&format!("{}\n", finding.line()));
         }
         self.found.push(finding);
-    }
-}
-
-/// A check that may outlive us must not hold what our reader waits for the end of.
-fn silence() {
-    for number in 0..=2 {
-        // Where there is no /dev/null it keeps what it has.
-        let _ = let_go::replace_standard(number);
     }
 }
 

@@ -1,0 +1,58 @@
+//! What helpers say: the short-lived copies of sexton for what may hang, or take long.
+//!
+//! A helper that hangs in the kernel outlives us, and then nobody may wait for it: not who reads our standard output to
+//! its end, and not who reads our standard error. So it has neither of them. Its log lines come through a pipe of ours,
+//! and it is we who write them.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::os::spawn::{self, Output};
+use crate::os::{poll, seqpacket};
+use crate::report::log;
+use crate::types::{Errno, Pid};
+
+/// How much is taken from the pipe at once, and how often in one turn: as much as a pipe holds.
+const PIECE: usize = 4096;
+const PIECES: usize = 16;
+
+/// The way from the helpers of one run to its log.
+#[derive(Default)]
+pub(super) struct HelperLog {
+    /// Both ends of the pipe, from the first helper on.
+    pipe: Option<(File, OwnedFd)>,
+    /// A line that has not come to its end.
+    begun: Vec<u8>,
+}
+
+impl HelperLog {
+    /// Starts a helper, which has nothing of ours but `keep`.
+    pub(super) fn fork(&mut self, keep: &[BorrowedFd<'_>], work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
+        let (_, theirs) = match &mut self.pipe {
+            Some(pipe) => pipe,
+            none => none.insert(open()?),
+        };
+        spawn::fork_helper(Output::To(theirs.as_fd()), keep, log::become_helper, work)
+    }
+
+    /// Writes what they have said by now. `true` if there may be more.
+    pub(super) fn pass_on(&mut self) -> bool {
+        let Some((ours, _)) = &mut self.pipe else { return false };
+        let mut piece = [0; PIECE];
+        for _ in 0..PIECES {
+            // It never waits, and never comes to an end: we have the other one, too.
+            let Ok(length) = ours.read(&mut piece) else { return false };
+            self.begun.extend(piece.iter().take(length));
+            log::pass_on(&mut self.begun);
+        }
+        true
+    }
+}
+
+fn open() -> Result<(File, OwnedFd), Errno> {
+    let (ours, theirs) = seqpacket::pipe()?;
+    // Else it is looked for whenever something else happens.
+    let _ = poll::announce(ours.as_fd());
+    Ok((File::from(ours), theirs))
+}
