@@ -282,3 +282,52 @@ fn how_far_a_long_look_has_come_is_said_on_a_terminal() {
     let (at, table) = (text.find(&said), text.find("VERDICT"));
     assert!(at.is_some() && at < table, "{}", text.chars().take(300).collect::<String>());
 }
+
+#[test]
+fn a_sound_pid_file_of_another_program_is_listed_and_no_warning() {
+    let house = House::new();
+    let own = House::beside(&house);
+    let others = [
+        (
+            "postmaster.pid",
+            "1\n/var/lib/postgresql/data\n1795330765\n5432\n/run/postgresql\n*\n  1 2\nready   \n",
+        ),
+        ("run/nginx.pid", "1\n2\n"),
+        ("gateway.pid", "{\"pid\":1,\"port\":18789}\n"),
+    ];
+    for (path, content) in others {
+        house.put(path, content);
+    }
+    let sexton = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+        command
+            .args(words)
+            .args(["--", "true"])
+            .env("SEXTON_LOCK_ROOTS", house.path(""))
+            .stdin(Stdio::null());
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert_eq!(sexton(&[]), "");
+    let detail = sexton(&["-vv"]);
+    let (_, table, _) = locks(&house, &["--verdict", "unclear"]);
+    for (path, _) in others {
+        let is_it = |line: &str| line.contains(path) && line.contains("it is not a pid and nothing else");
+        assert!(
+            detail.lines().any(|line| line.contains("DEBUG lock-unclear") && is_it(line)),
+            "{path}: {detail}"
+        );
+        assert!(table.lines().any(|line| line.starts_with("unclear") && is_it(line)), "{path}: {table}");
+        assert!(house.has(path));
+    }
+    // What is broken is a warning, and so is what does not fit an operator's own rule.
+    house.put("gateway.pid", "{\"pid\":1,");
+    house.put("w/own.pid", "1\n2\n");
+    own.put("sexton.toml", "[[locks.rule]]\npath = \"w/*.pid\"\nformat = \"pid\"\n");
+    let log = sexton(&["--config", own.path("sexton.toml").to_str().unwrap()]);
+    for path in ["gateway.pid", "w/own.pid"] {
+        let warns = |line: &str| line.contains("WARN lock-unclear") && line.contains(path);
+        assert!(log.lines().any(warns), "{path}: {log}");
+    }
+    // At the start and at the end.
+    assert_eq!(log.lines().count(), 4, "{log}");
+}

@@ -464,6 +464,7 @@ fn an_operators_rules_are_judged_like_all_others() {
         keeps_open: false,
         witness: None,
         lifelong: false,
+        common_name: false,
         recovers: false,
     };
     let pattern = rule::Pattern::new("mine/*.lck").unwrap();

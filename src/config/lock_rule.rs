@@ -64,6 +64,7 @@ impl LockRule {
             keeps_open: self.keeps_open && form == LockShape::File,
             witness: None,
             lifelong: false,
+            common_name: false,
             recovers: false,
         };
         Some((Pattern::new(&self.path)?, kind))

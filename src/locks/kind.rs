@@ -25,6 +25,9 @@ pub struct Kind {
     pub witness: Option<&'static str>,
     /// Whether its owner holds it for its whole life, so that holding it long is nothing special.
     pub lifelong: bool,
+    /// Whether programs that are not known here give their files the same name, so that another format there is nothing
+    /// special.
+    pub common_name: bool,
     /// Whether a gateway that finds it stale at its start recovers the work that it guarded.
     pub recovers: bool,
 }
@@ -58,6 +61,7 @@ fn own(name: &'static str) -> Kind {
         keeps_open: true,
         witness: None,
         lifelong: false,
+        common_name: false,
         recovers: false,
     }
 }
@@ -128,7 +132,13 @@ fn openclaw() -> Vec<KindSpec> {
         },
         KindSpec {
             paths: &["*.pid", "run/*.pid"],
-            kind: Kind { format: Format::Pid, keeps_open: false, lifelong: true, ..own("pid-file") },
+            kind: Kind {
+                format: Format::Pid,
+                keeps_open: false,
+                lifelong: true,
+                common_name: true,
+                ..own("pid-file")
+            },
         },
     ]
 }

@@ -12,6 +12,7 @@ use tracing::dispatcher;
 use super::context::SweepContext;
 use super::escape::Escaped;
 use super::evidence::{self, RetryBudget};
+use super::format::{Content, is_pid_and_more};
 use super::hand_over::{hand_over, is_handed_over};
 use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
@@ -201,6 +202,12 @@ fn foreign(path: &Escaped<'_>, why: NotOurs) {
     tracing::debug!(name: "lock-not-judged", path = %path, reason = %why, "left alone what is not ours to judge");
 }
 
+/// Whether a file with a common name is what another program has there, in a format that is not judged.
+fn is_of_others(judged: &Judged) -> bool {
+    matches!(judged.evidence.content, Content::Invalid(_))
+        && judged.lock_file.bytes().is_some_and(is_pid_and_more)
+}
+
 struct Sweep<'a> {
     context: &'a SweepContext<'a>,
     registration: &'a Registration<'a>,
@@ -314,6 +321,11 @@ impl<'a> Sweep<'a> {
                     let can_be_watched = judged.lock_file.leasable_parts().is_some();
                     self.waits(&LogFields::new(&spot.path, kind, &judged), &why, can_be_watched);
                 }
+            }
+            Verdict::Unclear(why) if kind.common_name && is_of_others(&judged) => {
+                self.report.unclear += 1;
+                tracing::debug!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why, "left a file of another program alone");
             }
             Verdict::Unclear(why) => {
                 self.report.unclear += 1;

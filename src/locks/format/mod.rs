@@ -167,6 +167,12 @@ impl Format {
     }
 }
 
+/// Whether a file that is no pid file as [`Format::Pid`] has them is a sound one of another format.
+#[must_use]
+pub fn is_pid_and_more(bytes: &[u8]) -> bool {
+    text::is_pid_and_more(bytes)
+}
+
 impl Owner {
     /// An owner of whom only the pid is known.
     #[must_use]

@@ -1,10 +1,23 @@
 //! Locks that are a line of text.
 
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+
 use super::{Defect, Owner, decimal_pid, since_1970};
 
 /// `7`, with white space around it: a pid file.
 pub(super) fn pid(bytes: &[u8]) -> Result<Owner, Defect> {
     decimal_pid(bytes.trim_ascii(), Defect::NotAPid).map(Owner::of)
+}
+
+/// Whether it is a sound pid file of another format: a pid and more lines, as PostgreSQL's, or a JSON object.
+pub(super) fn is_pid_and_more(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let mut lines = text.trim_end().lines();
+    let first = lines.next().is_some_and(|line| pid(line.as_bytes()).is_ok());
+    let is_object = || serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok();
+    (first && lines.next().is_some()) || is_object()
 }
 
 /// `7:1795330765232`, with white space behind it: OpenClaw's memory promotion.
@@ -62,9 +75,31 @@ mod tests {
         assert_eq!(read(b"0"), Content::Invalid(Defect::PidOutOfRange));
     }
 
+    #[test]
+    fn a_sound_pid_file_of_another_format_is_told_from_a_broken_one() {
+        for (bytes, sound) in [
+            (&b"31\n/var/lib/postgresql/data\n1795330765\n5432\n"[..], true),
+            (b"31\r\nmore", true),
+            (b"{\"pid\":31,\"port\":18789}\n", true),
+            (b"{}", true),
+            (b"31\n", false),
+            (b"31\n\n", false),
+            (b"0\nmore", false),
+            (b"more\n31\n", false),
+            (b"{\"pid\":31", false),
+            (b"[31]", false),
+            (b"31 32", false),
+            (b"31\n\xff", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_pid_and_more(bytes), sound, "{}", bytes.escape_ascii());
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = is_pid_and_more(&bytes);
             for format in [Format::Pid, Format::PidAndTime, Format::HostAndPid] {
                 let _ = format.read(&bytes);
             }
