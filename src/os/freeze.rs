@@ -169,11 +169,8 @@ impl Freezer {
 /// has no descriptors left, may still be there, and would stand still for ever; CONT does nobody harm.
 fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
     for (pid, start) in stopped {
-        let is_another = |stat: Stat| stat.start != *start;
-        if send((*pid, *start), Signal::CONT).is_err()
-            && !procfs::stat(*pid).ok().flatten().is_some_and(is_another)
-        {
-            let _ = signals::send(*pid, Signal::CONT);
+        if let Some(process) = Process::open_unless_another(*pid, *start) {
+            let _ = process.send(Signal::CONT);
         }
     }
 }

@@ -19,15 +19,36 @@ impl Process {
     /// The checks come after the opening: what they say is then true of the process that the descriptor stands for, or
     /// that one has ended, and a signal to it reaches nobody. Where there is no pidfd (before Linux 5.3, or no
     /// descriptor is left) the number is signalled right after the checks.
+    ///
+    /// The start time alone is no proof: it is counted in hundredths of a second, in which a small pid space can give a
+    /// number twice.
     #[must_use]
     pub fn open(pid: Pid, start: StartTime, is_meant: impl FnOnce(Pid) -> bool) -> Option<Process> {
+        let process = Process::pin(pid)?;
+        let same = procfs::stat(pid).ok().flatten().is_some_and(|stat| stat.start == start);
+        (same && is_meant(pid)).then_some(process)
+    }
+
+    /// Opens the process `pid`, unless it is gone or seen to be another than the one that was started at `start`. One that
+    /// /proc does not show just now is taken for it.
+    #[must_use]
+    pub fn open_unless_another(pid: Pid, start: StartTime) -> Option<Process> {
+        let process = Process::pin(pid)?;
+        let is_another = match procfs::stat(pid) {
+            Ok(stat) => stat.is_none_or(|stat| stat.start != start),
+            Err(_) => false,
+        };
+        (!is_another).then_some(process)
+    }
+
+    /// Whoever has this number now. `None` if nobody has.
+    fn pin(pid: Pid) -> Option<Process> {
         let descriptor = match open(pid) {
             Ok(descriptor) => Some(descriptor),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return None,
             Err(_) => None,
         };
-        let same = procfs::stat(pid).ok().flatten().is_some_and(|stat| stat.start == start);
-        (same && is_meant(pid)).then_some(Process { pid, descriptor })
+        Some(Process { pid, descriptor })
     }
 
     /// Whether a signal can reach nobody else.
@@ -83,10 +104,13 @@ mod tests {
         let start = procfs::stat(pid).unwrap().unwrap().start;
         assert!(Process::open(pid, StartTime(start.0 + 1), |_| true).is_none(), "another has its number");
         assert!(Process::open(pid, start, |_| false).is_none(), "it is not meant");
+        assert!(Process::open_unless_another(pid, StartTime(start.0 + 1)).is_none(), "it is another");
+        assert!(Process::open_unless_another(pid, start).is_some());
         let process = Process::open(pid, start, |_| true).unwrap();
         process.send(Signal::KILL).unwrap();
         child.wait().unwrap();
         assert!(process.send(Signal::TERM).is_err(), "it is gone, whoever has its number now");
         assert!(Process::open(pid, start, |_| true).is_none());
+        assert!(Process::open_unless_another(pid, start).is_none(), "nobody has its number");
     }
 }

@@ -75,6 +75,12 @@ pub fn is_below_us(pid: Pid) -> bool {
     is_inside(pid, &[], false)
 }
 
+/// Whether `pid` is one of these children of ours, none of which is reaped meanwhile, or below one of them.
+#[must_use]
+pub fn is_of_children(pid: Pid, children: &[Pid]) -> bool {
+    matches!(climb(pid, &[]), Climb::Below(child) if children.contains(&child))
+}
+
 /// Whether `pid` is one that we may signal: below us, or anybody if we are the init of the pid namespace; and neither
 /// one of `spared` nor below one of them.
 #[must_use]
@@ -89,21 +95,40 @@ pub fn is_ours(pid: Pid) -> bool {
     is_ours_but_for(pid, &[])
 }
 
-/// Climbs from `pid` to us. `outside` is the answer for one whose parents end elsewhere.
+/// `outside` is the answer for one that is not below us.
+fn is_inside(pid: Pid, spared: &[Pid], outside: bool) -> bool {
+    match climb(pid, spared) {
+        Climb::Below(one) => !spared.contains(&one),
+        Climb::Outside => outside,
+        Climb::Endless => false,
+    }
+}
+
+/// Where the way up from a process has ended.
+enum Climb {
+    /// At this child of ours, or at one at which it was to end.
+    Below(Pid),
+    /// Outside of our tree.
+    Outside,
+    /// Nowhere: two readings of a changing tree can make a circle.
+    Endless,
+}
+
+/// Climbs from `pid` to us, or to the first one of `until` on the way.
 ///
 /// A step upwards counts only if the parent is the same before and after the look at it: a parent that died in between
 /// could have left its number to a process of ours, and its children are another's by then.
-fn is_inside(pid: Pid, spared: &[Pid], outside: bool) -> bool {
-    /// No tree is as deep, and two readings of a changing one can make a circle.
+fn climb(pid: Pid, until: &[Pid]) -> Climb {
+    /// No tree is as deep.
     const DEEPEST: usize = 1 << 16;
     let us = process::own_pid();
     let parent = |pid: Pid| Pid::new(procfs::stat(pid).ok()??.parent);
     let (mut one, mut above) = (pid, parent(pid));
     for _ in 0..DEEPEST {
         match above {
-            _ if spared.contains(&one) => return false,
-            Some(above) if above == us => return true,
-            None => return outside,
+            _ if until.contains(&one) => return Climb::Below(one),
+            Some(above) if above == us => return Climb::Below(one),
+            None => return Climb::Outside,
             Some(next) => {
                 let further = parent(next);
                 let now = parent(one);
@@ -111,7 +136,7 @@ fn is_inside(pid: Pid, spared: &[Pid], outside: bool) -> bool {
             }
         }
     }
-    false
+    Climb::Endless
 }
 
 /// The same processes, parents before their children, in an order that is otherwise kept.
@@ -193,6 +218,9 @@ mod tests {
         let found = walk(process::own_pid(), vec![parent, pid]).unwrap();
         assert_eq!(found.iter().map(|stat| stat.pid).collect::<Vec<_>>(), [pid]);
         assert!(is_below_us(pid) && !is_ours_but_for(pid, &[pid]));
+        assert!(
+            is_of_children(pid, &[pid]) && !is_of_children(pid, &[parent]) && !is_of_children(parent, &[pid])
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -163,6 +163,7 @@ impl EventLoop<'_> {
             self.main = None;
         }
         self.unit_reaped(pid);
+        self.orphans.reaped(pid);
         self.containment.include(pid);
     }
 

@@ -3,7 +3,7 @@
 //! Whose a process is stands in its environment, which is its own memory: reading it can take as long as the
 //! process likes. So it is read by a helper, and what it has found comes back through a pipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,13 +38,21 @@ const UNIT: &str = "unit:";
 pub(super) struct Orphans {
     /// The helper that looks, and where its answer comes.
     helper: Option<(Pid, OwnedFd)>,
-    /// Those of ours whose tool is known.
+    /// Those whom it looks at and who are not reaped yet: nobody else has their numbers.
+    asked: BTreeSet<Pid>,
+    /// Those of ours whose tool is known, until they are reaped.
     members: BTreeMap<Pid, (StartTime, ToolKey)>,
     /// The ids of the tools, each at the place of its key.
     tools: Vec<String>,
 }
 
 impl Orphans {
+    /// It was reaped: its number is anybody's.
+    pub(super) fn reaped(&mut self, pid: Pid) {
+        self.asked.remove(&pid);
+        self.members.remove(&pid);
+    }
+
     fn key(&mut self, id: &str) -> ToolKey {
         let place = self.tools.iter().position(|known| known == id).unwrap_or_else(|| {
             self.tools.push(id.to_owned());
@@ -74,6 +82,7 @@ impl EventLoop<'_> {
             |stat: &Stat| self.orphans.members.get(&stat.pid).is_some_and(|(start, _)| *start == stat.start);
         unknown.retain(|stat| !known(stat));
         unknown.truncate(ASKED);
+        self.orphans.asked = unknown.iter().map(|stat| stat.pid).collect();
         if unknown.is_empty() {
             return Some(Event::OrphansFound);
         }
@@ -148,6 +157,9 @@ impl EventLoop<'_> {
             let pid = words.next().and_then(|word| Pid::new(word.parse().ok()?));
             let start = words.next().and_then(|word| word.parse().ok()).map(StartTime);
             let (Some(pid), Some(start), Some(id)) = (pid, start, words.next()) else { continue };
+            if !self.orphans.asked.contains(&pid) {
+                continue;
+            }
             let tool = self.orphans.key(id);
             self.orphans.members.insert(pid, (start, tool));
             let pid = pid.raw();
@@ -178,11 +190,14 @@ impl EventLoop<'_> {
         }
         let below: Vec<Stat> =
             all.iter().flat_map(|stat| tree::below(stat.pid).unwrap_or_default()).collect();
+        // Nobody is reaped before this is done, so that these numbers are theirs.
+        let children: Vec<Pid> = all.iter().map(|stat| stat.pid).collect();
         for stat in all.iter().chain(below.iter().filter(|stat| !stat.is_dead())) {
             let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
             debug!(name: "orphan-signalled", pid, %name, tool = self.orphans.id(tool), %signal, "is ended with its tool");
             // One that has ended meanwhile is what we want, and another with its number is not meant.
-            let Some(process) = Process::open(stat.pid, stat.start, tree::is_ours) else { continue };
+            let is_meant = |pid| tree::is_of_children(pid, &children);
+            let Some(process) = Process::open(stat.pid, stat.start, is_meant) else { continue };
             let _ = process.send(signal);
             if signal != Signal::KILL {
                 let _ = process.send(Signal::CONT);
