@@ -13,9 +13,10 @@
 
 mod common;
 
+use common::log::events;
 use common::process::{children, look, send};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, helper, wait_until};
+use common::{NEVER, helper, root, skip, wait_until};
 
 const KILL: i32 = 9;
 
@@ -28,6 +29,53 @@ fn when_sexton_is_killed_the_main_process_goes_with_it() {
         let main = victim.main().pid;
         send(victim.pid(), KILL).unwrap();
         wait_until("the main process is gone", || look(main).is_none_or(|process| process.dead()));
+    }
+}
+
+#[test]
+fn a_main_process_that_changes_its_user_goes_with_sexton_too() {
+    if !root() {
+        return skip("root", "it becomes another user");
+    }
+    for mode in [Mode::Tree, Mode::Cgroup] {
+        for change in [["--reuid", "12345"], ["--regid", "12345"]] {
+            let Some(plan) = plan(mode) else { return };
+            let plan = plan.options(["-v", "--log-format", "json"]);
+            let command = ["setpriv", change[0], change[1], "--clear-groups", "tail", "-f", "/dev/null"];
+            let mut victim = plan.run(command);
+            wait_until("it is seen to", || events(&victim.stderr(), "death-guard").len() == 1);
+            let main = victim.main().pid;
+            send(victim.pid(), KILL).unwrap();
+            victim.status();
+            wait_until("nobody is left, the guard neither", || victim.live().is_empty());
+            assert!(look(main).is_none_or(|process| process.dead()), "{mode:?} {change:?}");
+        }
+    }
+}
+
+#[test]
+fn the_guard_is_gone_before_sexton_is() {
+    if !root() {
+        return skip("root", "it becomes another user");
+    }
+    for mode in [Mode::Tree, Mode::Cgroup] {
+        let Some(plan) = plan(mode) else { return };
+        let plan = plan.options(["-v", "--log-format", "json", "--grace", NEVER]);
+        let mut victim =
+            plan.run(["setpriv", "--reuid", "12345", "--clear-groups", "sh", "-c", "exec tail -f /dev/null"]);
+        wait_until("it is seen to", || events(&victim.stderr(), "death-guard").len() == 1);
+        let guard: i32 = events(&victim.stderr(), "death-guard")[0].field("pid").parse().unwrap();
+        assert!(look(guard).is_some());
+        // Nobody waits for the other end of what sexton has: it keeps nothing but its pipe.
+        wait_until("it has let go of all that it was born with", || {
+            let open = std::fs::read_dir(format!("/proc/{guard}/fd")).unwrap().flatten();
+            let open = open.flat_map(|entry| std::fs::read_link(entry.path()));
+            let mut open: Vec<String> = open.map(|link| link.display().to_string()).collect();
+            open.retain(|link| link != "/dev/null");
+            open.len() == 1 && open[0].starts_with("pipe:")
+        });
+        victim.signal(15);
+        victim.ends_with(128 + 15);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod boot;
 pub mod cgroup;
 pub mod children;
 pub mod clock;
+pub mod death_guard;
 pub mod descriptors;
 pub mod directory;
 pub mod files;

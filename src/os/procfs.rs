@@ -236,11 +236,42 @@ pub fn unheard(pid: Pid) -> Option<Unheard> {
 /// What /proc/PID/status says of it (proc_pid_status(5)).
 #[must_use]
 pub fn parse_unheard(status: &str) -> Option<Unheard> {
-    let set = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    };
+    let set = |name: &str| u64::from_str_radix(field(status, name)?, 16).ok();
     Some(Unheard { ignored: set("SigIgn")?, pending: set("ShdPnd")? })
+}
+
+/// Whose rights a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// The effective user, and the one that counts for files.
+    pub users: [u32; 2],
+    /// The same of its group.
+    pub groups: [u32; 2],
+    /// Its permitted capabilities (capabilities(7)).
+    pub capabilities: u64,
+}
+
+/// Reads them from /proc/PID/status. `None` if they cannot be told.
+#[must_use]
+pub fn rights(pid: Pid) -> Option<Rights> {
+    parse_rights(&String::from_utf8_lossy(&read(format!("/proc/{pid}/status")).ok()?))
+}
+
+/// What /proc/PID/status says of them (proc_pid_status(5)).
+#[must_use]
+pub fn parse_rights(status: &str) -> Option<Rights> {
+    // Real, effective, saved, and for files.
+    let ids = |name: &str| {
+        let mut ids = field(status, name)?.split_ascii_whitespace().skip(1).step_by(2);
+        Some([ids.next()?.parse().ok()?, ids.next()?.parse().ok()?])
+    };
+    let capabilities = u64::from_str_radix(field(status, "CapPrm")?, 16).ok()?;
+    Some(Rights { users: ids("Uid")?, groups: ids("Gid")?, capabilities })
+}
+
+/// The value of this line.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// The beginning of the environment with which a process was started, its variables apart by NUL bytes
@@ -385,6 +416,15 @@ mod tests {
         assert!(unheard.has_pending(Signal::TERM) && !unheard.has_pending(Signal::HUP));
         assert_eq!(parse_unheard("SigIgn:\t0000000000000001\n"), None);
         assert_eq!(parse_unheard("SigIgn:\tx\nShdPnd:\t0\n"), None);
+    }
+
+    #[test]
+    fn rights_are_the_effective_ids_and_those_for_files() {
+        let status = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nCapPrm:\t000001ffffffffff\n";
+        let expected = Rights { users: [2, 4], groups: [6, 8], capabilities: 0x1ff_ffff_ffff };
+        assert_eq!(parse_rights(status), Some(expected));
+        assert_eq!(parse_rights("Uid:\t1\t2\t3\nGid:\t5\t6\t7\t8\nCapPrm:\t0\n"), None);
+        assert_eq!(rights(crate::os::process::own_pid()).unwrap().users[0], nix::unistd::geteuid().as_raw());
     }
 
     const LINE: &[u8] = b"7 (a) (b\n) c) S 1 7 5 34816 7 4194560 123 456 0 0 1 2 0 0 20 0 11 0 107252 22 33";

@@ -50,7 +50,9 @@ impl EventLoop<'_> {
             self.start_memory_released = true;
         }
         let rest = self.rate_limiter.wait_until(clock::now());
-        let deadline = deadline.into_iter().chain(rest).min();
+        // Of these looks there are few, and they do not put the end of the start off.
+        let pact = self.death_pact.deadline();
+        let deadline = deadline.into_iter().chain(rest).chain(pact).min();
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
         let above = || self.manager.as_ref().map(ManagerLink::waits_for);
@@ -83,6 +85,7 @@ impl EventLoop<'_> {
         }
         self.hear_of_tool(woken.beside)?;
         self.oom.tick();
+        self.check_death_pact();
         self.end_late_reload();
         let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
@@ -171,6 +174,7 @@ impl EventLoop<'_> {
     fn reap_one(&mut self, dead: Dead) -> Result<(), Outcome> {
         if self.sweeper.owns(dead.pid) {
             self.reap(dead.pid);
+            self.death_pact.reaped(dead.pid);
             self.found_orphans(dead.pid)?;
             self.reload_read(dead.pid)?;
             let ended = self.sweeper.ended(dead.pid);
@@ -182,6 +186,7 @@ impl EventLoop<'_> {
         }
         if self.main_pid() == Some(dead.pid) {
             self.held = Some(dead.pid);
+            self.death_pact.main_ended();
             if let Some(tool) = &mut self.tool {
                 tool.ended(dead.status);
             }

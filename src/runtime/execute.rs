@@ -114,6 +114,9 @@ impl EventLoop<'_> {
                     tool.started(&started);
                 }
                 self.main = Some(started);
+                if !self.containment.is_init() {
+                    self.death_pact.began();
+                }
                 if self.tool.is_none() {
                     let first = self.supervisor.gateway().restarts == 0;
                     self.oom.began(first && self.containment.is_init());

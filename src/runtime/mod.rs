@@ -6,6 +6,7 @@
 
 mod containment;
 mod control;
+mod death_pact;
 mod event_loop;
 mod execute;
 mod freeze;
@@ -160,6 +161,8 @@ struct EventLoop<'a> {
     main: Option<Started>,
     /// Whom the kernel kills for want of memory.
     oom: oom::OomWatch,
+    /// That the main process dies with us.
+    death_pact: death_pact::DeathPact,
     /// The working directory that we were started in, once we have left it.
     initial_cwd: Option<PathBuf>,
     /// What is known of the run, if the main process is a tool.
@@ -261,6 +264,7 @@ impl<'a> EventLoop<'a> {
             relay: None,
             main: None,
             oom: oom::OomWatch::default(),
+            death_pact: death_pact::DeathPact::default(),
             initial_cwd: None,
             tool,
             orphans: orphans::Orphans::default(),
@@ -341,6 +345,7 @@ impl<'a> EventLoop<'a> {
             execute::take_terminal(main);
         }
         self.containment.leave();
+        self.death_pact.leave();
         self.leave_units();
         if let Some(relay) = &self.relay {
             relay.drain();
