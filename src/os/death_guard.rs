@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::pidfd::Process;
 use super::procfs::{self, Rights};
-use super::{children, let_go, pipe, process, session, signals, spawn};
+use super::{children, pipe, process, signals, spawn};
 use crate::types::{Errno, Pid, Signal, StartTime};
 
 /// Whether the kernel has forgotten that `pid` is to die with us. It was to have the user and group `identity`, ours if
@@ -31,7 +31,7 @@ fn differ(before: Rights, now: Rights) -> bool {
 /// The guard: a child that ends with us, if it is not dismissed before.
 pub struct DeathGuard {
     pid: Pid,
-    /// Closed by our death. Whoever we fork later has it as well, and dies with us.
+    /// Closed by our death; no helper of ours has it.
     _ours: OwnedFd,
 }
 
@@ -45,12 +45,9 @@ impl DeathGuard {
             return Ok(None);
         }
         let (theirs, ours) = pipe::pipe()?;
-        let (guard, ours) = spawn::fork_survivor(ours, || {
-            // Whoever waits for the other end of something that we have must not wait for the guard.
-            session::close_all_but(&[theirs.as_fd()]);
-            for number in 0..3 {
-                let _ = let_go::replace_standard(number);
-            }
+        let guard = spawn::fork_survivor(theirs.as_fd(), || {
+            // This copy has nothing else: a process that waits for the other end of a pipe of ours must not wait for it.
+            let Ok(theirs) = theirs.as_fd().try_clone_to_owned() else { return 1 };
             let mut nothing = [0; 1];
             // It ends when nobody has the other end any more; an interruption is no end, and is dealt with by read_exact.
             let _ = File::from(theirs).read_exact(&mut nothing);
