@@ -105,7 +105,15 @@ pub fn look(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
-/// The same for one name in a directory. Fails with `CrossesDevices` where something is mounted on the name.
+/// The same with a link in the last component followed as well.
+///
+/// # Errors
+/// What open(2) says.
+pub fn look_through(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// [`look`] for one name in a directory. Fails with `CrossesDevices` where something is mounted on the name.
 ///
 /// # Errors
 /// What openat2(2) says.

@@ -3,12 +3,15 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sexton::config::Plan;
 use sexton::locks::roots::discover;
+use sexton::os::files::{self, FileKind, Meta};
 use sexton::os::{privileges, spawn};
 use sexton::report::messages::latency;
 
@@ -126,9 +129,8 @@ pub fn configuration(plan: &Plan) -> Vec<Finding> {
 fn judge_configuration(path: &Path) -> Finding {
     let name = "gateway config";
     let shown = path.display();
-    let size = File::open(path).and_then(|file| file.metadata());
-    match size {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::warning(
+    match look_into(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::warning(
             name,
             format!("{shown} does not exist: OpenClaw does not start without gateway.mode"),
             "'openclaw setup' writes one; OPENCLAW_STATE_DIR and OPENCLAW_CONFIG_PATH say where it is looked for",
@@ -138,16 +140,28 @@ fn judge_configuration(path: &Path) -> Finding {
             format!("{shown} cannot be read: {error}"),
             "Give it to the gateway's user",
         ),
-        Ok(meta) if !meta.is_file() => {
+        Ok(meta) if meta.kind != FileKind::Regular => {
             Finding::problem(name, format!("{shown} is not a file"), "Put a file there")
         }
-        Ok(meta) if meta.len() == 0 => Finding::problem(
+        Ok(meta) if meta.size == 0 => Finding::problem(
             name,
             format!("{shown} is empty, as a write that was cut short leaves it"),
             "Put back the last good one: OpenClaw keeps openclaw.json.bak beside it",
         ),
         Ok(_) => Finding::ok(name, format!("{shown} can be read")),
     }
+}
+
+/// What a file is that can be read, or what is no file. To open a device can do something to it, and to open a pipe can
+/// last for ever, and the gateway's user decides what lies there: so it is looked at first, and opened if it is a file.
+fn look_into(path: &Path) -> io::Result<Meta> {
+    let seen = files::look_through(path)?;
+    let meta = files::meta(seen.as_fd())?;
+    if meta.kind == FileKind::Regular {
+        // The very same one.
+        File::open(format!("/proc/self/fd/{}", seen.as_raw_fd()))?;
+    }
+    Ok(meta)
 }
 
 #[cfg(test)]
@@ -187,5 +201,9 @@ mod tests {
         fs::write(&path, "{}").unwrap();
         assert_eq!(grade(), Severity::Ok);
         assert_eq!(judge_configuration(directory.path()).grade, Severity::Problem);
+        // Nobody ever writes to this one.
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(judge_configuration(&path).what.ends_with("is not a file"));
     }
 }
