@@ -13,7 +13,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use house::{House, is_root, there_is};
+use house::{House, Sweep, is_root, there_is};
+use sexton::locks::{KnownRoot, Root, RootOwner};
 
 const USER: u32 = 1000;
 /// Of a process that is long dead, and of a kind that nobody has open then.
@@ -281,6 +282,43 @@ fn a_root_that_becomes_somebody_elses_is_not_swept_any_more() {
         assert_eq!(tree.listing("state").len(), renamed.len(), "{log}");
         assert_eq!(tree.listing("state")[1..], renamed[1..], "{log}");
     }
+}
+
+#[test]
+fn whose_a_root_is_stays_decided_when_its_first_sweep_is_given_up() {
+    if !is_root("whose_a_root_is: changes its user") {
+        return;
+    }
+    let tree = Tree::new();
+    tree.root_of("state", USER);
+    tree.root_of("other", 0);
+    // For a sexton that holds the registration alone a sweep waits to its deadline.
+    let lock = tree.path("state/.sexton.lock");
+    let _older = house::hold_alone(Path::new(&lock));
+    let mut command = tree.sexton("state");
+    let words = ["sh", "-c", "cd \"$0\"; mv state old; mv other state", &tree.path("")];
+    let log = run(command.args(words).env("SEXTON_SWEEP_TIMEOUT", "500ms"));
+    assert!(log.contains("was not swept in time"), "{log}");
+    assert_said_once(&log, "root-owner-changed", &["belonged to user 1000", "belongs to user 0 now"]);
+    assert!(tree.has_lock("state"), "{log}");
+}
+
+#[test]
+fn a_root_that_is_refused_again_and_again_is_said_once() {
+    if !is_root("a_root_that_is_refused_again: changes its user") {
+        return;
+    }
+    let tree = Tree::new();
+    tree.root_of("state", 0);
+    let owner = Some(RootOwner { uid: USER, gid: USER, device: 0, inode: 0 });
+    for refused in [false, true] {
+        let mut sweep = Sweep::at(Root::given(Path::new(&tree.path("state")))).again();
+        sweep.known = KnownRoot { owner, refused };
+        let report = sweep.run();
+        assert!(report.refused && !report.entered, "{}", report.log());
+        assert_eq!(report.lines("root-owner-changed").len(), usize::from(!refused), "{}", report.log());
+    }
+    assert!(tree.has_lock("state"));
 }
 
 #[test]

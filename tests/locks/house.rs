@@ -144,7 +144,11 @@ pub fn own_pid() -> Pid {
 
 /// The registration of a sexton as it was before all took a shared one: while it swept, it held the file alone.
 pub fn older_sexton(house: &House) -> File {
-    let path = house.path(".sexton.lock");
+    hold_alone(&house.path(".sexton.lock"))
+}
+
+/// The same for any file, which is made if there is none.
+pub fn hold_alone(path: &Path) -> File {
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
     let whole = libc::flock {
         l_type: i16::try_from(libc::F_WRLCK).unwrap(),
