@@ -278,9 +278,10 @@ fn say(root: &Root, not_found: &NotFound, context: &SweepContext<'_>, known: Kno
             OpenError::Closed
         }
         Refusal::Link { .. } | Refusal::Step { .. } => {
+            let why = Explained(refusal);
             unless_said(known, &|| {
                 tracing::warn!(name: "root-unsafe-path", root = %shown,
-                    "the lock root {shown} is not swept: {}", Explained(refusal));
+                    "the lock root {shown} is not swept: {why}");
             });
             OpenError::Refused
         }
