@@ -377,6 +377,62 @@ fn a_client_does_not_wait_for_a_sexton_that_stands_still() {
     assert!(text(&nobody.stderr).starts_with("sexton: no sexton answers at "), "{nobody:?}");
 }
 
+/// A life that says whether the lock of the one before it is still there, and takes it.
+const LIFE: &str = r#"test -e "$0/one.jsonl.lock" && echo stale >>"$0/../lives" || echo clean >>"$0/../lives"
+    echo "{\"pid\":$$,\"createdAt\":\"2026-11-22T06:59:25.232Z\"}" >"$0/one.jsonl.lock"; exec sleep 1000"#;
+
+#[test]
+fn tools_that_take_every_connection_leave_sexton_what_it_needs_itself() {
+    let Some((plan, socket)) = controlled(Mode::Tree) else { return };
+    let (state, config) = (plan.path("state"), plan.path("sexton.toml"));
+    fs::create_dir(&state).unwrap();
+    fs::write(&config, "restart = { on = 'always', delay = '1ms' }\n").unwrap();
+    let plan = plan.through(["prlimit", "--nofile=64:64"]).variable("SEXTON_CONFIG", &config);
+    let mut victim = plan.options(["--lock-root", &state]).run(["sh", "-c", LIFE, &state]);
+    let taken = || fs::metadata(format!("{state}/one.jsonl.lock")).is_ok_and(|meta| meta.len() > 0);
+    wait_until("the lock is taken", taken);
+    let (mut tools, mut refused) = (Vec::new(), 0);
+    for number in 0..100 {
+        let tool = connect(&socket);
+        let began = json!({ "op": "tool-began", "id": format!("t{number}"), "name": "exec", "argv": [],
+                            "supervisor": 1, "pid": 4_194_303, "began": 5 });
+        // Who is refused may be hung up on before.
+        let _ = (&tool).write_all(format!("{began}\n").as_bytes());
+        let answer = reply(&tool);
+        if answer["done"].is_string() {
+            tools.push(tool);
+        } else {
+            assert!(answer["refused"].as_str().unwrap().contains("limit on open files"), "{answer}");
+            refused += 1;
+        }
+    }
+    assert!(tools.len() >= 8 && refused >= 40, "{} and {refused}", tools.len());
+    // Somebody who asks is still answered.
+    assert_eq!(run(&socket, ["status"]).status.code(), Some(0));
+    send(victim.main().pid, SIGKILL).unwrap();
+    wait_until("it lives again", || victim.read("lives").lines().count() == 2);
+    assert_eq!(victim.read("lives"), "clean\nclean\n", "{}", victim.stderr());
+    assert!(!victim.stderr().contains("sweep-failed"), "{}", victim.stderr());
+    drop(tools);
+    victim.signal(SIGTERM);
+    victim.code();
+}
+
+#[test]
+fn a_tool_whose_id_is_longer_than_what_is_kept_of_it_can_be_cancelled() {
+    let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
+    let id = "x".repeat(300);
+    let tool = connect(&socket);
+    let began = json!({ "op": "tool-began", "id": id, "name": "exec", "argv": [], "supervisor": 1,
+                        "pid": 4_194_303, "began": 5 });
+    assert!(ask(&tool, &began)["done"].is_string());
+    let cancelled = run(&socket, ["cancel", &id]);
+    assert_eq!(cancelled.status.code(), Some(0), "{cancelled:?}");
+    assert!(reply(&tool)["cancelled"].is_string());
+    victim.signal(SIGTERM);
+    victim.code();
+}
+
 #[test]
 fn a_tool_is_shown_told_to_end_and_remembered() {
     let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };

@@ -95,7 +95,8 @@ impl Registry {
     fn take(&mut self, speaker: Speaker, request: Request, wall: u64) -> Reply {
         match request {
             Request::ToolBegan(run) => self.began(speaker, run),
-            Request::ToolEnded(record) => {
+            Request::ToolEnded(mut record) => {
+                truncate(&mut record.id, NAME);
                 self.tools.retain(|_, run| run.id != record.id);
                 self.ended(record);
                 Reply::ToolEnded(Answer::Done("noted".to_owned()))
@@ -122,12 +123,13 @@ impl Registry {
         if self.tools.len() >= TOOLS {
             return refused("too many tools are registered; this one runs without being shown");
         }
+        // An id is compared as it is kept.
+        truncate(&mut run.id, NAME);
         if run.id.is_empty() || self.tools.values().any(|other| other.id == run.id) {
             return refused("a tool needs an id that no other has");
         }
         // The kernel knows better than the peer who it is.
         run.supervisor = speaker.pid;
-        truncate(&mut run.id, NAME);
         truncate(&mut run.name, NAME);
         run.argv.truncate(ARGUMENTS);
         run.argv.iter_mut().for_each(|argument| truncate(argument, ARGUMENT));
@@ -136,7 +138,6 @@ impl Registry {
     }
 
     fn ended(&mut self, mut record: ToolRecord) {
-        truncate(&mut record.id, NAME);
         truncate(&mut record.name, NAME);
         if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
             record.more.retain(|name, _| name == "pid");
@@ -152,8 +153,10 @@ impl Registry {
 
     fn cancel(&self, speaker: Speaker, wanted: &str) -> Reply {
         let refused = |why: String| Reply::Answer(Answer::Refused(why));
-        let by_id = self.tools.iter().find(|(_, run)| run.id == wanted);
-        let mut by_name = self.tools.iter().filter(|(_, run)| run.name == wanted);
+        let mut kept = wanted.to_owned();
+        truncate(&mut kept, NAME);
+        let by_id = self.tools.iter().find(|(_, run)| run.id == kept);
+        let mut by_name = self.tools.iter().filter(|(_, run)| run.name == kept);
         let (tool, run) = match (by_id, by_name.next(), by_name.next()) {
             (Some(found), _, _) | (None, Some(found), None) => found,
             (None, Some(_), Some(_)) => {
@@ -385,6 +388,26 @@ mod tests {
         }
         assert!(refused(&cancel(&mut registry, "build")).contains("several"));
         assert!(refused(&cancel(&mut registry, "t4")).contains("no tool 't4' runs"));
+    }
+
+    #[test]
+    fn an_id_that_is_longer_than_what_is_kept_of_it_is_found_by_the_whole() {
+        let (long, other) = ("x".repeat(300), format!("{}y", "x".repeat(299)));
+        let mut registry = Registry::default();
+        let named =
+            Request::ToolBegan(ToolRun { id: long.clone(), name: long.clone(), ..ToolRun::default() });
+        assert!(matches!(say(&mut registry, speaker(1), &named), Reply::Tool(_)));
+        assert!(refused(&say(&mut registry, speaker(2), &run(&other, ""))).contains("no other"));
+        let kept = status(&registry).tools[0].id.clone();
+        for wanted in [&long, &kept] {
+            let told = say(&mut registry, speaker(7), &Request::Cancel { tool: wanted.clone() });
+            assert!(matches!(told, Reply::Cancel { tool: 1, .. }), "{told:?}");
+        }
+        say(&mut registry, speaker(1), &Request::ToolEnded(record(&long)));
+        registry.lost(1, 200);
+        let status = status(&registry);
+        assert_eq!((status.tools.len(), status.ended.len(), &status.ended[0].id), (0, 1, &kept));
+        assert_eq!(status.ended[0].outcome, json!({ "exited": { "code": 0 } }), "it is not lost");
     }
 
     #[test]

@@ -21,15 +21,21 @@ use super::registry::{Key, Registry, Reply, Speaker};
 use super::socket_path::BoundSocket;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};
-use crate::os::{clock, privileges, procfs};
+use crate::os::{clock, descriptors, privileges, procfs};
 use crate::types::{MonoTime, Pid};
 
 /// How many connections there can be that are not a tool's.
 const CLIENTS: usize = 64;
+/// How many descriptors stay free for what sexton itself has to do, and for those who ask besides the tools.
+const RESERVE: u64 = 32;
+const FOR_CLIENTS: u64 = 8;
 /// How long such a connection may go without a complete line, or without taking its reply.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often connections are looked through, and subscribers told of changes.
 const PULSE: Duration = Duration::from_secs(1);
+/// What is said to one for whom there is no room.
+const CROWDED: &str =
+    "sexton has no more descriptors for connections; raise the limit on open files (ulimit -n)";
 /// The listener's key; connections have those above.
 const LISTENER: Key = 0;
 
@@ -166,16 +172,26 @@ impl Server {
             let _ = unix_socket::send(socket.as_fd(), &line(&Answer::Refused(why)));
             return;
         }
-        if self.clients.values().filter(|client| !client.lasts()).count() >= CLIENTS {
-            let quietest = self.clients.iter().filter(|(_, client)| !client.lasts());
-            let quietest = quietest.min_by_key(|(_, client)| (client.peer.uid == 0, client.quiet));
-            if let Some(key) = quietest.map(|(key, _)| *key) {
-                self.drop_client(key);
-            }
+        let crowded = self.clients.values().filter(|client| !client.lasts()).count() >= CLIENTS;
+        let leaves_room = descriptors::leaves_free(socket.as_fd(), RESERVE);
+        let gave_way = (crowded || !leaves_room) && self.drop_quietest();
+        if !leaves_room && !gave_way {
+            debug!(name: "control-denied", pid = peer.pid, "refused a connection, as there are too few descriptors");
+            let _ = unix_socket::send(socket.as_fd(), &line(&Answer::Refused(CROWDED.to_owned())));
+            return;
         }
         if let Err(error) = self.add(socket, peer, Role::Asks) {
             debug!(name: "control-accept-failed", %error, "could not wait for a connection");
         }
+    }
+
+    /// Hangs up on the one that has been quiet for longest, if there is one that does not last.
+    fn drop_quietest(&mut self) -> bool {
+        let quietest = self.clients.iter().filter(|(_, client)| !client.lasts());
+        let quietest = quietest.min_by_key(|(_, client)| (client.peer.uid == 0, client.quiet));
+        let Some(key) = quietest.map(|(key, _)| *key) else { return false };
+        self.drop_client(key);
+        true
     }
 
     fn add(&mut self, socket: OwnedFd, peer: Peer, role: Role) -> io::Result<()> {
@@ -242,6 +258,10 @@ impl Server {
             Reply::ToolEnded(answer) => {
                 self.answer(key, &answer);
                 return Some(ServerEvent::ToolEnded);
+            }
+            Reply::Tool(_) if !descriptors::leaves_free(client.socket.as_fd(), RESERVE + FOR_CLIENTS) => {
+                self.registry.forget(key);
+                self.answer(key, &Answer::Refused(CROWDED.to_owned()));
             }
             Reply::Tool(answer) => {
                 (client.role, client.unconfirmed) = (Role::Tool, true);

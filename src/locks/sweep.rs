@@ -24,6 +24,7 @@ use super::roots::Root;
 use super::rule::NotOurs;
 use super::verdict::{Orphan, Proof, UnclearReason, Verdict};
 use super::walk::{DirEntry, WalkEvent, walk};
+use crate::types::Errno;
 
 /// From how many names in a directory on a second thread is worth its start.
 const MANY: usize = 128;
@@ -100,6 +101,8 @@ pub struct Report {
     pub waiting: u32,
     /// Things with a lock's name that are none.
     pub skipped: u32,
+    /// Whether something could not be looked at because the system had no descriptor or memory to give.
+    pub starved: bool,
     /// Orphaned locks that could not be removed, and directories that could not be read.
     pub failed: u32,
     /// The fingerprints of locks that were reported now, because they are held past their limits.
@@ -123,6 +126,7 @@ impl Report {
         self.waiting += other.waiting;
         self.skipped += other.skipped;
         self.failed += other.failed;
+        self.starved |= other.starved;
         self.reported.extend(other.reported);
         self.released.extend(other.released);
     }
@@ -286,6 +290,7 @@ impl<'a> Sweep<'a> {
             }
             Finding::Unreadable(errno) => {
                 self.report.unclear += 1;
+                self.report.starved |= errno.is_file_limit();
                 let why = UnclearReason::Unreadable(errno);
                 tracing::warn!(name: "lock-unclear", path = %path, kind = %kind.name, reason = %why,
                     "left a lock alone whose owner cannot be told");
@@ -444,6 +449,7 @@ impl<'a> Sweep<'a> {
 
     fn closed(&mut self, path: &Escaped<'_>, error: &io::Error) {
         self.report.failed += 1;
+        self.report.starved |= Errno(error.raw_os_error().unwrap_or_default()).is_file_limit();
         once!(self.context, name: "directory-unreadable", path = %path, error = %error,
             "cannot look for locks in a directory");
     }

@@ -239,6 +239,13 @@ impl EventLoop<'_> {
                 warn!(name: "sweep-overdue", %deadline,
                       "the lock sweep did not end in time and was given up; locks may be left until the next one");
             }
+            Note::SweepRetry => {
+                warn!(name: "sweep-retry", "the lock roots could not be swept; that is tried again, and what comes next waits \
+                      for it");
+            }
+            Note::SweepFailed => {
+                warn!(name: "sweep-failed", "the lock roots could not be swept; locks may be left until the next sweep");
+            }
             Note::Restarting(pause) => {
                 let pause = humantime::format_duration(Duration::from_millis(pause.as_millis() as u64));
                 warn!(name: "restarting", %pause, "the command is started again after this pause");

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::{debug, warn};
@@ -18,8 +19,8 @@ use crate::locks::{
     self, Action, KnownRoot, LiveSweep, LockKinds, Released, Report, Request, Root, RootOwner, SweepContext,
 };
 use crate::os::spawn::{self, Output};
-use crate::os::{children, clock, process, procfs, seqpacket, signals};
-use crate::supervisor::{Event, SweepSummary, SweepTrigger};
+use crate::os::{children, clock, files, process, procfs, seqpacket, signals};
+use crate::supervisor::{Event, SweepFailure, SweepSummary, SweepTrigger};
 use crate::types::{Errno, Pid, Signal, StartTime};
 
 /// How long a sweep may take while everybody stands still, by a clock of its own.
@@ -38,6 +39,8 @@ const ROOM: usize = 2 + 3 * 4 + 1 + 8 * REPORTED + RELEASED * (4 + 8 + 1 + PATH)
 const MISSING: u8 = 1;
 const REFUSED: u8 = 2;
 const OWNER: u8 = 4;
+const BROKE_OFF: u8 = 8;
+const NO_RESOURCES: u8 = 16;
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
@@ -56,6 +59,8 @@ pub(super) struct Sweeper<'a> {
     grandchild: Option<Pid>,
     /// Those that have come to us.
     adopted: Vec<(Pid, StartTime)>,
+    /// Why the last one could not be started.
+    failed: Option<SweepFailure>,
     /// The last one that was given up.
     given_up: Option<Pid>,
     /// The fingerprints of locks that were reported because they are held too long.
@@ -80,6 +85,7 @@ impl<'a> Sweeper<'a> {
             log: HelperLog::default(),
             grandchild: None,
             adopted: Vec::new(),
+            failed: None,
             given_up: None,
             reported: Vec::new(),
             removed: 0,
@@ -111,9 +117,19 @@ impl<'a> Sweeper<'a> {
                 self.helpers.push(child.0);
                 self.child = Some(child);
             }
-            Err(error) => warn!(name: "sweep-failed", %error, "could not sweep the lock roots"),
+            Err(error) => {
+                let failed = Some(failure(error));
+                // It is tried again and again.
+                if std::mem::replace(&mut self.failed, failed) == failed {
+                    debug!(name: "sweep-failed", %error, "could not sweep the lock roots");
+                } else {
+                    warn!(name: "sweep-failed", %error, "could not sweep the lock roots: {error}");
+                }
+                return Some(SweepSummary { failed, ..SweepSummary::default() });
+            }
         }
-        if self.child.is_some() { None } else { Some(SweepSummary::default()) }
+        self.failed = None;
+        None
     }
 
     fn fork(&mut self, locks: &Locks, occasion: SweepTrigger) -> Result<(Pid, OwnedFd), Errno> {
@@ -222,8 +238,11 @@ impl<'a> Sweeper<'a> {
             return Some(Event::SweeperExited);
         }
         let (_, inbox) = self.child.take_if(|(child, _)| *child == pid)?;
-        let (swept, found) = self.take_messages(&inbox);
+        let (swept, mut found) = self.take_messages(&inbox);
         self.adopt();
+        if swept.contains(&false) {
+            found.failed = found.failed.or(Some(SweepFailure::BrokeOff));
+        }
         for (root, _) in self.roots.iter().zip(swept).filter(|(_, swept)| !swept) {
             warn!(name: "sweep-failed", %root, "the sweep of the lock root {root} broke off");
         }
@@ -267,6 +286,7 @@ impl<'a> Sweeper<'a> {
             all.waiting = all.waiting.saturating_add(found.waiting);
             all.handed_over = all.handed_over.saturating_add(found.handed_over);
             all.missing |= found.missing;
+            all.failed = all.failed.or(found.failed);
             self.reported.extend(reported);
         }
         let surplus = self.reported.len().saturating_sub(REMEMBERED);
@@ -314,6 +334,7 @@ impl Job<'_> {
             // If it hangs, so do we, and the deadline ends us both.
             if let Err(error) = child.and_then(forward_log) {
                 debug!(name: "sweep-failed", %root, %error, "could not sweep a lock root as its owner");
+                self.tell(place, root, &Report::default(), Some(failure(error)));
             }
         }
     }
@@ -349,8 +370,14 @@ impl Job<'_> {
             beside,
         };
         let report = locks::sweep(&request, &mut |owner| self.send(root, &encode_owner(place, &owner), None));
+        // What kept us out of the root may be a limit, which shows everywhere.
+        let shut_out = !report.entered && !report.missing && files::look(Path::new("/")).is_err();
+        self.tell(place, root, &report, (report.starved || shut_out).then_some(SweepFailure::BrokeOff));
+    }
+
+    fn tell(&self, place: u8, root: &Root, report: &Report, failed: Option<SweepFailure>) {
         let registration = report.registration.as_ref().map(AsFd::as_fd);
-        self.send(root, &encode(place, &report), registration);
+        self.send(root, &encode(place, report, failed), registration);
     }
 
     fn send(&self, root: &Root, message: &[u8], descriptor: Option<BorrowedFd<'_>>) {
@@ -388,6 +415,15 @@ impl Job<'_> {
                 self.locks.action
             }
         }
+    }
+}
+
+/// Why a process could not be made, or what it needs.
+fn failure(error: Errno) -> SweepFailure {
+    if error.is_process_limit() || error.is_file_limit() {
+        SweepFailure::NoResources
+    } else {
+        SweepFailure::BrokeOff
     }
 }
 
@@ -438,9 +474,14 @@ fn decode_owner(message: &[u8]) -> Option<(u8, RootOwner)> {
     Some((*place, RootOwner { uid, gid, device, inode: u64::from_ne_bytes(inode.try_into().ok()?) }))
 }
 
-fn encode(place: u8, report: &Report) -> Vec<u8> {
+fn encode(place: u8, report: &Report, failed: Option<SweepFailure>) -> Vec<u8> {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    let mut message = vec![place, flag(report.missing, MISSING) | flag(report.refused, REFUSED)];
+    let failed = match failed {
+        None => 0,
+        Some(SweepFailure::BrokeOff) => BROKE_OFF,
+        Some(SweepFailure::NoResources) => NO_RESOURCES,
+    };
+    let mut message = vec![place, flag(report.missing, MISSING) | flag(report.refused, REFUSED) | failed];
     message.extend(report.waiting.to_ne_bytes());
     message.extend(report.handed_over.to_ne_bytes());
     message.extend(report.removed.to_ne_bytes());
@@ -474,6 +515,9 @@ fn decode(message: &[u8]) -> Option<SweeperMessage> {
         waiting: u32::from_ne_bytes(*waiting),
         handed_over: u32::from_ne_bytes(*handed_over),
         missing: flags & MISSING != 0,
+        failed: [(BROKE_OFF, SweepFailure::BrokeOff), (NO_RESOURCES, SweepFailure::NoResources)]
+            .into_iter()
+            .find_map(|(flag, failure)| (flags & flag != 0).then_some(failure)),
     };
     let reported = fingerprints.as_chunks().0.iter().map(|chunk| u64::from_ne_bytes(*chunk)).collect();
     let mut released = Vec::new();
@@ -510,12 +554,20 @@ mod tests {
             released: (0..20).map(lock).collect(),
             ..Report::default()
         };
-        let message = encode(3, &report);
+        let message = encode(3, &report, Some(SweepFailure::NoResources));
         assert_eq!(message.len(), ROOM);
         let told = decode(&message).unwrap();
         assert_eq!(
             (told.place, told.found),
-            (3, SweepSummary { waiting: 7, handed_over: 300, missing: true })
+            (
+                3,
+                SweepSummary {
+                    waiting: 7,
+                    handed_over: 300,
+                    missing: true,
+                    failed: Some(SweepFailure::NoResources)
+                }
+            )
         );
         assert_eq!(told.removed, 5);
         assert_eq!(told.reported, (0..16).collect::<Vec<u64>>());
@@ -525,10 +577,11 @@ mod tests {
         for length in [4, 5, 14, 50, ROOM - 1] {
             assert!(decode(&message[..length]).is_none(), "{length}");
         }
-        let none = decode(&encode(0, &Report::default())).unwrap();
+        let none = decode(&encode(0, &Report::default(), None)).unwrap();
+        assert_eq!(none.found, SweepSummary::default());
         assert!(none.reported.is_empty() && none.released.is_empty());
         assert!(!none.refused && decode_owner(&message).is_none());
-        let refused = encode(1, &Report { refused: true, ..Report::default() });
+        let refused = encode(1, &Report { refused: true, ..Report::default() }, None);
         assert!(decode(&refused).unwrap().refused && decode_owner(&refused).is_none());
     }
 

@@ -157,6 +157,10 @@ pub enum Note {
     Reaped(Pid, ExitStatus),
     /// The sweep did not end within its deadline.
     SweepOverdue(Duration),
+    /// The sweep could not be made, or broke off, and is tried again; what comes after it waits.
+    SweepRetry,
+    /// The sweep could not be made, and what comes after it waits no longer.
+    SweepFailed,
     /// The main process was started again this often, and that is enough.
     RestartLimit(u64),
     /// The main process will be started again after this pause.

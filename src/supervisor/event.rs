@@ -130,6 +130,17 @@ pub struct SweepSummary {
     pub handed_over: u32,
     /// Whether a root does not exist.
     pub missing: bool,
+    /// Why it has not looked at everything, if it has not.
+    pub failed: Option<SweepFailure>,
+}
+
+/// Why a sweep has not looked at everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SweepFailure {
+    /// The system had no process, no descriptor or no memory to give.
+    NoResources,
+    /// It has ended in the middle, or could not begin for another reason.
+    BrokeOff,
 }
 
 /// Whether everybody below us stands still.

@@ -205,7 +205,7 @@ impl Supervisor {
                 // To watch is no work.
                 let watched = if found.waiting > 0 { SETTLE } else { Duration::ZERO };
                 self.schedule_next(now.since(since).saturating_sub(watched), now);
-                if !found.missing {
+                if !found.missing && found.failed.is_none() {
                     self.live_sweep.later = None;
                 }
             }
@@ -213,7 +213,13 @@ impl Supervisor {
             State::Freezing { since, .. } | State::Frozen { since, .. } => self.thaw(since, now, out),
             State::Idle | State::Thawing { .. } => return,
         }
-        if found.waiting > 0 {
+        if let Some(failure) = found.failed {
+            let waits = self.waits_on(now, failure);
+            self.try_later(now);
+            if waits {
+                return;
+            }
+        } else if found.waiting > 0 {
             self.try_later(now);
         } else {
             self.live_sweep.failures = 0;

@@ -49,13 +49,14 @@ mod signals;
 mod snapshot;
 mod start;
 mod stop;
+mod sweep_retry;
 #[cfg(test)]
 mod tests;
 mod tool;
 mod units;
 
 pub use action::{Action, Gone, Note, SweepTrigger};
-pub use event::{Event, FreezeResult, Origin, Received, Remaining, SweepSummary, Terminal};
+pub use event::{Event, FreezeResult, Origin, Received, Remaining, SweepFailure, SweepSummary, Terminal};
 pub use forwarding::Forwarding;
 pub use orphans::ToolKey;
 pub use policy::Policy;

@@ -2,6 +2,7 @@
 
 use super::ladder::earlier;
 use super::sd_notify::Notifier;
+use super::sweep_retry::SweepTry;
 use super::{Action, Supervisor};
 use crate::types::{ExitStatus, MonoTime, Pid};
 
@@ -18,7 +19,7 @@ pub(super) struct ExitedMain {
 pub(super) enum Phase {
     New,
     FirstSweep {
-        until: MonoTime,
+        sweep: SweepTry,
     },
     /// The units that come before the main process are being started.
     UnitsUp,
@@ -49,7 +50,7 @@ pub(super) enum Phase {
     },
     LastSweep {
         zombie: Option<ExitedMain>,
-        until: MonoTime,
+        sweep: SweepTry,
     },
     /// The main process is started again when the pause is over.
     RestartDelay {
@@ -70,9 +71,8 @@ impl Supervisor {
 
     pub(super) fn phase_deadline(&self) -> Option<MonoTime> {
         match self.phase {
-            Phase::FirstSweep { until }
-            | Phase::LastSweep { until, .. }
-            | Phase::RestartDelay { until, .. } => Some(until),
+            Phase::FirstSweep { sweep } | Phase::LastSweep { sweep, .. } => Some(sweep.due),
+            Phase::RestartDelay { until, .. } => Some(until),
             Phase::Running { .. } => {
                 let ladder = earlier(self.ladder.deadline(), self.delayed.deadline());
                 earlier(earlier(ladder, self.live_sweep.deadline()), self.tool.deadline())
@@ -95,15 +95,17 @@ impl Supervisor {
         self.deadline_passed(now, out);
         self.orphans_tick(now, out);
         match self.phase {
-            Phase::FirstSweep { until } if now >= until => {
-                self.give_sweep_up(out);
-                self.start_all(now, out);
+            Phase::FirstSweep { sweep } if now >= sweep.due => {
+                if self.sweep_due(now, out) {
+                    self.start_all(now, out);
+                }
             }
             Phase::ForkRetry { until, tries } if now >= until => self.start(now, tries, out),
             Phase::RestartDelay { until, .. } if now >= until => self.start(now, 0, out),
-            Phase::LastSweep { zombie, until } if now >= until => {
-                self.give_sweep_up(out);
-                self.finalize(now, zombie, out);
+            Phase::LastSweep { zombie, sweep } if now >= sweep.due => {
+                if self.sweep_due(now, out) {
+                    self.finalize(now, zombie, out);
+                }
             }
             Phase::Running { pid } => {
                 self.live_sweep_tick(now, out);

@@ -1,7 +1,8 @@
 //! What follows the end of the main process: the end of everything, or another start.
 //!
 //! A restart never begins before everything that the old process left behind is gone. It waits for its locks to be
-//! swept, for as long as a sweep may take, and for no filesystem that hangs longer than that.
+//! swept, for as long as a sweep may take, and for no filesystem that hangs longer than that; where a sweep cannot be made
+//! for want of processes or descriptors, until it can.
 
 use super::ladder::Ladder;
 use super::restart::{Decision, RestartOn};
@@ -67,6 +68,7 @@ impl Supervisor {
             Phase::RestartDelay { zombie, .. } => self.enter_shutdown(now, zombie, out),
             _ => {
                 self.after_exit = AfterExit::Shutdown;
+                self.hurry_last_sweep(now);
                 self.settle(now, out);
             }
         }

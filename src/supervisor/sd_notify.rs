@@ -405,8 +405,8 @@ impl Supervisor {
         let (health, latency) = (notifier.health, notifier.latency);
         let (situation, until) = match self.phase {
             Phase::New | Phase::Exited => (None, None),
-            Phase::FirstSweep { until } | Phase::LastSweep { until, .. } => {
-                (Some(ManagerState::Sweeping), Some(until))
+            Phase::FirstSweep { sweep } | Phase::LastSweep { sweep, .. } => {
+                (Some(ManagerState::Sweeping), Some(sweep.due))
             }
             Phase::WaitingForSweep { .. } => (Some(ManagerState::Sweeping), None),
             Phase::UnitsUp => (Some(ManagerState::UnitsUp), None),

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::ladder::Ladder;
-use super::restart_decision::{AfterExit, gone};
-use super::{Action, ExitedMain, Note, Phase, Remaining, Supervisor, SweepSummary, SweepTrigger};
+use super::restart_decision::AfterExit;
+use super::{Action, ExitedMain, Note, Phase, Remaining, Supervisor, SweepSummary};
 use crate::types::{ExitStatus, MonoTime, Outcome, Pid};
 
 /// What a sweep that was given up may have found: locks that it handed over, for the next main process to find, and no
 /// root.
-pub(super) const UNKNOWN: SweepSummary = SweepSummary { waiting: 0, handed_over: 1, missing: true };
+pub(super) const UNKNOWN: SweepSummary =
+    SweepSummary { waiting: 0, handed_over: 1, missing: true, failed: None };
 
 /// How often processes whose deaths nobody tells us are looked for.
 pub(super) const RECOUNT: Duration = Duration::from_millis(25);
@@ -77,9 +78,8 @@ impl Supervisor {
             self.stopped = None;
             self.live_sweep.wanted = true;
             self.sweep_if_wanted(now, out);
-        } else if let Some(window) = window {
-            self.phase = Phase::LastSweep { zombie, until: now.after(window) };
-            out.push(Action::Sweep(SweepTrigger::TreeGone(gone(zombie))));
+        } else if window.is_some() {
+            self.last_sweep(now, zombie, 0, out);
         } else {
             self.finalize(now, zombie, out);
         }
@@ -87,14 +87,16 @@ impl Supervisor {
 
     pub(super) fn sweep_done(&mut self, now: MonoTime, found: SweepSummary, out: &mut Vec<Action>) {
         match self.phase {
-            Phase::FirstSweep { .. } => {
-                self.startup_sweep = found;
-                self.start_all(now, out);
-            }
-            Phase::LastSweep { zombie, .. } => {
-                self.startup_sweep = found;
-                self.finalize(now, zombie, out);
-            }
+            // Nothing sweeps that could end.
+            Phase::FirstSweep { sweep } | Phase::LastSweep { sweep, .. } if sweep.waits => {}
+            Phase::FirstSweep { sweep } => match self.sweep_over(now, found, sweep, out) {
+                Some(sweep) => self.phase = Phase::FirstSweep { sweep },
+                None => self.start_all(now, out),
+            },
+            Phase::LastSweep { zombie, sweep } => match self.sweep_over(now, found, sweep, out) {
+                Some(sweep) => self.phase = Phase::LastSweep { zombie, sweep },
+                None => self.finalize(now, zombie, out),
+            },
             Phase::Running { .. } | Phase::WaitingForSweep { .. } => self.locks_removed(now, found, out),
             // A look that began before the main process died.
             Phase::StoppingLeftovers { .. } => self.forget(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ladder::Ladder;
 use super::sd_notify::Notifier;
-use super::{Action, Note, Phase, Supervisor, SweepTrigger};
+use super::{Action, Note, Phase, Supervisor};
 use crate::types::{Errno, MonoTime, Pid, StartStep};
 
 /// The failure that may pass: a limit on processes is reached (fork(2), EAGAIN; 11 on every Linux).
@@ -19,8 +19,7 @@ impl Supervisor {
             return;
         }
         if let Some(window) = self.policy.sweep {
-            self.phase = Phase::FirstSweep { until: now.after(window) };
-            out.push(Action::Sweep(SweepTrigger::Startup));
+            self.first_sweep(now, window, 0, out);
         } else {
             self.start_all(now, out);
         }

@@ -133,7 +133,15 @@ fn send(signal: Signal) -> Action {
 const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
 const LAST_SWEEP: Action =
     Action::Sweep(SweepTrigger::TreeGone(Gone { zombie: Pid::new(MAIN), clean: true }));
-const SWEPT: Event = Event::SweepDone(SweepSummary { waiting: 0, handed_over: 0, missing: false });
+const SWEPT: Event =
+    Event::SweepDone(SweepSummary { waiting: 0, handed_over: 0, missing: false, failed: None });
+/// A sweep for which there was no process or no descriptor, and one that broke off.
+const STARVED: Event = failed(SweepFailure::NoResources);
+const BROKE_OFF: Event = failed(SweepFailure::BrokeOff);
+
+const fn failed(failure: SweepFailure) -> Event {
+    Event::SweepDone(SweepSummary { waiting: 0, handed_over: 0, missing: false, failed: Some(failure) })
+}
 
 #[test]
 fn an_ordinary_life_sweeps_runs_sweeps_reaps_and_exits() {
@@ -554,6 +562,7 @@ mod live_sweep;
 mod model;
 mod orphans;
 mod sd_notify;
+mod sweep_retry;
 mod tool;
 mod units;
 mod walk;

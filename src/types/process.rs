@@ -46,6 +46,27 @@ pub struct StartTime(pub u64);
 #[serde(transparent)]
 pub struct Errno(pub i32);
 
+/// include/uapi/asm-generic/errno.h: the same on every architecture that sexton is built for.
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOBUFS: i32 = 105;
+
+impl Errno {
+    /// Whether a limit on processes, or a lack of memory, is a reason for fork(2) to say so.
+    #[must_use]
+    pub fn is_process_limit(self) -> bool {
+        matches!(self.0, EAGAIN | ENOMEM)
+    }
+
+    /// Whether a limit on descriptors, or a lack of memory, is a reason for open(2), pipe(2) or socket(2) to say so.
+    #[must_use]
+    pub fn is_file_limit(self) -> bool {
+        matches!(self.0, ENOMEM | ENFILE | EMFILE | ENOBUFS)
+    }
+}
+
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The standard library's text is strerror(3) and " (os error N)".

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const WAITING: Event = Event::SweepDone(SweepSummary { waiting: 1, handed_over: 0, missing: false });
+const WAITING: Event =
+    Event::SweepDone(SweepSummary { waiting: 1, handed_over: 0, missing: false, failed: None });
 const SETTLE: Duration = Duration::from_secs(1);
 const LOOK: Action = Action::Sweep(SweepTrigger::Live { spare: false, settle: SETTLE, gone: None });
 const REMOVE: Action = Action::AllowRemoval { still: true };
@@ -125,6 +126,25 @@ fn what_could_not_be_removed_is_looked_at_again_later() {
 }
 
 #[test]
+fn a_look_that_could_not_be_made_is_made_later() {
+    for failed in [STARVED, BROKE_OFF] {
+        let mut story = after_an_orphan();
+        story.tell(failed);
+        for seconds in [1, 2, 4] {
+            assert_eq!(story.wait(), (Duration::from_secs(seconds), vec![LOOK]));
+            assert_eq!(story.tell(failed), []);
+        }
+        // Where it is in the middle of a removal, everybody goes on.
+        let mut story = stopping();
+        story.tell(ALL_STILL);
+        assert_eq!(story.tell(failed), [go_on(Duration::ZERO)]);
+        assert_eq!(story.wait().1, [LOOK]);
+        assert_eq!(story.tell(SWEPT), []);
+        assert_eq!(story.supervisor.next_deadline(), None);
+    }
+}
+
+#[test]
 fn where_somebody_cannot_be_stopped_nobody_stays_stopped() {
     let mut story = stopping();
     assert_eq!(
@@ -227,7 +247,7 @@ fn what_was_handed_over_is_the_gateways_for_a_while_and_removed_then() {
     let window = Duration::from_secs(300);
     let mut story = Story::begin(Policy { hand_over: Some(window), ..policy() });
     story.tell(Event::Begin);
-    story.tell(Event::SweepDone(SweepSummary { waiting: 0, handed_over: 2, missing: false }));
+    story.tell(Event::SweepDone(SweepSummary { handed_over: 2, ..SweepSummary::default() }));
     story.tell(Event::Started { pid: pid(MAIN) });
     story.tell(died(9));
     assert_eq!(
@@ -245,7 +265,7 @@ fn what_was_handed_over_is_the_gateways_for_a_while_and_removed_then() {
 
 #[test]
 fn a_root_that_was_missing_is_looked_for_a_few_times_and_then_no_more() {
-    let missing = Event::SweepDone(SweepSummary { waiting: 0, handed_over: 0, missing: true });
+    let missing = Event::SweepDone(SweepSummary { missing: true, ..SweepSummary::default() });
     for (look_later, looks) in [(true, 4), (false, 0)] {
         let mut story = Story::begin(Policy { look_later, ..policy() });
         story.tell(Event::Begin);

@@ -61,6 +61,7 @@ enum Step {
     StartFailed,
     SweepEnds,
     SweepFindsSomething,
+    SweepFails,
     SweepWaits,
     AllStandStill,
     OneRuns,
@@ -81,12 +82,13 @@ enum Step {
     Deadline,
 }
 
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 24] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
     Step::SweepEnds,
     Step::SweepFindsSomething,
+    Step::SweepFails,
     Step::SweepWaits,
     Step::AllStandStill,
     Step::OneRuns,
@@ -170,8 +172,12 @@ impl World {
                 panic!("no units and no restarts in this world")
             }
         };
+        let sweep = match s.phase {
+            Phase::FirstSweep { sweep } | Phase::LastSweep { sweep, .. } => Some((sweep.waits, sweep.tries)),
+            _ => None,
+        };
         format!(
-            "{phase}{ladder}{live_sweep}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}{:?}",
+            "{sweep:?}{phase}{ladder}{live_sweep}{}{}{}{:?}{:?}{:?}{}{}{}{}{}{}{}{}{}{}{}{:?}",
             s.live_sweep.wanted,
             s.pending.len().min(2),
             s.delayed.deadline().is_some(),
@@ -205,6 +211,7 @@ impl World {
             Step::SweepFindsSomething if self.sweeping && !self.asked => {
                 vec![Event::SweepDone(SweepSummary { waiting: 1, ..SweepSummary::default() })]
             }
+            Step::SweepFails if self.sweeping && !self.asked => vec![STARVED],
             Step::SweepWaits if self.beside && !self.waits && !self.asked => vec![Event::SweepReady],
             Step::AllStandStill if self.asked => vec![Event::FreezeDone(FreezeResult::Still)],
             Step::OneRuns if self.asked => vec![Event::FreezeDone(FreezeResult::NotYet)],
@@ -278,6 +285,9 @@ impl World {
             Step::SweepEnds | Step::SweepFindsSomething => {
                 (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
                 self.judged |= self.main != Life::Unborn;
+            }
+            Step::SweepFails => {
+                (self.sweeping, self.removing, self.beside, self.waits) = (false, false, false, false);
             }
             Step::AllStandStill => (self.asked, self.is_stopped) = (false, true),
             Step::OneRuns | Step::CannotStop => self.asked = false,
@@ -426,6 +436,8 @@ impl World {
             Action::GiveTerminal(_) | Action::Suspend(_) | Action::StopSelf => {
                 panic!("there is no terminal in this world")
             }
+            // It was said, after it was tried often enough.
+            Action::Note(Note::SweepFailed) => self.judged |= self.main != Life::Unborn,
             Action::ReportAlive(_) | Action::ReportOthers { .. } | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
         }

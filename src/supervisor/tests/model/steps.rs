@@ -13,7 +13,7 @@ pub struct Cast {
     pub unheard: bool,
     /// Tools lose their supervisor.
     pub tools: bool,
-    /// The system has no process to give, or the command cannot be executed.
+    /// The system has no process to give, a sweep breaks off, or the command cannot be executed.
     pub refusals: bool,
     /// What is given up ends late or never, sweeps leave something, somebody runs on.
     pub delays: bool,
@@ -29,6 +29,8 @@ pub enum Step {
     Begin,
     SweepEnds,
     SweepLeavesSome,
+    SweepFails,
+    SweepBreaksOff,
     SweepWaits,
     SweepDies,
     Freeze,
@@ -72,10 +74,12 @@ impl Step {
     }
 }
 
-pub const STEPS: [Step; 38] = [
+pub const STEPS: [Step; 40] = [
     Step::Begin,
     Step::SweepEnds,
     Step::SweepLeavesSome,
+    Step::SweepFails,
+    Step::SweepBreaksOff,
     Step::SweepWaits,
     Step::SweepDies,
     Step::Freeze,

@@ -124,8 +124,12 @@ impl World {
             units.split("rule: ").map(|unit| unit.contains("Waiting")).collect::<Vec<_>>(),
             units.split("in_a_row: ").map(|rest| rest.chars().next()).collect::<Vec<_>>(),
         );
+        let sweep = match s.phase {
+            Phase::FirstSweep { sweep } | Phase::LastSweep { sweep, .. } => Some((sweep.waits, sweep.tries)),
+            _ => None,
+        };
         format!(
-            "{phase}{ladder}{live_sweep}{units:?}{:?}{:?}{:?}{:?}{:?}{:?}",
+            "{sweep:?}{phase}{ladder}{live_sweep}{units:?}{:?}{:?}{:?}{:?}{:?}{:?}",
             (
                 s.after_exit,
                 s.failed_unit,
@@ -153,8 +157,17 @@ impl World {
             Step::Begin if s.phase == Phase::New => vec![Event::Begin],
             Step::SweepEnds if self.sweeping && !self.waits && !self.removing => vec![SWEPT],
             Step::SweepLeavesSome if cast.delays && self.sweeping && !self.waits => {
-                vec![Event::SweepDone(SweepSummary { waiting: 1, handed_over: 1, missing: true })]
+                vec![Event::SweepDone(SweepSummary {
+                    waiting: 1,
+                    handed_over: 1,
+                    missing: true,
+                    failed: None,
+                })]
             }
+            Step::SweepFails if cast.refusals && self.sweeping && !self.waits && !self.removing => {
+                vec![STARVED]
+            }
+            Step::SweepBreaksOff if cast.refusals && self.sweeping && !self.waits => vec![BROKE_OFF],
             Step::SweepWaits if self.sweeping && self.beside && !self.waits => vec![Event::SweepReady],
             Step::SweepDies if self.hanging => vec![Event::SweeperExited],
             Step::Freeze if self.asked_still => vec![Event::FreezeDone(FreezeResult::Still)],
@@ -286,6 +299,10 @@ impl World {
                 (self.sweeping, self.swept) = (false, true);
                 (self.waits, self.removing, self.beside) = (false, false, false);
             }
+            Step::SweepFails | Step::SweepBreaksOff => {
+                self.sweeping = false;
+                (self.waits, self.removing, self.beside) = (false, false, false);
+            }
             Step::SweepWaits => (self.waits, self.removing) = (true, false),
             Step::SweepDies => self.hanging = false,
             Step::Freeze => (self.asked_still, self.still) = (false, true),
@@ -398,7 +415,7 @@ impl World {
                 (self.waits, self.removing, self.beside) = (false, false, false);
             }
             // It was said, and so it may go on: but somebody owes a sweep.
-            Action::Note(Note::SweepOverdue(_)) => {
+            Action::Note(Note::SweepOverdue(_) | Note::SweepFailed) => {
                 (self.owed, self.swept) = (true, true);
             }
             Action::Start => self.check_start(now),
