@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::os::fd::IntoRawFd;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
@@ -120,7 +121,10 @@ thread_local! {
 fn read_kept_list(me: Pid) -> Option<Vec<Pid>> {
     LIST.with_borrow_mut(|kept| {
         if kept.as_ref().is_none_or(|(owner, _)| *owner != me) {
-            *kept = None;
+            if let Some((_, list)) = kept.take() {
+                // It is who forked us that owns it. Here its number may be closed, or another file's by now.
+                let _ = list.into_raw_fd();
+            }
             if procfs::is_of_our_namespace() {
                 // We have one thread, so that all our children are its.
                 *kept = procfs::open_children_of_thread(me, me).ok().map(|file| (me, file));
