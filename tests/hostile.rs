@@ -113,6 +113,81 @@ fn of_a_lost_tool_its_own_are_ended_and_nobody_who_shares_a_session_with_it() {
     }
 }
 
+/// What is said of orphans: each one's number, and its tool.
+fn orphans_of(victim: &Victim) -> Vec<(String, String)> {
+    let whole = victim.stderr();
+    let whole = whole.rfind('\n').map_or("", |end| &whole[..end]);
+    events(whole, "orphan").iter().map(|one| (one.field("pid"), one.field("tool"))).collect()
+}
+
+#[test]
+fn a_daemon_whose_tool_is_lost_is_not_that_tools_kin() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, _)) = controlled(mode) else { return };
+        // It is nobody's child but sexton's, in a session whose leader is dead, and runs a tool in that.
+        let daemon = "echo $$ >daemon; 'SEXTON' tool -- sh tool.sh & echo $! >supervisor; exec sleep 1000";
+        let tool = "sh -c 'echo $$ >child; exec sleep 1000' & sleep 1000; true";
+        for (name, text) in [("daemon.sh", daemon), ("tool.sh", tool)] {
+            fs::write(plan.path(name), text.replace("SEXTON", sexton().to_str().unwrap())).unwrap();
+        }
+        let script = format!(
+            "cd '{}'; (setsid sh -c 'sh daemon.sh & exit 0' &); exec sleep 1000",
+            plan.path("").trim_end_matches('/')
+        );
+        let mut victim = plan.run(["sh", "-c", &script]);
+        let [daemon, child, supervisor] =
+            ["daemon", "child", "supervisor"].map(|file| numbered(&mut victim, file));
+        comes_to(&victim, daemon);
+        assert_eq!(session_of(daemon), session_of(child));
+        assert!(look(session_of(daemon).unwrap()).is_none(), "its leader is dead");
+        send(supervisor, 9).unwrap();
+        wait_until("the tool's own are gone", || !lives(child));
+        // Who is found in the same look is told at the same time.
+        let found = orphans_of(&victim);
+        let number = victim.read("daemon").trim().to_owned();
+        assert!(!found.is_empty() && found.iter().all(|(pid, _)| *pid != number), "{found:?}");
+        assert!(lives(daemon), "{}", victim.stderr());
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+/// A shell reads an environment back that an earlier run has saved, with that run's mark.
+#[test]
+fn what_a_lost_tool_leaves_is_named_after_it_whatever_mark_it_bears() {
+    for mode in Mode::PID1_AND_NOT {
+        let Some((plan, socket)) = controlled(mode) else { return };
+        let tool = r#"echo $SEXTON_TOOL_ID >id; . ./saved; setsid sh -c "echo \$\$ >child; exec sleep 1000" & sleep 1000; true"#;
+        let script = HOUSE.replace(
+            "'SEXTON' tool -- sh -c 'TOOL'",
+            "'SEXTON' tool -- sh -c 'export -p >saved'; 'SEXTON' tool -- sh -c 'TOOL'",
+        );
+        let script = script.replace("DIR", plan.path("").trim_end_matches('/'));
+        let script = script.replace("SEXTON'", &format!("{}'", sexton().display()));
+        let mut victim =
+            plan.run(["sh", "-c", &script.replace("TOOL'", &format!("{tool}'")).replace("MORE", ":")]);
+        let (child, supervisor) = (numbered(&mut victim, "child"), numbered(&mut victim, "supervisor"));
+        let id = victim.read("id").trim().to_owned();
+        let saved = victim.read("saved");
+        assert!(saved.contains("SEXTON_TOOL_ID=") && !saved.contains(&id), "{saved}");
+        let state = || ask(&connect(&socket), &json!({ "op": "status" }))["status"].clone();
+        wait_until("it is registered", || state()["tools"][0]["id"] == json!(id));
+        send(supervisor, 9).unwrap();
+        wait_until("the tool's own is gone", || !lives(child));
+        let number = victim.read("child").trim().to_owned();
+        let found = orphans_of(&victim);
+        let named = found.iter().find(|(pid, _)| *pid == number).map(|(_, tool)| tool.as_str());
+        assert_eq!(named, Some(id.as_str()), "{found:?}");
+        victim.signal(15);
+        victim.ends_with(143);
+    }
+}
+
+fn session_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
+}
+
 fn group_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(2)?.parse().ok()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::protocol::{Process, Status};
+use super::protocol::{Process, Status, ToolRecord, ToolRun};
 
 /// The variable that all processes of a tool carry, with its id.
 const TOOL: &str = "SEXTON_TOOL_ID";
@@ -43,8 +43,13 @@ pub fn attribute(status: &mut Status, wall: u64, environment: impl Fn(i32) -> Ve
             .collect();
         Some(chain)
     };
+    let (tools, ended): (Vec<_>, Vec<_>) = (status.tools.iter().collect(), status.ended.iter().collect());
+    let runs = Runs { tools: &tools, ended: &ended };
     let left_behind = |process: &Process| {
-        by_group(status, process, wall).or_else(|| by_mark(status, &environment(process.pid)))
+        let began = wall.saturating_sub(process.age);
+        let one = LeftBehind { group: process.group, session: process.session, began };
+        let alive = |pid: i32| places.contains_key(&pid);
+        by_group(runs, one).or_else(|| by_environment(runs, one, &environment(process.pid), &alive))
     };
     let owners: Vec<Option<Owner>> = status
         .processes
@@ -62,28 +67,100 @@ pub fn attribute(status: &mut Status, wall: u64, environment: impl Fn(i32) -> Ve
     }
 }
 
+/// A process that has nobody but sexton above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
+    /// When it began, in milliseconds since the epoch.
+    pub began: u64,
+}
+
+/// The runs that are known: those that are registered, and those that have ended.
+#[derive(Clone, Copy)]
+struct Runs<'a> {
+    tools: &'a [&'a ToolRun],
+    ended: &'a [&'a ToolRecord],
+}
+
+/// /proc counts in hundredths of a second, and the clock may have been set a little.
+const SLACK: u64 = 20;
+
+/// The name of a run that is not known.
+const UNKNOWN: &str = "unknown";
+
+/// The id of the run that has left a process behind which bears this `mark`. `alive` tells whether a process is.
+///
+/// A mark is a variable, and a shell that reads an old environment back has the mark of an old run: a mark counts only where
+/// nothing speaks against it.
+pub fn run_of(
+    tools: &[&ToolRun],
+    ended: &[&ToolRecord],
+    one: LeftBehind,
+    mark: &str,
+    alive: &dyn Fn(i32) -> bool,
+) -> String {
+    let runs = Runs { tools, ended };
+    by_group(runs, one).unwrap_or_else(|| by_mark(runs, one, mark, alive)).name
+}
+
 /// A group and a session keep the number of the process that made them, which is the tool's.
-fn by_group(status: &Status, process: &Process, wall: u64) -> Option<Owner> {
-    let is_its = |pid: i32| pid > 0 && (process.group == pid || process.session == pid);
-    if let Some(tool) = status.tools.iter().find(|tool| is_its(tool.pid)) {
+fn by_group(runs: Runs<'_>, one: LeftBehind) -> Option<Owner> {
+    let is_its = |pid: i32| pid > 0 && (one.group == pid || one.session == pid);
+    if let Some(tool) = runs.tools.iter().find(|tool| is_its(tool.pid)) {
         return Some(Owner::alive(&tool.id));
     }
-    let began = wall.saturating_sub(process.age);
-    let ended = status.ended.iter().find(|record| {
+    let ended = runs.ended.iter().find(|record| {
         let pid = record.more.get("pid").and_then(serde_json::Value::as_i64);
         let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-        // What began after the tool's end has its number by chance. /proc counts in hundredths of a second.
-        pid.is_some_and(is_its) && began <= record.ended.saturating_add(20)
+        // What began after the tool's end has its number by chance.
+        pid.is_some_and(is_its) && one.began <= record.ended.saturating_add(SLACK)
     });
     ended.map(|record| Owner { name: record.id.clone(), ended: true })
 }
 
-fn by_mark(status: &Status, environment: &[u8]) -> Option<Owner> {
+/// The run that the mark names, if the process can be of it: it began while that one ran, and the supervisor is gone. Of a
+/// lost run it is else, if there is one only that it can be of. A mark that nobody knows is taken for what it says.
+fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> Owner {
+    let fits = |record: &ToolRecord| {
+        let began = record.ended.saturating_sub(record.duration);
+        began <= one.began.saturating_add(SLACK) && one.began <= record.ended.saturating_add(SLACK)
+    };
+    let mut known = false;
+    if let Some(tool) = runs.tools.iter().find(|tool| tool.id == mark) {
+        // What a living supervisor is above of does not come to us.
+        if !alive(tool.supervisor) && tool.began <= one.began.saturating_add(SLACK) {
+            return Owner::alive(&tool.id);
+        }
+        known = true;
+    }
+    if let Some(record) = runs.ended.iter().find(|record| record.id == mark) {
+        if fits(record) {
+            return Owner { name: record.id.clone(), ended: true };
+        }
+        known = true;
+    }
+    let mut lost = runs.ended.iter().filter(|record| record.outcome.get("lost").is_some() && fits(record));
+    let name = match (lost.next(), lost.next()) {
+        (Some(only), None) => &only.id,
+        _ if known => UNKNOWN,
+        _ => mark,
+    };
+    Owner { name: name.chars().take(64).collect(), ended: true }
+}
+
+fn by_environment(
+    runs: Runs<'_>,
+    one: LeftBehind,
+    environment: &[u8],
+    alive: &dyn Fn(i32) -> bool,
+) -> Option<Owner> {
     let variables = || environment.split(|byte| *byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
     let value = |name: &str| variables().find_map(|one| one.strip_prefix(name)?.strip_prefix('='));
-    if let Some(id) = value(TOOL).filter(|id| !id.is_empty()) {
-        let ended = status.tools.iter().all(|tool| tool.id != id);
-        return Some(Owner { name: id.chars().take(64).collect(), ended });
+    if let Some(mark) = value(TOOL).filter(|mark| !mark.is_empty()) {
+        return Some(by_mark(runs, one, mark, alive));
     }
     let exec = value(OPENCLAW.0) == Some(OPENCLAW.1);
     exec.then(|| Owner { name: OPENCLAW.1.to_owned(), ended: true })
@@ -91,7 +168,9 @@ fn by_mark(status: &Status, environment: &[u8]) -> Option<Owner> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::{ToolRecord, ToolRun, UnitStatus};
+    use serde_json::json;
+
+    use super::super::protocol::UnitStatus;
     use super::*;
 
     fn process(pid: i32, parent: i32, group: i32, session: i32) -> Process {
@@ -172,6 +251,46 @@ mod tests {
         ];
         let expected = expected.map(|(pid, of, orphan)| (pid, of.to_owned(), orphan));
         assert_eq!(whose(processes, environment), expected);
+    }
+
+    /// A shell has read an environment back that an older run had saved.
+    #[test]
+    fn a_mark_that_cannot_be_true_names_nobody_or_the_lost_run_that_it_can_be_of() {
+        let running =
+            ToolRun { id: "running".into(), supervisor: 20, pid: 21, began: 90_000, ..ToolRun::default() };
+        let ended = |id: &str, began: u64, ended: u64, pid: i32, outcome| ToolRecord {
+            id: id.into(),
+            ended,
+            duration: ended - began,
+            outcome,
+            more: [("pid".to_owned(), pid.into())].into(),
+            ..ToolRecord::default()
+        };
+        let well = json!({ "exited": { "code": 0 } });
+        let old = ended("old", 10_000, 20_000, 30, well);
+        let lost = ended("lost", 50_000, 60_000, 40, json!({ "lost": {} }));
+        let late = ended("late", 58_000, 70_000, 50, json!({ "lost": {} }));
+        let all = [old, lost, late];
+        let of = |began: u64, group: i32, mark: &str, alive: bool| {
+            let one = LeftBehind { group, session: 1, began };
+            run_of(&[&running], &all.iter().collect::<Vec<_>>(), one, mark, &|_| alive)
+        };
+        // It says the truth.
+        assert_eq!(of(15_000, 9, "old", true), "old");
+        assert_eq!(of(55_000, 9, "lost", true), "lost");
+        assert_eq!(of(91_000, 9, "running", false), "running", "its supervisor has just died");
+        // It began after that run's end: there is one run that it can be of, or none, or two.
+        assert_eq!(of(55_000, 9, "old", true), "lost");
+        assert_eq!(of(30_000, 9, "old", true), UNKNOWN);
+        assert_eq!(of(59_000, 9, "old", true), UNKNOWN);
+        // The supervisor of that run lives, so that nobody of it can be ours.
+        assert_eq!(of(91_000, 9, "running", true), UNKNOWN);
+        assert_eq!(of(65_000, 9, "running", false), "late", "it began before that run");
+        // The kernel knows better than the variable.
+        assert_eq!(of(55_000, 50, "old", true), "late");
+        // Nobody knows this run.
+        assert_eq!(of(30_000, 9, "other", true), "other");
+        assert_eq!(of(55_000, 9, "other", true), "lost");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 
+use super::attribution::{self, LeftBehind};
 use super::incidents::{Incidents, truncate};
 use super::protocol::{
     Answer, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun, TreeStats, WatchReport,
@@ -79,6 +80,19 @@ pub struct Registry {
     watch_listens: Option<String>,
     census: Option<TreeStats>,
     incidents: Incidents,
+    /// Where the supervisors of running and of lost tools were, the last ones last.
+    places: VecDeque<Place>,
+}
+
+/// Where the supervisor of a tool is: in a session and a group that the tool has not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The run's id.
+    pub id: String,
+    /// The supervisor's session.
+    pub session: i32,
+    /// Its process group.
+    pub group: i32,
 }
 
 impl Registry {
@@ -98,6 +112,7 @@ impl Registry {
             Request::ToolEnded(mut record) => {
                 truncate(&mut record.id, NAME);
                 self.tools.retain(|_, run| run.id != record.id);
+                self.places.retain(|place| place.id != record.id);
                 self.ended(record);
                 Reply::ToolEnded(Answer::Done("noted".to_owned()))
             }
@@ -243,9 +258,31 @@ impl Registry {
         Some(record)
     }
 
+    /// Where the supervisor is of the tool that this connection has registered.
+    pub fn place(&mut self, key: Key, session: i32, group: i32) {
+        let Some(run) = self.tools.get(&key) else { return };
+        self.places.push_back(Place { id: run.id.clone(), session, group });
+        if self.places.len() > TOOLS + ENDED {
+            self.places.pop_front();
+        }
+    }
+
+    /// Where the supervisors of running and of lost tools are, or were.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter()
+    }
+
+    /// The id of the run that has left a process behind which bears this mark; see [`attribution::run_of`].
+    pub fn run_of(&self, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> String {
+        let (tools, ended): (Vec<_>, Vec<_>) = (self.tools.values().collect(), self.ended.iter().collect());
+        attribution::run_of(&tools, &ended, one, mark, alive)
+    }
+
     /// A connection has ended whose tool was never told that it is registered: it runs without being shown.
     pub fn forget(&mut self, key: Key) {
-        self.tools.remove(&key);
+        if let Some(run) = self.tools.remove(&key) {
+            self.places.retain(|place| place.id != run.id);
+        }
     }
 
     /// Adds what is known here to what is said of sexton.

@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::attribution::LeftBehind;
 use super::connection::{Client, ReadResult, Role};
 use super::lines::LONGEST;
 use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToolRecord, WatchCommand};
-use super::registry::{Key, Registry, Reply, Speaker};
+use super::registry::{Key, Place, Registry, Reply, Speaker};
 use super::socket_path::BoundSocket;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};
-use crate::os::{clock, descriptors, privileges, procfs};
+use crate::os::{clock, descriptors, privileges, process, procfs};
 use crate::types::{MonoTime, Pid};
 
 /// How many connections there can be that are not a tool's.
@@ -215,7 +216,7 @@ impl Server {
         self.watch = self.watch.filter(|watch| *watch != key);
         self.many.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
-        if client.unconfirmed && is_alive(&client.peer) {
+        if client.unconfirmed && is_alive(client.peer.pid) {
             // It waited no longer for the answer, and runs its tool all the same: nothing is lost.
             self.registry.forget(key);
             return None;
@@ -265,6 +266,9 @@ impl Server {
             }
             Reply::Tool(answer) => {
                 (client.role, client.unconfirmed) = (Role::Tool, true);
+                if let Some((session, group)) = Pid::new(client.peer.pid).and_then(process::place_of) {
+                    self.registry.place(key, session, group);
+                }
                 self.answer(key, &answer);
             }
             Reply::Cancel { tool, told, answer } => {
@@ -385,6 +389,18 @@ impl Server {
         self.registry.released(path, pid, taken)
     }
 
+    /// Where the supervisors of running and of lost tools are, or were.
+    #[must_use]
+    pub fn tool_places(&self) -> Vec<Place> {
+        self.registry.places().cloned().collect()
+    }
+
+    /// The id of the run that has left a process behind which bears this mark.
+    #[must_use]
+    pub fn run_of(&self, one: LeftBehind, mark: &str) -> String {
+        self.registry.run_of(one, mark, &|pid| is_alive(pid))
+    }
+
     /// What sexton-watch has said and is so at this moment.
     pub fn ongoing(&mut self) -> Vec<Incident> {
         self.registry.incidents().from_watch()
@@ -400,8 +416,8 @@ impl Server {
     }
 }
 
-fn is_alive(peer: &Peer) -> bool {
-    let stat = Pid::new(peer.pid).and_then(|pid| procfs::stat(pid).ok().flatten());
+fn is_alive(pid: i32) -> bool {
+    let stat = Pid::new(pid).and_then(|pid| procfs::stat(pid).ok().flatten());
     stat.is_some_and(|stat| !stat.is_ending())
 }
 

@@ -27,6 +27,13 @@ pub fn parent() -> i32 {
     nix::unistd::getppid().as_raw()
 }
 
+/// The session and the process group of a process. `None` if it is gone.
+#[must_use]
+pub fn place_of(pid: Pid) -> Option<(i32, i32)> {
+    let pid = Some(nix::unistd::Pid::from_raw(pid.raw()));
+    Some((nix::unistd::getsid(pid).ok()?.as_raw(), nix::unistd::getpgid(pid).ok()?.as_raw()))
+}
+
 /// Becomes the parent of every orphan below us (`PR_SET_CHILD_SUBREAPER`, prctl(2), since Linux 3.4).
 ///
 /// # Errors

@@ -14,7 +14,10 @@ use tracing::{debug, warn};
 
 use super::tool::MARK;
 use super::{EventLoop, units};
+use crate::control::attribution::LeftBehind;
 use crate::control::protocol::ToolRecord;
+use crate::control::registry::Place;
+use crate::control::server::Server;
 use crate::locks::Escaped;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
@@ -87,9 +90,10 @@ impl EventLoop<'_> {
             return Some(Event::OrphansFound);
         }
         let tools = self.plan.tools.end_orphans;
+        let places = self.server.as_ref().map(Server::tool_places).unwrap_or_default();
         let begun = seqpacket::pipe().and_then(|(ours, theirs)| {
             let helper = self.sweeper.start_helper(&[theirs.as_fd()], || {
-                let answer = answer(&unknown, tools);
+                let answer = answer(&unknown, tools, &places);
                 let said = theirs.try_clone().and_then(|pipe| File::from(pipe).write_all(&answer));
                 u8::from(said.is_err())
             })?;
@@ -153,13 +157,19 @@ impl EventLoop<'_> {
         let _ = File::from(answer).read_to_end(&mut text);
         let mut tools = Vec::new();
         for line in String::from_utf8_lossy(&text).lines() {
-            let mut words = line.splitn(3, ' ');
+            let mut words = line.splitn(5, ' ');
             let pid = words.next().and_then(|word| Pid::new(word.parse().ok()?));
             let start = words.next().and_then(|word| word.parse().ok()).map(StartTime);
-            let (Some(pid), Some(start), Some(id)) = (pid, start, words.next()) else { continue };
+            let mut number = || words.next().and_then(|word| word.parse::<i32>().ok());
+            let (Some(group), Some(session)) = (number(), number()) else { continue };
+            let (Some(pid), Some(start), Some(mark)) = (pid, start, words.next()) else { continue };
             if !self.orphans.asked.contains(&pid) {
                 continue;
             }
+            let known = self.server.as_ref().filter(|_| !mark.starts_with(UNIT));
+            let one = LeftBehind { group, session, began: began(start) };
+            let id = known.map_or_else(|| mark.to_owned(), |server| server.run_of(one, mark));
+            let id = id.as_str();
             let tool = self.orphans.key(id);
             self.orphans.members.insert(pid, (start, tool));
             let pid = pid.raw();
@@ -207,12 +217,29 @@ impl EventLoop<'_> {
     }
 }
 
-/// What the helper says: pid, start time and tool, or unit, of each of which it can tell that. One without a mark
-/// that shares its group or session with a marked one is the same one's, if whoever made that group or session bears
-/// the mark or is gone, as a tool's first process is by now. A tool can be in a session that it has not made, which is
-/// the gateway's and ours: that one makes nobody its kin. A mark that we carry ourselves is of something that we are
-/// in, and says nothing.
-fn answer(unknown: &[Stat], tools: bool) -> Vec<u8> {
+/// When a process began, in milliseconds since the epoch.
+fn began(start: StartTime) -> u64 {
+    let ticks = clock::ticks_per_second();
+    let start = start.0.saturating_mul(1000).checked_div(ticks).unwrap_or_default();
+    let boot = u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX);
+    clock::wall_millis().saturating_sub(boot.saturating_sub(start))
+}
+
+/// When the run with this id began, in milliseconds since the epoch: the first part of an id that sexton has made.
+fn began_of(id: &str) -> Option<u64> {
+    u64::from_str_radix(id.split_once('-')?.0, 16).ok()
+}
+
+/// What the helper says: pid, start time, group, session and the mark of a tool or a unit, of each of which it can tell
+/// that. One without a mark that shares its group or session with a marked one is the same one's, if whoever made that
+/// group or session bears the mark or is gone, as a tool's first process is by now.
+///
+/// A tool can be in a session and a group that it has not made: the gateway's and ours, or that of a daemon which has
+/// started it. These make nobody its kin. They are those of its supervisor, if that one has registered. Of a run that
+/// nobody knows they are not known: then those of no supervisor make kin, and nobody is kin who is older than the run.
+///
+/// A mark that we carry ourselves is of something that we are in, and says nothing.
+fn answer(unknown: &[Stat], tools: bool, places: &[Place]) -> Vec<u8> {
     let ours = |name: &str| std::env::var_os(name).map(|value| value.as_bytes().to_vec());
     let known = if tools { &[(units::MARK, UNIT), (MARK, "")][..] } else { &[(units::MARK, UNIT)] };
     let known: Vec<_> = known.iter().map(|(name, front)| (*name, *front, ours(name))).collect();
@@ -230,9 +257,19 @@ fn answer(unknown: &[Stat], tools: bool) -> Vec<u8> {
         let maker = || procfs::stat(Pid::new(number)?).ok().flatten().filter(|maker| !maker.is_dead());
         number > 0 && number != ours && maker().is_none_or(|maker| marked(&maker).as_deref() == Some(mark))
     };
+    let starts_too_early = |stat: &Stat, mark: &str| {
+        let known = mark.starts_with(UNIT) || places.iter().any(|place| place.id == mark);
+        !known && began_of(mark).is_none_or(|run| began(stat.start) + 20 < run)
+    };
+    let made_by = |number: i32, ours: i32, mark: &str| {
+        let place = places.iter().find(|place| place.id == mark);
+        let was_there = |place: &Place| place.session == number || place.group == number;
+        let foreign = place.map_or_else(|| places.iter().any(was_there), was_there);
+        !foreign && made_by(number, ours, mark)
+    };
     let akin = |stat: &Stat| {
         marks.iter().find_map(|(other, mark)| {
-            let mark = mark.as_deref()?;
+            let mark = mark.as_deref().filter(|mark| !starts_too_early(stat, mark))?;
             let by_group = other.group == stat.group && made_by(stat.group, our_group, mark);
             let by_session = other.session == stat.session && made_by(stat.session, our_session, mark);
             (by_group || by_session).then(|| mark.to_owned())
@@ -241,7 +278,7 @@ fn answer(unknown: &[Stat], tools: bool) -> Vec<u8> {
     let mut text = Vec::new();
     for (stat, mark) in &marks {
         let Some(mark) = mark.clone().or_else(|| akin(stat)) else { continue };
-        let line = format!("{} {} {mark}\n", stat.pid, stat.start.0);
+        let line = format!("{} {} {} {} {mark}\n", stat.pid, stat.start.0, stat.group, stat.session);
         if text.len() + line.len() <= ANSWER {
             text.extend(line.into_bytes());
         }
