@@ -12,11 +12,16 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Output, Stdio};
 
 use common::victim::{Mode, plan};
 use common::{KillOnDrop, command, sexton, text, unshare, wait_until};
 use nix::libc::SIGKILL;
+use serde_json::json;
+use sexton::control::protocol::{Health, Incident, Status, ToolRecord, ToolRun, UnitStatus};
+use sexton::types::IncidentKind;
 
 /// Every command that prints and needs no sexton that runs.
 const PRINT: [&str; 9] = [
@@ -144,4 +149,154 @@ fn without_dev_null_a_units_input_is_empty_and_the_watch_lives() {
     child.0.wait().unwrap();
     let log = fs::read_to_string(place("err")).unwrap();
     assert!(!log.contains("SIGABRT") && !log.contains("code=134"), "{log}");
+}
+
+/// A text that would rename a terminal's window, clear it, show a line as sexton's, and turn letters round.
+const HOSTILE: &str = "\x1b]0;PWNED\x07\x1b[31mEVIL\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200b}\u{2028}\r\nsexton: the gateway was stopped\t";
+
+/// That the output has nothing in it but lines, and none that somebody else has written.
+#[track_caller]
+fn is_harmless(what: &str, output: &[u8]) {
+    let shown = text(output);
+    let odd = |letter: char| letter != '\n' && sexton::types::is_deceptive(letter);
+    assert!(!shown.contains(odd), "{what}: {shown:?}");
+    assert!(!shown.lines().any(|line| line.starts_with("sexton: the gateway")), "{what}: {shown}");
+    assert!(std::str::from_utf8(output).is_ok(), "{what}: {shown:?}");
+}
+
+/// Every command that asks a sexton that runs, each for people and for programs.
+fn each_asks(socket: &str, tool: &str, mut look: impl FnMut(&str, &Output)) {
+    let asking =
+        ["status", "ps", "health", "stop", "restart", "restart UNIT", "signal USR1", "cancel UNIT", "reload"];
+    for words in asking.into_iter().chain(["doctor --total 2s"]) {
+        for json in [None, Some("--json")] {
+            let words = words.split(' ').map(|word| if word == "UNIT" { tool } else { word }).chain(json);
+            let words: Vec<&str> = words.collect();
+            let output = command(&words).env("SEXTON_CONTROL", socket).output().unwrap();
+            look(&format!("{words:?}"), &output);
+        }
+    }
+}
+
+/// What a sexton of another version, or somebody in its place, answers is nobody's to write to a terminal with.
+#[test]
+fn no_answer_of_a_sexton_reaches_the_terminal_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("c.sock");
+    let unit = UnitStatus { name: HOSTILE.into(), last: Some(HOSTILE.into()), ..UnitStatus::default() };
+    let status = Status {
+        version: HOSTILE.into(),
+        reach: HOSTILE.into(),
+        watch: Some(HOSTILE.into()),
+        gateway: unit.clone(),
+        units: vec![unit],
+        tools: vec![ToolRun {
+            id: HOSTILE.into(),
+            name: HOSTILE.into(),
+            argv: vec![HOSTILE.into()],
+            ..ToolRun::default()
+        }],
+        ended: vec![ToolRecord {
+            id: HOSTILE.into(),
+            name: HOSTILE.into(),
+            outcome: json!({ HOSTILE: HOSTILE }),
+            ..ToolRecord::default()
+        }],
+        health: Some(Health { reason: HOSTILE.into(), ..Health::default() }),
+        incidents: vec![Incident {
+            kind: IncidentKind::Log,
+            subject: HOSTILE.into(),
+            detail: HOSTILE.into(),
+            began: 1,
+            ended: None,
+        }],
+        ..Status::default()
+    };
+    let answers = [
+        json!({ "status": status }),
+        json!({ "done": HOSTILE }),
+        json!({ "refused": HOSTILE }),
+        json!({ "cancelled": HOSTILE }),
+        json!({ HOSTILE: HOSTILE }),
+        json!({ "status": { HOSTILE: HOSTILE } }),
+        json!({ "status": HOSTILE }),
+    ];
+    for answer in &answers {
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for stream in listener.incoming() {
+                    let mut stream = stream.unwrap();
+                    let mut line = String::new();
+                    // One that only looks whether somebody listens is the last.
+                    if BufReader::new(&stream).read_line(&mut line).unwrap_or(0) == 0 {
+                        break;
+                    }
+                    // Whoever does not like it may leave.
+                    let _ = stream.write_all(format!("{answer}\n").as_bytes());
+                }
+            });
+            let socket = socket.to_str().unwrap();
+            let asked = std::panic::catch_unwind(|| {
+                each_asks(socket, HOSTILE, |words, output| {
+                    is_harmless(words, &output.stdout);
+                    is_harmless(words, &output.stderr);
+                    if words.contains("--json") && !output.stdout.is_empty() {
+                        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                        let same = json["done"] == HOSTILE || json["refused"] == HOSTILE;
+                        assert!(!answer["done"].is_string() || words.contains("doctor") || same, "{json}");
+                    }
+                });
+            });
+            drop(UnixStream::connect(socket).unwrap());
+            asked.unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+        });
+        fs::remove_file(&socket).unwrap();
+    }
+}
+
+/// A tool calls itself what it likes.
+#[test]
+fn no_word_of_a_tool_reaches_the_terminal_or_the_log_as_it_is() {
+    for format in ["text", "json"] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let socket = plan.path("run/control.sock");
+        let plan = plan.options(["-vv", "--log-format", format]).variable("SEXTON_CONTROL", &socket);
+        let mut victim = plan.run(["sh", "-c", "trap : USR1; echo up; while :; do sleep 0.05; done"]);
+        victim.says("up");
+        let tool = |request: serde_json::Value| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            (stream, line)
+        };
+        let began = |id: &str| {
+            tool(json!({ "op": "tool-began", "id": id, "name": HOSTILE, "argv": [HOSTILE], "supervisor": 1,
+                         "pid": 4_194_303, "began": 5 }))
+        };
+        let (lost, _) = began("lost");
+        let (_tool, answer) = began(HOSTILE);
+        assert!(answer.contains("done"), "{answer}");
+        drop(lost);
+        let cancelled = command(["cancel", HOSTILE]).env("SEXTON_CONTROL", &socket).output().unwrap();
+        assert_eq!(cancelled.status.code(), Some(0), "{cancelled:?}");
+        assert!(text(&cancelled.stdout).starts_with("\\u{1b}]0;PWNED"), "{cancelled:?}");
+        is_harmless("cancel", &cancelled.stdout);
+        for words in
+            [["status", "--json"], ["status", "--control"], ["ps", "--json"], ["cancel", "other\x1b[2J"]]
+        {
+            let words = words.map(|word| word.to_owned());
+            let mut words: Vec<String> = words.to_vec();
+            if words[1] == "--control" {
+                words.push(socket.clone());
+            }
+            let output = command(&words).env("SEXTON_CONTROL", &socket).output().unwrap();
+            is_harmless(&format!("{words:?}"), &output.stdout);
+            is_harmless(&format!("{words:?}"), &output.stderr);
+        }
+        wait_until("the lost tool is noted", || victim.stderr().contains("tool-lost"));
+        is_harmless("the log", victim.stderr().as_bytes());
+        victim.signal(SIGKILL);
+    }
 }

@@ -8,7 +8,7 @@ use super::lines::LONGEST;
 use super::protocol::{Answer, Request, ToolRecord, ToolRun};
 use super::socket_path::{self, VARIABLE};
 use crate::os::{clock, poll, privileges, unix_socket};
-use crate::types::MonoTime;
+use crate::types::{Escaped, MonoTime};
 
 /// The longest answer that is taken, in bytes: a status with every tool that there can be fits well.
 const LONGEST_ANSWER: usize = 16 << 20;
@@ -175,7 +175,7 @@ impl Connection {
 }
 
 fn shown(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
+    Escaped(path).to_string()
 }
 
 /// A tool's own connection: it shows in status while this lives, and can be cancelled.

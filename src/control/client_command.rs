@@ -11,7 +11,7 @@ use super::protocol::{Answer, Request, Status};
 use super::{health, processes, render};
 use crate::os::{clock, startup};
 use crate::report::{log, output};
-use crate::types::exit_code;
+use crate::types::{exit_code, one_line};
 
 /// How often a status that is watched is shown anew.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ pub fn run(errand: &ClientCommand) -> u8 {
     match ask(errand) {
         Ok(code) => code,
         Err(failure) => {
-            log::print_error(&format!("sexton: {failure}"));
+            log::print_error(&one_line(&format!("sexton: {failure}")));
             // Whoever asks for health knows two codes: docker's HEALTHCHECK has no others.
             if errand.what == What::Health { exit_code::UNHEALTHY } else { exit_code::CONTROL_UNAVAILABLE }
         }
@@ -82,14 +82,16 @@ fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
                 exit_code::CONTROL_DONE
             }
             Answer::Done(text) | Answer::Cancelled(text) => {
-                let text = if errand.json { json!({ "done": text }).to_string() } else { text.clone() };
+                // It repeats what a tool or another client has called itself.
+                let text =
+                    if errand.json { json!({ "done": text }).to_string().into() } else { one_line(text) };
                 output::print(&format!("{text}\n"), exit_code::CONTROL_DONE)
             }
             Answer::Refused(why) => {
                 if errand.json {
                     output::print(&format!("{}\n", json!({ "refused": why })), exit_code::CONTROL_REFUSED)
                 } else {
-                    log::print_error(&format!("sexton: {why}"));
+                    log::print_error(&format!("sexton: {}", one_line(why)));
                     exit_code::CONTROL_REFUSED
                 }
             }
@@ -124,9 +126,6 @@ fn print(errand: &ClientCommand, mut status: Status, pid: i32) -> io::Result<()>
     if !seen && !errand.json {
         text.push_str("\nits processes are in another pid namespace; ask from within its container\n");
     }
-    if errand.what == (What::Status { watch: true }) && io::stdout().is_terminal() {
-        // To the upper left, and nothing below.
-        text.insert_str(0, "\x1b[H\x1b[J");
-    }
-    output::write(&text)
+    let again = errand.what == (What::Status { watch: true }) && io::stdout().is_terminal();
+    if again { output::redraw(&text) } else { output::write(&text) }
 }

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::protocol::{HealthState, Incident, IncidentKind, Status, UnitState};
-use super::render::{plain, time, word};
+use super::render::{time, word};
 use crate::report::messages;
+use crate::types::one_line;
 
 /// Whether it is well, and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +54,7 @@ pub fn judge(status: &Status, wall: u64) -> Verdict {
         if figures.is_empty() { String::new() } else { format!("; latency {}", figures.join(", ")) };
     Verdict {
         well: matches!(health.state, HealthState::Healthy | HealthState::Slow),
-        words: format!("{state} for {since}: {}{figures}", plain(&health.reason)),
+        words: format!("{state} for {since}: {}{figures}", one_line(&health.reason)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize as _;
 use super::protocol::{Process, Status};
 use super::registry::RELEASED;
 use crate::report::{messages, table};
-use crate::types::Outcome;
+use crate::types::{Outcome, one_line};
 
 /// How many tool runs that ended, and incidents, are shown.
 const SHOWN: usize = 10;
@@ -20,13 +20,13 @@ pub fn status(status: &Status, wall: u64) -> String {
     let ago = |then: u64| time(wall.saturating_sub(then));
     let mut text = format!(
         "sexton {}, pid {}, up {}, reach {}\n",
-        plain(&status.version),
+        one_line(&status.version),
         status.pid,
         ago(status.since),
-        plain(&status.reach)
+        one_line(&status.reach)
     );
     if let Some(address) = &status.watch {
-        let _ = writeln!(text, "page and metrics: http://{}/", plain(address));
+        let _ = writeln!(text, "page and metrics: http://{}/", one_line(address));
     }
     units(&mut text, status, &ago);
     tools(&mut text, status, &ago);
@@ -34,7 +34,7 @@ pub fn status(status: &Status, wall: u64) -> String {
         let p99 = health.p99_ms.map(|p99| format!(", p99 {}", messages::latency(p99))).unwrap_or_default();
         let reason = if health.reason.is_empty() { String::new() } else { format!(": {}", health.reason) };
         let (state, since) = (word(&health.state), ago(health.since));
-        let _ = writeln!(text, "\nhealth: {state} for {since}{p99}{}", plain(&reason));
+        let _ = writeln!(text, "\nhealth: {state} for {since}{p99}{}", one_line(&reason));
     }
     if let Some(census) = &status.census {
         let _ = writeln!(
@@ -55,7 +55,7 @@ pub fn status(status: &Status, wall: u64) -> String {
             let lasted = time(incident.ended.unwrap_or(wall).saturating_sub(incident.began));
             let ended =
                 incident.ended.map_or("lasts".to_owned(), |ended| format!("ended {} ago", ago(ended)));
-            [word(&incident.kind), plain(&incident.subject), lasted, ended, plain(&incident.detail)]
+            [word(&incident.kind), incident.subject.clone(), lasted, ended, incident.detail.clone()]
         })
         .collect();
     section(&mut text, ["INCIDENT", "OF", "FOR", "NOW", "DETAIL"], &incidents);
@@ -83,8 +83,8 @@ fn units(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
         .chain(&status.units)
         .map(|unit| {
             let pid = unit.main.or(unit.pid).map_or("-".to_owned(), |pid| pid.to_string());
-            let last = unit.last.as_deref().map_or("-".to_owned(), plain);
-            [plain(&unit.name), word(&unit.state), ago(unit.since), pid, unit.restarts.to_string(), last]
+            let last = unit.last.as_deref().unwrap_or("-").to_owned();
+            [unit.name.clone(), word(&unit.state), ago(unit.since), pid, unit.restarts.to_string(), last]
         })
         .collect();
     section(text, ["UNIT", "STATE", "FOR", "PID", "RESTARTS", "LAST RUN"], &rows);
@@ -96,8 +96,8 @@ fn tools(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
         .iter()
         .map(|tool| {
             let timeout = tool.timeout.map_or("-".to_owned(), time);
-            let command = plain(&tool.argv.join(" ")).chars().take(80).collect();
-            [plain(&tool.id), plain(&tool.name), tool.pid.to_string(), ago(tool.began), timeout, command]
+            let command = one_line(&tool.argv.join(" ")).chars().take(80).collect();
+            [tool.id.clone(), tool.name.clone(), tool.pid.to_string(), ago(tool.began), timeout, command]
         })
         .collect();
     section(text, ["TOOL", "NAME", "PID", "RUNS", "TIMEOUT", "COMMAND"], &running);
@@ -112,8 +112,8 @@ fn tools(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
                 1 => "; a lock was removed".to_owned(),
                 number => format!("; {number} locks were removed"),
             };
-            let how = format!("{}{locks}", plain(&outcome(&record.outcome)));
-            [plain(&record.id), plain(&record.name), ago(record.ended), time(record.duration), how]
+            let how = outcome(&record.outcome) + &locks;
+            [record.id.clone(), record.name.clone(), ago(record.ended), time(record.duration), how]
         })
         .collect();
     section(text, ["ENDED TOOL", "NAME", "AGO", "TOOK", "OUTCOME"], &ended);
@@ -136,8 +136,8 @@ pub fn processes(processes: &[Process]) -> String {
             let depth = depths.get(&process.parent).map_or(0, |depth| depth + 1);
             depths.insert(process.pid, depth);
             let of = match (&process.of, process.orphan) {
-                (Some(of), true) => format!("orphan of {}", plain(of)),
-                (Some(of), false) => plain(of),
+                (Some(of), true) => format!("orphan of {of}"),
+                (Some(of), false) => of.clone(),
                 (None, _) => "-".to_owned(),
             };
             [
@@ -147,7 +147,7 @@ pub fn processes(processes: &[Process]) -> String {
                 time(process.age),
                 size(process.rss),
                 of,
-                format!("{}{}", "  ".repeat(depth.min(20)), plain(&process.name)),
+                format!("{}{}", "  ".repeat(depth.min(20)), process.name),
             ]
         })
         .collect();
@@ -176,21 +176,6 @@ fn size(bytes: u64) -> String {
         kibibytes @ 10_000..=10_239_999 => format!("{}M", kibibytes >> 10),
         kibibytes => format!("{}G", kibibytes >> 20),
     }
-}
-
-/// Without what could break a line or move a cursor: names and arguments are whatever a process likes.
-pub(super) fn plain(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-                clean.extend(letter.escape_unicode());
-            }
-            _ if letter.is_control() => clean.extend(letter.escape_default()),
-            _ => clean.push(letter),
-        }
-    }
-    clean
 }
 
 #[cfg(test)]

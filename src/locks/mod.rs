@@ -18,7 +18,6 @@
 //! whatever its age.*
 
 mod context;
-mod escape;
 mod evidence;
 pub mod format;
 mod hand_over;
@@ -38,7 +37,6 @@ mod walk;
 mod witness;
 
 pub use context::SweepContext;
-pub use escape::Escaped;
 pub use kind::LockKinds;
 pub use lease_watch::LiveSweep;
 pub use open_root::{

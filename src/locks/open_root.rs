@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::context::SweepContext;
-use super::escape::Escaped;
 use super::roots::{Root, temporary};
 use crate::os::directory;
 use crate::os::files::{self, FileKind, Meta};
 use crate::os::privileges;
 use crate::os::safe_path::{self, Place, Refusal};
+use crate::types::Escaped;
 
 /// What is to be said of a root itself is a warning the first time and detail from then on.
 macro_rules! once {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::escape::Escaped;
+use crate::types::Escaped;
 
 /// A directory with locks in it, as far as its name is known.
 #[derive(Debug, Clone, PartialEq, Eq)]

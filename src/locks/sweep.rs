@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use tracing::dispatcher;
 
 use super::context::SweepContext;
-use super::escape::Escaped;
 use super::evidence::{self, RetryBudget};
 use super::format::{Content, is_pid_and_more};
 use super::hand_over::{hand_over, is_handed_over};
@@ -24,7 +23,7 @@ use super::roots::Root;
 use super::rule::NotOurs;
 use super::verdict::{Orphan, Proof, UnclearReason, Verdict};
 use super::walk::{DirEntry, WalkEvent, walk};
-use crate::types::Errno;
+use crate::types::{Errno, Escaped};
 
 /// From how many names in a directory on a second thread is worth its start.
 const MANY: usize = 128;

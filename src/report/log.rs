@@ -13,7 +13,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use super::render::{self, Fields};
 use crate::os::clock;
 use crate::os::stderr::{self, LONGEST_LINE, Stderr};
-use crate::types::CompatMode;
+use crate::types::{CompatMode, printable};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +40,7 @@ pub fn install(level: LevelFilter, format: Format) {
 /// Says outside of the log why something did not come about, for who called; an error, where the journal reads it.
 pub fn print_error(text: &str) {
     let priority = if stderr::is_journal() { render::priority(Level::ERROR) } else { String::new() };
-    let lines: String = text.lines().map(|line| format!("{priority}{line}\n")).collect();
+    let lines: String = printable(text).lines().map(|line| format!("{priority}{line}\n")).collect();
     // Where nobody can be told, the exit code says it.
     let _ = io::stderr().write_all(lines.as_bytes());
 }
@@ -167,7 +167,9 @@ impl Log {
                 render::json(&time, pid, level, event, fields)
             }
         };
-        let mut line = if self.priorities { render::priority(level) + &line } else { line }.into_bytes();
+        let line = printable(&line);
+        let mut line =
+            if self.priorities { render::priority(level) + &line } else { line.into_owned() }.into_bytes();
         if line.len() > LONGEST_LINE {
             line.truncate(LONGEST_LINE - 1);
             line.push(b'\n');

@@ -8,9 +8,12 @@ use std::io;
 
 use super::log;
 use crate::os::{pipe::Shared, startup};
-use crate::types::exit_code;
+use crate::types::{exit_code, printable};
 
-/// Writes all of `text` to standard output, and waits for its reader.
+/// Writes all of `text` to standard output, and waits for its reader. What could change a terminal is [escaped]: some of
+/// the text can be others' words.
+///
+/// [escaped]: printable
 ///
 /// It does not go through [`io::stdout`], which takes a closed descriptor for a successful write.
 ///
@@ -20,7 +23,16 @@ pub fn write(text: &str) -> io::Result<()> {
     if startup::was_closed(1) {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-    Shared::standard(1).write_all(text.as_bytes())
+    Shared::standard(1).write_all(printable(text).as_bytes())
+}
+
+/// Writes `text` in the place of what a terminal shows: from the upper left on, and with nothing below.
+///
+/// # Errors
+/// As of [`write`].
+pub fn redraw(text: &str) -> io::Result<()> {
+    Shared::standard(1).write_all(b"\x1b[H\x1b[J")?;
+    write(text)
 }
 
 /// Whether this failure only means that the reader has gone away.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-use crate::types::{CompatMode, one_line};
+use crate::types::{CompatMode, is_deceptive, one_line};
 
 /// How long a value seldom is, in bytes.
 const LIKELY: usize = 128;
@@ -134,7 +134,7 @@ pub(super) fn json(time: &str, pid: u32, level: Level, event: &str, fields: Fiel
 fn is_plain(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'=';
     // Only what is not ASCII has to be looked at letter by letter.
-    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=';
+    let odd = |c: char| c.is_whitespace() || is_deceptive(c) || c == '"' || c == '=';
     !text.is_empty() && (text.bytes().all(plain) || !text.contains(odd))
 }
 

@@ -1,17 +1,24 @@
-//! Plain columns for people: as wide as they need to be, two blanks apart, the last one as long as it likes.
+//! Plain columns for people: as wide as they need to be, two blanks apart, the last one as long as it likes. What
+//! stands in a cell is others' words, and stays in it.
+
+use std::borrow::Cow;
+
+use crate::types::one_line;
 
 /// The rows below their headings, one a line.
 #[must_use]
 pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = headings.map(width);
-    for row in rows {
+    let rows: Vec<[Cow<'_, str>; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| one_line(cell))).collect();
+    for row in &rows {
         for (widest, cell) in widths.iter_mut().zip(row) {
             *widest = (*widest).max(width(cell));
         }
     }
     let mut text = String::new();
-    let heading = headings.map(str::to_owned);
-    for row in std::iter::once(&heading).chain(rows) {
+    let heading = headings.map(Cow::Borrowed);
+    for row in std::iter::once(&heading).chain(&rows) {
         let mut line = String::new();
         for (cell, widest) in row.iter().zip(widths) {
             line.push_str(cell);
@@ -37,5 +44,7 @@ mod tests {
         let rows = [["a".to_owned(), "long one".to_owned()], ["ünf".to_owned(), String::new()]];
         assert_eq!(columns(["X", "Y"], &rows), "X    Y\na    long one\nünf\n");
         assert_eq!(columns(["X", "Y"], &[]), "X  Y\n");
+        let rows = [["a\nb".to_owned(), "\u{1b}[2J".to_owned()]];
+        assert_eq!(columns(["X", "Y"], &rows), "X     Y\na\\nb  \\u{1b}[2J\n");
     }
 }

@@ -16,10 +16,10 @@ use tracing::{error, warn};
 use super::isolated::{self, ForkError};
 use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::listing::{Entry, Listing, Name, VerdictName, list};
-use crate::locks::{self, Action, Escaped, KnownRoot, Request, Root, RootOwner, SweepContext};
+use crate::locks::{self, Action, KnownRoot, Request, Root, RootOwner, SweepContext};
 use crate::os::{clock, process, startup};
 use crate::report::{output, table};
-use crate::types::exit_code;
+use crate::types::{Escaped, exit_code};
 
 /// Does what was asked for, prints the answer to standard output, and gives the exit code.
 #[must_use]

@@ -18,12 +18,11 @@ use crate::control::attribution::LeftBehind;
 use crate::control::protocol::ToolRecord;
 use crate::control::registry::Place;
 use crate::control::server::Server;
-use crate::locks::Escaped;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
 use crate::os::{children, clock, process, seqpacket, signals, tree};
 use crate::supervisor::{Event, ToolKey};
-use crate::types::{Outcome, Pid, Signal, StartTime};
+use crate::types::{Escaped, Outcome, Pid, Signal, StartTime};
 
 /// How many children one look goes through.
 const LOOKED_AT: usize = 1024;

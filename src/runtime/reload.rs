@@ -22,11 +22,10 @@ use crate::config::reload::{self, Change, Reloaded};
 use crate::control::protocol::Answer;
 use crate::control::registry::Key;
 use crate::control::server::Server;
-use crate::locks::Escaped;
 use crate::os::{clock, files, memory, signals};
 use crate::report::log;
 use crate::supervisor::Event;
-use crate::types::{MonoTime, Outcome, Pid, Signal};
+use crate::types::{Escaped, MonoTime, Outcome, Pid, Signal};
 
 /// How the configuration is read again: the settings, or what is wrong with them in one line.
 pub type Reread<'a> = &'a dyn Fn(&FileAccess) -> Result<Reloaded, String>;

@@ -19,7 +19,6 @@ use super::containment::Alive;
 use crate::config::{RecordTo, ToolPlan};
 use crate::control::client::{Cancel, Registration};
 use crate::control::protocol::{ToolRecord, ToolRun};
-use crate::locks::Escaped;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::signals::SigInfo;
 use crate::os::spawn::Started;
@@ -27,7 +26,7 @@ use crate::os::{clock, descriptors, let_go, path_owner, privileges, process, pro
 use crate::report::record::{AllKilled, Argv, Record};
 use crate::supervisor::{self, Event};
 use crate::types::{
-    CancelledBy, CompatMode, ExitStatus, MonoTime, Outcome, Pid, Signal, StopStage, exit_code,
+    CancelledBy, CompatMode, Escaped, ExitStatus, MonoTime, Outcome, Pid, Signal, StopStage, exit_code,
 };
 
 /// The variable that every process of a tool carries, with the run's id.

@@ -16,4 +16,4 @@ pub use outcome::{CancelledBy, Outcome, StopStage};
 pub use process::{Errno, ExitStatus, MonoTime, Pid, StartTime};
 pub use signal::{ParseSignalError, Signal, SignalSet};
 pub use state::{HealthState, IncidentKind, UnitState};
-pub use text::one_line;
+pub use text::{Escaped, is_deceptive, one_line, printable};

@@ -8,9 +8,9 @@ use sexton::config::lock_rule;
 use sexton::config::watch_settings::HeldLocks;
 use sexton::control::protocol::IncidentKind;
 use sexton::locks::listing::{Entry, Listing, list};
-use sexton::locks::{Escaped, KnownRoot, Root, SweepContext, drops_to_owner};
+use sexton::locks::{KnownRoot, Root, SweepContext, drops_to_owner};
 use sexton::os::{clock, process};
-use sexton::types::Pid;
+use sexton::types::{Escaped, Pid};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::blocking;

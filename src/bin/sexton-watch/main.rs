@@ -86,7 +86,7 @@ fn main() -> ExitCode {
 }
 
 fn print_error(why: &str) -> ExitCode {
-    log::print_error(&format!("sexton-watch: {why}"));
+    log::print_error(&sexton::types::one_line(&format!("sexton-watch: {why}")));
     ExitCode::from(exit_code::SEXTON_FAILED)
 }
 

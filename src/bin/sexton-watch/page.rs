@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use sexton::control::protocol::{HealthState, Incident, Process, Status, UnitState, UnitStatus};
-use sexton::locks::Escaped;
 use sexton::locks::listing::VerdictName;
 use sexton::os::clock;
 use sexton::report::messages::latency;
+use sexton::types::Escaped;
 
 use crate::curve;
 use crate::metrics::{HEALTH, KINDS, UNITS, word};

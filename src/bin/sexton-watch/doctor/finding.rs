@@ -1,6 +1,7 @@
 //! What a check found, and how it is shown. Pure.
 
 use serde::{Deserialize, Serialize};
+use sexton::types::one_line;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ impl Finding {
     pub fn line(&self) -> String {
         let advice = if self.advice.is_empty() { String::new() } else { format!(". {}", self.advice) };
         let text = format!("{:<8} {:<16} {}{advice}", self.grade.word(), self.check, self.what);
-        text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+        one_line(&text).into_owned()
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn a_finding_is_one_line() {
         let finding = Finding::problem("health", "it is\nslow", "Wait");
-        assert_eq!(finding.line(), "problem  health           it is?slow. Wait");
+        assert_eq!(finding.line(), "problem  health           it is\\nslow. Wait");
         assert_eq!(Finding::ok("role", "PID 1").line(), "ok       role             PID 1");
     }
 

@@ -20,16 +20,15 @@ mod words;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
 use sexton::os::clock;
-use sexton::report::output;
+use sexton::report::{log, output};
 use sexton::runtime::isolated::{self, ForkError};
-use sexton::types::{CompatMode, MonoTime, UnitState, exit_code};
+use sexton::types::{CompatMode, MonoTime, UnitState, exit_code, one_line};
 
 use finding::{Finding, Severity};
 use words::Asked;
@@ -47,9 +46,8 @@ pub fn run(words: &[OsString]) -> u8 {
             return output::print(words::HELP, exit_code::DOCTOR_OK);
         }
         Err(why) => {
-            let why = sexton::types::one_line(&why).into_owned();
-            let _ =
-                writeln!(std::io::stderr(), "sexton doctor: {why}; 'sexton doctor --help' lists the options");
+            let why = format!("sexton doctor: {why}; 'sexton doctor --help' lists the options");
+            log::print_error(&one_line(&why));
             return exit_code::SEXTON_FAILED;
         }
     };

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sexton::config::Locks;
 use sexton::locks::listing::{Entry, Listing, VerdictName, list};
-use sexton::locks::{Escaped, Explained, Found, KnownRoot, NotFound, Root, SweepContext, find};
+use sexton::locks::{Explained, Found, KnownRoot, NotFound, Root, SweepContext, find};
 use sexton::os::files::{self, FileKind};
 use sexton::os::safe_path::Refusal;
 use sexton::os::{clock, lease, privileges, process};
+use sexton::types::Escaped;
 
 use super::finding::Finding;
 

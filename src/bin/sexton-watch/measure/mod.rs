@@ -29,8 +29,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use sexton::os::signals;
-use sexton::report::output;
-use sexton::types::{Signal, exit_code};
+use sexton::report::{log, output};
+use sexton::types::{Signal, exit_code, one_line};
 use tokio::signal::unix::{SignalKind, signal};
 
 use metric::Metric;
@@ -51,7 +51,6 @@ pub fn run(words: &[OsString]) -> u8 {
             return output::print(words::HELP, exit_code::MEASURED);
         }
         Err(why) => {
-            let why = sexton::types::one_line(&why).into_owned();
             return print_error(&format!("{why}; 'sexton measure --help' lists the options"));
         }
     };
@@ -63,7 +62,7 @@ pub fn run(words: &[OsString]) -> u8 {
 }
 
 fn print_error(why: &str) -> u8 {
-    let _ = writeln!(std::io::stderr(), "sexton measure: {why}");
+    log::print_error(&one_line(&format!("sexton measure: {why}")));
     exit_code::SEXTON_FAILED
 }
 
@@ -133,14 +132,14 @@ fn progress(number: usize, all: usize, second: bool, record: &Record) {
     let show =
         |metric: Metric| record.value(metric).map_or("-".to_owned(), |value| metric.unit().show(value));
     let trouble = record.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
-    let _ = writeln!(
-        std::io::stderr(),
+    let line = format!(
         "run {number} of {all}, {side}: well after {}, p99 {}, memory {}, stopped in {}{trouble}",
         show(Metric::Start),
         show(Metric::P99),
         show(Metric::Memory),
         show(Metric::Stop)
     );
+    let _ = writeln!(std::io::stderr(), "{}", one_line(&line));
 }
 
 /// Hands the report out in every form that was asked for, and gives the exit code.
