@@ -43,7 +43,8 @@ pub fn attribute(status: &mut Status, wall: u64, environment: impl Fn(i32) -> Ve
             .collect();
         Some(chain)
     };
-    let (tools, ended): (Vec<_>, Vec<_>) = (status.tools.iter().collect(), status.ended.iter().collect());
+    let tools: Vec<Running<'_>> = status.tools.iter().map(Running::from).collect();
+    let ended: Vec<Finished<'_>> = status.ended.iter().map(Finished::from).collect();
     let runs = Runs { tools: &tools, ended: &ended };
     let left_behind = |process: &Process| {
         let began = wall.saturating_sub(process.age);
@@ -78,11 +79,69 @@ pub struct LeftBehind {
     pub began: u64,
 }
 
+/// What counts of a run that is registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The process that supervises it.
+    pub supervisor: i32,
+    /// Its main process.
+    pub pid: i32,
+    /// When it began, in milliseconds since the epoch.
+    pub began: u64,
+}
+
+impl<'a> From<&'a ToolRun> for Running<'a> {
+    fn from(run: &'a ToolRun) -> Running<'a> {
+        Running { id: &run.id, supervisor: run.supervisor, pid: run.pid, began: run.began }
+    }
+}
+
+/// What counts of a run that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its main process, where that is known.
+    pub pid: Option<i32>,
+    /// When it ended, in milliseconds since the epoch, and how long it ran, in milliseconds.
+    pub ended: u64,
+    /// The latter.
+    pub duration: u64,
+    /// Its supervisor was killed.
+    pub lost: bool,
+}
+
+impl<'a> From<&'a ToolRecord> for Finished<'a> {
+    fn from(record: &'a ToolRecord) -> Finished<'a> {
+        Finished {
+            id: &record.id,
+            pid: main_process(record),
+            ended: record.ended,
+            duration: record.duration,
+            lost: is_lost(record),
+        }
+    }
+}
+
+/// The main process of a run that has ended, where its record has it.
+#[must_use]
+pub fn main_process(record: &ToolRecord) -> Option<i32> {
+    i32::try_from(record.more.get("pid")?.as_i64()?).ok()
+}
+
+/// Whether the record says that the run's supervisor was killed.
+#[must_use]
+pub fn is_lost(record: &ToolRecord) -> bool {
+    record.outcome.get("lost").is_some()
+}
+
 /// The runs that are known: those that are registered, and those that have ended.
 #[derive(Clone, Copy)]
 struct Runs<'a> {
-    tools: &'a [&'a ToolRun],
-    ended: &'a [&'a ToolRecord],
+    tools: &'a [Running<'a>],
+    ended: &'a [Finished<'a>],
 }
 
 /// /proc counts in hundredths of a second, and the clock may have been set a little.
@@ -96,8 +155,8 @@ const UNKNOWN: &str = "unknown";
 /// A mark is a variable, and a shell that reads an old environment back has the mark of an old run: a mark counts only where
 /// nothing speaks against it.
 pub fn run_of(
-    tools: &[&ToolRun],
-    ended: &[&ToolRecord],
+    tools: &[Running<'_>],
+    ended: &[Finished<'_>],
     one: LeftBehind,
     mark: &str,
     alive: &dyn Fn(i32) -> bool,
@@ -110,21 +169,19 @@ pub fn run_of(
 fn by_group(runs: Runs<'_>, one: LeftBehind) -> Option<Owner> {
     let is_its = |pid: i32| pid > 0 && (one.group == pid || one.session == pid);
     if let Some(tool) = runs.tools.iter().find(|tool| is_its(tool.pid)) {
-        return Some(Owner::alive(&tool.id));
+        return Some(Owner::alive(tool.id));
     }
     let ended = runs.ended.iter().find(|record| {
-        let pid = record.more.get("pid").and_then(serde_json::Value::as_i64);
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
         // What began after the tool's end has its number by chance.
-        pid.is_some_and(is_its) && one.began <= record.ended.saturating_add(SLACK)
+        record.pid.is_some_and(is_its) && one.began <= record.ended.saturating_add(SLACK)
     });
-    ended.map(|record| Owner { name: record.id.clone(), ended: true })
+    ended.map(|record| Owner { name: record.id.to_owned(), ended: true })
 }
 
 /// The run that the mark names, if the process can be of it: it began while that one ran, and the supervisor is gone. Of a
 /// lost run it is else, if there is one only that it can be of. A mark that nobody knows is taken for what it says.
 fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> Owner {
-    let fits = |record: &ToolRecord| {
+    let fits = |record: &Finished<'_>| {
         let began = record.ended.saturating_sub(record.duration);
         began <= one.began.saturating_add(SLACK) && one.began <= record.ended.saturating_add(SLACK)
     };
@@ -132,19 +189,19 @@ fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> b
     if let Some(tool) = runs.tools.iter().find(|tool| tool.id == mark) {
         // What a living supervisor is above of does not come to us.
         if !alive(tool.supervisor) && tool.began <= one.began.saturating_add(SLACK) {
-            return Owner::alive(&tool.id);
+            return Owner::alive(tool.id);
         }
         known = true;
     }
     if let Some(record) = runs.ended.iter().find(|record| record.id == mark) {
         if fits(record) {
-            return Owner { name: record.id.clone(), ended: true };
+            return Owner { name: record.id.to_owned(), ended: true };
         }
         known = true;
     }
-    let mut lost = runs.ended.iter().filter(|record| record.outcome.get("lost").is_some() && fits(record));
+    let mut lost = runs.ended.iter().filter(|record| record.lost && fits(record));
     let name = match (lost.next(), lost.next()) {
-        (Some(only), None) => &only.id,
+        (Some(only), None) => only.id,
         _ if known => UNKNOWN,
         _ => mark,
     };
@@ -273,7 +330,13 @@ mod tests {
         let all = [old, lost, late];
         let of = |began: u64, group: i32, mark: &str, alive: bool| {
             let one = LeftBehind { group, session: 1, began };
-            run_of(&[&running], &all.iter().collect::<Vec<_>>(), one, mark, &|_| alive)
+            run_of(
+                &[Running::from(&running)],
+                &all.iter().map(Finished::from).collect::<Vec<_>>(),
+                one,
+                mark,
+                &|_| alive,
+            )
         };
         // It says the truth.
         assert_eq!(of(15_000, 9, "old", true), "old");

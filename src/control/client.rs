@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::incidents::{escaped_length, truncate_escaped};
 use super::lines::LONGEST;
 use super::protocol::{Answer, Request, ToolRecord, ToolRun};
 use super::socket_path::{self, VARIABLE};
@@ -243,8 +244,14 @@ pub enum Cancel {
     Gone,
 }
 
-/// The run with a command line that fits into a line in any case. sexton keeps less of it.
+/// The run with texts that fit into a line in any case, however they are escaped there. sexton keeps less of it.
 fn truncate(run: &ToolRun) -> ToolRun {
-    let argv = run.argv.iter().take(32).map(|argument| argument.chars().take(256).collect()).collect();
-    ToolRun { argv, ..run.clone() }
+    let mut run = run.clone();
+    let mut room = LONGEST / 4;
+    for text in [&mut run.id, &mut run.name].into_iter().chain(run.argv.iter_mut().take(32)) {
+        truncate_escaped(text, room.min(512));
+        room = room.saturating_sub(escaped_length(text));
+    }
+    run.argv.truncate(32);
+    run
 }

@@ -4,8 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use tracing::warn;
-
 use super::lines::{LONGEST, Lines};
 use crate::os::clock;
 use crate::os::unix_socket::{self, Peer};
@@ -19,8 +17,8 @@ const PIECE: usize = 4096;
 pub(super) enum Role {
     /// Asks and is answered.
     Asks,
-    /// Is told of changes; the last that was told.
-    Subscribes(Rc<[u8]>),
+    /// Is told of changes; the hash of the last that was told.
+    Subscribes(u64),
     /// A tool's, as long as it runs.
     Tool,
     /// sexton-watch's: packets, from somebody whom we gave the socket.
@@ -33,9 +31,13 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     pub(super) role: Role,
     lines: Lines,
-    /// What the peer has still to take, and how far it has.
-    pub(super) reply: Rc<[u8]>,
+    /// The beginning of a line has come, and since when there was more of it to come.
+    pub(super) unfinished: Option<MonoTime>,
+    /// What the peer has still to take, and how far it has. Others can have to take the same.
+    pub(super) reply: Rc<Vec<u8>>,
     pub(super) taken: usize,
+    /// That it is to end is a part of the reply.
+    pub(super) cancelled: bool,
     /// Since when nothing that counts has happened.
     pub(super) quiet: MonoTime,
     /// It is closed when the reply is taken.
@@ -46,14 +48,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(socket: OwnedFd, peer: Peer, role: Role) -> Client {
-        let reply = Rc::from([]);
         Client {
             socket,
             peer,
             role,
             lines: Lines::default(),
-            reply,
+            unfinished: None,
+            reply: Rc::default(),
             taken: 0,
+            cancelled: false,
             quiet: clock::now(),
             last: false,
             unconfirmed: false,
@@ -62,6 +65,11 @@ impl Client {
 
     pub(super) fn has_reply(&self) -> bool {
         self.taken < self.reply.len()
+    }
+
+    /// How much of a line it has sent that is not complete.
+    pub(super) fn held(&self) -> usize {
+        self.lines.held()
     }
 
     /// Whether it lasts however quiet it is.
@@ -84,7 +92,10 @@ impl Client {
 
     /// What has come, if it is complete.
     pub(super) fn receive(&mut self) -> ReadResult {
-        if self.role == Role::Watch { packet(self) } else { next_line(self) }
+        let result = if self.role == Role::Watch { packet(self) } else { next_line(self) };
+        let since = self.unfinished.unwrap_or_else(clock::now);
+        self.unfinished = (self.held() > 0).then_some(since);
+        result
     }
 }
 
@@ -93,6 +104,7 @@ pub(super) enum ReadResult {
     Nothing,
     Line(Vec<u8>),
     TooLong,
+    PacketTooLong,
     End,
 }
 
@@ -119,10 +131,7 @@ fn packet(client: &Client) -> ReadResult {
     let mut packet = vec![0; LONGEST + 1];
     match unix_socket::receive(client.socket.as_fd(), &mut packet, false) {
         Ok(0) => ReadResult::End,
-        Ok(length) if length > LONGEST => {
-            warn!(name: "watch-too-long", "sexton-watch sent a packet that is too long; it is not read");
-            ReadResult::Nothing
-        }
+        Ok(length) if length > LONGEST => ReadResult::PacketTooLong,
         Ok(length) => {
             packet.truncate(length);
             ReadResult::Line(packet)

@@ -4,9 +4,9 @@ use super::protocol::{Condition, Incident};
 
 /// How many are remembered, those that last included.
 const REMEMBERED: usize = 64;
-/// The longest subject, in bytes.
+/// The longest subject, in bytes of JSON.
 const SUBJECT: usize = 256;
-/// The longest detail, in bytes.
+/// The longest detail, in bytes of JSON.
 const DETAIL: usize = 1024;
 
 /// The incidents of one run of sexton.
@@ -23,8 +23,8 @@ impl Incidents {
     /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
     /// last is not remembered.
     pub fn note(&mut self, mut condition: Condition, wall: u64) -> Option<Incident> {
-        truncate(&mut condition.subject, SUBJECT);
-        truncate(&mut condition.detail, DETAIL);
+        truncate_escaped(&mut condition.subject, SUBJECT);
+        truncate_escaped(&mut condition.detail, DETAIL);
         let Condition { kind, subject, holds, detail } = condition;
         let lasting = |incident: &&mut Incident| {
             incident.ended.is_none() && incident.kind == kind && incident.subject == subject
@@ -68,9 +68,44 @@ impl Incidents {
     }
 }
 
+/// What stands at the end of a text that was cut.
+const CUT: char = '…';
+
+/// How long a text is as a string of JSON, without its quotation marks.
+#[must_use]
+pub fn escaped_length(text: &str) -> usize {
+    text.chars().map(escaped_char).sum()
+}
+
+/// How long a character is in a string of JSON (RFC 8259, section 7), as serde_json writes it.
+fn escaped_char(letter: char) -> usize {
+    match letter {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        other => other.len_utf8(),
+    }
+}
+
+/// Cuts a text that is longer than `limit` bytes as a string of JSON, and shows that it was. One byte can take six
+/// there, so that a limit on the bytes themselves bounds no reply.
+pub fn truncate_escaped(text: &mut String, limit: usize) {
+    if text.len().saturating_mul(6) <= limit || escaped_length(text) <= limit {
+        return;
+    }
+    let (mut length, mut end) = (CUT.len_utf8(), 0);
+    for (place, letter) in text.char_indices() {
+        length += escaped_char(letter);
+        if length > limit {
+            break;
+        }
+        end = place + letter.len_utf8();
+    }
+    text.truncate(end);
+    text.push(CUT);
+}
+
 /// Cuts a text that is longer than `limit` bytes, and shows that it was.
 pub fn truncate(text: &mut String, limit: usize) {
-    const CUT: char = '…';
     if text.len() > limit {
         let mut end = limit.saturating_sub(CUT.len_utf8());
         while !text.is_char_boundary(end) {
@@ -158,6 +193,28 @@ mod tests {
         let subjects: Vec<String> = book.list().into_iter().map(|one| one.subject).collect();
         assert_eq!(subjects.len(), 64);
         assert!(!subjects.contains(&"7".to_owned()) && subjects.contains(&"3".to_owned()));
+    }
+
+    #[test]
+    fn a_text_is_cut_by_its_length_in_json() {
+        for text in [
+            "",
+            "plain",
+            "\u{1}\u{1}\u{1}\u{1}",
+            "\"\\\n\r\t\u{8}\u{c}\u{7f}",
+            "größer\u{1f600}",
+            "a\u{1}b\u{1}c",
+        ] {
+            assert_eq!(serde_json::to_string(text).unwrap().len(), escaped_length(text) + 2, "{text:?}");
+            for limit in 3..40 {
+                let mut cut = text.to_owned();
+                truncate_escaped(&mut cut, limit);
+                assert!(escaped_length(&cut) <= limit, "{text:?} {limit}");
+                let whole = escaped_length(text) <= limit;
+                assert_eq!(cut == text, whole, "{text:?} {limit}");
+                assert!(whole || text.starts_with(cut.strip_suffix('…').unwrap()), "{text:?} {limit}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Lines out of a stream of bytes, and never more of it in memory than one line may be long.
 
-/// The longest line, its newline included, in bytes.
-pub const LONGEST: usize = 64 * 1024;
+/// The longest line, its newline included, in bytes. What sexton's own clients send is shorter by far.
+pub const LONGEST: usize = 16 * 1024;
 
 /// The beginning of a line that is not complete yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +12,12 @@ pub struct Lines(Vec<u8>);
 pub struct TooLong;
 
 impl Lines {
+    /// How much has come of a line that is not complete.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes from the bytes that have come as many as belong to this line, and says how many those were, and
     /// the line without its newline once it is complete.
     ///

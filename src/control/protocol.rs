@@ -64,9 +64,9 @@ pub enum Answer {
     Cancelled(String),
 }
 
-/// How everything is.
+/// How everything is. sexton itself has tools as text that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Status {
+pub struct Status<Tool = ToolRun, Ended = ToolRecord> {
     /// sexton's version.
     pub version: String,
     /// sexton's own pid.
@@ -83,9 +83,9 @@ pub struct Status {
     /// The declared units, in their order of start.
     pub units: Vec<UnitStatus>,
     /// The tools that run.
-    pub tools: Vec<ToolRun>,
+    pub tools: Vec<Tool>,
     /// The tools that ended last, the latest first.
-    pub ended: Vec<ToolRecord>,
+    pub ended: Vec<Ended>,
     /// What sexton-watch said last of the gateway's health.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -100,6 +100,29 @@ pub struct Status {
     /// them in /proc, and `sexton status --json` does.
     #[serde(default)]
     pub processes: Vec<Process>,
+}
+
+impl Status {
+    /// The same with these tools in the place of its own.
+    #[must_use]
+    pub fn with_tools<Tool, Ended>(self, tools: Vec<Tool>, ended: Vec<Ended>) -> Status<Tool, Ended> {
+        Status {
+            version: self.version,
+            pid: self.pid,
+            since: self.since,
+            reach: self.reach,
+            watch: self.watch,
+            gateway: self.gateway,
+            units: self.units,
+            tools,
+            ended,
+            health: self.health,
+            census: self.census,
+            incidents: self.incidents,
+            counters: self.counters,
+            processes: self.processes,
+        }
+    }
 }
 
 /// A unit, or the gateway.

@@ -1,12 +1,17 @@
 //! What the side that answers knows and decides, as values: which tools run, how they ended, what sexton-watch
 //! has said, and what each request means.
+//!
+//! Tools are kept as the text that they are told in. So what is remembered of all of them together has a limit that
+//! does not depend on how they spell it: parsed JSON can take a hundred times as much memory as its text.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::Serialize;
 use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
-use super::attribution::{self, LeftBehind};
-use super::incidents::{Incidents, truncate};
+use super::attribution::{self, Finished, LeftBehind, Running};
+use super::incidents::{Incidents, escaped_length, truncate_escaped};
 use super::protocol::{
     Answer, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun, TreeStats, WatchReport,
 };
@@ -19,17 +24,24 @@ pub type Key = u64;
 pub const TOOLS: usize = 512;
 /// How many tool runs that ended are remembered.
 const ENDED: usize = 64;
-/// The longest name and id, in bytes.
+/// The longest name and id, in bytes of JSON.
 const NAME: usize = 128;
-/// The longest argument, and how many of them are kept.
+/// The longest argument, how many of them are kept, and how long all of them together can be, in bytes of JSON.
 const ARGUMENT: usize = 256;
 const ARGUMENTS: usize = 16;
+const COMMAND: usize = 512;
+/// The longest text of sexton-watch's that is kept, in bytes of JSON.
+const TEXT: usize = 256;
 /// The largest record that is kept with everything that it says, in bytes of JSON.
 const RECORD: usize = 4096;
+/// How many processes of a run are remembered.
+const PROCESSES: usize = 64;
 
 /// The field of a record that has the locks which were removed after the run, and how many it names at most.
 pub const RELEASED: &str = "locks_released";
 const MOST_RELEASED: usize = 8;
+/// The longest path that is named there, in bytes of JSON.
+const PATH: usize = 256;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +82,39 @@ pub enum Reply {
     Greeted(Vec<Incident>),
 }
 
+/// A tool that runs.
+#[derive(Debug, Clone)]
+struct Tool {
+    id: String,
+    name: String,
+    supervisor: i32,
+    pid: i32,
+    began: u64,
+    /// The [`ToolRun`].
+    text: Box<RawValue>,
+}
+
+/// A tool run that has ended.
+#[derive(Debug, Clone)]
+struct Ended {
+    id: String,
+    /// When it ended, and how long it ran.
+    at: u64,
+    duration: u64,
+    /// Its main process, and those that it left to be ended.
+    processes: Vec<i64>,
+    pid: Option<i32>,
+    /// Its supervisor was killed.
+    lost: bool,
+    /// The [`ToolRecord`].
+    text: Box<RawValue>,
+}
+
 /// What is known.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Registry {
-    tools: BTreeMap<Key, ToolRun>,
-    ended: VecDeque<ToolRecord>,
+    tools: BTreeMap<Key, Tool>,
+    ended: VecDeque<Ended>,
     tools_ended: u64,
     health: Option<Health>,
     watch_listens: Option<String>,
@@ -110,7 +150,7 @@ impl Registry {
         match request {
             Request::ToolBegan(run) => self.began(speaker, run),
             Request::ToolEnded(mut record) => {
-                truncate(&mut record.id, NAME);
+                truncate_escaped(&mut record.id, NAME);
                 self.tools.retain(|_, run| run.id != record.id);
                 self.places.retain(|place| place.id != record.id);
                 self.ended(record);
@@ -139,37 +179,41 @@ impl Registry {
             return refused("too many tools are registered; this one runs without being shown");
         }
         // An id is compared as it is kept.
-        truncate(&mut run.id, NAME);
+        truncate_escaped(&mut run.id, NAME);
         if run.id.is_empty() || self.tools.values().any(|other| other.id == run.id) {
             return refused("a tool needs an id that no other has");
         }
         // The kernel knows better than the peer who it is.
         run.supervisor = speaker.pid;
-        truncate(&mut run.name, NAME);
-        run.argv.truncate(ARGUMENTS);
-        run.argv.iter_mut().for_each(|argument| truncate(argument, ARGUMENT));
-        self.tools.insert(speaker.key, run);
+        truncate_escaped(&mut run.name, NAME);
+        truncate_command(&mut run.argv);
+        let Ok(text) = to_raw_value(&run) else { return refused("this run cannot be remembered") };
+        let ToolRun { id, name, supervisor, pid, began, .. } = run;
+        self.tools.insert(speaker.key, Tool { id, name, supervisor, pid, began, text });
         Reply::Tool(Answer::Done("registered".to_owned()))
     }
 
     fn ended(&mut self, mut record: ToolRecord) {
-        truncate(&mut record.name, NAME);
-        if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
+        truncate_escaped(&mut record.name, NAME);
+        if length(&record) > RECORD {
             record.more.retain(|name, _| name == "pid");
         }
-        if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD) {
+        if length(&record) > RECORD {
             record.more.clear();
             record.outcome = json!("too long to be kept");
         }
         self.tools_ended = self.tools_ended.saturating_add(1);
-        self.ended.push_front(record);
+        let Ok(text) = to_raw_value(&record) else { return };
+        let (at, duration, processes) = (record.ended, record.duration, processes_of(&record));
+        let (pid, lost) = (attribution::main_process(&record), attribution::is_lost(&record));
+        self.ended.push_front(Ended { id: record.id, at, duration, processes, pid, lost, text });
         self.ended.truncate(ENDED);
     }
 
     fn cancel(&self, speaker: Speaker, wanted: &str) -> Reply {
         let refused = |why: String| Reply::Answer(Answer::Refused(why));
         let mut kept = wanted.to_owned();
-        truncate(&mut kept, NAME);
+        truncate_escaped(&mut kept, NAME);
         let by_id = self.tools.iter().find(|(_, run)| run.id == kept);
         let mut by_name = self.tools.iter().filter(|(_, run)| run.name == kept);
         let (tool, run) = match (by_id, by_name.next(), by_name.next()) {
@@ -194,12 +238,13 @@ impl Registry {
                 (self.health, self.watch_listens) = (None, None);
                 return Reply::Greeted(self.incidents.from_watch());
             }
-            WatchReport::Listening { address } => {
+            WatchReport::Listening { mut address } => {
+                truncate_escaped(&mut address, TEXT);
                 self.watch_listens = Some(address);
                 None
             }
             WatchReport::Health(mut health) => {
-                truncate(&mut health.reason, ARGUMENT);
+                truncate_escaped(&mut health.reason, TEXT);
                 let told = Reply::Health(health.state, health.last_ms);
                 self.health = Some(health);
                 return told;
@@ -220,15 +265,14 @@ impl Registry {
     /// lock was taken during the run: before and after it, somebody else may have had the number.
     pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
         let whole_seconds = taken.saturating_add(1000);
-        let record = self.ended.iter_mut().find(|record| {
-            let began = record.ended.saturating_sub(record.duration);
-            began <= whole_seconds && taken <= record.ended && has_process(record, pid)
+        let run = self.ended.iter_mut().find(|run| {
+            let began = run.at.saturating_sub(run.duration);
+            began <= whole_seconds && taken <= run.at && run.processes.contains(&pid.into())
         })?;
-        let known = record.more.entry(RELEASED.to_owned()).or_insert_with(|| json!([]));
-        if let Some(paths) = known.as_array_mut().filter(|paths| paths.len() < MOST_RELEASED) {
-            paths.push(path.into());
+        if let Some(text) = with_released(&run.text, path) {
+            run.text = text;
         }
-        Some(record.id.clone())
+        Some(run.id.clone())
     }
 
     /// The book in which sexton writes what it finds wrong itself.
@@ -239,7 +283,8 @@ impl Registry {
     /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost, and
     /// this is what is known.
     pub fn lost(&mut self, key: Key, wall: u64) -> Option<ToolRecord> {
-        let run = self.tools.remove(&key)?;
+        let tool = self.tools.remove(&key)?;
+        let run: ToolRun = serde_json::from_str(tool.text.get()).ok()?;
         let record = ToolRecord {
             duration: wall.saturating_sub(run.began),
             id: run.id,
@@ -274,7 +319,20 @@ impl Registry {
 
     /// The id of the run that has left a process behind which bears this mark; see [`attribution::run_of`].
     pub fn run_of(&self, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> String {
-        let (tools, ended): (Vec<_>, Vec<_>) = (self.tools.values().collect(), self.ended.iter().collect());
+        let tools = self.tools.values().map(|tool| Running {
+            id: &tool.id,
+            supervisor: tool.supervisor,
+            pid: tool.pid,
+            began: tool.began,
+        });
+        let ended = self.ended.iter().map(|run| Finished {
+            id: &run.id,
+            pid: run.pid,
+            ended: run.at,
+            duration: run.duration,
+            lost: run.lost,
+        });
+        let (tools, ended): (Vec<_>, Vec<_>) = (tools.collect(), ended.collect());
         attribution::run_of(&tools, &ended, one, mark, alive)
     }
 
@@ -285,28 +343,68 @@ impl Registry {
         }
     }
 
-    /// Adds what is known here to what is said of sexton.
-    pub fn fill(&self, status: &mut Status) {
-        status.tools = self.tools.values().cloned().collect();
-        status.ended = self.ended.iter().cloned().collect();
+    /// The answer that says how everything is, as one line without its end: what is said of sexton, with what is known
+    /// here. It is the same for those who ask over the socket and for sexton-watch.
+    #[must_use]
+    pub fn status_text(&self, mut status: Status) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Text<'a> {
+            status: Status<&'a RawValue, &'a RawValue>,
+        }
         status.health = self.health.clone();
         status.census = self.census;
         status.watch = self.watch_listens.clone();
         status.incidents = self.incidents.list();
         status.counters.tools = self.tools_ended;
+        let tools: Vec<&RawValue> = self.tools.values().map(|tool| tool.text.as_ref()).collect();
+        let ended: Vec<&RawValue> = self.ended.iter().map(|run| run.text.as_ref()).collect();
+        // So that the text is not moved while it grows: what is not known here takes about as much.
+        let known: usize = tools.iter().chain(&ended).map(|text| text.get().len() + 1).sum();
+        let rest = 4096 + 512 * status.units.len() + 512 * status.incidents.len();
+        let mut text = Vec::with_capacity(known + rest);
+        // Writing to memory cannot fail, and everything of it can be written as JSON.
+        let _ = serde_json::to_writer(&mut text, &Text { status: status.with_tools(tools, ended) });
+        text
     }
 }
 
-/// Whether this process was of the run, as far as its record knows.
-fn has_process(record: &ToolRecord, pid: i32) -> bool {
-    let is =
-        |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_i64) == Some(pid.into());
+/// Cuts a command line to what is kept of one.
+fn truncate_command(argv: &mut Vec<String>) {
+    argv.truncate(ARGUMENTS);
+    let mut room = COMMAND;
+    for argument in argv {
+        truncate_escaped(argument, ARGUMENT.min(room));
+        room = room.saturating_sub(escaped_length(argument));
+    }
+}
+
+/// How long a record is as JSON.
+fn length(record: &ToolRecord) -> usize {
+    serde_json::to_vec(record).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+/// The processes of a run, as far as its record knows.
+fn processes_of(record: &ToolRecord) -> Vec<i64> {
     let killed = record.more.get("killed").and_then(|killed| killed.as_array());
-    is(record.more.get("pid")) || killed.into_iter().flatten().any(|one| is(one.get("pid")))
+    let killed = killed.into_iter().flatten().filter_map(|one| one.get("pid"));
+    let all = record.more.get("pid").into_iter().chain(killed);
+    all.filter_map(serde_json::Value::as_i64).take(PROCESSES).collect()
+}
+
+/// This record with one more lock that was removed after the run, if there is room for it.
+fn with_released(text: &RawValue, path: &str) -> Option<Box<RawValue>> {
+    let mut record: ToolRecord = serde_json::from_str(text.get()).ok()?;
+    let known = record.more.entry(RELEASED.to_owned()).or_insert_with(|| json!([]));
+    let paths = known.as_array_mut().filter(|paths| paths.len() < MOST_RELEASED)?;
+    let mut path = path.to_owned();
+    truncate_escaped(&mut path, PATH - 3);
+    paths.push(path.into());
+    to_raw_value(&record).ok().filter(|text| text.get().len() <= RECORD + MOST_RELEASED * PATH)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::protocol::WatchCommand;
     use super::*;
     use crate::types::IncidentKind;
 
@@ -329,9 +427,10 @@ mod tests {
     }
 
     fn status(registry: &Registry) -> Status {
-        let mut status = Status::default();
-        registry.fill(&mut status);
-        status
+        match serde_json::from_slice(&registry.status_text(Status::default())).unwrap() {
+            Answer::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn refused(heard: &Reply) -> &str {
@@ -497,6 +596,57 @@ mod tests {
         let ended = status(&registry).ended;
         assert_eq!((ended.len(), ended[0].id.as_str(), &ended[0].more["pid"]), (64, "99", &json!(7)));
         assert!(serde_json::to_vec(&ended).unwrap().len() < 64 * RECORD);
+    }
+
+    /// What one byte of takes six in JSON, and what one byte of JSON takes a hundred bytes as a value.
+    #[test]
+    fn what_is_remembered_has_one_bound_however_it_is_spelled() {
+        let mut registry = Registry::default();
+        let odd = "\u{1}".repeat(256);
+        for key in 0..TOOLS as Key {
+            let run = ToolRun {
+                id: format!("{key}{odd}"),
+                name: odd.clone(),
+                argv: vec![odd.clone(); 16],
+                ..ToolRun::default()
+            };
+            assert!(matches!(say(&mut registry, speaker(key), &Request::ToolBegan(run)), Reply::Tool(_)));
+        }
+        for number in 0..100 {
+            let mut record = record(&format!("ended-{number}{odd}"));
+            let deep = json!([[{ "": [{ "": {} }] }]]);
+            record.more = [("pid".to_owned(), json!(7)), ("x".to_owned(), json!(vec![deep; 150]))].into();
+            say(&mut registry, speaker(2), &Request::ToolEnded(record));
+        }
+        for number in 0..100 {
+            registry.released(&format!("/{odd}{number}"), 7, 0);
+            let condition = super::super::protocol::Condition {
+                kind: IncidentKind::LockHeld,
+                subject: format!("{number}{odd}"),
+                holds: true,
+                detail: "\u{1}".repeat(2000),
+            };
+            registry.incidents().note(condition, 1);
+        }
+        let status = status(&registry);
+        assert_eq!((status.tools.len(), status.ended.len(), status.incidents.len()), (TOOLS, ENDED, 64));
+        assert!(status.tools.iter().all(|tool| tool.name.ends_with('…') && !tool.argv[0].is_empty()));
+        let length = registry.status_text(Status::default()).len();
+        assert!(length < 900 * 1024, "{length}");
+    }
+
+    #[test]
+    fn sexton_watch_and_clients_are_told_the_same() {
+        let mut registry = Registry::default();
+        say(&mut registry, speaker(1), &run("t1", "exec"));
+        say(&mut registry, speaker(2), &Request::ToolEnded(record("t0")));
+        let said = Status { version: "1".to_owned(), ..Status::default() };
+        let text = registry.status_text(said);
+        let Answer::Status(answer) = serde_json::from_slice(&text).unwrap() else { panic!("no status") };
+        let WatchCommand::Status(told) = serde_json::from_slice(&text).unwrap() else { panic!("no status") };
+        assert_eq!(answer, told);
+        assert_eq!((answer.version.as_str(), answer.tools.len(), answer.ended.len()), ("1", 1, 1));
+        assert_eq!([serde_json::to_vec(&Answer::Status(answer)).unwrap()], [text]);
     }
 
     #[test]

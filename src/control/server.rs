@@ -2,20 +2,22 @@
 //!
 //! One [`turn`](Server::turn) does one small thing: takes one connection, or one line, or sends one reply as
 //! far as it is taken. Whoever calls looks after signals and deaths between two of them. Nothing blocks, and
-//! what a peer can make sexton keep is bounded: a line, a reply, and the number of connections. When all of
-//! those are in use, the one that has been quiet for longest gives way, so that nobody is shut out by others
-//! who say nothing.
+//! what all peers together can make sexton keep is bounded: the beginnings of lines, the replies that are not
+//! taken, and the number of connections. When one of those is used up, the connection gives way that has been
+//! quiet for longest, so that nobody is shut out by others who say nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tracing::{debug, warn};
 
 use super::attribution::LeftBehind;
 use super::connection::{Client, ReadResult, Role};
+use super::incidents::truncate_escaped;
 use super::lines::LONGEST;
 use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToolRecord, WatchCommand};
 use super::registry::{Key, Place, Registry, Reply, Speaker};
@@ -23,6 +25,7 @@ use super::socket_path::BoundSocket;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};
 use crate::os::{clock, descriptors, privileges, process, procfs};
+use crate::report::line_limit::LineLimit;
 use crate::types::{MonoTime, Pid};
 
 /// How many connections there can be that are not a tool's.
@@ -30,6 +33,15 @@ const CLIENTS: usize = 64;
 /// How many descriptors stay free for what sexton itself has to do, and for those who ask besides the tools.
 const RESERVE: u64 = 32;
 const FOR_CLIENTS: u64 = 8;
+/// How many bytes of lines that are not complete are kept, those of all connections together.
+const LINES: usize = 256 * 1024;
+/// How many bytes of replies that are not taken yet are kept, those of all connections together; what several have to
+/// take counts once. There is room for two of the longest, so that those who take theirs are not in each other's way.
+const REPLIES: usize = 2 * 1024 * 1024;
+/// A reply that is no longer than this costs no connection its place.
+const SHORT: usize = 8192;
+/// The longest text of an answer, in bytes of JSON.
+const TEXT: usize = 4096;
 /// How long such a connection may go without a complete line, or without taking its reply.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often connections are looked through, and subscribers told of changes.
@@ -64,6 +76,10 @@ pub struct Server {
     clients: BTreeMap<Key, Client>,
     last_key: Key,
     registry: Registry,
+    /// How everything was when somebody was told last, as long as that is kept for somebody.
+    told: Weak<Vec<u8>>,
+    /// What is said of sexton-watch's mistakes.
+    mistakes: LineLimit,
     /// sexton-watch's connection.
     watch: Option<Key>,
     /// Tools that were lost while somebody else was served.
@@ -90,6 +106,8 @@ impl Server {
             clients: BTreeMap::new(),
             last_key: LISTENER,
             registry: Registry::default(),
+            told: Weak::new(),
+            mistakes: LineLimit::default(),
             watch: None,
             lost: VecDeque::new(),
             pulse: None,
@@ -105,7 +123,7 @@ impl Server {
     pub fn attach_watch(&mut self, socket: OwnedFd) -> io::Result<()> {
         let peer = unix_socket::peer(socket.as_fd())?;
         if let Some(before) = self.watch.take() {
-            self.drop_client(before);
+            self.drop_meanwhile(before);
         }
         self.add(socket, peer, Role::Watch)?;
         self.watch = Some(self.last_key);
@@ -170,7 +188,7 @@ impl Server {
         if peer.uid != 0 && peer.uid != privileges::effective_uid() {
             debug!(name: "control-denied", uid = peer.uid, "refused a connection of another user");
             let why = format!("sexton answers root and its own user, and you are {}", peer.uid);
-            let _ = unix_socket::send(socket.as_fd(), &line(&Answer::Refused(why)));
+            let _ = unix_socket::send(socket.as_fd(), &line(Answer::Refused(why)));
             return;
         }
         let crowded = self.clients.values().filter(|client| !client.lasts()).count() >= CLIENTS;
@@ -178,7 +196,7 @@ impl Server {
         let gave_way = (crowded || !leaves_room) && self.drop_quietest();
         if !leaves_room && !gave_way {
             debug!(name: "control-denied", pid = peer.pid, "refused a connection, as there are too few descriptors");
-            let _ = unix_socket::send(socket.as_fd(), &line(&Answer::Refused(CROWDED.to_owned())));
+            let _ = unix_socket::send(socket.as_fd(), &line(Answer::Refused(CROWDED.to_owned())));
             return;
         }
         if let Err(error) = self.add(socket, peer, Role::Asks) {
@@ -232,6 +250,14 @@ impl Server {
         }
     }
 
+    /// The same because there is no room. A tool whose supervisor lives runs on without being shown.
+    fn evict(&mut self, key: Key) {
+        if self.clients.get(&key).is_some_and(|client| is_alive(client.peer.pid)) {
+            self.registry.forget(key);
+        }
+        self.drop_meanwhile(key);
+    }
+
     fn serve(&mut self, key: Key) -> Option<ServerEvent> {
         let client = self.clients.get_mut(&key)?;
         if client.has_reply() {
@@ -240,12 +266,21 @@ impl Server {
         }
         let watch = client.role == Role::Watch;
         let line = match client.receive() {
-            ReadResult::Nothing => return None,
+            ReadResult::Nothing => {
+                self.bound_lines();
+                return None;
+            }
             ReadResult::Line(line) => line,
             ReadResult::TooLong => {
                 client.last = true;
                 let why = format!("a line has at most {LONGEST} bytes");
-                self.answer(key, &Answer::Refused(why));
+                self.answer(key, Answer::Refused(why));
+                return None;
+            }
+            ReadResult::PacketTooLong => {
+                if self.mistakes.has_room("watch-too-long") {
+                    warn!(name: "watch-too-long", "sexton-watch sent a packet that is too long; it is not read");
+                }
                 return None;
             }
             ReadResult::End => {
@@ -255,29 +290,29 @@ impl Server {
         client.quiet = clock::now();
         let speaker = Speaker { key, pid: client.peer.pid, trusted: watch };
         match self.registry.handle_line(speaker, &line, clock::wall_millis()) {
-            Reply::Answer(answer) => self.answer(key, &answer),
+            Reply::Answer(answer) => self.answer(key, answer),
             Reply::ToolEnded(answer) => {
-                self.answer(key, &answer);
+                self.answer(key, answer);
                 return Some(ServerEvent::ToolEnded);
             }
             Reply::Tool(_) if !descriptors::leaves_free(client.socket.as_fd(), RESERVE + FOR_CLIENTS) => {
                 self.registry.forget(key);
-                self.answer(key, &Answer::Refused(CROWDED.to_owned()));
+                self.answer(key, Answer::Refused(CROWDED.to_owned()));
             }
             Reply::Tool(answer) => {
                 (client.role, client.unconfirmed) = (Role::Tool, true);
                 if let Some((session, group)) = Pid::new(client.peer.pid).and_then(process::place_of) {
                     self.registry.place(key, session, group);
                 }
-                self.answer(key, &answer);
+                self.answer(key, answer);
             }
             Reply::Cancel { tool, told, answer } => {
-                self.answer(tool, &told);
-                self.answer(key, &answer);
+                self.cancel(tool, told);
+                self.answer(key, answer);
             }
             Reply::Ask(request) => {
                 if request == Request::Subscribe && !watch {
-                    client.role = Role::Subscribes(Rc::from([]));
+                    client.role = Role::Subscribes(0);
                 }
                 return Some(ServerEvent::Request(key, request));
             }
@@ -289,23 +324,63 @@ impl Server {
     }
 
     /// Answers over a connection, if it is still there.
-    pub fn answer(&mut self, key: Key, answer: &Answer) {
+    pub fn answer(&mut self, key: Key, answer: Answer) {
         if self.watch == Some(key) {
             match answer {
-                Answer::Status(status) => self.tell_watch(&WatchCommand::Status(status.clone())),
-                Answer::Refused(why) => warn!(name: "watch-refused", "sexton-watch was refused: {why}"),
-                Answer::Done(_) | Answer::Cancelled(_) => {}
+                Answer::Status(status) => {
+                    let text = self.registry.status_text(*status);
+                    self.send_to_watch(&text);
+                }
+                Answer::Refused(mut why) if self.mistakes.has_room("watch-refused") => {
+                    truncate_escaped(&mut why, TEXT);
+                    warn!(name: "watch-refused", "sexton-watch was refused: {why}");
+                }
+                Answer::Refused(_) | Answer::Done(_) | Answer::Cancelled(_) => {}
             }
             return;
         }
-        let Some(client) = self.clients.get_mut(&key) else { return };
-        let mut reply = client.reply.get(client.taken..).unwrap_or_default().to_vec();
-        let line = line(answer);
-        reply.extend(&line);
-        if let Role::Subscribes(known) = &mut client.role {
-            *known = Rc::from(line);
+        if !self.clients.contains_key(&key) {
+            return;
         }
-        client.reply = Rc::from(reply);
+        let text = match answer {
+            Answer::Status(status) => self.status_line(*status),
+            answer => Rc::new(line(answer)),
+        };
+        self.say(key, text);
+    }
+
+    /// Tells a tool to end. Once is enough: one that does not take what it is told is not told again.
+    fn cancel(&mut self, key: Key, told: Answer) {
+        if let Some(client) = self.clients.get_mut(&key).filter(|client| !client.cancelled) {
+            client.cancelled = true;
+            self.say(key, Rc::new(line(told)));
+        }
+    }
+
+    /// How everything is, as a line. Those who are told the same share it.
+    fn status_line(&mut self, status: Status) -> Rc<Vec<u8>> {
+        let mut text = self.registry.status_text(status);
+        text.push(b'\n');
+        if let Some(told) = self.told.upgrade().filter(|told| **told == text) {
+            return told;
+        }
+        let text = Rc::new(text);
+        self.told = Rc::downgrade(&text);
+        text
+    }
+
+    /// Adds to what a connection has to take.
+    fn say(&mut self, key: Key, text: Rc<Vec<u8>>) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        if let Role::Subscribes(known) = &mut client.role {
+            *known = hash(&text);
+        }
+        if client.has_reply() {
+            let rest = client.reply.get(client.taken..).unwrap_or_default();
+            client.reply = Rc::new([rest, &text].concat());
+        } else {
+            client.reply = text;
+        }
         client.taken = 0;
         self.send(key);
     }
@@ -320,12 +395,43 @@ impl Server {
             Interest::Write
         } else {
             // A long reply is not kept for nothing.
-            client.reply = Rc::from([]);
+            client.reply = Rc::default();
             client.taken = 0;
+            client.cancelled = false;
             Interest::Read
         };
         if self.many.change(&client.socket, key, wanted).is_err() {
             self.drop_meanwhile(key);
+        }
+        if wanted == Interest::Write {
+            self.bound_replies();
+        }
+    }
+
+    /// Lets go of those who have kept us waiting for longest for the rest of a line, until what we keep has its bound.
+    fn bound_lines(&mut self) {
+        while self.clients.values().map(Client::held).sum::<usize>() > LINES {
+            let unfinished = self.clients.iter().filter_map(|(key, client)| Some((client.unfinished?, *key)));
+            let Some((_, key)) = unfinished.min() else { return };
+            self.evict(key);
+        }
+    }
+
+    /// The same for replies.
+    fn bound_replies(&mut self) {
+        loop {
+            let long = |client: &&Client| client.has_reply() && client.reply.len() > SHORT;
+            let waiting = self.clients.values().filter(long);
+            let texts: BTreeMap<_, _> =
+                waiting.map(|client| (Rc::as_ptr(&client.reply), client.reply.len())).collect();
+            if texts.len() <= 1 || texts.values().sum::<usize>() <= REPLIES {
+                return;
+            }
+            let quietest = self.clients.iter().filter(|(_, client)| long(client));
+            let Some(key) = quietest.min_by_key(|(_, client)| client.quiet).map(|(key, _)| *key) else {
+                return;
+            };
+            self.evict(key);
         }
     }
 
@@ -348,7 +454,7 @@ impl Server {
         let gone: Vec<Key> =
             self.clients.iter().filter(|(_, client)| late(client)).map(|(key, _)| *key).collect();
         for key in gone {
-            self.drop_client(key);
+            self.drop_meanwhile(key);
         }
         self.arm();
         self.clients.values().any(|client| matches!(client.role, Role::Subscribes(_)) && !client.has_reply())
@@ -356,26 +462,14 @@ impl Server {
 
     /// Tells subscribers how things are, if that is news to them.
     pub fn publish(&mut self, status: Status) {
-        let news: Rc<[u8]> = Rc::from(line(&Answer::Status(Box::new(status))));
-        let mut told = Vec::new();
-        for (key, client) in &mut self.clients {
-            let free = !client.has_reply();
-            if let Role::Subscribes(known) = &mut client.role
-                && free
-                && *known != news
-            {
-                *known = Rc::clone(&news);
-                client.reply = Rc::clone(&news);
-                client.taken = 0;
-                told.push(*key);
-            }
-        }
-        told.into_iter().for_each(|key| self.send(key));
-    }
-
-    /// Adds what is known here to what is said of sexton.
-    pub fn fill(&self, status: &mut Status) {
-        self.registry.fill(status);
+        let news = self.status_line(status);
+        let hash = hash(&news);
+        let told = |(key, client): (&Key, &Client)| {
+            let wants = matches!(client.role, Role::Subscribes(known) if known != hash);
+            (wants && !client.has_reply()).then_some(*key)
+        };
+        let told: Vec<Key> = self.clients.iter().filter_map(told).collect();
+        told.into_iter().for_each(|key| self.say(key, Rc::clone(&news)));
     }
 
     /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
@@ -408,9 +502,14 @@ impl Server {
 
     /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
     pub fn tell_watch(&mut self, told: &WatchCommand) {
+        if let Ok(packet) = serde_json::to_vec(told) {
+            self.send_to_watch(&packet);
+        }
+    }
+
+    fn send_to_watch(&self, packet: &[u8]) {
         let Some(watch) = self.watch.and_then(|key| self.clients.get(&key)) else { return };
-        let Ok(packet) = serde_json::to_vec(told) else { return };
-        if let Err(error) = unix_socket::send(watch.socket.as_fd(), &packet) {
+        if let Err(error) = unix_socket::send(watch.socket.as_fd(), packet) {
             debug!(name: "watch-send-failed", %error, "sexton-watch did not take what it was told");
         }
     }
@@ -421,10 +520,22 @@ fn is_alive(pid: i32) -> bool {
     stat.is_some_and(|stat| !stat.is_ending())
 }
 
-fn line(answer: &Answer) -> Vec<u8> {
-    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+/// An answer of few words, as a line.
+fn line(mut answer: Answer) -> Vec<u8> {
+    match &mut answer {
+        Answer::Done(text) | Answer::Refused(text) | Answer::Cancelled(text) => truncate_escaped(text, TEXT),
+        Answer::Status(_) => {}
+    }
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
     line.push(b'\n');
     line
+}
+
+/// What tells two texts apart.
+fn hash(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ pub fn since_boot() -> Duration {
     read(ClockId::CLOCK_BOOTTIME)
 }
 
+/// How much of a processor this thread has had.
+#[must_use]
+pub fn own_time() -> Duration {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// The wall clock. It steps; no decision may depend on it alone.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]

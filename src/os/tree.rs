@@ -40,7 +40,9 @@ pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
     }
 }
 
-fn children_of(pid: Pid) -> Vec<Pid> {
+/// The children of a process, those of all its threads; none if it has ended.
+#[must_use]
+pub fn children_of(pid: Pid) -> Vec<Pid> {
     let of_thread = |thread| procfs::children_of_thread(pid, thread).unwrap_or_default();
     procfs::threads(pid).into_iter().flat_map(of_thread).collect()
 }

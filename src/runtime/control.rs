@@ -47,7 +47,12 @@ impl EventLoop<'_> {
     /// When this turn has to end, whatever comes.
     pub(super) fn next_deadline(&self) -> Option<MonoTime> {
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let others = [self.supervisor.next_deadline(), self.oom.deadline(), self.reload.deadline()];
+        let others = [
+            self.supervisor.next_deadline(),
+            self.oom.deadline(),
+            self.reload.deadline(),
+            self.orphans.deadline(),
+        ];
         server.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -92,7 +97,7 @@ impl EventLoop<'_> {
             Some(ServerEvent::Request(key, request)) => {
                 let answer = self.asked(key, request)?;
                 if let (Some(answer), Some(server)) = (answer, &mut self.server) {
-                    server.answer(key, &answer);
+                    server.answer(key, answer);
                 }
                 Ok(())
             }

@@ -64,9 +64,6 @@ impl EventLoop<'_> {
         };
         let woken =
             self.signals.wait(deadline, beside).unwrap_or_else(|error| self.wait_without_signals(&error));
-        if woken.beside {
-            self.rate_limiter.record(clock::now());
-        }
         self.log_pending = self.sweeper.pass_log_on();
         let mut child_changed = self.reap_pending;
         match woken.signal {
@@ -83,6 +80,7 @@ impl EventLoop<'_> {
         if child_changed {
             self.reap_all(woken.signal.and_then(|signal| signal.dead()))?;
         }
+        let begun = woken.beside.then(clock::own_time);
         self.hear_of_tool(woken.beside)?;
         self.oom.tick();
         self.check_death_pact();
@@ -92,7 +90,12 @@ impl EventLoop<'_> {
             self.dispatch(Event::Tick)?;
         }
         self.hear(woken.beside)?;
-        if woken.beside { self.hear_gateway() } else { Ok(()) }
+        if let Some(begun) = begun {
+            self.hear_gateway()?;
+            self.rate_limiter.charge(clock::now(), clock::own_time().saturating_sub(begun));
+        }
+        self.signal_orphans();
+        Ok(())
     }
 
     /// Waiting failed, which no kernel in use is known to do. Each turn still looks at everything, and there are so

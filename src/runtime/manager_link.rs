@@ -26,7 +26,7 @@ const WINDOW: &str = "WATCHDOG_USEC";
 const WHOSE: &str = "WATCHDOG_PID";
 
 /// How many of the gateway's messages one turn takes at most.
-const LETTERS_A_TURN: usize = 16;
+const LETTERS_A_TURN: usize = 4;
 
 /// What is waited for.
 const EXECUTED: u64 = 0;

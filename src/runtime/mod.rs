@@ -48,6 +48,7 @@ use crate::os::spawn::Started;
 use crate::os::startup::{self, Inherited};
 use crate::os::terminal::{Modes, Presence};
 use crate::os::{let_go, process, signals, spawn, terminal};
+use crate::report::line_limit::LineLimit;
 use crate::report::messages;
 use crate::supervisor::{Action, Policy, RestartOn, Snapshot, Supervisor, Terminal as Foreground};
 use crate::types::{CompatMode, Escaped, Outcome, Pid, Signal, exit_code};
@@ -146,8 +147,11 @@ struct EventLoop<'a> {
     server: Option<Server>,
     /// The service manager above.
     manager: Option<ManagerLink>,
-    /// How much of our time goes to those who are connected.
+    /// How much of our time those who are connected, and the gateway's messages, have had.
     rate_limiter: RateLimiter,
+    /// The lines of incidents, and those of orphans and lost tools.
+    incident_lines: LineLimit,
+    orphan_lines: LineLimit,
     counters: Counters,
     began: StartTimes,
     units: Units,
@@ -256,6 +260,8 @@ impl<'a> EventLoop<'a> {
             watch,
             manager: link,
             rate_limiter: RateLimiter::default(),
+            incident_lines: LineLimit::default(),
+            orphan_lines: LineLimit::default(),
             counters: Counters::default(),
             began: StartTimes::now(),
             name_width: units::name_width(&units, plan.prefix.as_deref()),

@@ -2,8 +2,11 @@
 //!
 //! Whose a process is stands in its environment, which is its own memory: reading it can take as long as the
 //! process likes. So it is read by a helper, and what it has found comes back through a pipe.
+//!
+//! How many orphans there are, and of how many tools, is for others to choose. So sexton itself looks at a few processes
+//! a turn at most, and remembers of a lost tool nothing longer than its last process lives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,13 +19,14 @@ use super::tool::MARK;
 use super::{EventLoop, units};
 use crate::control::attribution::LeftBehind;
 use crate::control::protocol::ToolRecord;
+use crate::control::rate_limit::RateLimiter;
 use crate::control::registry::Place;
 use crate::control::server::Server;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
 use crate::os::{children, clock, process, seqpacket, signals, tree};
 use crate::supervisor::{Event, ToolKey};
-use crate::types::{Escaped, Outcome, Pid, Signal, StartTime};
+use crate::types::{Escaped, MonoTime, Outcome, Pid, Signal, StartTime};
 
 /// How many children one look goes through.
 const LOOKED_AT: usize = 1024;
@@ -35,36 +39,122 @@ const RECORDING: Duration = Duration::from_secs(10);
 /// What stands before a unit's name, so that it is no tool's id.
 const UNIT: &str = "unit:";
 
+/// How long a helper may look before the next one is sent in its place.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many processes of lost tools are known at once. Who finds no room is found by a later look.
+const MEMBERS: usize = 1024;
+/// How many helpers there are at most when one is started to write a record: one that is written to can hang.
+const HELPERS: usize = 32;
+/// How many processes a signal to a member goes to, with those below it. The others are reached when it is repeated, or
+/// when they come to us.
+const REACHED: usize = 256;
+/// How much of a processor one turn spends on signals to orphans before it ends.
+const TURN: Duration = Duration::from_millis(1);
+
 /// What is known of lost tools.
 #[derive(Default)]
 pub(super) struct Orphans {
-    /// The helper that looks, and where its answer comes.
-    helper: Option<(Pid, OwnedFd)>,
-    /// Those whom it looks at and who are not reaped yet: nobody else has their numbers.
-    asked: BTreeSet<Pid>,
-    /// Those of ours whose tool is known, until they are reaped.
+    look: Option<Look>,
+    /// Those of ours whose tool is known. Being ours, each is here until it is reaped.
     members: BTreeMap<Pid, (StartTime, ToolKey)>,
-    /// The ids of the tools, each at the place of its key.
-    tools: Vec<String>,
+    /// The tools that have members: the id, and who they are.
+    tools: BTreeMap<ToolKey, (String, BTreeSet<Pid>)>,
+    keys: BTreeMap<String, ToolKey>,
+    last: ToolKey,
+    /// The members who are to be signalled, with all below them.
+    due: BTreeMap<Pid, Signal>,
+    /// How much of our time signals to orphans have had.
+    limiter: RateLimiter,
+}
+
+/// A look of a helper.
+struct Look {
+    helper: Pid,
+    /// Whom it asks about. Who has been reaped since is taken out: another can have the number.
+    asked: BTreeSet<Pid>,
+    /// Where its answer comes.
+    answer: OwnedFd,
+    began: MonoTime,
+    /// Somebody may have come since.
+    again: bool,
 }
 
 impl Orphans {
-    /// It was reaped: its number is anybody's.
-    pub(super) fn reaped(&mut self, pid: Pid) {
-        self.asked.remove(&pid);
-        self.members.remove(&pid);
+    /// When there is something to be done.
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        if self.due.is_empty() {
+            return None;
+        }
+        let now = clock::now();
+        Some(self.limiter.wait_until(now).unwrap_or(now))
     }
 
-    fn key(&mut self, id: &str) -> ToolKey {
-        let place = self.tools.iter().position(|known| known == id).unwrap_or_else(|| {
-            self.tools.push(id.to_owned());
-            self.tools.len() - 1
+    /// A process of this tool has come to us. The tool's key, if there is room.
+    fn add(&mut self, pid: Pid, start: StartTime, id: &str) -> Option<ToolKey> {
+        if self.members.len() >= MEMBERS || self.members.contains_key(&pid) {
+            return None;
+        }
+        let key = self.keys.get(id).copied().unwrap_or_else(|| {
+            self.last = self.last.wrapping_add(1);
+            self.keys.insert(id.to_owned(), self.last);
+            self.last
         });
-        ToolKey::try_from(place).unwrap_or(ToolKey::MAX)
+        self.tools.entry(key).or_insert_with(|| (id.to_owned(), BTreeSet::new())).1.insert(pid);
+        self.members.insert(pid, (start, key));
+        Some(key)
     }
 
-    fn id(&self, tool: ToolKey) -> &str {
-        usize::try_from(tool).ok().and_then(|place| self.tools.get(place)).map_or("?", String::as_str)
+    /// This child is no more.
+    pub(super) fn reaped(&mut self, pid: Pid) {
+        if let Some(look) = &mut self.look {
+            look.asked.remove(&pid);
+        }
+        let Some((_, key)) = self.members.remove(&pid) else { return };
+        self.due.remove(&pid);
+        let Some((id, members)) = self.tools.get_mut(&key) else { return };
+        members.remove(&pid);
+        if members.is_empty() {
+            self.keys.remove(id);
+            self.tools.remove(&key);
+        }
+    }
+
+    /// Signals the next member that is to be, and all below it. `false` if there is none.
+    fn signal_next(&mut self) -> bool {
+        let Some((pid, signal)) = self.due.pop_first() else { return false };
+        if let Some((start, _)) = self.members.get(&pid) {
+            send_to_all_of(pid, *start, signal);
+        }
+        true
+    }
+}
+
+/// Sends this signal to a member and to all below it, and CONT behind any but KILL. Everybody is found before anybody is
+/// signalled: who ends leaves his children to others. Nobody of ours is reaped meanwhile.
+fn send_to_all_of(member: Pid, start: StartTime, signal: Signal) {
+    let us = process::own_pid();
+    let mut open = VecDeque::from([(us, member)]);
+    let mut found: Vec<Stat> = Vec::new();
+    while let Some((parent, pid)) = open.pop_front().filter(|_| found.len() < REACHED) {
+        // Another process can have got a number that was listed.
+        let stat = procfs::stat(pid).ok().flatten().filter(|stat| stat.parent == parent.raw());
+        let Some(stat) = stat.filter(|stat| !stat.is_dead() && (pid != member || stat.start == start)) else {
+            continue;
+        };
+        found.push(stat);
+        open.extend(tree::children_of(pid).into_iter().take(REACHED).map(|child| (pid, child)));
+    }
+    for stat in &found {
+        let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
+        debug!(name: "orphan-signalled", pid, %name, %signal, "is ended with its tool");
+        // One that has ended meanwhile is what we want, and another with its number is not meant. So is one whose parent
+        // has ended by now: it comes to us, and is found there.
+        let still = |pid| procfs::stat(pid).ok().flatten().is_some_and(|now| now.parent == stat.parent);
+        let Some(process) = Process::open(stat.pid, stat.start, still) else { continue };
+        let _ = process.send(signal);
+        if signal != Signal::KILL {
+            let _ = process.send(Signal::CONT);
+        }
     }
 }
 
@@ -72,27 +162,29 @@ impl EventLoop<'_> {
     /// Sends a helper to look whose those are that came to us and are nobody's yet. The answer, if there is nobody to
     /// ask about.
     pub(super) fn find_orphans(&mut self) -> Option<Event> {
-        if let Some((helper, _)) = self.orphans.helper.take() {
-            // It takes too long over somebody who will not be read.
-            let _ = signals::send(helper, Signal::KILL);
+        let now = clock::now();
+        match &mut self.orphans.look {
+            Some(look) if now.since(look.began) < PATIENCE => {
+                look.again = true;
+                return None;
+            }
+            Some(look) => {
+                // It takes too long over somebody who will not be read.
+                let _ = signals::send(look.helper, Signal::KILL);
+                self.orphans.look = None;
+            }
+            None => {}
         }
-        let mut unknown = self.adopted_children();
-        self.orphans.members.retain(|pid, (start, _)| {
-            procfs::stat(*pid).ok().flatten().is_some_and(|stat| stat.start == *start && !stat.is_dead())
-        });
-        let known =
-            |stat: &Stat| self.orphans.members.get(&stat.pid).is_some_and(|(start, _)| *start == stat.start);
-        unknown.retain(|stat| !known(stat));
-        unknown.truncate(ASKED);
-        self.orphans.asked = unknown.iter().map(|stat| stat.pid).collect();
+        let unknown = self.unknown_children();
         if unknown.is_empty() {
             return Some(Event::OrphansFound);
         }
+        let asked = unknown.iter().copied().collect();
         let tools = self.plan.tools.end_orphans;
         let places = self.server.as_ref().map(Server::tool_places).unwrap_or_default();
         let begun = seqpacket::pipe().and_then(|(ours, theirs)| {
             let helper = self.sweeper.start_helper(&[theirs.as_fd()], || {
-                let answer = answer(&unknown, tools, &places);
+                let answer = answer(&alive(&unknown), tools, &places);
                 let said = theirs.try_clone().and_then(|pipe| File::from(pipe).write_all(&answer));
                 u8::from(said.is_err())
             })?;
@@ -100,7 +192,7 @@ impl EventLoop<'_> {
         });
         match begun {
             Ok((helper, answer)) => {
-                self.orphans.helper = Some((helper, answer));
+                self.orphans.look = Some(Look { helper, asked, answer, began: now, again: false });
                 None
             }
             Err(error) => {
@@ -110,26 +202,34 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Everybody alive who is our child and was not started by us.
-    fn adopted_children(&self) -> Vec<Stat> {
-        let ours = |pid: &Pid| {
+    /// The children that were not started by us and are not known to be a lost tool's. Thousands can be dead and wait
+    /// for their turn; those that came last are the ones that are new.
+    fn unknown_children(&self) -> Vec<Pid> {
+        let children = children::list().unwrap_or_default();
+        let known = |pid: &Pid| {
             self.main_pid() == Some(*pid)
+                || self.orphans.members.contains_key(pid)
                 || self.sweeper.helpers().contains(pid)
                 || self.containment.spares(*pid)
         };
-        let children = children::list().unwrap_or_default().into_iter().filter(|pid| !ours(pid));
-        // Thousands can be dead and wait for their turn; those that came last are the ones that are new.
-        let last = children.rev().take(LOOKED_AT);
-        last.filter_map(|pid| procfs::stat(pid).ok().flatten()).filter(|stat| !stat.is_dead()).collect()
+        children.into_iter().rev().filter(|pid| !known(pid)).take(LOOKED_AT).collect()
     }
 
     /// Writes the record that a lost supervisor could not write. A helper does so, because the file's system may
     /// hang.
     pub(super) fn record_lost(&mut self, record: &ToolRecord) {
-        warn!(name: "tool-lost", tool = record.id, "a tool's supervisor died before its tool");
+        if self.orphan_lines.has_room("tool-lost") {
+            warn!(name: "tool-lost", tool = record.id, "a tool's supervisor died before its tool");
+        }
         let (Some(path), Ok(mut line)) = (&self.plan.tools.record, serde_json::to_vec(record)) else {
             return;
         };
+        if self.sweeper.helpers().len() >= HELPERS {
+            if self.orphan_lines.has_room("record-failed") {
+                warn!(name: "record-failed", tool = record.id, "too many records of lost tools are being written");
+            }
+            return;
+        }
         line.push(b'\n');
         let helper = self.sweeper.start_helper(&[], || {
             // Without an alarm it may hang as long as we run.
@@ -148,13 +248,13 @@ impl EventLoop<'_> {
 
     /// A helper of ours has ended. If it is the one that looked, this is what it found.
     pub(super) fn found_orphans(&mut self, helper: Pid) -> Result<(), Outcome> {
-        let Some((_, answer)) = self.orphans.helper.take_if(|(pid, _)| *pid == helper) else {
+        let Some(look) = self.orphans.look.take_if(|look| look.helper == helper) else {
             return Ok(());
         };
         let mut text = Vec::new();
         // The pipe never blocks, and nobody writes to it any more.
-        let _ = File::from(answer).read_to_end(&mut text);
-        let mut tools = Vec::new();
+        let _ = File::from(look.answer).read_to_end(&mut text);
+        let mut tools = BTreeSet::new();
         for line in String::from_utf8_lossy(&text).lines() {
             let mut words = line.splitn(5, ' ');
             let pid = words.next().and_then(|word| Pid::new(word.parse().ok()?));
@@ -162,17 +262,17 @@ impl EventLoop<'_> {
             let mut number = || words.next().and_then(|word| word.parse::<i32>().ok());
             let (Some(group), Some(session)) = (number(), number()) else { continue };
             let (Some(pid), Some(start), Some(mark)) = (pid, start, words.next()) else { continue };
-            if !self.orphans.asked.contains(&pid) {
+            if !look.asked.contains(&pid) {
                 continue;
             }
             let known = self.server.as_ref().filter(|_| !mark.starts_with(UNIT));
             let one = LeftBehind { group, session, began: began(start) };
             let id = known.map_or_else(|| mark.to_owned(), |server| server.run_of(one, mark));
             let id = id.as_str();
-            let tool = self.orphans.key(id);
-            self.orphans.members.insert(pid, (start, tool));
+            let Some(tool) = self.orphans.add(pid, start, id) else { continue };
             let pid = pid.raw();
             match id.strip_prefix(UNIT) {
+                _ if !self.orphan_lines.has_room("orphan") => {}
                 Some(unit) => {
                     warn!(name: "orphan", pid, unit, "a process whose unit's supervisor died came to us")
                 }
@@ -180,40 +280,41 @@ impl EventLoop<'_> {
                     warn!(name: "orphan", pid, tool = id, "a process whose tool's supervisor died came to us")
                 }
             }
-            if !tools.contains(&tool) {
-                tools.push(tool);
-            }
+            tools.insert(tool);
         }
         for tool in tools {
             self.dispatch(Event::OrphanFound { tool })?;
         }
-        self.dispatch(Event::OrphansFound)
+        let looked = if look.again { self.find_orphans() } else { Some(Event::OrphansFound) };
+        looked.map_or(Ok(()), |event| self.dispatch(event))
     }
 
-    /// Sends this signal to everybody of a lost tool and to all below them, and CONT behind any but KILL.
+    /// Has this signal sent to everybody of a lost tool and to all below them in the turns that come. The answer, if
+    /// nobody is left.
     pub(super) fn send_to_orphans(&mut self, tool: ToolKey, signal: Signal) -> Option<Event> {
-        let mut all = self.adopted_children();
-        all.retain(|stat| self.orphans.members.get(&stat.pid) == Some(&(stat.start, tool)));
-        if all.is_empty() {
+        let Some((_, members)) = self.orphans.tools.get(&tool) else {
             return Some(Event::OrphansGone { tool });
-        }
-        let below: Vec<Stat> =
-            all.iter().flat_map(|stat| tree::below(stat.pid).unwrap_or_default()).collect();
-        // Nobody is reaped before this is done, so that these numbers are theirs.
-        let children: Vec<Pid> = all.iter().map(|stat| stat.pid).collect();
-        for stat in all.iter().chain(below.iter().filter(|stat| !stat.is_dead())) {
-            let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
-            debug!(name: "orphan-signalled", pid, %name, tool = self.orphans.id(tool), %signal, "is ended with its tool");
-            // One that has ended meanwhile is what we want, and another with its number is not meant.
-            let is_meant = |pid| tree::is_of_children(pid, &children);
-            let Some(process) = Process::open(stat.pid, stat.start, is_meant) else { continue };
-            let _ = process.send(signal);
-            if signal != Signal::KILL {
-                let _ = process.send(Signal::CONT);
-            }
-        }
+        };
+        self.orphans.due.extend(members.iter().map(|pid| (*pid, signal)));
         None
     }
+
+    /// Goes on with the signals to orphans for as long as one turn may.
+    pub(super) fn signal_orphans(&mut self) {
+        if self.orphans.deadline().is_none_or(|due| due > clock::now()) {
+            return;
+        }
+        let begun = clock::own_time();
+        let spent = || clock::own_time().saturating_sub(begun);
+        while self.orphans.signal_next() && spent() < TURN {}
+        self.orphans.limiter.charge(clock::now(), spent());
+    }
+}
+
+/// Those of these children who are alive, as far as there is room.
+fn alive(children: &[Pid]) -> Vec<Stat> {
+    let alive = children.iter().filter_map(|pid| procfs::stat(*pid).ok().flatten());
+    alive.filter(|stat| !stat.is_dead()).take(ASKED).collect()
 }
 
 /// When a process began, in milliseconds since the epoch.

@@ -141,7 +141,7 @@ impl EventLoop<'_> {
 
     fn answer_all(&mut self, asked: impl Iterator<Item = Key>, answer: &Answer) {
         let Some(server) = &mut self.server else { return };
-        asked.for_each(|key| server.answer(key, answer));
+        asked.for_each(|key| server.answer(key, answer.clone()));
     }
 
     /// Takes over what can change while everything runs, and says what cannot. What is wrong with the configuration

@@ -37,7 +37,8 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Everything but the processes, which whoever asks can see in /proc.
+    /// What sexton itself knows. The server adds what others have said; the processes are for whoever asks to see in
+    /// /proc.
     pub(super) fn status(&self) -> Status {
         let gateway = self.supervisor.gateway();
         let units = self.units.list.iter().zip(self.supervisor.units());
@@ -45,7 +46,7 @@ impl EventLoop<'_> {
         counters.restarts = gateway.restarts;
         counters.locks_removed = self.sweeper.removed();
         counters.log_lines_dropped = log::dropped();
-        let mut status = Status {
+        Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: process::own_pid().raw(),
             since: self.began.wall,
@@ -57,11 +58,7 @@ impl EventLoop<'_> {
             gateway: self.unit_status(GATEWAY, &gateway),
             counters,
             ..Status::default()
-        };
-        if let Some(server) = &self.server {
-            server.fill(&mut status);
         }
-        status
     }
 
     pub(super) fn unit_status(&self, name: &str, snapshot: &Snapshot) -> UnitStatus {

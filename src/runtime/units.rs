@@ -12,7 +12,7 @@ use super::EventLoop;
 use super::watch::{self, Watch};
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
-use crate::control::incidents::truncate;
+use crate::control::incidents::truncate_escaped;
 use crate::control::protocol::UnitStatus;
 use crate::locks::Root;
 use crate::os::shared_page::SharedPage;
@@ -24,7 +24,7 @@ use crate::types::{CompatMode, Errno, ExitStatus, IncidentKind, Outcome, Pid, Si
 /// How long the last stage of a ladder takes at most, with some time for a busy machine.
 const KILLING: Duration = Duration::from_secs(15);
 
-/// How much of how a unit ended is noted, in bytes.
+/// How much of how a unit ended is noted, in bytes of JSON.
 const LONGEST: usize = 512;
 
 /// How many supervisors that have ended are remembered.
@@ -157,7 +157,7 @@ impl EventLoop<'_> {
             self.last_status = Some(snapshot);
             let mut status = self.unit_status(GATEWAY, &snapshot);
             if let Some(last) = &mut status.last {
-                truncate(last, LONGEST);
+                truncate_escaped(last, LONGEST);
             }
             board.store(&serde_json::to_vec(&status).unwrap_or_default());
         }

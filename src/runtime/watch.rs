@@ -228,6 +228,8 @@ impl EventLoop<'_> {
         let kind = *kind;
         let word = kind.word();
         match ended {
+            // A sexton-watch that means ill, or a log that others write, has as many as it likes.
+            _ if !self.incident_lines.has_room("incident") => {}
             None => warn!(name: "incident", kind = word, subject = subject.as_str(), "{detail}"),
             Some(_) => info!(name: "incident-over", kind = word, subject = subject.as_str(), "{detail}"),
         }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use sexton::config::watch_settings::WatchSettings;
+use sexton::control::incidents::truncate_escaped;
 use sexton::control::protocol::{
     Condition, EventLoop, Health, Incident, IncidentKind, Status, UnitState, UnitStatus, WatchConfig,
 };
@@ -97,9 +98,9 @@ const POINTS: usize = 240;
 const SUMMARY: Duration = Duration::from_secs(10);
 /// What lasts is bounded: a gateway with ten thousand held locks needs no ten thousand incidents.
 const CONDITIONS: usize = 256;
-/// The longest subject, in bytes.
+/// The longest subject, in bytes of JSON.
 pub const SUBJECT: usize = 256;
-/// The longest detail, in bytes.
+/// The longest detail, in bytes of JSON.
 const DETAIL: usize = 1024;
 
 /// How old an answer of sexton's may be, how long it is waited for, and how often it is asked at most.
@@ -384,9 +385,9 @@ impl Course {
     }
 }
 
-/// At most so many bytes of a text.
+/// At most so many bytes of a text, as JSON has it: what sexton keeps of it is the same.
 pub fn bounded(text: &str, most: usize) -> String {
-    let ends = |(at, letter): (usize, char)| at + letter.len_utf8();
-    let end = text.char_indices().map(ends).take_while(|end| *end <= most).last();
-    text.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
+    let mut text = text.to_owned();
+    truncate_escaped(&mut text, most);
+    text
 }

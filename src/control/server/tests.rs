@@ -40,7 +40,7 @@ impl House {
                         Request::Status | Request::Subscribe => Answer::Status(Box::new(status)),
                         _ => Answer::Done(String::new()),
                     };
-                    self.server.answer(*key, &answer);
+                    self.server.answer(*key, answer);
                 }
                 all.push(asked);
             }
@@ -74,7 +74,7 @@ fn a_turn_does_one_thing() {
     for turn in 0..9 {
         assert!(poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap(), "{turn}");
         if let Some(ServerEvent::Request(key, _)) = house.server.turn() {
-            house.server.answer(key, &Answer::Done("x".to_owned()));
+            house.server.answer(key, Answer::Done("x".to_owned()));
         }
     }
     assert!(!poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap());
@@ -123,9 +123,14 @@ fn the_quietest_gives_way_and_tools_and_the_talkative_stay() {
     assert_eq!(house.server.clients.len(), CLIENTS + 1);
     assert!(is_closed(&second) && !is_closed(&first) && !is_closed(&tool));
     assert!(others.iter().all(|stream| !is_closed(stream)));
-    let mut status = Status::default();
-    house.server.fill(&mut status);
-    assert_eq!(status.tools.len(), 1);
+    assert_eq!(known(&house).tools.len(), 1);
+}
+
+/// What is told of tools.
+fn known(house: &House) -> Status {
+    let text = house.server.registry.status_text(Status::default());
+    let Answer::Status(status) = serde_json::from_slice(&text).unwrap() else { panic!("{text:?}") };
+    *status
 }
 
 /// Its client has waited no longer for the answer, and runs its tool.
@@ -136,8 +141,7 @@ fn a_tool_that_hung_up_before_it_was_answered_is_forgotten_and_not_lost() {
     (&mut &tool).write_all(TOOL).unwrap();
     drop(tool);
     assert_eq!(house.settle(), []);
-    let mut status = Status::default();
-    house.server.fill(&mut status);
+    let status = known(&house);
     assert_eq!((status.tools.len(), status.ended.len()), (0, 0), "nobody knows how it ends");
 }
 
@@ -149,7 +153,7 @@ fn a_tool_that_is_found_gone_when_it_is_told_something_is_lost_all_the_same() {
     house.settle();
     let key = *house.server.clients.iter().find(|(_, client)| client.role == Role::Tool).unwrap().0;
     drop(tool);
-    house.server.answer(key, &Answer::Cancelled("pid 1".to_owned()));
+    house.server.answer(key, Answer::Cancelled("pid 1".to_owned()));
     assert!(house.server.next_deadline().is_some_and(|due| due <= clock::now()), "it is told of at once");
     // Whether the socket has more to say of it or not.
     let mut asked = house.settle();
@@ -167,8 +171,102 @@ fn a_line_that_is_too_long_is_answered_and_ends_it() {
     }
     let mut answer = String::new();
     BufReader::new(&stream).read_line(&mut answer).unwrap();
-    assert!(answer.starts_with("{\"refused\":\"a line has at most 65536 bytes"), "{answer}");
+    assert!(answer.starts_with("{\"refused\":\"a line has at most 16384 bytes"), "{answer}");
     assert!(house.server.clients.is_empty());
+}
+
+/// How many bytes of replies are kept that were not taken.
+fn kept(house: &House) -> usize {
+    let replies = house.server.clients.values().filter(|client| client.has_reply());
+    let texts: BTreeMap<_, _> =
+        replies.map(|client| (Rc::as_ptr(&client.reply), client.reply.len())).collect();
+    texts.values().sum()
+}
+
+#[test]
+fn all_replies_that_are_not_taken_have_one_bound_and_the_latest_is_kept() {
+    let mut house = house();
+    let mut streams = Vec::new();
+    for number in 0..10 {
+        let stream = house.connect();
+        (&mut &stream).write_all(STATUS).unwrap();
+        while poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap() {
+            if let Some(ServerEvent::Request(key, _)) = house.server.turn() {
+                // Each is told something else, which is larger than what the kernel takes.
+                let version = format!("{number}").repeat(1_200_000);
+                house.server.answer(key, Answer::Status(Box::new(Status { version, ..Status::default() })));
+            }
+        }
+        assert!(kept(&house) <= REPLIES, "{number}: {}", kept(&house));
+        streams.push(stream);
+    }
+    let (last, others) = streams.split_last().unwrap();
+    assert!(!is_closed(last) && others.iter().all(is_closed));
+    assert_eq!(house.server.clients.len(), 1);
+}
+
+#[test]
+fn who_is_told_the_same_shares_it() {
+    let mut house = house();
+    let streams: Vec<UnixStream> = (0..5).map(|_| house.connect()).collect();
+    for stream in &streams {
+        (&mut &*stream).write_all(STATUS).unwrap();
+    }
+    while poll::until(house.server.waits_for().as_fd(), Some(clock::now())).unwrap() {
+        if let Some(ServerEvent::Request(key, _)) = house.server.turn() {
+            let status = Status { version: "x".repeat(900_000), ..Status::default() };
+            house.server.answer(key, Answer::Status(Box::new(status)));
+        }
+    }
+    assert_eq!(house.server.clients.len(), 5, "one text is kept, for all of them");
+    assert!((700_000..1_000_000).contains(&kept(&house)));
+}
+
+#[test]
+fn all_lines_that_are_not_complete_have_one_bound() {
+    let mut house = house();
+    let streams: Vec<UnixStream> = (0..CLIENTS)
+        .map(|_| {
+            let stream = house.connect();
+            (&mut &stream).write_all(&[b'x'; LONGEST - 1]).unwrap();
+            house.settle();
+            stream
+        })
+        .collect();
+    let held: usize = house.server.clients.values().map(Client::held).sum();
+    assert!(held <= LINES, "{held}");
+    let open = streams.iter().filter(|stream| !is_closed(stream)).count();
+    assert_eq!(open, LINES / LONGEST, "those that began last");
+    assert!(!is_closed(streams.last().unwrap()));
+}
+
+#[test]
+fn a_tool_that_takes_nothing_is_told_once_to_end() {
+    let mut house = house();
+    let tool = house.connect();
+    (&mut &tool).write_all(b"{\"op\":\"tool-began\",\"id\":\"t\",\"name\":\"\",\"argv\":[],\"supervisor\":1,\"pid\":2,\"began\":3}\n").unwrap();
+    house.settle();
+    let (key, client) = house.server.clients.iter_mut().next().unwrap();
+    let key = *key;
+    // The kernel takes nothing more for it.
+    while unix_socket::send(client.socket.as_fd(), &[b'x'; 4096]).is_ok() {}
+    let other = house.connect();
+    for _ in 0..100 {
+        (&mut &other).write_all(b"{\"op\":\"cancel\",\"tool\":\"t\"}\n").unwrap();
+        house.settle();
+    }
+    let waits = house.server.clients[&key].reply.len();
+    assert!((1..100).contains(&waits), "{waits} bytes");
+    let mut said = String::new();
+    let mut reader = BufReader::new(&other);
+    for _ in 0..100 {
+        said.clear();
+        reader.read_line(&mut said).unwrap();
+        assert_eq!(said, "{\"done\":\"t was told to end\"}\n");
+    }
+    // A tool that goes with something still to be taken is lost all the same.
+    drop(tool);
+    assert!(matches!(&house.settle()[..], [ServerEvent::Lost(_)]) || house.server.take_lost().is_some());
 }
 
 /// A packet of sexton-watch's, and what it is told in return.
