@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -128,11 +129,47 @@ impl Follower {
             .filter(|(path, followed)| gone(path, followed))
             .map(|(path, _)| path.clone())
             .collect();
-        let lost = names.iter().filter_map(|path| self.files.remove(path));
-        self.leaving.extend(lost.map(|followed| (now, followed)));
+        for path in names {
+            let Some(lost) = self.files.remove(&path) else { continue };
+            let between = self.between(&path, &lost);
+            self.leaving.push((now, lost));
+            self.leaving.extend(between.into_iter().map(|followed| (now, followed)));
+        }
         while self.leaving.len() > FILES {
             self.leaving.remove(0);
         }
+    }
+
+    /// The files that had the name of `lost` after it, and lost it to a rotation before we looked again, the oldest
+    /// first. Their names begin with it, and they were made after `lost`; where the filesystem does not tell that, they
+    /// were written to after it.
+    fn between(&self, path: &Path, lost: &Followed) -> Vec<Followed> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+        let (Ok(entries), Ok(last)) = (fs::read_dir(directory), lost.file.metadata()) else {
+            return Vec::new();
+        };
+        let known = |found: &Metadata| {
+            let mut known = self.files.values().chain(self.leaving.iter().map(|(_, followed)| followed));
+            id(found) == lost.id || known.any(|followed| followed.id == id(found))
+        };
+        let later = |found: &Metadata| match (found.created(), last.created()) {
+            (Ok(found), Ok(last)) => found >= last,
+            _ => found.modified().ok() >= last.modified().ok(),
+        };
+        let mut between = Vec::new();
+        for entry in entries.flatten().take(16 * FILES) {
+            let new = entry.file_name();
+            let rest = new.as_bytes().strip_prefix(name.as_bytes()).unwrap_or_default();
+            let packed = [".gz", ".xz", ".zst", ".bz2"].iter().any(|end| rest.ends_with(end.as_bytes()));
+            let rotated = matches!(rest, [b'.' | b'-' | b'_', ..]) && !packed;
+            let found = entry.metadata().ok().filter(|found| rotated && found.is_file());
+            if found.is_some_and(|found| !known(&found) && later(&found)) {
+                between.extend(Followed::open(&entry.path(), true));
+            }
+        }
+        between.sort_by_key(|followed| followed.file.metadata().and_then(|meta| meta.modified()).ok());
+        between.truncate(FILES);
+        between
     }
 
     fn take_up(&mut self, path: PathBuf, meta: &Metadata) {
@@ -146,28 +183,31 @@ impl Follower {
         if self.files.values().any(|followed| followed.id == id(meta)) {
             return;
         }
-        // What was a file a moment ago may be a pipe now, and is not to be waited for.
-        let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-        let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(&path) else { return };
-        let Ok(meta) = file.metadata() else { return };
-        if meta.is_file() {
-            let at = if self.begun { 0 } else { meta.len() };
-            // What is begun in the middle of a line is begun with the next one.
-            let mut followed = Followed {
-                file,
-                id: id(&meta),
-                at,
-                cutter: Cutter::default(),
-                changed: (meta.len(), meta.mtime(), meta.mtime_nsec()),
-                last_bytes: Vec::new(),
-            };
-            followed.last_bytes = followed.before_here();
-            self.files.insert(path, followed);
-        }
+        let followed = Followed::open(&path, self.begun);
+        self.files.extend(followed.map(|followed| (path, followed)));
     }
 }
 
 impl Followed {
+    /// Opens the file, to be read from its beginning or from where it ends by now.
+    fn open(path: &Path, whole: bool) -> Option<Followed> {
+        // What was a file a moment ago may be a pipe now, and is not to be waited for.
+        let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+        let meta = file.metadata().ok().filter(Metadata::is_file)?;
+        // What is begun in the middle of a line is begun with the next one.
+        let mut followed = Followed {
+            file,
+            id: id(&meta),
+            at: if whole { 0 } else { meta.len() },
+            cutter: Cutter::default(),
+            changed: (meta.len(), meta.mtime(), meta.mtime_nsec()),
+            last_bytes: Vec::new(),
+        };
+        followed.last_bytes = followed.before_here();
+        Some(followed)
+    }
+
     /// Reads what is new; gives the number of bytes that were passed over.
     fn read(&mut self, line: &mut dyn FnMut(&[u8]) -> bool) -> u64 {
         let Ok(meta) = self.file.metadata() else { return 0 };
@@ -286,6 +326,44 @@ mod tests {
             let mut lines = house.look();
             lines.sort();
             assert_eq!(lines, ["three", "two, by a writer that does not know"], "{glob}");
+            house.append("a.log", "four\n");
+            assert_eq!(house.look(), ["four"], "{glob}");
+        }
+    }
+
+    #[test]
+    fn what_was_rotated_twice_between_two_looks_is_read_in_its_order() {
+        for glob in ["a.log", "a.log*"] {
+            let mut house = House::new(glob);
+            house.append("a.log.1", "from before our time\n");
+            let made = |name: &str| house.path(name).metadata().unwrap().created().ok();
+            house.append("a.log", "old\n");
+            // The clock of files goes in steps.
+            while made("a.log").is_some() && made("a.log") == made("a.log.1") {
+                fs::remove_file(house.path("a.log")).unwrap();
+                house.append("a.log", "old\n");
+            }
+            assert!(house.look().is_empty());
+            let rotate = |house: &House, next: &str| {
+                let names = ["a.log.3", "a.log.2", "a.log.1", "a.log"];
+                for pair in names.windows(2) {
+                    let _ = fs::rename(house.path(pair[1]), house.path(pair[0]));
+                }
+                house.append("a.log", next);
+            };
+            house.append("a.log", "one\n");
+            rotate(&house, "two\n");
+            house.append("b.log.1", "another's\n");
+            house.append("a.log.gz", "packed\n");
+            rotate(&house, "three\n");
+            let mut lines = house.look();
+            if glob == "a.log*" {
+                // Of several names there is no order, and what is packed has a name that fits.
+                lines.retain(|line| line != "packed");
+                lines.sort_by_key(|line| ["one", "two", "three"].iter().position(|known| known == line));
+            }
+            assert_eq!(lines, ["one", "two", "three"], "{glob}");
+            assert!(house.look().is_empty(), "{glob}");
             house.append("a.log", "four\n");
             assert_eq!(house.look(), ["four"], "{glob}");
         }
