@@ -290,6 +290,52 @@ fn a_sexton_below_a_sexton_gets_the_terminal() {
     shell.sees("code=0");
 }
 
+/// How often this process and all below it have left the processor.
+fn switches(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let fields = status.lines().filter(|line| line.contains("ctxt_switches"));
+    let own: u64 = fields.filter_map(|line| line.rsplit('\t').next()?.parse::<u64>().ok()).sum();
+    own + children(pid).iter().map(|child| switches(child.pid)).sum::<u64>()
+}
+
+#[test]
+fn a_tool_reads_from_the_terminal_below_every_pair_of_sextons_and_nobody_spins() {
+    let names = "for name in tini catatonit dumb-init sexton-sh; do ln -s $S $name; done";
+    let reads = "read word </dev/tty; echo \"got <$word>\"";
+    let inner = ["$S tool -- sh -c", "$S -- sh -c", "./sexton-sh -c", "./tini -- sh -c"];
+    // dumb-init's command has a session of its own, unless it is told not to.
+    let outer =
+        ["$S --", "$S tool --", "./tini --", "./catatonit --", "./dumb-init -c --", "$S --tool-shell --"];
+    for outer in outer {
+        for inner in inner {
+            let mut shell = Shell::task(&format!("{names}; {outer} {inner} '{reads}'; echo code=$?"));
+            let reader = || {
+                let group = shell.foreground();
+                // sexton-sh runs bash, as the task's leader is one.
+                let name = look(group).map(|leader| leader.name);
+                group != shell.pid() && name.is_some_and(|name| name == "sh" || name == "bash")
+            };
+            wait_until(&format!("{outer} {inner}: it has the terminal"), reader);
+            let spent = switches(shell.pid());
+            shell.line("hello");
+            shell.sees("got <hello>");
+            shell.sees("code=0");
+            assert!(spent < 1000, "{outer} {inner}: {spent} switches");
+        }
+    }
+}
+
+#[test]
+fn a_tool_sets_the_terminals_modes_below_a_sexton() {
+    let names = "for name in tini catatonit sexton-sh; do ln -s $S $name; done";
+    for outer in ["$S --", "$S tool --", "./tini --", "./catatonit --"] {
+        for inner in ["$S tool -- stty sane", "$S -- stty sane", "./sexton-sh -c \"stty sane </dev/tty\""] {
+            let mut shell = Shell::task(&format!("{names}; {outer} {inner}; echo code=$?"));
+            shell.sees("code=0");
+        }
+    }
+}
+
 /// What the terminal shows from the start of this command to its end.
 fn shown(command: &str) -> String {
     let mut shell = Shell::task(&format!("stty icanon echo; {command}; stty icanon echo; echo ended=$?"));
