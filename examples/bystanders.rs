@@ -100,12 +100,11 @@ fn stand_by(report: &mut File) -> ! {
     exit(0);
 }
 
-/// Whether it blocks TERM, as sexton does from its first statement on: before that it would die of it as any program.
-fn waits_for_term(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
-    let blocked = blocked.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    blocked.is_some_and(|mask| mask & (1 << (libc::SIGTERM - 1)) != 0)
+/// Whether it has started a process. Sexton has blocked its signals by then; before its first statement it would die of TERM
+/// as any program.
+fn has_begun(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .is_ok_and(|children| !children.is_empty())
 }
 
 fn keep(pool: usize, total: usize, report: &mut File, rest: &[String]) {
@@ -123,7 +122,7 @@ fn keep(pool: usize, total: usize, report: &mut File, rest: &[String]) {
         }
         if let Some((child, until)) = &mut round
             && Instant::now() > *until
-            && waits_for_term(child.id())
+            && has_begun(child.id())
         {
             kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
             // It has as long as it needs.

@@ -178,34 +178,40 @@ fn by_group(runs: Runs<'_>, one: LeftBehind) -> Option<Owner> {
     ended.map(|record| Owner { name: record.id.to_owned(), ended: true })
 }
 
-/// The run that the mark names, if the process can be of it: it began while that one ran, and the supervisor is gone. Of a
-/// lost run it is else, if there is one only that it can be of. A mark that nobody knows is taken for what it says.
+/// How many of the runs that are registered are looked at, the last ones: each look reads /proc.
+const LOOKED_AT: usize = 16;
+
+/// The run that the mark names, if the process can be of it: it began while that one ran, and the supervisor is gone. Else
+/// it is of a lost run, if there is one only that it can be of. A run that has ended by itself comes after those, as its
+/// supervisor ends all that is of it. A mark that nobody knows is taken for what it says.
 fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> Owner {
+    let had_begun = |began: u64| began <= one.began.saturating_add(SLACK);
     let fits = |record: &Finished<'_>| {
-        let began = record.ended.saturating_sub(record.duration);
-        began <= one.began.saturating_add(SLACK) && one.began <= record.ended.saturating_add(SLACK)
+        had_begun(record.ended.saturating_sub(record.duration))
+            && one.began <= record.ended.saturating_add(SLACK)
     };
-    let mut known = false;
-    if let Some(tool) = runs.tools.iter().find(|tool| tool.id == mark) {
-        // What a living supervisor is above of does not come to us.
-        if !alive(tool.supervisor) && tool.began <= one.began.saturating_add(SLACK) {
-            return Owner::alive(tool.id);
-        }
-        known = true;
+    // What a living supervisor is above of does not come to us.
+    let is_losing = |tool: &Running<'_>| had_begun(tool.began) && !alive(tool.supervisor);
+    let (tool, record) =
+        (runs.tools.iter().find(|tool| tool.id == mark), runs.ended.iter().find(|record| record.id == mark));
+    if tool.is_some_and(|tool| is_losing(tool)) {
+        return Owner::alive(mark);
     }
-    if let Some(record) = runs.ended.iter().find(|record| record.id == mark) {
-        if fits(record) {
-            return Owner { name: record.id.to_owned(), ended: true };
-        }
-        known = true;
+    let ended = |name: &str| Owner { name: name.chars().take(64).collect(), ended: true };
+    if record.is_some_and(|record| record.lost && fits(record)) {
+        return ended(mark);
     }
-    let mut lost = runs.ended.iter().filter(|record| record.lost && fits(record));
-    let name = match (lost.next(), lost.next()) {
-        (Some(only), None) => only.id,
-        _ if known => UNKNOWN,
-        _ => mark,
-    };
-    Owner { name: name.chars().take(64).collect(), ended: true }
+    let lost = runs.ended.iter().filter(|record| record.lost && fits(record)).map(|record| record.id);
+    // A mark that is known, and not true, says that there is another run, of which nobody may have said yet that it is lost.
+    let is_known = record.is_some() || tool.is_some();
+    let last = runs.tools.iter().rev().take(if is_known { LOOKED_AT } else { 0 });
+    let mut lost = lost.chain(last.filter(|tool| is_losing(tool)).map(|tool| tool.id));
+    match (lost.next(), lost.next()) {
+        (Some(only), None) => ended(only),
+        _ if record.is_some_and(|record| fits(record)) => ended(mark),
+        _ if is_known => ended(UNKNOWN),
+        _ => ended(mark),
+    }
 }
 
 fn by_environment(
@@ -348,7 +354,19 @@ mod tests {
         assert_eq!(of(59_000, 9, "old", true), UNKNOWN);
         // The supervisor of that run lives, so that nobody of it can be ours.
         assert_eq!(of(91_000, 9, "running", true), UNKNOWN);
-        assert_eq!(of(65_000, 9, "running", false), "late", "it began before that run");
+        assert_eq!(of(65_000, 9, "running", true), "late", "it began before that run");
+        // That run has ended by itself, a moment before: its supervisor has left nothing.
+        let moments = [ended("well", 10_000, 54_995, 30, json!({ "exited": { "code": 0 } })), all[1].clone()];
+        let both: Vec<Finished<'_>> = moments.iter().map(Finished::from).collect();
+        let one = LeftBehind { group: 9, session: 1, began: 55_000 };
+        assert_eq!(run_of(&[], &both, one, "well", &|_| true), "lost");
+        assert_eq!(run_of(&[], &both[..1], one, "well", &|_| true), "well");
+        let dying = LeftBehind { began: 91_000, ..one };
+        assert_eq!(
+            run_of(&[Running::from(&running)], &both[..1], dying, "well", &|_| false),
+            "running",
+            "nobody has said so yet"
+        );
         // The kernel knows better than the variable.
         assert_eq!(of(55_000, 50, "old", true), "late");
         // Nobody knows this run.
