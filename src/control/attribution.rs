@@ -194,7 +194,7 @@ fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> b
     let is_losing = |tool: &Running<'_>| had_begun(tool.began) && !alive(tool.supervisor);
     let (tool, record) =
         (runs.tools.iter().find(|tool| tool.id == mark), runs.ended.iter().find(|record| record.id == mark));
-    if tool.is_some_and(|tool| is_losing(tool)) {
+    if tool.is_some_and(is_losing) {
         return Owner::alive(mark);
     }
     let ended = |name: &str| Owner { name: name.chars().take(64).collect(), ended: true };
@@ -208,7 +208,7 @@ fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> b
     let mut lost = lost.chain(last.filter(|tool| is_losing(tool)).map(|tool| tool.id));
     match (lost.next(), lost.next()) {
         (Some(only), None) => ended(only),
-        _ if record.is_some_and(|record| fits(record)) => ended(mark),
+        _ if record.is_some_and(fits) => ended(mark),
         _ if is_known => ended(UNKNOWN),
         _ => ended(mark),
     }
