@@ -86,7 +86,7 @@ const BROKEN: [(&str, usize, &str, &str); 10] = [
         "units.a",
         "a after b after a; take one 'after' or 'before' out",
     ),
-    ("[watch]\nlisten = \"9184\"\n", 2, "watch.listen", "127.0.0.1:9184"),
+    ("[watch]\nlisten = \"9464\"\n", 2, "watch.listen", "127.0.0.1:9464"),
 ];
 
 #[test]

@@ -95,6 +95,10 @@ fn with_nothing_to_do_it_does_not_wake_up() {
     let mut victims: Vec<Victim> = plans.into_iter().map(|plan| plan.run([helper("ignores_term")])).collect();
     for victim in &mut victims {
         victim.says("ready");
+    }
+    // Not to wait for something: a second after the start there is a last look whether the command has changed its user.
+    sleep(Duration::from_millis(1200));
+    for victim in &mut victims {
         let mut before = switches(victim);
         wait_until("it has come to rest", || {
             sleep(Duration::from_millis(300));

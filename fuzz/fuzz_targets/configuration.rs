@@ -25,7 +25,13 @@ fuzz_target!(|bytes: &[u8]| {
     write(bytes);
     let command = [OsString::from("true")];
     let [alone, _] = [None, Some("openclaw")].map(|preset| {
-        let around = LoadContext { preset, command: &command, variable: &|_| None, owner: None, files: &FileAccess::Direct };
+        let around = LoadContext {
+            preset,
+            command: &command,
+            variable: &|_| None,
+            owner: None,
+            files: &FileAccess::Direct,
+        };
         file::File::read(Some(Path::new(PLACE)), &around)
             .inspect_err(|refused| one_line(&refused.to_string()))
     });

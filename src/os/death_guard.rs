@@ -3,8 +3,6 @@
 //! The kernel does that by itself (`PR_SET_PDEATHSIG`, prctl(2)), but forgets it when the process changes its user or
 //! gains capabilities, and nobody but that process can ask for it again.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::pidfd::Process;
@@ -46,11 +44,8 @@ impl DeathGuard {
         }
         let (theirs, ours) = pipe::pipe()?;
         let guard = spawn::fork_survivor(theirs.as_fd(), || {
-            // This copy has nothing else: a process that waits for the other end of a pipe of ours must not wait for it.
-            let Ok(theirs) = theirs.as_fd().try_clone_to_owned() else { return 1 };
-            let mut nothing = [0; 1];
-            // It ends when nobody has the other end any more; an interruption is no end, and is dealt with by read_exact.
-            let _ = File::from(theirs).read_exact(&mut nothing);
+            // It ends when no process has the other end any more. Nothing is ever written to it.
+            while nix::unistd::read(&theirs, &mut [0; 1]) == Err(nix::errno::Errno::EINTR) {}
             if let Some(main) = Process::open(pid, start, |_| true) {
                 let _ = main.send(Signal::KILL);
             }

@@ -13,8 +13,9 @@ use crate::os::death_guard::{self, DeathGuard};
 use crate::os::{clock, procfs};
 use crate::types::{MonoTime, Pid};
 
-/// How long after the start it is looked at; a script can have a lot to do before it becomes another user.
-const LOOKS: [Duration; 3] = [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(10)];
+/// How long after the start it is looked at. A script can have something to do before it becomes another user; but a
+/// sexton with nothing to do is not to wake up.
+const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// What is known of it.
 #[derive(Default)]

@@ -74,6 +74,8 @@ pub const CALLS: &[Call] = &[
     never("rt_sigprocmask", libc::SYS_rt_sigprocmask),
     never("rt_sigaction", libc::SYS_rt_sigaction),
     never("sigaltstack", libc::SYS_sigaltstack),
+    // The time that a process has used; any other clock is read without a system call (vdso(7)).
+    never("clock_gettime", libc::SYS_clock_gettime),
     never("setitimer", libc::SYS_setitimer),
     // Files.
     call("openat", libc::SYS_openat, &[EMFILE, ENFILE, ENOMEM, EACCES, ENOENT]),
