@@ -147,6 +147,11 @@ impl Containment {
         self.send_to_each(signal, helpers, |stat| stat.group != group.raw())
     }
 
+    /// Whether a process of this group is alive, as far as /proc shows.
+    pub(super) fn has_group(&self, group: Pid, helpers: &[Pid]) -> bool {
+        self.living(helpers).into_iter().any(|stat| stat.group == group.raw())
+    }
+
     fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
         self.send_to_each(signal, helpers, |_| true);
     }

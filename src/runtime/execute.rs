@@ -38,7 +38,12 @@ impl EventLoop<'_> {
             Action::SignalAll(signal) => self.containment.send(signal, self.sweeper.helpers()),
             Action::SignalOthers { group, signal } => {
                 let reached = self.containment.send_to_others(group, signal, self.sweeper.helpers());
-                return Ok((signal == Signal::KILL && !reached).then_some(Event::OthersGone));
+                let event = match reached {
+                    false => Some(Event::OthersGone),
+                    true if self.containment.has_group(group, self.sweeper.helpers()) => None,
+                    true => Some(Event::GroupGone),
+                };
+                return Ok(event.filter(|_| signal == Signal::KILL));
             }
             Action::CountRemaining => {
                 return Ok(Some(Event::Remaining(self.containment.rest(self.held, self.sweeper.helpers()))));

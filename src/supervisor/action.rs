@@ -46,7 +46,8 @@ pub enum Action {
     /// by CONT, because a stopped process acts on nothing else.
     SignalAll(Signal),
     /// Send a signal to everything that is left but what is in the main process's group; anything but KILL is followed
-    /// by CONT. KILL is answered by [`OthersGone`](super::Event::OthersGone) if there is nobody. Where the main process
+    /// by CONT. KILL is answered by [`OthersGone`](super::Event::OthersGone) if there is nobody, and by [`GroupGone`](super::Event::GroupGone)
+    /// if the group has none left. Where the main process
     /// is reaped and its group gone, its number can be another's: that one is then spared, and nobody is hit.
     SignalOthers {
         /// The main process's group.

@@ -84,6 +84,8 @@ pub enum Event {
     Remaining(Remaining),
     /// The answer to KILL by [`SignalOthers`](super::Action::SignalOthers) if there was nobody to get it.
     OthersGone,
+    /// The same if no process of the main process's group is alive, and some other is.
+    GroupGone,
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(SweepSummary),
     /// The sweep waits for [`AllowRemoval`](super::Action::AllowRemoval): everybody has to stand still for what comes next,

@@ -210,6 +210,7 @@ impl Supervisor {
             }
             Event::Remaining(rest) => self.rest(now, rest, out),
             Event::OthersGone => self.others_gone(),
+            Event::GroupGone => self.group_gone(now, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),
             Event::SweepReady => self.sweep_ready(now, out),
             Event::Cancel(by) => self.cancel(now, by, out),

@@ -168,6 +168,14 @@ impl Supervisor {
         }
     }
 
+    /// No process is left that the window of the main process's group was for. The others can outrun a signal to each of
+    /// them, and one to all they cannot.
+    pub(super) fn group_gone(&mut self, now: MonoTime, out: &mut Vec<Action>) {
+        if matches!(self.ladder, Ladder::Drain { .. }) {
+            self.kill(now, out);
+        }
+    }
+
     pub(super) fn kill(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         self.release(now, out);
         self.ladder = Ladder::kill(now);

@@ -311,6 +311,17 @@ fn what_a_launcher_leaves_in_its_group_has_the_rest_of_the_grace() {
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)).len(), 1, "the sweep");
 }
 
+/// Those that fork for ever outrun a signal to each of them.
+#[test]
+fn where_the_group_is_empty_its_window_ends_with_that_of_the_others() {
+    let mut story = Story::running(policy());
+    story.tell(sent(Signal::TERM));
+    story.tell(died_of(Signal::TERM));
+    story.tell(Event::Remaining(Remaining::Children));
+    assert_eq!(story.wait_with_children(), (STRAGGLERS, vec![others(Signal::KILL)]));
+    assert_eq!(story.tell(Event::GroupGone), [Action::SignalAll(Signal::KILL)]);
+}
+
 #[test]
 fn who_cannot_be_killed_outside_the_group_is_left_to_the_end() {
     let mut story = Story::running(policy());

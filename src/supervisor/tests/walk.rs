@@ -26,8 +26,8 @@ struct World {
     orphan: Life,
     /// The orphan is in the main process's group.
     in_group: bool,
-    /// KILL was for those outside that group, and nobody was there.
-    no_others: bool,
+    /// KILL was for those outside that group, and this is the answer.
+    answer: Option<Event>,
     sweeping: bool,
     /// The main process was seen as a zombie by a sweep, or there was none to do.
     judged: bool,
@@ -117,7 +117,7 @@ impl World {
             obeyed: false,
             orphan: Life::Unborn,
             in_group: false,
-            no_others: false,
+            answer: None,
             sweeping: false,
             judged: false,
             told_main: false,
@@ -308,8 +308,8 @@ impl World {
                 self.check_rules(*now, action);
                 self.check_and_do(action);
             }
-            if std::mem::take(&mut self.no_others) {
-                events.push_front(Event::OthersGone);
+            if let Some(answer) = self.answer.take() {
+                events.push_front(answer);
             }
         }
         true
@@ -411,7 +411,8 @@ impl World {
                 self.got_term = true;
                 if signal == Signal::KILL {
                     let other = self.orphan == Life::Alive && !self.in_group;
-                    self.no_others = !other;
+                    // There is one besides the main process, in the group or not.
+                    self.answer = Some(if other { Event::GroupGone } else { Event::OthersGone });
                     self.orphan = if other { Life::Zombie } else { self.orphan };
                 }
             }
