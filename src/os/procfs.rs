@@ -382,8 +382,13 @@ pub fn is_of_our_namespace() -> bool {
     let us = std::process::id().to_string();
     match fs::read_link("/proc/self") {
         Ok(shown) => shown.as_os_str() == us.as_str(),
-        // One that does not show us at all has no such link. Any other failure says nothing, and nobody is left behind for it.
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        // One that does not show us at all has no such link, and nothing behind it. Any other failure says nothing, and
+        // no process is left behind for it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let shown = read("/proc/self/stat").ok().and_then(|line| parse_stat(&line));
+            shown.is_some_and(|shown| shown.pid.to_string() == us)
+        }
+        Err(_) => true,
     }
 }
 
