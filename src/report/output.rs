@@ -29,7 +29,7 @@ pub fn write(text: &str) -> io::Result<()> {
 /// Writes `text` in the place of what a terminal shows: from the upper left on, and with nothing below.
 ///
 /// # Errors
-/// As of [`write`].
+/// As of [`write()`].
 pub fn redraw(text: &str) -> io::Result<()> {
     Shared::standard(1).write_all(b"\x1b[H\x1b[J")?;
     write(text)
