@@ -160,8 +160,8 @@ impl Drop for Life<'_> {
 }
 
 /// Runs a command under sexton to its end, as another start on the same state directory.
-pub fn run_under_sexton(world: &World, name: &str, command: &[&str]) -> i32 {
-    wait_for_exit(&mut spawn_sexton(world, name, &[], command), SHORT_TIMEOUT).0
+pub fn run_under_sexton(world: &World, name: &str, options: &[&str], command: &[&str]) -> i32 {
+    wait_for_exit(&mut spawn_sexton(world, name, options, command), SHORT_TIMEOUT).0
 }
 
 fn spawn_sexton(world: &World, name: &str, options: &[&str], command: &[&str]) -> Cage {

@@ -64,7 +64,11 @@ fn a_killed_gateway_leaves_no_lock_and_the_living_keep_theirs() {
     // The counterpart of all that was kept: with its owner dead, the next start removes it.
     rival.kill();
     assert!(!locks::find(&world.lock_roots()).is_empty(), "the dead rival has left locks");
-    assert_eq!(run_under_sexton(&world, "third", &["true"]), 0);
+    // By now no process outside uses the state directory, and the operator says so.
+    let config = world.path("sexton.toml");
+    std::fs::write(&config, "[locks]\nsharing = \"exclusive\"\n").unwrap();
+    let options = ["--config", config.to_str().unwrap()];
+    assert_eq!(run_under_sexton(&world, "third", &options, &["true"]), 0);
     assert_no_locks_but(&[], &world, "a start after the rival's death");
     say("the dead rival's locks are gone");
 }
@@ -165,7 +169,11 @@ fn second_life_starts_clean_and_stops_in_time(world: &World, rival: &mut Rival, 
         "the gateway has the same pid again, or this shows nothing"
     );
     rival.assert_untouched("after the sweep at the start");
-    assert_no_locks_but(&rival.paths(), world, "the sweep at the start");
+    // Nobody keeps this one open, and it could be the rival's, which lives in another pid namespace.
+    let unclear = leftovers.iter().filter(|lock| lock.ends_with(".usage-cost-cache.json.lock")).cloned();
+    let kept: Vec<PathBuf> = rival.paths().into_iter().chain(unclear).collect();
+    assert!(kept.len() > rival.paths().len(), "there is such a lock");
+    assert_no_locks_but(&kept, world, "the sweep at the start");
     for lock in &leftovers {
         assert_named_in_log(&life, lock);
     }
@@ -185,7 +193,7 @@ fn second_life_starts_clean_and_stops_in_time(world: &World, rival: &mut Rival, 
     assert_eq!(code, 0, "an idle gateway stops cleanly");
     assert!(took < GRACE / 4, "it stopped well inside its window of {GRACE:?}: {took:?}");
     assert_eq!(life.pids_left(), NO_PIDS, "the whole tree is gone");
-    assert_no_locks_but(&rival.paths(), world, "a clean stop");
+    assert_no_locks_but(&kept, world, "a clean stop");
     // OpenClaw's own sweep takes session locks whose pid it can't see, alive or not. Sidecars it leaves.
     rival.forget(".jsonl.lock");
     rival.assert_untouched("after a clean stop");
