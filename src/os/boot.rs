@@ -36,8 +36,9 @@ pub fn began() -> Option<i64> {
         // Before Linux 5.6 there is but one.
         Err(_) => fs::symlink_metadata("/proc/self/ns/pid").is_ok(),
     };
-    let claimed = parse_boot_time(&procfs::read_text("/proc/stat").ok()?)?;
-    agreed(claimed, stamped()?).filter(|_| is_first)
+    // The answer costs most where the kernel counts all interrupts for it, and so it is asked for last.
+    let stamped = is_first.then(stamped)??;
+    agreed(parse_boot_time(&procfs::read_text("/proc/stat").ok()?)?, stamped)
 }
 
 /// When the kernel made /dev/zero, if it was the kernel that did.

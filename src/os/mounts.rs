@@ -17,8 +17,7 @@ pub struct Mount {
     pub upper: Option<PathBuf>,
 }
 
-/// The mount through which `file` was opened. `None` where the kernel does not say: before Linux 5.8, or without
-/// /proc.
+/// The mount through which `file` was opened. `None` where the kernel does not say, as without /proc.
 #[must_use]
 pub fn of(file: BorrowedFd<'_>) -> Option<Mount> {
     parse(&procfs::read_text("/proc/self/mountinfo").ok()?, id(file)?)
@@ -50,8 +49,17 @@ fn unescaped(text: &str) -> String {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// The number of the mount through which `file` was opened (statx(2), `STATX_MNT_ID`, Linux 5.8).
-fn id(file: BorrowedFd<'_>) -> Option<u64> {
+/// The number of the mount through which `file` was opened (statx(2), `STATX_MNT_ID`, Linux 5.8). An older kernel says so
+/// in /proc alone (proc_pid_fdinfo(5)).
+#[must_use]
+pub fn id(file: BorrowedFd<'_>) -> Option<u64> {
+    asked_id(file).or_else(|| {
+        let info = procfs::read_text(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+        procfs::field(&info, "mnt_id")?.parse().ok()
+    })
+}
+
+fn asked_id(file: BorrowedFd<'_>) -> Option<u64> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the path is an empty string that ends with a NUL byte, the descriptor is open as long as it is
     // borrowed, and the kernel writes no more than the structure that it is given.
@@ -97,6 +105,9 @@ mod tests {
     #[test]
     fn proc_lies_on_proc() {
         let file = fs::File::open("/proc/self/stat").unwrap();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+        let told = procfs::field(&info, "mnt_id").unwrap().parse().ok();
+        assert_eq!(asked_id(file.as_fd()), told, "both accounts are of the same numbers");
         assert_eq!(of(file.as_fd()).unwrap().kind, "proc");
         assert_eq!(at(Path::new("/proc")).unwrap().kind, "proc");
     }

@@ -269,8 +269,8 @@ pub fn parse_rights(status: &str) -> Option<Rights> {
     Some(Rights { users: ids("Uid")?, groups: ids("Gid")?, capabilities })
 }
 
-/// The value of this line.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+/// The value of this line, in a text of lines such as `name: value`.
+pub(super) fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

@@ -14,11 +14,11 @@ use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use super::files::{self, FileKind, Meta};
-use super::{directory, privileges};
+use super::{directory, mounts, privileges, procfs};
 
 /// Others may add, remove and rename what a directory holds (inode(7)).
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -211,7 +211,7 @@ impl Walk {
 
     /// Whether something is mounted where we go, by somebody who may mount.
     fn is_mounted(&self, next: &OwnedFd) -> bool {
-        let (here, there) = (mount_of(&self.here), mount_of(next));
+        let (here, there) = (mounts::id(self.here.as_fd()), mounts::id(next.as_fd()));
         let crosses = here.is_some() && there.is_some() && here != there;
         crosses && files::filesystem(next.as_fd()).is_ok_and(|magic| magic != FUSE)
     }
@@ -295,12 +295,6 @@ fn is_mapped(map: &str, uid: u32) -> Option<bool> {
     (!has_all).then(|| ranges.iter().any(is_in))
 }
 
-/// The mount that an open file was found on (proc_pid_fdinfo(5)). `None` without /proc.
-fn mount_of(file: &OwnedFd) -> Option<u64> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
-}
-
 /// Whether a directory's owner has no number here: then we may not do what the right to act as any owner allows, which
 /// we have. What is tried is to open it without a trace (`O_NOATIME`, open(2)), which changes nothing.
 fn is_foreign(directory: BorrowedFd<'_>) -> bool {
@@ -312,8 +306,8 @@ fn is_foreign(directory: BorrowedFd<'_>) -> bool {
 /// capabilities(7)).
 fn may_act_as_owner() -> bool {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok()).is_some_and(|bits| bits >> 3 & 1 == 1)
+    let bits = procfs::field(&status, "CapEff").and_then(|bits| u64::from_str_radix(bits, 16).ok());
+    bits.is_some_and(|bits| bits >> 3 & 1 == 1)
 }
 
 #[cfg(test)]
