@@ -118,8 +118,14 @@ pub fn inspect(
         retry_budget.is_local(spot.directory, lock_file.device()) && !evidence::knows_no_leases(lease);
     let kernel = retry_budget.kernel();
     let owner = content.owner();
-    // Of a lock that no process has open there is nothing more to ask, unless its owner may be giving it up.
-    let is_settled = lease == Lease::Granted && local && kind.keeps_open && !context.alive;
+    let ask_nested = || owner.map_or(Nested::NotSeen, evidence::nested);
+    // An open lock is held, whatever else is known. Of one that no process has open there is nothing more to ask, unless
+    // its owner may be giving it up. To ask all processes is the dearest question.
+    let is_settled = match lease {
+        Lease::Busy => true,
+        Lease::Granted => local && kind.keeps_open && !context.alive,
+        Lease::NoInformation(_) | Lease::NotAFile => false,
+    };
     let ask_witness = || {
         let name = kind.witness.filter(|_| owner.is_some());
         name.map_or(Witness::NoAnswer, |name| witness::ask(spot, &lock_file, name))
@@ -131,7 +137,7 @@ pub fn inspect(
         keeps_open: kind.keeps_open,
         witness: ask_witness(),
         process: owner.map_or(Process::NotNamed, |owner| evidence::process(owner, context, &kernel)),
-        nested: owner.filter(|_| !is_settled).map_or(Nested::NotSeen, evidence::nested),
+        nested: if is_settled { Nested::NotSeen } else { ask_nested() },
         origin: evidence::origin(&record),
         quiet: context.quiet,
         alive: context.alive,
@@ -140,20 +146,22 @@ pub fn inspect(
         all_visible: kernel.all_visible,
         declared_exclusive: sharing.declared_exclusive,
     };
-    if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&evidence)) {
-        evidence.lease = retry_budget.ask_again(piece.file.as_fd(), piece.meta.uid);
+    let at_best = Evidence { nested: Nested::NoOwner, ..evidence };
+    if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&at_best)) {
+        evidence.nested = ask_nested();
+        if would_be_orphaned(&evidence) {
+            evidence.lease = retry_budget.ask_again(piece.file.as_fd(), piece.meta.uid);
+        }
     }
-    if rests_on_witness(&evidence) && age(lock_file.changed(), context.now) < witness::SETTLED {
+    if rests_on_witness(&evidence) && age(instant(lock_file.changed()), context.now) < witness::SETTLED {
         lease::pause(witness::AGAIN);
         if !lock_file.is_unchanged(spot).unwrap_or(false) {
             return Finding::Vanished;
         }
         evidence.witness = ask_witness();
     }
-    let seconds = u64::try_from(lock_file.modified().0).unwrap_or(0);
-    let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    let since = content.owner().and_then(|owner| owner.created).or(written);
-    let age = since.and_then(|since| context.now.duration_since(since).ok()).unwrap_or_default();
+    let since = content.owner().and_then(|owner| owner.created).or(instant(lock_file.modified().0));
+    let age = age(since, context.now);
     Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, lock_file }))
 }
 
@@ -162,23 +170,19 @@ fn rests_on_witness(evidence: &Evidence) -> bool {
     matches!(judge(evidence), Verdict::Orphaned(Orphan { proof: Proof::WitnessNotOpen, .. }))
 }
 
-/// How long ago this was, in seconds since 1970; nothing if it lies in the future.
-fn age(seconds: i64, now: SystemTime) -> Duration {
-    let then = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let then = SystemTime::UNIX_EPOCH.checked_add(then);
+/// This many seconds after the beginning of 1970.
+fn instant(seconds: i64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// How long ago this was; nothing if it lies in the future, or is not known.
+fn age(then: Option<SystemTime>, now: SystemTime) -> Duration {
     then.and_then(|then| now.duration_since(then).ok()).unwrap_or_default()
 }
 
 /// Whether the lock's owner is dead here and only the open file speaks for it. Somebody who has it open and
 /// is not its owner may be a reader that lets go in an instant.
 fn would_be_orphaned(evidence: &Evidence) -> bool {
-    let recorded = evidence.content.owner().and_then(|owner| owner.start);
-    let may_live = match evidence.process {
-        Process::Lives(_) => recorded.is_none(),
-        Process::OtherTimeNs | Process::Hidden => true,
-        _ => false,
-    };
     let closed = Evidence { lease: Lease::Granted, ..*evidence };
-    let may_live = may_live || matches!(evidence.nested, Nested::Owner(_) | Nested::MayBeOwner(_));
-    !may_live && matches!(judge(&closed), Verdict::Orphaned(_))
+    evidence.doubt().is_none() && matches!(judge(&closed), Verdict::Orphaned(_))
 }

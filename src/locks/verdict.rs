@@ -277,8 +277,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             owner_state(pid, recorded, evidence.process)
         }
     };
-    let doubt = doubt(state, owner.map(|(pid, _)| pid), evidence.nested);
-    match proof(evidence, state, owner.and_then(|(_, start)| start), doubt) {
+    match proof(evidence, state, owner.and_then(|(_, start)| start), evidence.doubt()) {
         Ok(proof) if evidence.quiet => Verdict::Orphaned(Orphan { owner: state, proof }),
         Ok(proof) => Verdict::Unclear(UnclearReason::Busy(Orphan { owner: state, proof })),
         Err(reason) => Verdict::Unclear(reason),
@@ -321,7 +320,17 @@ fn proof(
     }
 }
 
-/// Which visible process may be the owner, although nothing says that it is.
+impl Evidence {
+    /// Which visible process may be the owner, although nothing says that it is.
+    #[must_use]
+    pub fn doubt(&self) -> Option<UnclearReason> {
+        let owner = self.content.owner();
+        let state =
+            owner.map_or(OwnerState::NotNamed, |owner| owner_state(owner.pid, owner.start, self.process));
+        doubt(state, owner.map(|owner| owner.pid), self.nested)
+    }
+}
+
 fn doubt(state: OwnerState, number: Option<Pid>, nested: Nested) -> Option<UnclearReason> {
     match (state, nested, number) {
         (OwnerState::NumberInUse(pid), _, _) => Some(UnclearReason::NumberInUse(pid)),

@@ -15,7 +15,7 @@ use sexton::control::protocol::{
     WatchReport,
 };
 
-use crate::common::{PATIENCE, skip};
+use crate::common::{PATIENCE, skip, wait_until};
 use crate::fake::{Watched, now_ms, running};
 use crate::stand_in::{Mood, StandIn};
 
@@ -354,6 +354,10 @@ fn prometheus_finds_nothing_to_complain_about_and_every_metric_is_documented() {
 fn the_page_shows_everything_and_lets_nothing_through() {
     let stand_in = StandIn::start();
     let (mut watched, address) = serving(&stand_in);
+    // The first look at the locks may take longer than the first answer of the gateway.
+    wait_until("the locks have been looked at", || {
+        get(&mut watched, address, "/").body.contains("a.jsonl.lock")
+    });
     let answer = get(&mut watched, address, "/");
     let page = &answer.body;
     assert!(answer.head.contains("content-type: text/html; charset=utf-8"), "{}", answer.head);
