@@ -141,8 +141,7 @@ fn of_two_containers_with_the_same_pids_only_the_dead_ones_lock_goes() {
         mkdir -p "$1/agents/$2/sessions"; echo "{\"pid\":$$,\"startedAt\":5}" > "$1/agents/$2/sessions/.usage-cost-cache.json.lock"
         echo "$$"; read -r _; exit 0"#;
     let container = |name: &str| {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--fork", "--pid", "--kill-child", "--mount-proc", "--"]);
+        let mut unshare = house::in_a_namespace();
         unshare.arg(env!("CARGO_BIN_EXE_sexton")).args(["-v", "--config"]).arg(config.path("sexton.toml"));
         unshare.arg("--lock-root").arg(house.path(""));
         unshare.args(["--", "sh", "-c", script, "sh"]).arg(house.path("")).arg(name);
@@ -232,8 +231,8 @@ fn an_owner_whom_proc_does_not_show_keeps_its_lock() {
             .unwrap();
         let script = format!("sleep 1000 & mount -o remount,hidepid={hidden} /proc && exec \"$@\"");
         let by_a_user = |words: &[&str]| {
-            let mut command = Command::new("unshare");
-            command.args(["--fork", "--pid", "--kill-child", "--mount-proc", "sh", "-c", &script, "sh"]);
+            let mut command = house::in_a_namespace();
+            command.args(["sh", "-c", &script, "sh"]);
             command.args(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--no-new-privs"]);
             by_hand(&house, command.arg(&sexton), words)
         };

@@ -9,16 +9,15 @@ mod house;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{chown, symlink};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-use house::{House, Live, Sweep};
+use house::{House, Live, Sweep, in_a_namespace};
 use sexton::types::Pid;
 
 const USAGE: &str = "agents/main/sessions/.usage-cost-cache.json.lock";
 const DEPS: &str = "plugin-runtime-deps/.openclaw-runtime-deps.lock/owner.json";
 const PROFILE: &str = "browser/openclaw/user-data";
-const NAMESPACE: [&str; 5] = ["unshare", "--fork", "--pid", "--kill-child", "--mount-proc"];
 
 /// A container without sexton: a shell that is PID 1 of a pid namespace, with a child that owns locks of every kind
 /// that is not kept open. It ends with its input.
@@ -44,8 +43,8 @@ impl Container {
             ln -s "some-container-$owner" {PROFILE}/SingletonLock
             echo $owner; read -r _; kill $owner"#
         );
-        let mut command = Command::new(NAMESPACE[0]);
-        command.args(&NAMESPACE[1..]).args(["sh", "-c", &script, "sh"]).arg(house.path(""));
+        let mut command = in_a_namespace();
+        command.args(["sh", "-c", &script, "sh"]).arg(house.path(""));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take();
         let mut owner = String::new();
@@ -71,8 +70,8 @@ impl Drop for Container {
 fn sexton_beside(house: &House, config: Option<&str>) -> String {
     let file = House::beside(house);
     file.put("sexton.toml", config.unwrap_or_default());
-    let mut command = Command::new(NAMESPACE[0]);
-    command.args(&NAMESPACE[1..]).arg(env!("CARGO_BIN_EXE_sexton"));
+    let mut command = in_a_namespace();
+    command.arg(env!("CARGO_BIN_EXE_sexton"));
     command.args(["--control", "off", "--config"]).arg(file.path("sexton.toml"));
     let output = command.arg("--lock-root").arg(house.path("")).args(["--", "true"]).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -122,8 +121,8 @@ fn the_lock_of_a_process_in_a_namespace_below_stays_against_every_word() {
     // A number that no process has out here: near the end of those that the kernel gives away.
     let script = r#"echo $(($(cat /proc/sys/kernel/pid_max) - 20)) >/proc/sys/kernel/ns_last_pid
         sleep 1000 & echo "$! $(cut -d' ' -f22 /proc/$!/stat)"; read -r _; kill $!"#;
-    let mut command = Command::new(NAMESPACE[0]);
-    command.args(&NAMESPACE[1..]).args(["sh", "-c", script]);
+    let mut command = in_a_namespace();
+    command.args(["sh", "-c", script]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -171,8 +170,8 @@ fn sexton_keeps_the_lock_of_its_own_descendant_in_a_namespace_below() {
         until [ -e sessions/one.jsonl.lock ]; do :; done
         for i in $(seq 300); do [ -e sessions/one.jsonl.lock ] || break; sleep 0.1; done
         [ ! -e sessions/one.jsonl.lock ] && [ -e run/tool.pid ]"#;
-    let mut command = Command::new(NAMESPACE[0]);
-    command.args(&NAMESPACE[1..]).arg(env!("CARGO_BIN_EXE_sexton")).args(["-v", "--config"]);
+    let mut command = in_a_namespace();
+    command.arg(env!("CARGO_BIN_EXE_sexton")).args(["-v", "--config"]);
     command.arg(config.path("sexton.toml")).args([
         "--control",
         "off",

@@ -173,6 +173,13 @@ pub fn dead_pid() -> Pid {
     }
 }
 
+/// What is added is run as PID 1 of a pid namespace of its own, with its own /proc, and dies with us.
+pub fn in_a_namespace() -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--fork", "--pid", "--kill-child", "--mount-proc", "--"]);
+    unshare
+}
+
 /// A process that does nothing, until the value goes away.
 pub struct Live {
     child: Child,
@@ -192,8 +199,7 @@ impl Live {
 
     /// The same as PID 1 of a pid namespace.
     pub fn holding_in_a_namespace(path: &Path) -> Live {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--fork", "--pid", "--kill-child", "--mount-proc", "--"]);
+        let mut unshare = in_a_namespace();
         Live::start(unshare.args(["sh", "-c", "exec 9<\"$1\"; echo ready; read -r _", "sh"]).arg(path))
     }
 
@@ -423,8 +429,8 @@ pub fn sweep_elsewhere(house: &House, place: Where) -> BTreeMap<String, String> 
     let mut command = match place {
         Where::Here => Command::new(&this),
         Where::Namespace => {
-            let mut unshare = Command::new("unshare");
-            unshare.args(["--fork", "--pid", "--kill-child", "--mount-proc", "--"]).arg(&this);
+            let mut unshare = in_a_namespace();
+            unshare.arg(&this);
             unshare
         }
         Where::WithoutLease => {
