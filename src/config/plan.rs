@@ -254,11 +254,13 @@ impl Plan {
     }
 
     /// Whether the command is stopped by its ladder and started again when a condition of this kind begins, about
-    /// this subject. Of logs, each has its own answer, and its name is the subject.
+    /// this subject. Of logs, each has its own answer, and its name is the subject. A gateway that is not well may be
+    /// excused, which the reports of its health say, and this does not.
     #[must_use]
     pub fn replaces(&self, kind: IncidentKind, subject: &str) -> bool {
         let logs = || self.watching.iter().flat_map(|watching| &watching.logs);
         self.replace_on.contains(&kind)
+            && kind != IncidentKind::Unhealthy
             && (kind != IncidentKind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 

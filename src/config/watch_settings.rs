@@ -15,7 +15,7 @@ use super::lock_rule::LockRule;
 pub struct WatchSettings {
     /// How the gateway is asked whether it is well; all probes must be content.
     pub health: Vec<Probe>,
-    /// How long after its start the gateway need not be well.
+    /// How long after its start nothing is done about a gateway that is not well.
     pub start_period: Duration,
     /// The number of latencies that make the window of the percentiles.
     pub window: usize,

@@ -245,6 +245,9 @@ pub struct Health {
     pub state: HealthState,
     /// Since when.
     pub since: u64,
+    /// It is not well, and nothing is done about it yet, because of the start period.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excused: bool,
     /// When the last probe ended.
     pub at: u64,
     /// Why, in words.

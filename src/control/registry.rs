@@ -5,6 +5,7 @@
 //! does not depend on how they spell it: parsed JSON can take a hundred times as much memory as its text.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
@@ -13,9 +14,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::attribution::{self, Finished, LeftBehind, Running};
 use super::incidents::{Incidents, escaped_length, truncate_escaped};
 use super::protocol::{
-    Answer, Health, HealthState, Incident, Request, Status, ToolRecord, ToolRun, TreeStats, WatchReport,
+    Answer, Health, Incident, Request, Status, ToolRecord, ToolRun, TreeStats, WatchReport,
 };
-use crate::types::Outcome;
+use crate::types::{HealthReport, Outcome};
 
 /// A connection.
 pub type Key = u64;
@@ -76,8 +77,8 @@ pub enum Reply {
     Ask(Request),
     /// A fact, which nobody answers: the incident that began or ended with it, if one did.
     Noted(Option<Incident>),
-    /// How the gateway is, and how many milliseconds its last answer took.
-    Health(HealthState, Option<f64>),
+    /// How the gateway is.
+    Health(HealthReport),
     /// A sexton-watch begins: what an earlier one had said and was so until now.
     Greeted(Vec<Incident>),
 }
@@ -245,7 +246,11 @@ impl Registry {
             }
             WatchReport::Health(mut health) => {
                 truncate_escaped(&mut health.reason, TEXT);
-                let told = Reply::Health(health.state, health.last_ms);
+                let told = Reply::Health(HealthReport {
+                    state: health.state,
+                    excused: health.excused,
+                    latency: health.last_ms.and_then(|last| Duration::try_from_secs_f64(last / 1000.0).ok()),
+                });
                 self.health = Some(health);
                 return told;
             }

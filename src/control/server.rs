@@ -19,14 +19,14 @@ use super::attribution::LeftBehind;
 use super::connection::{Client, ReadResult, Role};
 use super::incidents::truncate_escaped;
 use super::lines::LONGEST;
-use super::protocol::{Answer, Condition, HealthState, Incident, Request, Status, ToolRecord, WatchCommand};
+use super::protocol::{Answer, Condition, Incident, Request, Status, ToolRecord, WatchCommand};
 use super::registry::{Key, Place, Registry, Reply, Speaker};
 use super::socket_path::BoundSocket;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};
 use crate::os::{clock, descriptors, privileges, process, procfs};
 use crate::report::line_limit::LineLimit;
-use crate::types::{MonoTime, Pid};
+use crate::types::{HealthReport, MonoTime, Pid};
 
 /// How many connections there can be that are not a tool's.
 const CLIENTS: usize = 64;
@@ -59,8 +59,8 @@ pub enum ServerEvent {
     Request(Key, Request),
     /// To hear of an incident that began or ended.
     Noted(Incident),
-    /// To hear how the gateway is, and how many milliseconds its last answer took.
-    Health(HealthState, Option<f64>),
+    /// To hear how the gateway is.
+    Health(HealthReport),
     /// To tell sexton-watch what it is to do, and what has lasted until it came.
     Greeted(Vec<Incident>),
     /// To hear that a tool has ended.
@@ -317,7 +317,7 @@ impl Server {
                 return Some(ServerEvent::Request(key, request));
             }
             Reply::Noted(incident) => return incident.map(ServerEvent::Noted),
-            Reply::Health(state, last) => return Some(ServerEvent::Health(state, last)),
+            Reply::Health(report) => return Some(ServerEvent::Health(report)),
             Reply::Greeted(lasted) => return Some(ServerEvent::Greeted(lasted)),
         }
         None

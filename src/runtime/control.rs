@@ -1,7 +1,5 @@
 //! What is asked over the control socket, and the answers that are sexton's own.
 
-use std::time::Duration;
-
 use tracing::{info, warn};
 
 use super::EventLoop;
@@ -86,10 +84,7 @@ impl EventLoop<'_> {
             }
             Some(ServerEvent::ToolEnded) => self.dispatch(Event::ToolEnded),
             Some(ServerEvent::Noted(incident)) => self.incident(incident),
-            Some(ServerEvent::Health(state, last)) => {
-                let latency = last.and_then(|last| Duration::try_from_secs_f64(last / 1000.0).ok());
-                self.dispatch(Event::Health { state, latency })
-            }
+            Some(ServerEvent::Health(report)) => self.dispatch(Event::Health(report)),
             Some(ServerEvent::Greeted(lasted)) => {
                 self.send_config(lasted);
                 Ok(())

@@ -1,9 +1,7 @@
 //! Everything that can happen.
 
-use std::time::Duration;
-
 use super::{NotifyMessage, ToolKey, UnitId};
-use crate::types::{CancelledBy, Errno, ExitStatus, HealthState, IncidentKind, Pid, Signal, StartStep};
+use crate::types::{CancelledBy, Errno, ExitStatus, HealthReport, IncidentKind, Pid, Signal, StartStep};
 
 /// Something that happened, told to the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,12 +44,7 @@ pub enum Event {
         kind: IncidentKind,
     },
     /// Somebody who asked the gateway says how it is.
-    Health {
-        /// How.
-        state: HealthState,
-        /// How long its last answer took.
-        latency: Option<Duration>,
-    },
+    Health(HealthReport),
     /// The gateway told its service manager something.
     NotifyMessage(NotifyMessage),
     /// The answer to [`Notify`](super::Action::Notify) if the service manager is behind.

@@ -228,9 +228,7 @@ impl Supervisor {
             Event::FreezeDone(stood) => self.on_frozen(now, stood, out),
             Event::Reloaded => self.update_notifier(Notifier::asked_to_reload),
             Event::Executed => self.update_notifier(Notifier::executed),
-            Event::Health { state, latency } => {
-                self.update_notifier(|notifier| notifier.health(state, latency))
-            }
+            Event::Health(report) => self.health(now, report, out),
             Event::NotifyMessage(notice) => self.update_notifier(|notifier| notifier.notice(now, notice)),
             Event::NotifyFailed => self.update_notifier(|notifier| notifier.send_failed(now)),
             Event::Tick => self.tick(now, out),

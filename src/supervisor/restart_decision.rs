@@ -7,7 +7,7 @@
 use super::ladder::Ladder;
 use super::restart::{Decision, RestartOn};
 use super::{Action, ExitedMain, Gone, Note, Origin, Phase, Received, Supervisor};
-use crate::types::{ExitStatus, IncidentKind, MonoTime, Pid, Signal};
+use crate::types::{ExitStatus, HealthReport, HealthState, IncidentKind, MonoTime, Pid, Signal};
 
 /// What the end of the main process is to mean, if somebody has said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -55,6 +55,15 @@ impl Supervisor {
         if running && self.policy.replace_on.contains(&kind) {
             out.push(Action::Note(Note::Replacing(kind)));
             self.replace(now, true, out);
+        }
+    }
+
+    /// Somebody who asked the gateway says how it is. One that is not well is replaced when it is excused no longer,
+    /// which may be long after that was first said.
+    pub(super) fn health(&mut self, now: MonoTime, report: HealthReport, out: &mut Vec<Action>) {
+        self.update_notifier(|notifier| notifier.health(report));
+        if report.state == HealthState::Unhealthy && !report.excused {
+            self.condition(now, IncidentKind::Unhealthy, out);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::ladder::Ladder;
 use super::restart_decision::AfterExit;
 use super::{Action, Note, Phase, Supervisor, earlier};
-use crate::types::{HealthState, IncidentKind, MonoTime};
+use crate::types::{HealthReport, HealthState, IncidentKind, MonoTime};
 
 /// The least time between two texts, and before what was not taken is said again.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -171,8 +171,7 @@ pub(super) struct Notifier {
     /// The gateway says that it reloads; and a signal asked one to that says nothing.
     reloading: bool,
     asked_to_reload: bool,
-    health: HealthState,
-    latency: Option<Duration>,
+    health: HealthReport,
     said: u32,
     extend: Option<Duration>,
     /// When the gateway's next sign of life is overdue; only one that gave any owes one.
@@ -194,8 +193,7 @@ impl Notifier {
             ready: false,
             reloading: false,
             asked_to_reload: false,
-            health: HealthState::Unknown,
-            latency: None,
+            health: HealthReport::default(),
             said: 0,
             extend: None,
             silent_at: None,
@@ -211,8 +209,7 @@ impl Notifier {
 
     /// A gateway was started: nothing is known of it.
     pub(super) fn begin(&mut self) {
-        self.health = HealthState::Unknown;
-        self.latency = None;
+        self.health = HealthReport::default();
         self.reloading = false;
         self.disable();
     }
@@ -231,7 +228,7 @@ impl Notifier {
     /// Nobody says any more how the gateway is. One that was to be ready when it answers well is ready when it
     /// runs: `true` if that makes a difference.
     pub(super) fn unwatched(&mut self) -> bool {
-        (self.health, self.latency) = (HealthState::Unknown, None);
+        self.health = HealthReport::default();
         let waits = self.policy.ready == Ready::Healthy && !self.ready;
         if waits {
             self.policy.ready = Ready::Started;
@@ -240,9 +237,9 @@ impl Notifier {
         waits
     }
 
-    pub(super) fn health(&mut self, state: HealthState, latency: Option<Duration>) {
-        (self.health, self.latency) = (state, latency);
-        self.ready |= self.policy.ready == Ready::Healthy && state == HealthState::Healthy;
+    pub(super) fn health(&mut self, report: HealthReport) {
+        self.health = report;
+        self.ready |= self.policy.ready == Ready::Healthy && report.state == HealthState::Healthy;
     }
 
     pub(super) fn notice(&mut self, now: MonoTime, notice: NotifyMessage) {
@@ -319,13 +316,14 @@ impl Notifier {
         [reload, Some(message).filter(|message| *message != Message::default())]
     }
 
-    /// Whether the sign of life is due. While sexton does something about a gateway that is not well, all is
-    /// as it should be; if nobody does, the manager is to.
+    /// Whether the sign of life is due. While sexton does something about a gateway that is not well, or it is excused,
+    /// all is as it should be; if nobody does, the manager is to.
     fn ping(&mut self, now: MonoTime, inputs: Inputs, acts: bool) -> bool {
         let Some(window) = self.policy.watchdog else {
             return false;
         };
-        let ill = self.silent || matches!(self.health, HealthState::Unhealthy | HealthState::Slow);
+        let not_well = matches!(self.health.state, HealthState::Unhealthy | HealthState::Slow);
+        let ill = self.silent || (not_well && !self.health.excused);
         if inputs.runs && ill && !acts {
             self.ping_at = None;
             return false;
@@ -402,7 +400,7 @@ impl Supervisor {
             _ => false,
         };
         let said = notifier.said;
-        let (health, latency) = (notifier.health, notifier.latency);
+        let HealthReport { state: health, latency, .. } = notifier.health;
         let (situation, until) = match self.phase {
             Phase::New | Phase::Exited => (None, None),
             Phase::FirstSweep { sweep } | Phase::LastSweep { sweep, .. } => {

@@ -1,5 +1,7 @@
 //! How units and the gateway are, in the words that decisions, reports and the control socket share.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Where a unit stands.
@@ -38,6 +40,17 @@ pub enum HealthState {
     Unhealthy,
     /// It answers that it takes no new work, as it does while it stops.
     Draining,
+}
+
+/// How a gateway is, as whoever asked it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct HealthReport {
+    /// How.
+    pub state: HealthState,
+    /// It is not well, and nothing is to be done about it yet: its start period is not over, or was a moment ago.
+    pub excused: bool,
+    /// How long its last answer took.
+    pub latency: Option<Duration>,
 }
 
 /// The kinds of conditions. Metrics are labelled with them, so that there are only these.

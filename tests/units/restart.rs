@@ -7,7 +7,7 @@ use nix::libc::{SIGKILL, SIGTERM};
 
 use super::common::process::{look, send};
 use super::common::victim::{Mode, Victim};
-use super::common::{SHORT_TIMEOUT, helper, log, wait_until};
+use super::common::{SHORT_TIMEOUT, helper, log, text, wait_until};
 use super::{ask, begin, configured, lines, named, status};
 
 /// A gateway that notes its start and ends with the code that stands in a file.
@@ -222,6 +222,43 @@ fn a_unit_whose_supervisor_was_killed_is_started_again_and_nothing_is_doubled() 
         let now = status(&socket);
         assert_eq!(now["incidents"].as_array().map(Vec::len), Some(0), "{now:#}");
         assert_eq!(log::events(&victim.stderr(), "unit-lost").len(), 1);
+        victim.signal(SIGTERM);
+        victim.ends_with(143);
+    }
+}
+
+/// OpenClaw 2026.5.22 answers and then stalls for 41 to 80 seconds. Whoever asks hears of it, and it is left alone.
+#[test]
+fn a_gateway_that_stalls_within_its_start_period_is_said_to_and_replaced_only_after_it() {
+    let config = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n[health]\ncommand = ['test', '-e', 'WELL']\n\
+                  interval = '50ms'\ntimeout = '5s'\nslow_after = '5s'\nstart_period = '6s'\nfailure_threshold = 2\n\
+                  action = 'restart'\n[restart]\ndelay = '1ms'\n";
+    for mode in Mode::PID1_AND_NOT {
+        let Some((mut victim, socket)) = begin(mode, &config.replace("WELL", "DIR/well")) else { return };
+        let begun = Instant::now();
+        victim.says("up");
+        let well = victim.path("well");
+        fs::write(&well, "").unwrap();
+        wait_until("it is well", || status(&socket)["health"]["state"] == "healthy");
+        let gateway = status(&socket)["gateway"]["pid"].clone();
+        fs::remove_file(&well).unwrap();
+        wait_until("it is not, and that is said", || status(&socket)["health"]["state"] == "unhealthy");
+        let said = begun.elapsed();
+        let now = status(&socket);
+        assert!(said < Duration::from_secs(6), "within the start period: {said:?}");
+        assert_eq!(now["health"]["excused"], true, "{now:#}");
+        assert_eq!(now["incidents"][0]["kind"], "unhealthy", "{now:#}");
+        let health = ask(&socket, ["health"]);
+        assert_eq!(health.status.code(), Some(1));
+        let words = text(&health.stdout);
+        assert!(words.contains("command: the command ended with 1 (start period)"), "{words}");
+        assert_eq!((&now["gateway"]["pid"], &now["counters"]["restarts"]), (&gateway, &0.into()));
+        wait_until("it is replaced", || status(&socket)["counters"]["restarts"] == 1);
+        assert!(begun.elapsed() > Duration::from_secs(6), "after {:?}", begun.elapsed());
+        fs::write(&well, "").unwrap();
+        wait_until("the incident is over", || status(&socket)["incidents"][0]["ended"].is_u64());
+        let replaced = log::events(&victim.stderr(), "restart-requested");
+        assert_eq!(replaced.len(), 1, "{replaced:?}");
         victim.signal(SIGTERM);
         victim.ends_with(143);
     }

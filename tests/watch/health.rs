@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sexton::config::watch_settings::{Probe, ProbeKind, WatchSettings};
+use sexton::config::watch_settings::{HeldLocks, Probe, ProbeKind, WatchSettings};
 use sexton::control::protocol::{HealthState, IncidentKind, Request, UnitState, UnitStatus, WatchReport};
 
 use crate::common::process::marked;
@@ -71,10 +71,10 @@ fn an_answer_that_comes_too_late_is_slow() {
     let mut watched = Watched::start(watching(vec![http(&stand_in, &[])]));
     watched.health(HealthState::Healthy);
     stand_in.be(Mood::Late(ms(200)));
-    let health = watched.health(HealthState::Slow);
-    assert!(health.last_ms.unwrap() >= 200.0, "{health:?}");
     let condition = watched.condition(IncidentKind::Slow, true);
     assert!(condition.detail.starts_with("readyz: answered after 2"), "{}", condition.detail);
+    let health = watched.health(HealthState::Slow);
+    assert!(health.last_ms.unwrap() >= 200.0, "{health:?}");
     stand_in.answers(200, "{}");
     watched.condition(IncidentKind::Slow, false);
     assert!(!watched.said.iter().any(|request| matches!(
@@ -106,6 +106,138 @@ fn nothing_counts_in_the_start_period_and_a_start_begins_it_anew() {
     watched.health(HealthState::Starting);
     watched.condition(IncidentKind::Unhealthy, true);
     assert!(begun.elapsed() > start_period, "after {:?}", begun.elapsed());
+}
+
+/// What is said of a gateway is true also in its start period, and PID 1 hears that nothing is to be done about it.
+#[test]
+fn a_stall_after_a_good_answer_is_said_within_the_start_period_and_excused() {
+    let stand_in = StandIn::start();
+    let probe = http(&stand_in, &[]);
+    let bound = probe.interval * probe.failure_threshold + probe.timeout;
+    let mut watched = Watched::start(WatchSettings { start_period: LONG, ..watching(vec![probe]) });
+    watched.health(HealthState::Healthy);
+    stand_in.be(Mood::Hangs);
+    let begun = Instant::now();
+    let condition = watched.condition(IncidentKind::Unhealthy, true);
+    assert!(begun.elapsed() < bound + ms(500), "known after {:?}", begun.elapsed());
+    assert_eq!(condition.detail, "readyz: no answer within 400ms (start period)");
+    let health = watched.health(HealthState::Unhealthy);
+    assert!(health.excused, "{health:?}");
+    stand_in.answers(200, "{}");
+    assert!(!watched.health(HealthState::Healthy).excused);
+}
+
+#[test]
+fn one_that_is_excused_no_longer_is_told_of_again() {
+    let stand_in = StandIn::start();
+    let start_period = ms(3000);
+    let mut watched = Watched::start(WatchSettings { start_period, ..watching(vec![http(&stand_in, &[])]) });
+    let begun = Instant::now();
+    watched.health(HealthState::Healthy);
+    stand_in.be(Mood::Hangs);
+    assert!(watched.health(HealthState::Unhealthy).excused);
+    watched.wait_for("the end of the excuse", |fact| match fact {
+        WatchReport::Health(health) if health.state == HealthState::Unhealthy && !health.excused => Some(()),
+        _ => None,
+    });
+    assert!(begun.elapsed() >= start_period, "after {:?}", begun.elapsed());
+}
+
+/// Ten minutes: longer than any test.
+const LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_gateway_that_is_being_started_is_asked_each_second_and_by_a_command_at_its_interval() {
+    let stand_in = StandIn::start();
+    stand_in.answers(503, "{}");
+    let rare = |probe: Probe| Probe { interval: LONG, ..probe };
+    let mut watched = Watched::silent();
+    let file = watched.path("asked").display().to_string();
+    let command = Probe { name: "script".into(), ..command(&format!("echo >> '{file}'")) };
+    let probes = vec![rare(http(&stand_in, &[])), rare(command)];
+    let begun = Instant::now();
+    watched.brief(WatchSettings { start_period: LONG, ..watching(probes) }, Some(running(7)));
+    let asked = |stand_in: &StandIn| stand_in.asked.lock().unwrap().len();
+    watched.serve_until("three questions", || asked(&stand_in) == 3);
+    assert!(begun.elapsed() >= ms(1900), "at most one a second: {:?}", begun.elapsed());
+    stand_in.answers(200, "{}");
+    watched.health(HealthState::Healthy);
+    assert!(begun.elapsed() < ms(8000), "{:?}", begun.elapsed());
+    let then = asked(&stand_in);
+    watched.hear_for(ms(1500));
+    assert_eq!(asked(&stand_in), then, "it is not asked more often than it was said once it has answered");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "\n", "the command is not asked more often");
+}
+
+/// The gateway's own lock, as OpenClaw 2026.9 writes it: the same pid at each start within its process.
+fn write_lock(watched: &Watched, owner: u32) {
+    let (new, lock) = (watched.path("new"), watched.path("gateway.state.lock"));
+    let said =
+        json!({"pid": 4242, "ownerId": format!("owner-{owner}"), "createdAt": "2026-11-29T12:00:00.000Z"});
+    std::fs::write(&new, format!("{said:#}\n\ntoken-{owner}\n")).unwrap();
+    std::fs::rename(new, lock).unwrap();
+}
+
+fn with_lock(watched: &Watched, start_period: Duration, probe: Probe) -> WatchSettings {
+    let locks = HeldLocks {
+        roots: vec![watched.dir.path().to_owned()],
+        report_after: None,
+        interval: ms(50),
+        rules: vec![],
+    };
+    WatchSettings { start_period, locks: Some(locks), ..watching(vec![probe]) }
+}
+
+#[test]
+fn a_restart_within_the_process_is_no_incident() {
+    let stand_in = StandIn::start();
+    let port = stand_in.port;
+    let mut watched = Watched::silent();
+    write_lock(&watched, 1);
+    let settings = with_lock(&watched, LONG, http(&stand_in, &[]));
+    watched.brief(settings, Some(running(4242)));
+    watched.health(HealthState::Healthy);
+    // Long enough for several looks at the locks: what is seen first is no sign.
+    assert!(watched.hear_for(ms(500)).is_empty(), "{:?}", watched.said);
+    drop(stand_in);
+    write_lock(&watched, 2);
+    watched.health(HealthState::Starting);
+    watched.hear_for(ms(1000));
+    let stand_in = StandIn::at(port);
+    watched.health(HealthState::Healthy);
+    let incident = |request: &Request| matches!(request, Request::WatchReport(WatchReport::Condition(_)));
+    assert!(!watched.said.iter().any(incident), "{:?}", watched.said);
+    // The next time, too.
+    drop(stand_in);
+    write_lock(&watched, 3);
+    watched.health(HealthState::Starting);
+    assert!(!watched.said.iter().any(incident), "{:?}", watched.said);
+}
+
+#[test]
+fn a_lock_that_is_written_anew_for_ever_buys_no_second_start_period() {
+    let stand_in = StandIn::start();
+    let mut watched = Watched::silent();
+    write_lock(&watched, 0);
+    let start_period = ms(2000);
+    let settings = with_lock(&watched, start_period, http(&stand_in, &[]));
+    watched.brief(settings, Some(running(4242)));
+    watched.health(HealthState::Healthy);
+    watched.hear_for(ms(500));
+    drop(stand_in);
+    let begun = Instant::now();
+    let mut owner = 0;
+    let mut ended = false;
+    while !ended {
+        owner += 1;
+        write_lock(&watched, owner);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", watched.said);
+        ended = watched.hear_for(ms(40)).iter().any(|request| {
+            matches!(request, Request::WatchReport(WatchReport::Health(health))
+                if health.state == HealthState::Unhealthy && !health.excused)
+        });
+    }
+    assert!(begun.elapsed() >= start_period, "after {:?}", begun.elapsed());
 }
 
 #[test]

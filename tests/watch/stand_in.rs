@@ -30,7 +30,12 @@ pub struct StandIn {
 
 impl StandIn {
     pub fn start() -> StandIn {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        StandIn::at(0)
+    }
+
+    /// The same at a port that an earlier one had.
+    pub fn at(port: u16) -> StandIn {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let mood = Arc::new((Mutex::new(Mood::Answers(200, "{\"ready\":true}".into())), Condvar::new()));
         let asked = Arc::new(Mutex::new(Vec::new()));

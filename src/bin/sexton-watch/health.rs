@@ -5,9 +5,13 @@
 //!   probe's interval counts once for each interval it took, so that a gateway that hangs is known within
 //!   `every x misses + timeout`, whatever the three are.
 //! - After `misses` in a row the probe is slow, or failing if none of them was a good answer.
-//! - What was asked within the start period is not counted: a gateway that has answered once and then stalls for
-//!   40 seconds, as OpenClaw does after its start, is not yet one to complain about.
 //! - Draining is an answer, and at once believed.
+//! - What is said is true at every moment: misses count from the first good answer of a start on, and without one from
+//!   the end of the start period on. What is done about a gateway waits: for that, only what was asked after the start
+//!   period counts. A gateway that has answered once and then stalls for 80 seconds, as OpenClaw does after its start,
+//!   is called unhealthy, and is excused.
+//! - A gateway that starts anew within its process has one more start period, if it was well in the last one. Otherwise
+//!   one that shows the sign again and again would never be replaced.
 //!
 //! All probes together are as well as the worst of them.
 
@@ -23,6 +27,8 @@ pub enum Outcome {
     Good,
     /// The answer that no new work is taken.
     Draining,
+    /// The answer that the gateway is being started.
+    Starting,
     /// No answer, or not the right one: why, in words.
     Bad(String),
 }
@@ -58,13 +64,33 @@ struct Course {
     misses: u32,
     /// It has had a good answer since the gateway was started.
     answered: bool,
-    /// Wrong answers in a row.
-    wrong: u32,
-    /// Answers in a row that were none, or not the right ones.
-    bad: u32,
+    /// What counts for what is said.
+    said: Misses,
+    /// What counts for what is done: only what was asked after the start period.
+    done: Misses,
     draining: bool,
     /// Why the last answer was not a good one.
     why: String,
+}
+
+/// Misses in a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Misses {
+    /// Wrong answers, late ones included.
+    wrong: u32,
+    /// Answers that were none, or not the right ones.
+    bad: u32,
+}
+
+/// How the gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The state.
+    pub state: HealthState,
+    /// It is not well, and nothing is done about it yet: too few of the misses came after the start period.
+    pub excused: bool,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// How all of them do.
@@ -84,8 +110,8 @@ impl HealthFsm {
             latency: probe.slow_after,
             misses: probe.failure_threshold.max(1),
             answered: false,
-            wrong: 0,
-            bad: 0,
+            said: Misses::default(),
+            done: Misses::default(),
             draining: false,
             why: String::new(),
         };
@@ -97,18 +123,45 @@ impl HealthFsm {
         if self.gateway != gateway {
             self.gateway = gateway;
             for course in &mut self.courses {
-                *course = Course { answered: false, draining: false, ..course.clone() };
-                course.forget();
+                course.begin();
             }
         }
     }
 
-    /// Probe number `index` has ended.
-    pub fn answered(&mut self, index: usize, answer: &Answer) {
-        let Gateway::Runs(since) = self.gateway else { return };
-        // Before the start, or within the start period.
-        let counts = answer.asked >= since.after(self.start_period);
-        let Some(course) = self.courses.get_mut(index) else { return };
+    /// There is a sign that the gateway starts anew within its process since this moment. `true` if that begins a start
+    /// period: every probe has had a good answer in the last one.
+    pub fn starts_anew(&mut self, since: MonoTime) -> bool {
+        let runs = matches!(self.gateway, Gateway::Runs(_));
+        let begins = runs && !self.courses.is_empty() && self.courses.iter().all(|course| course.answered);
+        if begins {
+            self.gateway(Gateway::Runs(since));
+        }
+        begins
+    }
+
+    /// Whether probe number `index` waits for its first good answer, within the start period.
+    pub fn is_starting(&self, index: usize, now: MonoTime) -> bool {
+        let Gateway::Runs(since) = self.gateway else { return false };
+        now < since.after(self.start_period) && self.courses.get(index).is_some_and(|course| !course.answered)
+    }
+
+    /// Probe number `index` has ended. `true` if the answer shows that the gateway starts anew within its process: it says
+    /// so itself, or it has taken no new work before, and now does not answer.
+    pub fn answered(&mut self, index: usize, answer: &Answer) -> bool {
+        let draining = self.courses.get(index).is_some_and(|course| course.draining);
+        let anew = match answer.outcome {
+            Outcome::Starting => true,
+            Outcome::Bad(_) => draining,
+            Outcome::Good | Outcome::Draining => false,
+        };
+        let begins = anew && self.starts_anew(answer.asked);
+        let Gateway::Runs(since) = self.gateway else { return false };
+        // It was asked before this start.
+        if answer.asked < since {
+            return false;
+        }
+        let after = answer.asked >= since.after(self.start_period);
+        let Some(course) = self.courses.get_mut(index) else { return begins };
         course.draining = answer.outcome == Outcome::Draining;
         match &answer.outcome {
             Outcome::Good if answer.latency <= course.latency => {
@@ -118,50 +171,75 @@ impl HealthFsm {
             Outcome::Draining => course.forget(),
             Outcome::Good => {
                 course.answered = true;
-                course.bad = 0;
+                (course.said.bad, course.done.bad) = (0, 0);
                 course.why =
                     format!("answered after {:.1?}, {:.1?} is the limit", answer.latency, course.latency);
-                if counts {
-                    course.wrong = course.wrong.saturating_add(course.weight(answer.latency));
-                }
+                course.miss(answer.latency, false, after);
             }
             Outcome::Bad(why) => {
                 course.why.clone_from(why);
-                if counts {
-                    let weight = course.weight(answer.latency);
-                    course.wrong = course.wrong.saturating_add(weight);
-                    course.bad = course.bad.saturating_add(weight);
-                }
+                course.miss(answer.latency, true, after);
+            }
+            Outcome::Starting => {
+                "it says that it is starting".clone_into(&mut course.why);
+                course.miss(answer.latency, true, after);
             }
         }
+        begins
     }
 
-    /// How the gateway is, and why, in words.
-    pub fn state(&self) -> (HealthState, String) {
+    /// How the gateway is.
+    pub fn verdict(&self) -> Verdict {
+        let known = |state, reason: &str| Verdict { state, excused: false, reason: reason.to_owned() };
         match self.gateway {
-            Gateway::Absent => return (HealthState::Unknown, "the gateway does not run".to_owned()),
-            Gateway::Stops => return (HealthState::Draining, "it is being stopped".to_owned()),
+            Gateway::Absent => return known(HealthState::Unknown, "the gateway does not run"),
+            Gateway::Stops => return known(HealthState::Draining, "it is being stopped"),
             Gateway::Runs(_) => {}
         }
-        let worst = self.courses.iter().max_by_key(|course| rank(course.state()));
-        let Some(worst) = worst else {
-            return (HealthState::Unknown, "there is no probe".to_owned());
-        };
-        let state = worst.state();
-        let why = match state {
+        // Of two that are equally well, the one that has missed something says more.
+        let worst = self.courses.iter().max_by_key(|course| (rank(course.said()), course.said.wrong));
+        let Some(worst) = worst else { return known(HealthState::Unknown, "there is no probe") };
+        let state = worst.said();
+        let (name, why, wrong) = (&worst.name, &worst.why, worst.said.wrong);
+        let ill = |state| matches!(state, HealthState::Slow | HealthState::Unhealthy);
+        let due = self.courses.iter().map(Course::done).max_by_key(|state| rank(*state));
+        // One that does not answer may have been slow for longer than it is excused.
+        let excused = ill(state) && due.is_none_or(|due| rank(due) < rank(state));
+        let reason = match state {
+            HealthState::Healthy if wrong > 0 => {
+                format!("{name}: {why} ({wrong} of {} misses)", worst.misses)
+            }
             HealthState::Healthy => "it answers in time".to_owned(),
-            HealthState::Draining => format!("{}: it takes no new work", worst.name),
-            HealthState::Starting if worst.why.is_empty() => format!("{}: no answer yet", worst.name),
-            _ => format!("{}: {}", worst.name, worst.why),
+            HealthState::Draining => format!("{name}: it takes no new work"),
+            HealthState::Starting if why.is_empty() => format!("{name}: no answer yet"),
+            _ if excused => format!("{name}: {why} (start period)"),
+            _ => format!("{name}: {why}"),
         };
-        (state, why)
+        Verdict { state, excused, reason }
     }
 }
 
 impl Course {
+    /// The gateway starts.
+    fn begin(&mut self) {
+        (self.answered, self.draining) = (false, false);
+        self.forget();
+    }
+
     fn forget(&mut self) {
-        (self.wrong, self.bad) = (0, 0);
+        (self.said, self.done) = (Misses::default(), Misses::default());
         self.why.clear();
+    }
+
+    /// Counts a wrong answer that took `latency`, and was asked `after` the start period or within it.
+    fn miss(&mut self, latency: Duration, bad: bool, after: bool) {
+        let weight = self.weight(latency);
+        if self.answered || after {
+            self.said.add(weight, bad);
+        }
+        if after {
+            self.done.add(weight, bad);
+        }
     }
 
     /// How many misses one answer that took `latency` is.
@@ -170,17 +248,34 @@ impl Course {
         u32::try_from(latency.as_nanos().div_ceil(every)).unwrap_or(u32::MAX).max(1)
     }
 
-    fn state(&self) -> HealthState {
-        if self.bad >= self.misses {
+    fn said(&self) -> HealthState {
+        self.state(self.said)
+    }
+
+    fn done(&self) -> HealthState {
+        self.state(self.done)
+    }
+
+    fn state(&self, misses: Misses) -> HealthState {
+        if misses.bad >= self.misses {
             HealthState::Unhealthy
         } else if self.draining {
             HealthState::Draining
-        } else if self.wrong >= self.misses {
+        } else if misses.wrong >= self.misses {
             HealthState::Slow
         } else if self.answered {
             HealthState::Healthy
         } else {
             HealthState::Starting
+        }
+    }
+}
+
+impl Misses {
+    fn add(&mut self, weight: u32, bad: bool) {
+        self.wrong = self.wrong.saturating_add(weight);
+        if bad {
+            self.bad = self.bad.saturating_add(weight);
         }
     }
 }

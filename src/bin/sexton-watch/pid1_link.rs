@@ -187,17 +187,14 @@ impl Outbox {
             Some(WatchReport::Hello { version: env!("CARGO_PKG_VERSION").to_owned() })
         } else if let Some(address) = waiting.listens.take() {
             Some(WatchReport::Listening { address })
+        } else if let Some(key) = waiting.order.pop_front() {
+            // Before the health, which the gateway may be replaced for: the log says first why.
+            waiting.conditions.remove(&key).map(WatchReport::Condition)
         } else {
             waiting.health.take().map(WatchReport::Health)
         };
         if let Some(fact) = fact {
             return Some(Request::WatchReport(fact));
-        }
-        if let Some(key) = waiting.order.pop_front() {
-            return waiting
-                .conditions
-                .remove(&key)
-                .map(|condition| Request::WatchReport(WatchReport::Condition(condition)));
         }
         if let Some(census) = waiting.census.take() {
             return Some(Request::WatchReport(WatchReport::TreeStats(census)));

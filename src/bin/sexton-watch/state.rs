@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use sexton::config::watch_settings::WatchSettings;
+use sexton::config::watch_settings::{Probe, ProbeKind, WatchSettings};
 use sexton::control::incidents::truncate_escaped;
 use sexton::control::protocol::{
     Condition, EventLoop, Health, Incident, IncidentKind, Status, UnitState, UnitStatus, WatchConfig,
@@ -16,9 +16,9 @@ use sexton::types::{HealthState, MonoTime, Pid};
 use tokio::sync::watch;
 
 use crate::alerts::AlertQueue;
-use crate::health::{Answer, Gateway, HealthFsm, Outcome};
+use crate::health::{Answer, Gateway, HealthFsm, Outcome, Verdict};
 use crate::latency_window::Window;
-use crate::lock_watch::LockScan;
+use crate::lock_watch::{GatewayLook, LockScan};
 use crate::pid1_link::Outbox;
 use crate::prometheus::Histogram;
 use crate::tree_limits::Assessment;
@@ -42,6 +42,8 @@ pub struct WatchState {
     status: watch::Sender<Option<(MonoTime, Rc<Status>)>>,
     /// When it was asked last.
     asked: Cell<MonoTime>,
+    /// The look at the gateway's own locks.
+    pub gateway_look: GatewayLook,
     /// Whoever looks at the processes has this.
     pub looking: tokio::sync::Mutex<()>,
 }
@@ -72,6 +74,8 @@ pub struct State {
 /// What the answers to one probe came to.
 pub struct Course {
     window: Window,
+    /// The last answer's latency; `None` if there was none, and for what was refused at once.
+    last: Option<Duration>,
     /// All latencies since the beginning.
     pub histogram: Histogram,
     /// How many were none, or wrong ones.
@@ -94,6 +98,8 @@ pub struct Point {
 /// How many points a curve has at most.
 const POINTS: usize = 240;
 
+/// How often a gateway that is being started is asked, where its probes come less often than that.
+const WHILE_STARTING: Duration = Duration::from_secs(1);
 /// How often PID 1 hears of a health that has not changed.
 const SUMMARY: Duration = Duration::from_secs(10);
 /// What lasts is bounded: a gateway with ten thousand held locks needs no ten thousand incidents.
@@ -152,6 +158,7 @@ impl WatchState {
             gateway: watch::Sender::new(Gateway::Absent),
             status: watch::Sender::new(None),
             asked: Cell::new(MonoTime(Duration::ZERO)),
+            gateway_look: GatewayLook::default(),
             looking: tokio::sync::Mutex::new(()),
         };
         known.outbox.begin_anew();
@@ -202,7 +209,7 @@ impl WatchState {
         };
         state.machine.gateway(gateway);
         if matches!(gateway, Gateway::Runs(_)) {
-            state.courses.iter_mut().for_each(|course| course.window.clear());
+            state.courses.iter_mut().for_each(Course::forget);
             state.event_loop = None;
         }
         self.update_health(&mut state);
@@ -210,10 +217,40 @@ impl WatchState {
         self.gateway.send_replace(gateway);
     }
 
+    /// The gateway may have started anew within its process since this moment: there is a sign of it.
+    pub fn starts_anew(&self, since: MonoTime) {
+        let mut state = self.state.borrow_mut();
+        if state.machine.starts_anew(since) {
+            self.begin_anew(&mut state, since);
+            self.update_health(&mut state);
+        }
+    }
+
+    /// The gateway has started anew within its process. What was measured before says nothing of it, and the tasks
+    /// that ask it begin again.
+    fn begin_anew(&self, state: &mut State, since: MonoTime) {
+        tracing::info!(name: "in-process-restart", "the gateway starts anew within its process: a start period begins");
+        state.courses.iter_mut().for_each(Course::forget);
+        state.event_loop = None;
+        self.gateway.send_replace(Gateway::Runs(since));
+    }
+
+    /// How long it is from one question of this probe to the next. A gateway that is being started is asked more often:
+    /// whoever waits for it is not to wait for the next question. A command costs what it costs, and keeps its interval.
+    pub fn interval(&self, index: usize, probe: &Probe) -> Duration {
+        let may_hurry = !matches!(probe.ask, ProbeKind::Command { .. });
+        let starting = || self.state.borrow().machine.is_starting(index, clock::now());
+        let interval =
+            if may_hurry && starting() { probe.interval.min(WHILE_STARTING) } else { probe.interval };
+        interval.max(Duration::from_millis(1))
+    }
+
     /// A probe has ended.
     pub fn answered(&self, index: usize, answer: &Answer, event_loop: Option<EventLoop>) {
         let mut state = self.state.borrow_mut();
-        state.machine.answered(index, answer);
+        if state.machine.answered(index, answer) {
+            self.begin_anew(&mut state, answer.asked);
+        }
         state.event_loop = event_loop.or(state.event_loop);
         let probe = state.settings.health.get(index).map(|probe| (probe.timeout, probe.slow_after));
         if let (Some(course), Some((timeout, latency))) = (state.courses.get_mut(index), probe) {
@@ -225,8 +262,15 @@ impl WatchState {
 
     /// Computes the health, and tells it if it is new, or the summary is due.
     fn update_health(&self, state: &mut State) {
-        let (now_is, reason) = state.machine.state();
+        let Verdict { state: now_is, excused, reason } = state.machine.verdict();
         let changed = now_is != state.health.state;
+        let news = changed || excused != state.health.excused || reason != state.health.reason;
+        // The last answer, if each probe had one.
+        let last: Option<Duration> = state
+            .courses
+            .iter()
+            .map(|course| course.last)
+            .try_fold(Duration::ZERO, |most, last| Some(most.max(last?)));
         let figures = state
             .courses
             .iter()
@@ -237,15 +281,16 @@ impl WatchState {
         state.health = Health {
             state: now_is,
             since,
+            excused,
             at: state.health.at,
             reason,
-            last_ms: ms(figures.map(|figures| figures.last)),
+            last_ms: ms(last.filter(|_| figures.is_some())),
             p50_ms: ms(figures.map(|figures| figures.p50)),
             p99_ms: ms(figures.map(|figures| figures.p99)),
             max_ms: ms(figures.map(|figures| figures.max)),
             event_loop: state.event_loop,
         };
-        if changed || clock::now().since(state.told) >= SUMMARY {
+        if news || clock::now().since(state.told) >= SUMMARY {
             state.told = clock::now();
             self.outbox.health(state.health.clone());
         }
@@ -366,14 +411,21 @@ impl State {
 impl Course {
     fn new(window: usize) -> Course {
         let (window, recent) = (Window::new(window), VecDeque::new());
-        Course { window, histogram: Histogram::default(), bad: 0, recent }
+        Course { window, last: None, histogram: Histogram::default(), bad: 0, recent }
+    }
+
+    /// A gateway begins, of which nothing is known.
+    fn forget(&mut self) {
+        self.window.clear();
+        self.last = None;
     }
 
     fn take(&mut self, answer: &Answer, timeout: Duration, limit: Duration) {
-        let bad = matches!(answer.outcome, Outcome::Bad(_));
+        let bad = matches!(answer.outcome, Outcome::Bad(_) | Outcome::Starting);
         self.bad += u64::from(bad);
         // What is refused at once is no answer, and would make the latencies look good.
-        if !bad || answer.latency >= timeout {
+        self.last = (!bad || answer.latency >= timeout).then_some(answer.latency);
+        if self.last.is_some() {
             self.window.push(answer.latency);
             self.histogram.add(answer.latency.as_secs_f64());
         }

@@ -8,10 +8,10 @@ use sexton::control::protocol::{WatchCommand, WatchConfig};
 use sexton::types::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use crate::health::Gateway;
+use crate::health::{Gateway, Outcome};
 use crate::pid1_link::{Link, Outbox, Packet};
 use crate::state::{SharedState, WatchState};
 use crate::{alerts, lock_watch, logs, probe, process_stats, serve};
@@ -103,6 +103,7 @@ fn begin(
     }
     if let Some(locks) = settings.locks {
         tasks.spawn_local(lock_watch::look_for_ever(Rc::clone(&known), locks));
+        tasks.spawn_local(lock_watch::look_at_gateway_for_ever(Rc::clone(&known)));
     }
     for (index, rule) in settings.logs.into_iter().enumerate() {
         tasks.spawn_local(logs::follow_for_ever(Rc::clone(&known), index, rule));
@@ -122,14 +123,20 @@ async fn ask_for_ever(known: SharedState, index: usize, probe: Probe) {
             if !runs {
                 return std::future::pending().await;
             }
-            // Never two questions at once: what is due while one is open is left out.
-            let mut due = interval(probe.interval.max(Duration::from_millis(1)));
-            due.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut due = Instant::now();
             loop {
-                due.tick().await;
+                sleep_until(due).await;
                 let asked = probe::ask(&probe).await;
                 if let Some(answer) = asked.answer {
+                    if !matches!(answer.outcome, Outcome::Good) {
+                        lock_watch::look_at_gateway(&known).await;
+                    }
                     known.answered(index, &answer, asked.event_loop);
+                }
+                // Never two questions at once: what is due while one is open is left out.
+                let interval = known.interval(index, &probe);
+                while due <= Instant::now() {
+                    due += interval;
                 }
             }
         };

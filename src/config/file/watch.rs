@@ -37,7 +37,7 @@ pub(super) struct RawHealth {
     timeout: Option<Text<Duration>>,
     /// When an answer is too late.
     slow_after: Option<Text<Duration>>,
-    /// How long after its start the gateway need not be well.
+    /// How long after its start nothing is done about a gateway that is not well.
     start_period: Option<Text<Duration>>,
     /// How many times in a row it must go wrong before that counts.
     failure_threshold: Option<u32>,

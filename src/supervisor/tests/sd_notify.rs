@@ -2,7 +2,7 @@
 
 use super::super::sd_notify::PAUSE;
 use super::*;
-use crate::types::{HealthState, IncidentKind};
+use crate::types::{HealthReport, HealthState, IncidentKind};
 
 const START_PERIOD: Duration = Duration::from_secs(180);
 const WATCHDOG: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ const PING: Message = Message { ready: false, watchdog: true, ..READY };
 const STOPPING: Message = Message { ready: false, stopping: true, ..READY };
 
 fn health(state: HealthState) -> Event {
-    Event::Health { state, latency: None }
+    Event::Health(HealthReport { state, ..HealthReport::default() })
 }
 
 #[test]
@@ -162,6 +162,12 @@ fn signs_of_life_depend_on_the_gateway_only_if_nobody_else_acts() {
             story.pass(WATCHDOG / 2);
             assert_eq!(tell(&mut story, health(HealthState::Healthy)), [PING], "well again, and at once");
         }
+    }
+    for state in [HealthState::Unhealthy, HealthState::Slow] {
+        let mut story = Story::running(watched(Ready::Started, Vec::new()));
+        tell(&mut story, Event::Health(HealthReport { state, excused: true, latency: None }));
+        story.pass(WATCHDOG / 2);
+        assert!(tell(&mut story, Event::Tick).iter().any(|message| message.watchdog), "{state:?} is excused");
     }
     for state in [HealthState::Unknown, HealthState::Starting, HealthState::Draining] {
         let mut story = Story::running(watched(Ready::Started, Vec::new()));

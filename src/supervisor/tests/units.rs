@@ -1,7 +1,7 @@
 //! Units and restarts, one promise a test.
 
 use super::*;
-use crate::types::{IncidentKind, UnitState};
+use crate::types::{HealthReport, HealthState, IncidentKind, UnitState};
 
 const UNIT_WINDOW: Duration = Duration::from_secs(20);
 const FIRST: i32 = 20;
@@ -134,6 +134,24 @@ fn a_gateway_that_fails_is_stopped_by_its_ladder_and_started_again() {
     assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Unhealthy }), [], "it is on its way");
     assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
     assert_eq!(story.wait().1, [Action::Start]);
+}
+
+/// OpenClaw 2026.5.22 stalls for a minute after its first good answer.
+#[test]
+fn a_gateway_that_is_excused_is_not_replaced_until_it_is_so_no_longer() {
+    let mut story = Story::running(Policy { restart: Restart::default(), ..always() });
+    let report = HealthReport { state: HealthState::Unhealthy, excused: true, latency: None };
+    for _ in 0..3 {
+        assert_eq!(story.tell(Event::Health(report)), []);
+    }
+    for state in [HealthState::Slow, HealthState::Starting, HealthState::Draining, HealthState::Healthy] {
+        assert_eq!(story.tell(Event::Health(HealthReport { state, excused: false, latency: None })), []);
+    }
+    let due = Event::Health(HealthReport { excused: false, ..report });
+    assert_eq!(story.tell(due), [send(Signal::TERM)]);
+    assert_eq!(story.tell(due), [], "it is on its way");
+    let mut story = Story::running(policy());
+    assert_eq!(story.tell(due), [], "nobody asked for that");
 }
 
 #[test]

@@ -76,6 +76,13 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
                     "It is about to stop or to start again; look again when it is back",
                 );
             }
+            Outcome::Starting => {
+                return Finding::warning(
+                    name,
+                    format!("{place}: it says that it is starting"),
+                    "Look again in a minute",
+                );
+            }
             Outcome::Good => String::new(),
         };
         let (none, hangs) = (up.is_none(), why.starts_with("no answer"));

@@ -68,6 +68,10 @@ fn judge(got: StatusCode, wanted: u16, json: &Value, body: &[u8], fields: &[(Str
         if got == StatusCode::SERVICE_UNAVAILABLE && drains(json, body) {
             return Outcome::Draining;
         }
+        // As OpenClaw's /startupz says it.
+        if got == StatusCode::SERVICE_UNAVAILABLE && status(json) == Some("starting") {
+            return Outcome::Starting;
+        }
         let failing = failing(json);
         let said = if failing.is_empty() { String::new() } else { format!(" ({})", failing.join(", ")) };
         return Outcome::Bad(format!("status {}{said} instead of {wanted}", got.as_u16()));
@@ -92,8 +96,12 @@ fn failing(json: &Value) -> Vec<&str> {
 /// failing, its `/startupz` has the status `draining`, and to a stranger it says no more than a word.
 fn drains(json: &Value, body: &[u8]) -> bool {
     failing(json).iter().any(|word| word.contains("draining"))
-        || json.get("status").and_then(Value::as_str) == Some("draining")
+        || status(json) == Some("draining")
         || (json.is_null() && String::from_utf8_lossy(body).contains("gateway-draining"))
+}
+
+fn status(json: &Value) -> Option<&str> {
+    json.get("status").and_then(Value::as_str)
 }
 
 /// The field that a dotted path leads to; a number leads into a list.
@@ -163,6 +171,9 @@ mod tests {
             assert_eq!(judged(503, &body, &[]), Outcome::Draining, "{body}");
             assert!(matches!(judged(500, &body, &[]), Outcome::Bad(_)));
         }
+        let starting = json!({"ok": false, "status": "starting", "version": "1"});
+        assert_eq!(judged(503, &starting, &[]), Outcome::Starting);
+        assert!(matches!(judged(500, &starting, &[]), Outcome::Bad(_)));
         let text = judge(StatusCode::SERVICE_UNAVAILABLE, 200, &Value::Null, b"gateway-draining\n", &[]);
         assert_eq!(text, Outcome::Draining);
         let Outcome::Bad(why) = judged(503, &json!({"ready": false, "unhealthy": ["startup", "x"]}), &[])

@@ -5,7 +5,7 @@ mod course;
 
 use super::steps::{Cast, Step};
 use super::*;
-use crate::types::{CancelledBy, IncidentKind};
+use crate::types::{CancelledBy, HealthReport, HealthState};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Life {
@@ -225,7 +225,9 @@ impl World {
             Step::OtherSignal if cast.words => vec![sent(Signal::HUP)],
             // A tool has nobody who asks for such a thing.
             Step::Condition | Step::RestartWanted if s.policy.tool.is_some() => return None,
-            Step::Condition => vec![Event::IncidentChanged { kind: IncidentKind::Unhealthy }],
+            Step::Condition => {
+                vec![Event::Health(HealthReport { state: HealthState::Unhealthy, ..HealthReport::default() })]
+            }
             Step::RestartWanted => vec![Event::RestartWanted { unit: None }],
             Step::UnitRestartWanted if s.units().is_empty() => return None,
             Step::UnitRestartWanted => vec![Event::RestartWanted { unit: Some(0) }],
