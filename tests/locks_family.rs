@@ -463,6 +463,7 @@ fn an_operators_rules_are_judged_like_all_others() {
         format: format::Format::Json(Box::new(keys)),
         keeps_open: false,
         witness: None,
+        socket: None,
         lifelong: false,
         common_name: false,
         recovers: false,

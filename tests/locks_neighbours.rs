@@ -8,11 +8,13 @@ mod house;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-use house::{House, Live, Sweep, in_a_namespace};
+use house::{House, Live, Mounted, Sweep, in_a_namespace};
 use sexton::types::Pid;
 
 const USAGE: &str = "agents/main/sessions/.usage-cost-cache.json.lock";
@@ -72,7 +74,7 @@ fn sexton_beside(house: &House, config: Option<&str>) -> String {
     file.put("sexton.toml", config.unwrap_or_default());
     let mut command = in_a_namespace();
     command.arg(env!("CARGO_BIN_EXE_sexton"));
-    command.args(["--control", "off", "--config"]).arg(file.path("sexton.toml"));
+    command.args(["-v", "--control", "off", "--config"]).arg(file.path("sexton.toml"));
     let output = command.arg("--lock-root").arg(house.path("")).args(["--", "true"]).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{log}");
@@ -259,4 +261,113 @@ fn a_browsers_lock_goes_once_none_of_its_databases_is_open() {
     fs::remove_dir_all(house.path(format!("{PROFILE}/Profile 1"))).unwrap();
     let log = sexton_beside(&house, None);
     assert!(there() && log.contains("lock-unclear"), "{log}");
+}
+
+const X_LOCK: &str = ".X99-lock";
+const X_SOCKET: &str = ".X11-unix/X99";
+const X_RULE: &str =
+    "[[locks.rule]]\nname = \"x\"\npath = \".X*-lock\"\nformat = \"pid\"\nsocket = \".X11-unix/X*\"\n";
+
+/// The lock of an X server of another container, with its socket, which is bound after it.
+fn x_server<T>(house: &House, bind: impl Fn(&Path) -> T) -> T {
+    let _ = fs::remove_file(house.path(X_SOCKET));
+    house.remove(X_LOCK);
+    house.put(X_LOCK, "     32700\n");
+    fs::create_dir_all(house.path(".X11-unix")).unwrap();
+    bind(&house.path(X_SOCKET))
+}
+
+/// The test itself is the neighbour: it lives in another pid namespace than sexton.
+#[test]
+fn a_socket_that_answers_keeps_its_lock_against_every_word() {
+    if !house::is_root("a_socket_that_answers: makes pid namespaces") {
+        return;
+    }
+    let house = House::new();
+    let word = format!("[locks]\nsharing = \"exclusive\"\n{X_RULE}");
+    let stays = |what: &str| {
+        let log = sexton_beside(&house, Some(&word));
+        assert!(house.has(X_LOCK), "{what}: {log}");
+        assert!(log.contains("a process on this machine listens at its owner's socket"), "{what}: {log}");
+    };
+    let listener = x_server(&house, |path| UnixListener::bind(path).unwrap());
+    stays("a server that does not accept");
+    // As many as may wait there: the kernel says EAGAIN.
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    stays("a server with a full queue");
+    drop(listener);
+    let datagrams = x_server(&house, |path| UnixDatagram::bind(path).unwrap());
+    stays("a server of another protocol");
+    drop(datagrams);
+    let log = sexton_beside(&house, Some(&word));
+    assert!(!house.has(X_LOCK), "{log}");
+}
+
+#[test]
+fn the_lock_of_a_server_goes_once_its_socket_refuses() {
+    if !house::is_root("the_lock_of_a_server_goes: makes pid namespaces and mounts") {
+        return;
+    }
+    let house = House::new();
+    let dead = |path: &Path| drop(UnixListener::bind(path).unwrap());
+    let begun = Instant::now();
+    x_server(&house, dead);
+    let log = sexton_beside(&house, Some(X_RULE));
+    assert!(!house.has(X_LOCK), "{log}");
+    assert!(log.contains("no process listens at its owner's socket"), "{log}");
+    // A lock as new as this one may be a server's that does not listen yet.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it was asked twice");
+
+    // What is not its owner's, not of its mount, older than it, or no socket proves nothing.
+    let stays = |what: &str, spoil: &dyn Fn() -> Option<Mounted>| {
+        x_server(&house, dead);
+        let _mounted = spoil();
+        let log = sexton_beside(&house, Some(X_RULE));
+        assert!(house.has(X_LOCK) && log.contains("lock-unclear"), "{what}: {log}");
+    };
+    stays("another user's", &|| {
+        chown(house.path(X_SOCKET), Some(1000), None).unwrap();
+        None
+    });
+    stays("older", &|| {
+        std::thread::sleep(Duration::from_millis(20));
+        chown(house.path(X_LOCK), Some(0), None).unwrap();
+        None
+    });
+    stays("another mount's", &|| Some(Mounted::on_itself(house.path(".X11-unix"))));
+    stays("a file", &|| {
+        fs::remove_file(house.path(X_SOCKET)).unwrap();
+        house.put(X_SOCKET, "");
+        None
+    });
+    stays("a link to a socket", &|| {
+        fs::rename(house.path(X_SOCKET), house.path("elsewhere")).unwrap();
+        symlink(house.path("elsewhere"), house.path(X_SOCKET)).unwrap();
+        None
+    });
+    stays("missing", &|| {
+        fs::remove_file(house.path(X_SOCKET)).unwrap();
+        None
+    });
+}
+
+/// A server that knows who connects must not meet root for what is another user's business.
+#[test]
+fn a_socket_is_asked_as_the_locks_owner() {
+    if !house::is_root("a_socket_is_asked_as_the_locks_owner: makes pid namespaces and gives files away") {
+        return;
+    }
+    let house = House::new();
+    fs::set_permissions(house.path(""), fs::Permissions::from_mode(0o1777)).unwrap();
+    let listener = x_server(&house, |path| UnixListener::bind(path).unwrap());
+    for path in [X_LOCK, X_SOCKET] {
+        chown(house.path(path), Some(1000), Some(1001)).unwrap();
+    }
+    sexton_beside(&house, Some(X_RULE));
+    let (asked, _) = listener.accept().unwrap();
+    let who = nix::sys::socket::getsockopt(&asked, nix::sys::socket::sockopt::PeerCredentials).unwrap();
+    assert_eq!((who.uid(), who.gid()), (1000, 1001));
+    let mut heard = Vec::new();
+    std::io::Read::read_to_end(&mut &asked, &mut heard).unwrap();
+    assert!(heard.is_empty(), "not one byte: {heard:?}");
 }

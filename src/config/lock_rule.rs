@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::locks::LockKinds;
 use crate::locks::format::{Format, Keys};
-use crate::locks::kind::{Kind, LockShape};
+use crate::locks::kind::{Kind, LockShape, SocketPath};
 use crate::locks::rule::Pattern;
 
 /// A kind of lock.
@@ -29,6 +29,9 @@ pub struct LockRule {
     /// Whether its owner has the file open as long as it holds the lock.
     #[serde(default)]
     pub keeps_open: bool,
+    /// Where its owner listens as long as it holds the lock: a path below the lock's directory. `*` in it stands for what
+    /// the `*` in the lock's name stands for.
+    pub socket: Option<String>,
 }
 
 /// How a lock is written.
@@ -45,6 +48,12 @@ pub enum LockFormat {
 }
 
 impl LockRule {
+    /// Where their owner listens; `None` if the path leads out of the lock's directory, or its `*` stands for nothing.
+    #[must_use]
+    pub fn socket_path(&self) -> Option<SocketPath> {
+        SocketPath::new(self.socket.as_ref()?, &self.path)
+    }
+
     /// Where such locks lie and what they are; `None` if the path leads out of a root.
     #[must_use]
     pub fn kind(&self) -> Option<(Pattern, Kind)> {
@@ -63,6 +72,7 @@ impl LockRule {
             format,
             keeps_open: self.keeps_open && form == LockShape::File,
             witness: None,
+            socket: self.socket_path(),
             lifelong: false,
             common_name: false,
             recovers: false,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::format::Format;
 use super::rule::{NotOurs, Pattern, Rules};
+pub use super::socket::SocketPath;
 
 /// One kind of lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Kind {
     /// The name of a file that its owner has open instead, from soon after it has taken the lock until shortly before it
     /// gives it up. It lies in directories beside the lock; the owner has one of them open or all.
     pub witness: Option<&'static str>,
+    /// Where its owner listens, from soon after it has taken the lock until shortly before it gives it up.
+    pub socket: Option<SocketPath>,
     /// Whether its owner holds it for its whole life, so that holding it long is nothing special.
     pub lifelong: bool,
     /// Whether programs that are not known here give their files the same name, so that another format there is nothing
@@ -60,6 +63,7 @@ fn own(name: &'static str) -> Kind {
         format: Format::JsonOwner,
         keeps_open: true,
         witness: None,
+        socket: None,
         lifelong: false,
         common_name: false,
         recovers: false,

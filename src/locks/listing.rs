@@ -17,7 +17,7 @@ use super::open_root::{self, KnownRoot, OpenError};
 use super::registration::{Exclusivity, Registration};
 use super::roots::Root;
 use super::sweep::limit;
-use super::verdict::{Lease, Nested, Origin, Process, Verdict, Witness};
+use super::verdict::{Lease, Nested, Origin, Process, Socket, Verdict, Witness};
 use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
 
@@ -274,6 +274,14 @@ fn steps(judged: &Judged) -> Vec<Step> {
         Witness::Open => "yes",
         Witness::NotOpen => "no",
     };
+    let socket = match evidence.socket {
+        Socket::NoAnswer => {
+            "there is none, or it could not be asked, or it may be another owner's".to_owned()
+        }
+        Socket::Listens(Some(pid)) => format!("yes, process {pid}"),
+        Socket::Listens(None) => "yes".to_owned(),
+        Socket::Refused => "no".to_owned(),
+    };
     let shared = yes_no(evidence.shared, "yes, or it cannot be told", "no");
     let age = yes_no(evidence.before_boot, "yes, so that its owner is dead", "no, or it cannot be told");
     let visible = yes_no(evidence.all_visible, "yes", "no: an owner may live in another container");
@@ -287,6 +295,7 @@ fn steps(judged: &Judged) -> Vec<Step> {
         ("does anybody on this machine have it open?", lease),
         ("when does an owner of this kind have it open?", open_says),
         ("does a process have a file open that the owner keeps open instead?", witness.to_owned()),
+        ("does a process listen at the owner's socket?", socket),
         ("who reaches the filesystem?", local),
         ("what has become of the process?", process),
         ("does a process have the number in a pid namespace below ours?", nested),

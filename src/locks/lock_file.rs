@@ -230,45 +230,49 @@ impl LockFile {
         }
     }
 
-    /// When anything about any part of it last changed, in seconds since 1970 (inode(7), ctime).
-    pub fn changed(&self) -> i64 {
+    /// When anything about any part of it last changed: seconds and nanoseconds since 1970 (inode(7), ctime).
+    pub fn changed(&self) -> (i64, i64) {
         match self {
-            LockFile::File { lock, .. } => lock.meta.changed.0,
+            LockFile::File { lock, .. } => lock.meta.changed,
             LockFile::Symlink { lock, with } => {
-                with.iter().fold(lock.meta.changed.0, |latest, part| latest.max(part.meta.changed.0))
+                with.iter().fold(lock.meta.changed, |latest, part| latest.max(part.meta.changed))
             }
             LockFile::Directory { meta, record, .. } => {
-                record.iter().fold(meta.changed.0, |latest, part| latest.max(part.meta.changed.0))
+                record.iter().fold(meta.changed, |latest, part| latest.max(part.meta.changed))
             }
         }
     }
 
     /// The user whose it is.
     pub fn owner(&self) -> u32 {
-        match self {
-            LockFile::File { lock, .. } | LockFile::Symlink { lock, .. } => lock.meta.uid,
-            LockFile::Directory { meta, .. } => meta.uid,
-        }
+        self.meta().uid
+    }
+
+    /// Its group.
+    pub fn group(&self) -> u32 {
+        self.meta().gid
     }
 
     /// The device on which it lies.
     pub fn device(&self) -> u64 {
-        match self {
-            LockFile::File { lock, .. } | LockFile::Symlink { lock, .. } => lock.meta.device,
-            LockFile::Directory { meta, .. } => meta.device,
-        }
+        self.meta().device
     }
 
     /// A number that names this very lock and no later one of the same name.
     pub fn fingerprint(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
-        let meta = match self {
-            LockFile::File { lock, .. } | LockFile::Symlink { lock, .. } => &lock.meta,
-            LockFile::Directory { meta, .. } => meta,
-        };
+        let meta = self.meta();
         let mut hasher = DefaultHasher::new();
         (meta.device, meta.inode, self.modified()).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// What lies at the lock's own name.
+    fn meta(&self) -> &Meta {
+        match self {
+            LockFile::File { lock, .. } | LockFile::Symlink { lock, .. } => &lock.meta,
+            LockFile::Directory { meta, .. } => meta,
+        }
     }
 
     fn lock(&self) -> Option<&Part> {

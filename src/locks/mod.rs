@@ -4,7 +4,7 @@
 //! sweep ─┬─ open_root       opens a root and becomes its owner
 //!        ├─ registration   who else uses it
 //!        ├─ walk           finds what fits a rule
-//!        ├─ inspect ─ evidence, witness   looks at one lock and asks the system about it
+//!        ├─ inspect ─ evidence, witness, socket   looks at one lock and asks the system about it
 //!        ├─ lock_file       the lock as it was: what it is made of
 //!        ├─ listing        the same without removing, for whoever wants to know
 //!        ├─ lease_watch          watches, beside a living gateway, that nobody wants it
@@ -31,6 +31,7 @@ mod registration;
 mod remove;
 pub mod roots;
 pub mod rule;
+mod socket;
 mod sweep;
 pub mod verdict;
 mod walk;

@@ -87,6 +87,17 @@ pub enum Witness {
     NotOpen,
 }
 
+/// What the socket says at which an owner of this kind listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Socket {
+    /// The kind has none, or none was found, or it could not be asked, or it may be another owner's.
+    NoAnswer,
+    /// A process on this kernel listens there. Its pid, if it lives in our pid namespace.
+    Listens(Option<Pid>),
+    /// It is the owner's, and no process on this kernel listens there.
+    Refused,
+}
+
 /// Everything that is known about one lock at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
@@ -100,6 +111,8 @@ pub struct Evidence {
     pub keeps_open: bool,
     /// Whether the files are open that an owner keeps open instead.
     pub witness: Witness,
+    /// Whether a process listens where an owner does.
+    pub socket: Socket,
     /// What became of the process with the recorded number in our pid namespace.
     pub process: Process,
     /// Whether a process of a pid namespace below ours has the recorded number there.
@@ -140,6 +153,8 @@ pub enum Holder {
     HasItOpen,
     /// Some process has a file open that only an owner of such a lock keeps open.
     HasWitnessOpen,
+    /// Some process listens at the owner's socket.
+    Listens,
     /// The very process that the lock names lives: the pid and the start time are the same.
     Lives(Pid),
     /// The same, where the process lives in a pid namespace below ours and has the recorded number there.
@@ -197,6 +212,8 @@ pub enum Proof {
     NotOpen,
     /// Only this kernel reaches them, and no process on it has one of the files open that an owner keeps open.
     WitnessNotOpen,
+    /// Only this kernel reaches it, and no process on it listens at the owner's socket.
+    SocketRefused,
     /// The owner is the dead process that sexton has not reaped yet: it has the recorded start time.
     JustDied,
     /// Only this kernel reaches the file, and it was last changed before this kernel was booted.
@@ -239,7 +256,8 @@ pub enum UnclearReason {
 
 /// Decides. In this order:
 ///
-/// 1. The file is open, or one that an owner keeps open instead, or the recorded process lives with the recorded start time: held.
+/// 1. The file is open, or one that an owner keeps open instead, or a process listens at the owner's socket, or the
+///    recorded process lives with the recorded start time: held.
 /// 2. The bytes are no lock's: unclear.
 /// 3. No process has the file open, its kind is kept open, and only this kernel reaches it: orphaned
 ///    ([`Proof::NotOpen`]), whatever process has the recorded number now. Beside a living gateway, such a process may
@@ -257,6 +275,9 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
     if evidence.witness == Witness::Open {
         return Verdict::Held(Holder::HasWitnessOpen);
+    }
+    if let Socket::Listens(_) = evidence.socket {
+        return Verdict::Held(Holder::Listens);
     }
     let owner = match &evidence.content {
         Content::Owner(owner) => Some((owner.pid, owner.start)),
@@ -310,6 +331,7 @@ fn proof(
     match state {
         OwnerState::HeldZombie(_) if recorded.is_some() => Ok(Proof::JustDied),
         _ if evidence.local && evidence.witness == Witness::NotOpen => Ok(Proof::WitnessNotOpen),
+        _ if evidence.local && evidence.socket == Socket::Refused => Ok(Proof::SocketRefused),
         _ if evidence.local && evidence.before_boot => Ok(Proof::EarlierBoot),
         OwnerState::NotNamed => Err(UnclearReason::Empty),
         _ if evidence.local && evidence.all_visible && evidence.nested == Nested::NoOwner => {
@@ -364,6 +386,7 @@ impl fmt::Display for Holder {
             Holder::HasWitnessOpen => {
                 f.write_str("a process on this machine has a file open that only its owner keeps open")
             }
+            Holder::Listens => f.write_str("a process on this machine listens at its owner's socket"),
             Holder::Lives(pid) => write!(f, "its owner lives: pid {pid}, with the start time it records"),
             Holder::LivesBelow { number, pid } => write!(
                 f,
@@ -401,6 +424,7 @@ impl fmt::Display for Orphan {
             Proof::WitnessNotOpen => {
                 write!(f, "no process has the files open that its owner keeps open, and {owner}")
             }
+            Proof::SocketRefused => write!(f, "no process listens at its owner's socket, and {owner}"),
             Proof::JustDied => write!(f, "{owner}, with the start time that the lock records"),
             Proof::EarlierBoot => write!(f, "{owner}, and the lock is older than this boot"),
             Proof::AllVisible => write!(f, "{owner}, and every process of this machine is visible from here"),

@@ -37,12 +37,15 @@ const NESTED: [Nested; 4] =
 
 const WITNESSES: [Witness; 3] = [Witness::NoAnswer, Witness::Open, Witness::NotOpen];
 
+const SOCKETS: [Socket; 4] =
+    [Socket::NoAnswer, Socket::Listens(None), Socket::Listens(Some(Pid::INIT)), Socket::Refused];
+
 /// Evidence with these yes and no: one bit each.
 fn with_bits(
     content: Content,
     lease: Lease,
     process: Process,
-    (nested, witness): (Nested, Witness),
+    (nested, witness, socket): (Nested, Witness, Socket),
     bits: u8,
 ) -> Evidence {
     Evidence {
@@ -51,6 +54,7 @@ fn with_bits(
         local: bits & 1 != 0,
         keeps_open: bits & 2 != 0,
         witness,
+        socket,
         process,
         nested,
         // It decides nothing, so that it may come with anything.
@@ -66,11 +70,15 @@ fn with_bits(
 
 fn every() -> Vec<Evidence> {
     let mut all = Vec::new();
+    let with_socket = |nested| {
+        WITNESSES.into_iter().flat_map(move |witness| SOCKETS.map(|socket| (nested, witness, socket)))
+    };
+    let more: Vec<_> = NESTED.into_iter().flat_map(with_socket).collect();
     for content in contents() {
         for lease in LEASES {
             for process in PROCESSES {
-                for more in NESTED.into_iter().flat_map(|nested| WITNESSES.map(|witness| (nested, witness))) {
-                    all.extend((0..=255).map(|bits| with_bits(content, lease, process, more, bits)));
+                for more in &more {
+                    all.extend((0..=255).map(|bits| with_bits(content, lease, process, *more, bits)));
                 }
             }
         }
@@ -96,10 +104,14 @@ fn expected(e: &Evidence) -> char {
     let earlier_boot = e.local && e.before_boot;
     let none_visible = named && e.local && e.all_visible && e.nested == Nested::NoOwner;
     let witness = e.local && e.witness == Witness::NotOpen;
+    let refused = e.local && e.socket == Socket::Refused;
+    let listens = matches!(e.socket, Socket::Listens(_));
     let declared = named && e.declared_exclusive;
-    let dead = !may_live && !e.shared && (just_died || witness || earlier_boot || none_visible || declared);
+    let dead = !may_live
+        && !e.shared
+        && (just_died || witness || refused || earlier_boot || none_visible || declared);
     match () {
-        () if e.lease == Lease::Busy || e.witness == Witness::Open => 'h',
+        () if e.lease == Lease::Busy || e.witness == Witness::Open || listens => 'h',
         () if same => 'h',
         () if invalid => 'u',
         () if e.quiet && (not_open || dead) => 'o',
@@ -118,7 +130,7 @@ fn letter(verdict: &Verdict) -> char {
 #[test]
 fn every_combination_is_judged_by_the_rules() {
     let all = every();
-    assert_eq!(all.len(), CONTENTS * 4 * 9 * 4 * 3 * 256);
+    assert_eq!(all.len(), CONTENTS * 4 * 9 * 4 * 3 * 4 * 256);
     let mut counts = [0; 3];
     for evidence in &all {
         let verdict = judge(evidence);
@@ -135,6 +147,7 @@ fn what_is_never_orphaned() {
         let Verdict::Orphaned(Orphan { proof, .. }) = judge(&evidence) else { continue };
         assert_ne!(evidence.lease, Lease::Busy, "a process has it open: {evidence:?}");
         assert_ne!(evidence.witness, Witness::Open, "a process has its files open: {evidence:?}");
+        assert!(!matches!(evidence.socket, Socket::Listens(_)), "a process listens: {evidence:?}");
         assert!(evidence.quiet, "{evidence:?}");
         assert!(!matches!(evidence.content, Content::Invalid(_)), "{evidence:?}");
         let owner = evidence.content.owner();
@@ -159,7 +172,7 @@ fn what_is_never_orphaned() {
         assert!(owner.is_none() || (is_shown && !number_in_use), "its owner may live: {evidence:?}");
         // No pid alone: something has to speak of the owners that are out of sight.
         let just_died = evidence.process == Process::HeldZombie && recorded(&evidence).is_some();
-        let closed = evidence.witness == Witness::NotOpen;
+        let closed = evidence.witness == Witness::NotOpen || evidence.socket == Socket::Refused;
         let kernel = evidence.local && (closed || evidence.before_boot || evidence.all_visible);
         assert!(just_died || kernel || evidence.declared_exclusive, "{evidence:?}");
     }
@@ -188,6 +201,7 @@ const PLAIN: Evidence = Evidence {
     local: true,
     keeps_open: false,
     witness: Witness::NoAnswer,
+    socket: Socket::NoAnswer,
     process: Process::Absent,
     nested: Nested::NoOwner,
     origin: Origin::NotRecorded,
@@ -272,6 +286,20 @@ fn the_files_that_an_owner_keeps_open_speak_for_it() {
 }
 
 #[test]
+fn the_socket_that_an_owner_listens_at_speaks_for_it() {
+    let lock = Evidence { content: owner(None), ..PLAIN };
+    let refused = Evidence { socket: Socket::Refused, ..lock };
+    assert_eq!(proof_of(&refused), Some(Proof::SocketRefused));
+    assert_eq!(proof_of(&Evidence { local: false, ..refused }), None);
+    assert_eq!(proof_of(&Evidence { shared: true, ..refused }), None);
+    assert_eq!(proof_of(&Evidence { process: Process::Lives(OTHER), ..refused }), None);
+    // Against every word.
+    let certain = Evidence { declared_exclusive: true, before_boot: true, witness: Witness::NotOpen, ..lock };
+    let listens = Evidence { socket: Socket::Listens(None), ..certain };
+    assert_eq!(judge(&listens), Verdict::Held(Holder::Listens));
+}
+
+#[test]
 fn an_owner_that_lives_below_keeps_its_lock() {
     let lock = Evidence { content: owner(Some(RECORDED)), declared_exclusive: true, ..PLAIN };
     let other = Pid::new(4711).unwrap();
@@ -323,14 +351,15 @@ mod property {
     proptest! {
         #[test]
         fn what_is_open_or_whose_owner_lives_is_held(
-            content in content(), lease in lease(), process in process(), nested in 0..4_usize, witness in 0..3_usize, bits in any::<u8>(),
+            content in content(), lease in lease(), process in process(), more in (0..4_usize, 0..3_usize, 0..4_usize), bits in any::<u8>(),
         ) {
-            let evidence = with_bits(content, lease, process, (NESTED[nested], WITNESSES[witness]), bits);
+            let evidence = with_bits(content, lease, process, (NESTED[more.0], WITNESSES[more.1], SOCKETS[more.2]), bits);
             let start = content.owner().and_then(|owner| owner.start);
             let below = matches!(evidence.nested, Nested::Owner(_));
             let same = start.is_some_and(|start| process == Process::Lives(start) || below);
             let verdict = judge(&evidence);
-            if lease == Lease::Busy || evidence.witness == Witness::Open || same {
+            let listens = matches!(evidence.socket, Socket::Listens(_));
+            if lease == Lease::Busy || evidence.witness == Witness::Open || listens || same {
                 let invalid = matches!(content, Content::Invalid(_));
                 prop_assert!(matches!(verdict, Verdict::Held(_)) || invalid, "{:?}", evidence);
                 prop_assert!(!matches!(verdict, Verdict::Orphaned(_)), "{:?}", evidence);

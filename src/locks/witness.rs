@@ -6,7 +6,6 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use super::evidence;
 use super::lock_file::LockFile;
@@ -15,11 +14,6 @@ use super::walk::DirEntry;
 use crate::os::directory;
 use crate::os::files::{self, FileKind};
 
-/// How long an owner may take from its lock to its first such file, and at its end the other way round: 127 to 293
-/// ms were seen.
-pub const AGAIN: Duration = Duration::from_secs(1);
-/// A lock that has lain unchanged for so long is not one of those.
-pub const SETTLED: Duration = Duration::from_secs(60);
 /// How many names beside a lock are looked through. With more of them there is no answer.
 const MOST: usize = 10_000;
 

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollTimeout, poll};
-use nix::unistd::{Uid, setfsuid};
 
+use super::privileges;
 use crate::types::Errno;
 
 /// What the kernel answered.
@@ -34,11 +34,7 @@ pub fn take(file: BorrowedFd<'_>, owner: u32) -> Answer {
     if answer != Answer::Refused(Errno(libc::EACCES)) {
         return answer;
     }
-    // Both calls only ever say who we were; whether it worked shows in the answer (setfsuid(2)).
-    let before = setfsuid(Uid::from_raw(owner));
-    let answer = probe(file);
-    setfsuid(before);
-    answer
+    privileges::acting_as(owner, privileges::effective_gid(), || probe(file)).unwrap_or(answer)
 }
 
 /// Whether a lease that was taken is still ours, and nobody has tried to open the file since (`F_GETLEASE`).

@@ -6,12 +6,18 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, geteuid, getppid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, getppid, setgroups, setresgid, setresuid};
 
 /// Our effective uid.
 #[must_use]
 pub fn effective_uid() -> u32 {
     geteuid().as_raw()
+}
+
+/// Our effective gid.
+#[must_use]
+pub fn effective_gid() -> u32 {
+    getegid().as_raw()
 }
 
 /// Turns this process into one of user `uid` and group `gid` with no supplementary groups, which for a user
@@ -28,6 +34,51 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     let changed = change_user(uid, gid);
     prctl::set_no_new_privs()?;
     changed
+}
+
+/// Does `act` as user `uid` and group `gid` with no supplementary groups, and takes all of it back. The rest of the
+/// process stays who it is: credentials are a thread's (the C library alone makes them a process's).
+///
+/// Who already is that user just acts. The parent-death signal, which a change of user clears, is armed again.
+///
+/// # Errors
+/// What setgroups(2), setresgid(2) and setresuid(2) say, before anything was done; `PermissionDenied` if we are not
+/// root. If we could not become root again, what setresuid(2) says of that: the thread stays that user.
+pub fn acting_as<T>(uid: u32, gid: u32, act: impl FnOnce() -> T) -> io::Result<T> {
+    let us = geteuid();
+    if us.as_raw() == uid {
+        return Ok(act());
+    }
+    if !us.is_root() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let (own_gid, groups) = (getegid().as_raw(), getgroups()?);
+    let groups: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
+    let death_signal = prctl::get_pdeathsig()?;
+    let done = set_groups(&[gid])
+        .and_then(|()| set_effective(libc::SYS_setresgid, gid))
+        .and_then(|()| set_effective(libc::SYS_setresuid, uid))
+        .map(|()| act());
+    // In this order: only root may change the groups.
+    set_effective(libc::SYS_setresuid, us.as_raw())?;
+    set_effective(libc::SYS_setresgid, own_gid)?;
+    set_groups(&groups)?;
+    prctl::set_pdeathsig(death_signal)?;
+    done
+}
+
+/// This thread's effective id, of the kind that `call` sets.
+fn set_effective(call: libc::c_long, id: u32) -> io::Result<()> {
+    // SAFETY: the call takes three numbers; the first and the last one leave the real and the saved id as they are.
+    let done = unsafe { libc::syscall(call, -1, id, -1) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// This thread's supplementary groups.
+fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many numbers from the slice as it is told, which is all of them.
+    let done = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn change_user(uid: u32, gid: u32) -> io::Result<()> {
@@ -68,7 +119,7 @@ pub struct Identity {
 pub fn become_identity(identity: Identity, set: &dyn Fn(&OsStr, &OsStr) -> io::Result<()>) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let account = fs::read("/etc/passwd").ok().and_then(|text| account_of(&text, identity.uid));
-    let already = geteuid() == uid && nix::unistd::getegid() == gid && !uid.is_root();
+    let already = geteuid() == uid && getegid() == gid && !uid.is_root();
     if !already {
         let name = account.as_ref().map(|(name, _)| name.as_slice());
         let text = fs::read("/etc/group").unwrap_or_default();
@@ -113,6 +164,24 @@ fn groups_of(group: &[u8], name: &[u8]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_acts_as_another_is_himself_again_afterwards() {
+        let who = || (geteuid().as_raw(), getegid().as_raw(), getgroups().unwrap());
+        let before = who();
+        assert_eq!(acting_as(before.0, before.1, who).unwrap(), before);
+        if before.0 != 0 {
+            assert!(acting_as(before.0 + 1, 1, who).is_err());
+            return;
+        }
+        prctl::set_pdeathsig(nix::sys::signal::Signal::SIGUSR1).unwrap();
+        let other = acting_as(4711, 4712, who).unwrap();
+        assert_eq!(other, (4711, 4712, vec![Gid::from_raw(4712)]));
+        assert_eq!(who(), before);
+        // A change of user clears it.
+        assert_eq!(prctl::get_pdeathsig().unwrap(), Some(nix::sys::signal::Signal::SIGUSR1));
+        prctl::set_pdeathsig(None).unwrap();
+    }
 
     #[test]
     fn an_account_is_found_by_its_number() {

@@ -16,6 +16,8 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use crate::types::Pid;
+
 /// The longest name that a socket can have, in bytes (`sun_path` without its NUL, unix(7)).
 pub const LONGEST_PATH: usize = 107;
 
@@ -104,6 +106,40 @@ pub fn is_alive(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// What a socket file says of whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// A process listens there: its pid, if it lives in our pid namespace and the kernel says so.
+    Lives(Option<Pid>),
+    /// No process does.
+    None,
+    /// The question could not be put.
+    NoAnswer(crate::types::Errno),
+}
+
+/// Whether a process listens at the very socket that `file` is, opened with `O_PATH`, in whatever namespace. Nothing is
+/// sent, nothing is waited for, and the connection ends at once.
+///
+/// It is asked through /proc/self/fd, so that no other socket can take its place. One that is bound and does not
+/// listen yet refuses as a dead one does.
+#[must_use]
+pub fn listener(file: BorrowedFd<'_>) -> Listener {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let ask = || {
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        let address = UnixAddr::new(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
+        nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
+        Ok(socket)
+    };
+    match ask() {
+        Ok(socket) => Listener::Lives(peer(socket.as_fd()).ok().and_then(|peer| Pid::new(peer.pid))),
+        // More wait there than it takes, or it speaks another protocol: somebody lives.
+        Err(Errno::EAGAIN | Errno::EPROTOTYPE) => Listener::Lives(None),
+        Err(Errno::ECONNREFUSED) => Listener::None,
+        Err(error) => Listener::NoAnswer(super::errno(error)),
+    }
+}
+
 /// What has come, up to the size of `buffer`: 0 at the end. With `peek` it stays where it is.
 ///
 /// # Errors
@@ -145,6 +181,28 @@ mod tests {
         assert_eq!(listen(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!is_alive(&path).unwrap());
+    }
+
+    #[test]
+    fn a_socket_file_says_whether_a_process_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let ask = || listener(crate::os::files::look(&path).unwrap().as_fd());
+        let stream = listen(&path).unwrap();
+        assert_eq!(ask(), Listener::Lives(Some(crate::os::process::own_pid())));
+        // No more may wait there than the one that was not accepted.
+        nix_listen(&stream, Backlog::new(0).unwrap()).unwrap();
+        assert_eq!(ask(), Listener::Lives(None));
+        drop(stream);
+        assert_eq!(ask(), Listener::None);
+        std::fs::remove_file(&path).unwrap();
+        let other = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        assert_eq!(ask(), Listener::Lives(None), "another protocol");
+        drop(other);
+        assert_eq!(ask(), Listener::None);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(ask(), Listener::None, "which is why it has to be a socket");
     }
 
     #[test]

@@ -110,6 +110,13 @@ impl Mounted {
         Mounted(path)
     }
 
+    /// A directory mounted on itself: another mount of the same filesystem.
+    pub fn on_itself(path: PathBuf) -> Mounted {
+        let done = Command::new("mount").arg("--bind").args([&path, &path]).status().unwrap();
+        assert!(done.success());
+        Mounted(path)
+    }
+
     pub fn make_read_only(&self) {
         let done = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap();
         assert!(done.success());

@@ -105,6 +105,12 @@ fn checked(rule: LockRule) -> Result<LockRule, InvalidValue> {
         let what = "only a rule of format \"json\" can name a field; remove it, or change the format";
         return Err(InvalidValue::new(what).below(field));
     }
+    if let (Some(socket), None) = (&rule.socket, rule.socket_path()) {
+        let what = format!(
+            "'{socket}' has to be a path below the lock's directory, without '.', '..' and empty parts; it can have a '*' if the last part of 'path' has one"
+        );
+        return Err(InvalidValue::new(what).below("socket"));
+    }
     if rule.kind().is_none() {
         let path = &rule.path;
         let what = format!("'{path}' has to be a path below a root, without '.', '..' and empty parts");

@@ -140,6 +140,16 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
         (2, 1),
         "locks.rule[1].path: '../x' has to be a path",
     ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nsocket = \"../x\"\n",
+        (4, 1),
+        "locks.rule[1].socket: '../x' has to be a path below the lock's directory",
+    ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nsocket = \"x*\"\n",
+        (4, 1),
+        "locks.rule[1].socket: 'x*' has to be a path below the lock's directory",
+    ),
     ("[[locks.rule]]\npath = \"x\"\n", (1, 1), "locks.rule[1]: the key 'format' is missing"),
     (
         "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nhost = \"h\"\n",
