@@ -88,18 +88,37 @@ fn a_held_zombie_does_not_hide_the_others() {
     alone(|| {
         let held = start(&["true"]).pid;
         wait_for(held);
-        assert_eq!(children::peek_all_but(held).unwrap(), []);
+        assert_eq!(children::peek_others(held, 256).unwrap(), []);
         let other = start(&["sh", "-c", "kill -9 $$"]).pid;
-        let found = until("the other's death", || children::peek_all_but(held).unwrap().pop());
+        let found = until("the other's death", || children::peek_others(held, 256).unwrap().pop());
         let status = ExitStatus::Signaled { signal: 9, core: false };
         assert_eq!(found, Change::Died(Dead { pid: other, status }));
         assert_eq!(children::list().map(|list| list.len()), Some(2));
         children::reap(other).unwrap();
         let stopped = start(&["sh", "-c", "kill -STOP $$"]).pid;
-        let found = until("a stop", || children::peek_all_but(held).unwrap().pop());
+        let found = until("a stop", || children::peek_others(held, 256).unwrap().pop());
         assert_eq!(found, Change::Stopped { pid: stopped, signal: Signal::STOP });
-        assert_eq!(children::peek_all_but(held).unwrap(), [], "a stop is told once");
+        assert_eq!(children::peek_others(held, 256).unwrap(), [], "a stop is told once");
         children::reap(held).unwrap();
+    });
+}
+
+/// Their list is longer than what one reading takes, and processes that die faster than we reap would make it ever longer.
+#[test]
+fn of_a_crowd_of_the_dead_as_many_are_told_as_were_asked_for() {
+    alone(|| {
+        let held = start(&["true"]).pid;
+        let mut crowd: Vec<Pid> = (0..1000).map(|_| start(&["true"]).pid).collect();
+        let dead = |pid: &Pid| procfs::stat(*pid).unwrap().unwrap().is_dead();
+        until("their deaths", || crowd.iter().all(dead).then_some(()));
+        let told = children::peek_others(held, 5).unwrap();
+        let oldest =
+            crowd.iter().take(5).map(|pid| Change::Died(Dead { pid: *pid, status: ExitStatus::Exited(0) }));
+        assert_eq!(told, oldest.collect::<Vec<_>>());
+        assert_eq!(children::any(|pid| pid != held), Some(true));
+        assert_eq!(children::any(|pid| pid == process::own_pid()), Some(false));
+        crowd.insert(0, held);
+        assert_eq!(children::list(), Some(crowd));
     });
 }
 
@@ -534,7 +553,7 @@ fn a_child_dies_with_us() {
             until("the sleeper", || tree::below_us().unwrap().into_iter().find(|stat| stat.name == b"sleep"));
         signals::send(parent, Signal::KILL).unwrap();
         let status = until("the sleeper's end", || {
-            children::peek_all_but(parent).unwrap().into_iter().find_map(|change| match change {
+            children::peek_others(parent, 256).unwrap().into_iter().find_map(|change| match change {
                 Change::Died(dead) if dead.pid == sleeper.pid => Some(dead.status),
                 _ => None,
             })

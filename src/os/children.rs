@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::IntoRawFd;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -58,16 +59,29 @@ fn change_of(kind: libc::idtype_t, id: i32) -> io::Result<Option<Change>> {
     Ok(Some(Change::Stopped { pid: found.pid, signal }))
 }
 
-/// What has become of every child but `held`, a zombie that is to stay one; the dead are left zombies.
+/// What has become of the children but `held`, a zombie that is to stay one; the dead are left zombies. At most `most`
+/// changes are told, of the oldest children first: while processes die faster than we reap there are ever more.
 ///
 /// The kernel would name the held one first each time it is asked for anybody, so that the others are asked
-/// for one by one. All in one go: one reading of their list for each death would cost their number squared.
+/// for one by one. Many in one go: one reading of their list for each death would cost their number squared.
 ///
 /// # Errors
 /// What waitid(2) says.
-pub fn peek_all_but(held: Pid) -> io::Result<Vec<Change>> {
-    let others = list().unwrap_or_default().into_iter().filter(|pid| *pid != held);
-    others.filter_map(|pid| change_of(libc::P_PID, pid.raw()).transpose()).collect()
+pub fn peek_others(held: Pid, most: usize) -> io::Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    let mut failed = None;
+    visit(|pid| {
+        match if pid == held { Ok(None) } else { change_of(libc::P_PID, pid.raw()) } {
+            Ok(change) => changes.extend(change),
+            Err(error) => failed = Some(error),
+        }
+        if failed.is_some() || changes.len() >= most {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    failed.map_or(Ok(changes), Err)
 }
 
 /// Reaps this child, if it has died.
@@ -98,17 +112,39 @@ pub fn wait_for(pid: Pid) -> Result<bool, Errno> {
 /// Our direct children, dead ones included. `None` if /proc does not tell.
 #[must_use]
 pub fn list() -> Option<Vec<Pid>> {
+    let mut children = Vec::new();
+    let listed = visit(|pid| {
+        children.push(pid);
+        ControlFlow::Continue(())
+    });
+    listed.then_some(children)
+}
+
+/// Whether one of our direct children, dead ones included, is such a one. `None` if /proc does not tell.
+#[must_use]
+pub fn any(is_such: impl Fn(Pid) -> bool) -> Option<bool> {
+    let mut found = false;
+    let listed = visit(|pid| {
+        found = is_such(pid);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    listed.then_some(found)
+}
+
+/// Hands our direct children to `each`, until that says that it has enough. Whether /proc has told of them.
+fn visit(mut each: impl FnMut(Pid) -> ControlFlow<()>) -> bool {
     let me = process::own_pid();
-    if let Some(children) = read_kept_list(me) {
-        return Some(children);
+    match visit_kept_list(me, &mut each) {
+        Some(()) => true,
+        None if !procfs::is_of_our_namespace() => false,
+        // Kernels without CONFIG_PROC_CHILDREN. An empty directory where /proc should be tells nothing.
+        None => {
+            let (Ok(Some(_)), Ok(all)) = (procfs::stat(me), procfs::all()) else { return false };
+            let ours = all.into_iter().filter(|stat| stat.parent == me.raw());
+            let _ = ours.map(|stat| stat.pid).try_for_each(each);
+            true
+        }
     }
-    if !procfs::is_of_our_namespace() {
-        return None;
-    }
-    // Kernels without CONFIG_PROC_CHILDREN. An empty directory where /proc should be tells nothing.
-    procfs::stat(me).ok()??;
-    let ours = |stat: &procfs::Stat| stat.parent == me.raw();
-    Some(procfs::all().ok()?.iter().filter(|stat| ours(stat)).map(|stat| stat.pid).collect())
 }
 
 thread_local! {
@@ -117,25 +153,24 @@ thread_local! {
     static LIST: RefCell<Option<(Pid, File)>> = const { RefCell::new(None) };
 }
 
-/// The children of `me`, from the list that is kept open. `None` if there is none and none can be opened.
-fn read_kept_list(me: Pid) -> Option<Vec<Pid>> {
-    LIST.with_borrow_mut(|kept| {
-        if kept.as_ref().is_none_or(|(owner, _)| *owner != me) {
-            if let Some((_, list)) = kept.take() {
-                // It is who forked us that owns it. Here its number may be closed, or another file's by now.
-                let _ = list.into_raw_fd();
-            }
-            if procfs::is_of_our_namespace() {
-                // We have one thread, so that all our children are its.
-                *kept = procfs::open_children_of_thread(me, me).ok().map(|file| (me, file));
-            }
+/// Visits the children of `me`, from the list that is kept open. `None` if there is none and none can be opened.
+fn visit_kept_list(me: Pid, each: impl FnMut(Pid) -> ControlFlow<()>) -> Option<()> {
+    // It is not in its place meanwhile, so that `each` may ask for our children, too.
+    let mut kept = LIST.take();
+    if kept.as_ref().is_none_or(|(owner, _)| *owner != me) {
+        if let Some((_, list)) = kept.take() {
+            // It is who forked us that owns it. Here its number may be closed, or another file's by now.
+            let _ = list.into_raw_fd();
         }
-        let children = procfs::read_children(&kept.as_ref()?.1);
-        if children.is_err() {
-            *kept = None;
+        if procfs::is_of_our_namespace() {
+            // We have one thread, so that all our children are its.
+            kept = procfs::open_children_of_thread(me, me).ok().map(|file| (me, file));
         }
-        children.ok()
-    })
+    }
+    let (_, list) = kept.as_ref()?;
+    procfs::visit_children(list, each).ok()?;
+    LIST.set(kept);
+    Some(())
 }
 
 /// Whether there is any child at all, dead or alive.

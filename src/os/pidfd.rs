@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::os::process::own_pid;
 use crate::os::{procfs, signals};
 use crate::types::{Pid, Signal, StartTime};
 
@@ -39,6 +40,15 @@ impl Process {
             Err(_) => false,
         };
         (!is_another).then_some(process)
+    }
+
+    /// Opens our child `pid`, if it is one and lives.
+    #[must_use]
+    pub fn open_child(pid: Pid) -> Option<Process> {
+        let process = Process::pin(pid)?;
+        let us = own_pid().raw();
+        let lives = procfs::stat(pid).ok().flatten().is_some_and(|stat| stat.parent == us && !stat.is_dead());
+        lives.then_some(process)
     }
 
     /// Whoever has this number now. `None` if nobody has.
@@ -106,6 +116,9 @@ mod tests {
         assert!(Process::open(pid, start, |_| false).is_none(), "it is not meant");
         assert!(Process::open_unless_another(pid, StartTime(start.0 + 1)).is_none(), "it is another");
         assert!(Process::open_unless_another(pid, start).is_some());
+        assert!(Process::open_child(pid).is_some());
+        let parent = Pid::new(crate::os::process::parent()).unwrap();
+        assert!(Process::open_child(parent).is_none(), "it is no child of ours");
         let process = Process::open(pid, start, |_| true).unwrap();
         process.send(Signal::KILL).unwrap();
         child.wait().unwrap();

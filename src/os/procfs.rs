@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -305,24 +306,38 @@ pub(super) fn open_children_of_thread(pid: Pid, thread: Pid) -> io::Result<fs::F
     fs::File::open(format!("/proc/{pid}/task/{thread}/children"))
 }
 
-/// The children in a list that is open, as they are now.
+/// Hands the children in a list that is open, as they are now, to `each`, until that says that it has enough.
 ///
 /// # Errors
 /// What pread(2) says.
-pub(super) fn read_children(list: &fs::File) -> io::Result<Vec<Pid>> {
+pub(super) fn visit_children(
+    list: &fs::File,
+    mut each: impl FnMut(Pid) -> ControlFlow<()>,
+) -> io::Result<()> {
     const PIECE: usize = 4096;
-    let mut text = Vec::new();
     let mut piece = [0; PIECE];
+    let (mut from, mut text) = (0, String::new());
     loop {
-        let from = u64::try_from(text.len()).unwrap_or(u64::MAX);
         match list.read_at(&mut piece, from) {
-            Ok(0) => break,
-            Ok(more) => text.extend(piece.iter().take(more)),
+            Ok(0) => {
+                let _ = parse_pids(&text).into_iter().try_for_each(each);
+                return Ok(());
+            }
+            Ok(more) => {
+                from = from.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+                text.push_str(&String::from_utf8_lossy(piece.get(..more).unwrap_or_default()));
+                // The last number may go on in the next piece.
+                let whole = text.rfind(' ').map_or(0, |blank| blank.saturating_add(1));
+                let rest = text.split_off(whole);
+                if parse_pids(&text).into_iter().try_for_each(&mut each).is_break() {
+                    return Ok(());
+                }
+                text = rest;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(parse_pids(&String::from_utf8_lossy(&text)))
 }
 
 /// A list of pids with white space between them, as `children` and `cgroup.procs` are. What is no pid is left out, as
@@ -405,7 +420,15 @@ pub fn pids() -> io::Result<Vec<Pid>> {
 /// # Errors
 /// /proc itself cannot be listed.
 pub fn all() -> io::Result<Vec<Stat>> {
-    Ok(pids()?.into_iter().filter_map(|pid| stat(pid).ok().flatten()).collect())
+    all_while(|| true)
+}
+
+/// The same, but the look ends as soon as `go_on` says no.
+///
+/// # Errors
+/// /proc itself cannot be listed.
+pub fn all_while(go_on: impl Fn() -> bool) -> io::Result<Vec<Stat>> {
+    Ok(pids()?.into_iter().take_while(|_| go_on()).filter_map(|pid| stat(pid).ok().flatten()).collect())
 }
 
 #[cfg(test)]

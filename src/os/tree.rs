@@ -18,14 +18,22 @@ use crate::types::Pid;
 /// # Errors
 /// /proc cannot be read.
 pub fn below_us() -> io::Result<Vec<Stat>> {
+    below_us_while(|| true)
+}
+
+/// The same, but the look ends as soon as `go_on` says no.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn below_us_while(go_on: impl Fn() -> bool) -> io::Result<Vec<Stat>> {
     if !procfs::is_of_our_namespace() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let us = process::own_pid();
     // We have one thread, so that all our children are its.
     match procfs::children_of_thread(us, us) {
-        Ok(children) => walk(us, children),
-        Err(_) => Ok(descendants(us, procfs::all()?)),
+        Ok(children) => walk(us, children, go_on),
+        Err(_) => Ok(descendants(us, procfs::all_while(go_on)?)),
     }
 }
 
@@ -35,7 +43,7 @@ pub fn below_us() -> io::Result<Vec<Stat>> {
 /// /proc cannot be read.
 pub fn below(root: Pid) -> io::Result<Vec<Stat>> {
     match procfs::children_of_thread(root, root) {
-        Ok(_) => walk(root, children_of(root)),
+        Ok(_) => walk(root, children_of(root), || true),
         Err(_) => Ok(descendants(root, procfs::all()?)),
     }
 }
@@ -50,12 +58,12 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
 /// Everybody in `open`, the children of `root`, and below. Between the listing of a number and the look at it another
 /// process can have got it: whose parent is not in the tree is left out with everything below it. A child that was
 /// given a new parent meanwhile is found below that one, by the next reading at the latest.
-fn walk(root: Pid, mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
+fn walk(root: Pid, mut open: Vec<Pid>, go_on: impl Fn() -> bool) -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     // An orphan comes to us, who are above every root.
     let mut inside = BTreeSet::from([root.raw(), process::own_pid().raw()]);
-    while let Some(pid) = open.pop() {
+    while let Some(pid) = open.pop().filter(|_| go_on()) {
         // Two readings of a changing tree can name one process twice.
         if seen.contains(&pid) {
             continue;
@@ -65,8 +73,11 @@ fn walk(root: Pid, mut open: Vec<Pid>) -> io::Result<Vec<Stat>> {
         };
         seen.insert(pid);
         inside.insert(pid.raw());
+        // The dead have no children, and there can be very many of them.
+        if !stat.is_dead() {
+            open.extend(children_of(pid));
+        }
         found.push(stat);
-        open.extend(children_of(pid));
     }
     Ok(found)
 }
@@ -213,11 +224,11 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "a test is not PID 1")]
     fn whoever_has_the_number_of_a_child_that_is_gone_is_left_out() {
         let parent = Pid::new(process::parent()).unwrap();
-        assert_eq!(walk(process::own_pid(), vec![parent]).unwrap(), []);
+        assert_eq!(walk(process::own_pid(), vec![parent], || true).unwrap(), []);
         assert!(!is_below_us(parent));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid::new(child.id().cast_signed()).unwrap();
-        let found = walk(process::own_pid(), vec![parent, pid]).unwrap();
+        let found = walk(process::own_pid(), vec![parent, pid], || true).unwrap();
         assert_eq!(found.iter().map(|stat| stat.pid).collect::<Vec<_>>(), [pid]);
         assert!(is_below_us(pid) && !is_ours_but_for(pid, &[pid]));
         assert!(

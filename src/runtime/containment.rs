@@ -12,8 +12,12 @@ use crate::os::{children, clock, process, signals, tree};
 use crate::supervisor::Remaining;
 use crate::types::{Pid, Signal, StartTime};
 
-/// How long one round of KILL through /proc may take before signals and deaths are looked at again.
+/// How long one round of KILL through /proc, or a look for a report, may take before signals and deaths are looked at
+/// again.
 const ROUND: Duration = Duration::from_millis(100);
+
+/// How many children are looked at in one reading of their list. What lives of a line that forks for ever is at its end.
+const YOUNGEST: usize = 64;
 
 /// How long the checks of one round may take.
 const CHECKS: Duration = Duration::from_secs(1);
@@ -153,7 +157,37 @@ impl Containment {
     }
 
     fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
+        if signal == Signal::KILL {
+            self.kill_children(helpers);
+        }
         self.send_to_each(signal, helpers, |_| true);
+    }
+
+    /// KILL to our own children, the youngest first, until a reading of their list shows no new one.
+    ///
+    /// Where each process of a line forks and ends at once, it comes to us as soon as its parent has ended, and has as
+    /// long to live as its fork takes. A look at the whole tree, with all the zombies that such a line leaves, takes
+    /// longer than that.
+    fn kill_children(&self, helpers: &[Pid]) {
+        let until = clock::now().after(ROUND);
+        let mut reached = BTreeSet::new();
+        while clock::now() < until {
+            let children = children::list().unwrap_or_default();
+            let mut somebody_new = false;
+            for pid in children.into_iter().rev().take(YOUNGEST) {
+                if helpers.contains(&pid) || self.units.contains(&pid) || !reached.insert(pid) {
+                    continue;
+                }
+                if let Some(child) = Process::open_child(pid) {
+                    somebody_new = true;
+                    // One that has ended meanwhile is what we want.
+                    let _ = child.send(Signal::KILL);
+                }
+            }
+            if !somebody_new {
+                return;
+            }
+        }
     }
 
     /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
@@ -202,7 +236,12 @@ impl Containment {
 
     /// Everybody who is alive and no unit's, except us and our helpers.
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
-        let mut found = self.living_with_units(helpers);
+        self.living_while(helpers, || true)
+    }
+
+    /// The same, but the look ends as soon as `go_on` says no.
+    fn living_while(&self, helpers: &[Pid], go_on: impl Fn() -> bool) -> Vec<Stat> {
+        let mut found = self.living_with_units(helpers, go_on);
         if !self.units.is_empty() {
             let spared = tree::descending_from(&self.units, &found);
             found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
@@ -211,12 +250,12 @@ impl Containment {
     }
 
     /// Everybody who is alive, except us and our helpers.
-    fn living_with_units(&self, helpers: &[Pid]) -> Vec<Stat> {
+    fn living_with_units(&self, helpers: &[Pid], go_on: impl Fn() -> bool) -> Vec<Stat> {
         let us = process::own_pid();
         let mut found = match &self.way {
             Method::KillAll if !procfs::is_of_our_namespace() => Vec::new(),
-            Method::KillAll => procfs::all().unwrap_or_default(),
-            Method::Cgroup(_) | Method::Tree => tree::below_us().unwrap_or_default(),
+            Method::KillAll => procfs::all_while(go_on).unwrap_or_default(),
+            Method::Cgroup(_) | Method::Tree => tree::below_us_while(go_on).unwrap_or_default(),
         };
         if let Method::Cgroup(cgroup) = &self.way {
             let known: BTreeSet<Pid> = found.iter().map(|stat| stat.pid).collect();
@@ -233,16 +272,19 @@ impl Containment {
     /// Everybody who is alive, units and all, parents before their children. The supervisors of units are as
     /// little meant as we are.
     pub(super) fn top_down(&self, helpers: &[Pid]) -> Vec<Stat> {
-        let mut found = self.living_with_units(helpers);
+        let mut found = self.living_with_units(helpers, || true);
         found.retain(|stat| !self.units.contains(&stat.pid));
         tree::top_down(found)
     }
 
-    /// Everybody who is alive, with their ages.
+    /// Those who are alive, with their ages, for a report: no more than a look of [`ROUND`] shows. Where processes end
+    /// faster than they are reaped, no signal waits until all of them have been looked at.
     pub(super) fn alive(&self, helpers: &[Pid]) -> Vec<Alive> {
+        let until = clock::now().after(ROUND);
         let now = clock::since_boot();
         let ticks = clock::ticks_per_second();
-        let aged = self.living(helpers).into_iter().map(|stat| {
+        let living = self.living_while(helpers, || clock::now() < until);
+        let aged = living.into_iter().map(|stat| {
             let started = Duration::from_secs(stat.start.0 / ticks);
             Alive { age: Duration::from_secs(now.saturating_sub(started).as_secs()), stat }
         });
@@ -252,10 +294,7 @@ impl Containment {
     /// What is left apart from the zombie and our helpers.
     pub(super) fn rest(&self, zombie: Option<Pid>, helpers: &[Pid]) -> Remaining {
         let ours = |pid: &Pid| Some(*pid) == zombie || helpers.contains(pid) || self.units.contains(pid);
-        let children = match children::list() {
-            Some(children) => children.iter().any(|pid| !ours(pid)),
-            None => children::exist(),
-        };
+        let children = children::any(|pid| !ours(&pid)).unwrap_or_else(children::exist);
         if children {
             return Remaining::Children;
         }

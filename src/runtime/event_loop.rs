@@ -127,7 +127,7 @@ impl EventLoop<'_> {
         while told < DEATHS_A_TURN {
             let found = match self.held {
                 None => self.reap_next(),
-                Some(held) => self.reap_all_but(held),
+                Some(held) => self.reap_others(held, DEATHS_A_TURN.saturating_sub(told)),
             }?;
             if found == 0 {
                 self.reap_pending = false;
@@ -149,8 +149,8 @@ impl EventLoop<'_> {
         }
     }
 
-    fn reap_all_but(&mut self, held: Pid) -> Result<usize, Outcome> {
-        let changes = children::peek_all_but(held).unwrap_or_else(|error| {
+    fn reap_others(&mut self, held: Pid, most: usize) -> Result<usize, Outcome> {
+        let changes = children::peek_others(held, most).unwrap_or_else(|error| {
             warn!(name: "wait-failed", %error, "could not look for dead children");
             Vec::new()
         });
