@@ -4,7 +4,8 @@
 //! It promises: `attached` is on standard output when the process is traced. From the first statement of sexton's main
 //! (which blocks all signals), or the birth of one of its helpers (which never executes another program), the calls of each
 //! process are counted, by the numbers of the kernel. Of `sexton`, or of each `helper`, the calls number FIRST to LAST of CALL
-//! are not made and fail with ERRNO. Whoever executes another program is left alone from there on: what is broken
+//! are not made and fail with ERRNO. If ERRNO is a path, they are made, and before each of them what is called that with
+//! `.new` behind it takes its place, if it is there. Whoever executes another program is left alone from there on: what is broken
 //! is sexton, and not the command below it. When nobody is left that is traced, it writes for each call that was made
 //! `sexton CALL COUNT` or `helper CALL COUNT` (the most that any of them made) and `failed COUNT`, and ends.
 //!
@@ -50,9 +51,14 @@ mod x86_64 {
     struct Fault {
         whom: Whom,
         call: u64,
-        errno: c_long,
+        effect: Effect,
         first: u64,
         last: u64,
+    }
+
+    enum Effect {
+        Fails(c_long),
+        Replaces(String),
     }
 
     /// One process or thread that is traced.
@@ -116,12 +122,22 @@ mod x86_64 {
                 let fails = |fault: &Fault| {
                     fault.whom == whom && fault.call == number && (fault.first..=fault.last).contains(count)
                 };
-                if self.fault.as_ref().is_some_and(fails) {
+                match self.fault.as_ref().filter(|fault| fails(fault)).map(|fault| &fault.effect) {
                     // There is no call of this number, so that nothing is done.
-                    tracee.failing = ptrace(libc::PTRACE_POKEUSER, pid, ORIG_RAX, usize::MAX).is_ok();
+                    Some(Effect::Fails(_)) => {
+                        tracee.failing = ptrace(libc::PTRACE_POKEUSER, pid, ORIG_RAX, usize::MAX).is_ok();
+                    }
+                    Some(Effect::Replaces(path)) => {
+                        let replaced = std::fs::rename(format!("{path}.new"), path);
+                        self.failed += u64::from(replaced.is_ok());
+                    }
+                    None => {}
                 }
             } else if info.op == libc::PTRACE_SYSCALL_INFO_EXIT && std::mem::take(&mut tracee.failing) {
-                let errno = self.fault.as_ref().map_or(0, |fault| fault.errno);
+                let errno = match &self.fault {
+                    Some(Fault { effect: Effect::Fails(errno), .. }) => *errno,
+                    _ => 0,
+                };
                 gone(ptrace(libc::PTRACE_POKEUSER, pid, RAX, (-errno).cast_unsigned() as usize));
                 self.failed += 1;
             }
@@ -200,8 +216,11 @@ mod x86_64 {
         let [whom, call, errno, first, last] = words else { return None };
         let number = |word: &String| word.parse::<u64>().unwrap();
         let whom = if whom == "helper" { Whom::Helper } else { Whom::Sexton };
-        let errno = number(errno).cast_signed();
-        Some(Fault { whom, call: number(call), errno, first: number(first), last: number(last) })
+        let effect = match errno.strip_prefix('/') {
+            Some(_) => Effect::Replaces(errno.clone()),
+            None => Effect::Fails(number(errno).cast_signed()),
+        };
+        Some(Fault { whom, call: number(call), effect, first: number(first), last: number(last) })
     }
 
     pub fn main() {

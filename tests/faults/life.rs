@@ -70,7 +70,7 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
     let ready = format!("{fifo}.ready");
     common::wait_until("it is about to become sexton", || holds(&ready));
     let pid = victim.pid();
-    let tracer = Tracer::attach(pid, fault);
+    let tracer = Tracer::attach(pid, &fault.map(Fault::words).unwrap_or_default());
     gate.write_all(b"\n").unwrap();
 
     let gone = || look(pid).is_none_or(|process| process.dead());

@@ -23,6 +23,7 @@
 mod common;
 
 mod life;
+mod replaced;
 mod table;
 mod tracer;
 
@@ -80,12 +81,12 @@ impl fmt::Display for Fault {
 
 impl Fault {
     /// The words of the tracer.
-    fn words(&self) -> [String; 5] {
+    fn words(&self) -> Vec<String> {
         let whom = if self.whom == Whom::Sexton { "sexton" } else { "helper" };
         // The kernel's brk(2) says by a break that is too low that there is no memory.
         let errno = if self.call.name == "brk" { 0 } else { self.errno as i32 };
         let last = if self.for_good { u64::MAX } else { self.first };
-        [
+        vec![
             whom.to_owned(),
             self.call.number.to_string(),
             errno.to_string(),

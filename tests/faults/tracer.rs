@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::libc::c_long;
 
+use crate::Whom;
 use crate::common::helper;
-use crate::{Fault, Whom};
 
 /// What was done in a life: how often whose call was made, at most by one process.
 #[derive(Default)]
@@ -30,9 +30,10 @@ impl Drop for Tracer {
 }
 
 impl Tracer {
-    pub fn attach(pid: i32, fault: Option<&Fault>) -> Tracer {
+    /// With the words for what is to befall whose calls, as `examples/injects.rs` knows them.
+    pub fn attach(pid: i32, words: &[String]) -> Tracer {
         let mut command = Command::new(helper("injects"));
-        command.arg(pid.to_string()).args(fault.map(Fault::words).into_iter().flatten());
+        command.arg(pid.to_string()).args(words);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut says = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
