@@ -71,6 +71,31 @@ impl Manager {
         found.unwrap()
     }
 
+    /// The next message, which has to come with a descriptor, and that.
+    #[track_caller]
+    fn hears_with_a_descriptor(&self) -> (String, fs::File) {
+        use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+        let (mut text, mut space) = (vec![0; 8192], nix::cmsg_space!([i32; 4]));
+        let (mut length, mut numbers) = (0, Vec::new());
+        wait_until("a message with a descriptor comes", || {
+            let mut parts = [std::io::IoSliceMut::new(&mut text)];
+            let number = std::os::fd::AsRawFd::as_raw_fd(&self.socket);
+            let Ok(got) = recvmsg::<()>(number, &mut parts, Some(&mut space), MsgFlags::empty()) else {
+                return false;
+            };
+            length = got.bytes;
+            for control in got.cmsgs().unwrap() {
+                if let ControlMessageOwned::ScmRights(given) = control {
+                    numbers = given;
+                }
+            }
+            !numbers.is_empty()
+        });
+        // Through /proc, so that nothing unsafe has to be done to own it.
+        let file = fs::File::open(format!("/proc/self/fd/{}", numbers[0])).unwrap();
+        (String::from_utf8(text[..length].to_vec()).unwrap(), file)
+    }
+
     /// Forgets what it has heard.
     fn forget(&mut self) {
         self.listen();
@@ -168,8 +193,9 @@ fn texts_come_at_most_once_a_second() {
     victim.ends_with(137);
     let heard: Vec<Instant> =
         manager.heard.iter().filter(|(_, text)| text.contains("STATUS=")).map(|(at, _)| *at).collect();
-    assert!(heard.len() >= 4, "{:?}", manager.heard);
-    for pair in heard.windows(2) {
+    assert!(heard.len() >= 5, "{:?}", manager.heard);
+    assert_eq!(manager.all("STATUS=").pop().unwrap(), "ended by SIGKILL", "the last one comes when it is true");
+    for pair in heard[..heard.len() - 1].windows(2) {
         assert!(pair[1] - pair[0] > Duration::from_millis(900), "{:?}", manager.heard);
     }
 }
@@ -534,4 +560,164 @@ fn a_gateway_whose_watcher_is_ended_is_ready_when_it_runs_and_is_vouched_for() {
 fn runs(pid: i32, program: &str) -> bool {
     let exe = fs::read_link(format!("/proc/{pid}/exe"));
     exe.is_ok_and(|exe| exe.file_name() == Some(program.as_ref()))
+}
+
+/// The signals in a line of /proc/PID/status, a bit for each.
+fn signals(pid: i32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+}
+
+const fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// systemd 262 refuses a service of `Type=notify-reload` whose main process seems to die of the reload signal, and
+/// while sigtimedwait(2) waits the kernel shows its signals neither as blocked nor as caught.
+#[test]
+fn an_idle_sexton_shows_that_it_deals_with_the_reload_signal_and_the_command_has_none_of_it() {
+    let (hup, usr2, realtime) = (bit(1), bit(12), bit(35));
+    for managed in [false, true] {
+        let Some(mut plan) = plan(Mode::Tree) else { return };
+        let mut manager = Manager::without_path(&plan);
+        if managed {
+            plan = under(&manager, plan);
+        }
+        let mut victim = plan.run(["sh", "-c", "echo up; exec sleep 1000"]);
+        victim.says("up");
+        if managed {
+            manager.hears("READY=1");
+        }
+        let wanted = if managed { hup | usr2 | realtime } else { hup };
+        let deals = || signals(victim.pid(), "SigCgt") & wanted == wanted;
+        wait_until("it waits, and shows what it deals with", || {
+            look(victim.pid()).unwrap().state == 'S' && signals(victim.pid(), "SigBlk") & hup == 0
+        });
+        assert!(deals(), "managed: {managed}; {:x}", signals(victim.pid(), "SigCgt"));
+        let main = victim.main().pid;
+        assert_eq!(signals(main, "SigCgt") & wanted, 0);
+        assert_eq!(signals(main, "SigIgn") & wanted, 0);
+        // The command still dies of it.
+        victim.signal(1);
+        victim.ends_with(129);
+    }
+    // What was to be ignored is.
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let manager = Manager::without_path(&plan);
+    let plan = under(&manager, plan).through(["sh", "-c", "trap '' HUP USR2; exec \"$@\"", "sh"]);
+    let mut victim = plan.run(["sh", "-c", "echo up; exec sleep 1000"]);
+    victim.says("up");
+    let main = victim.main().pid;
+    for pid in [victim.pid(), main] {
+        assert_eq!(signals(pid, "SigIgn") & (hup | usr2), hup | usr2);
+    }
+    victim.signal(15);
+    victim.ends_with(143);
+}
+
+#[test]
+fn descriptors_that_the_manager_is_to_keep_reach_it() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let file = plan.path("kept");
+    fs::write(&file, "what it was").unwrap();
+    let (mut victim, fifo) = gateway(&manager, plan.variable("FDSTORE", "4"));
+    let environment = fs::read(format!("/proc/{}/environ", victim.main().pid)).unwrap();
+    assert!(environment.split(|byte| *byte == 0).any(|one| one == b"FDSTORE=4"), "the promise is kept");
+    manager.hears("STATUS=starting");
+    manager.forget();
+    let line = format!("with {file} FDSTORE=1|FDNAME=kept|READY=1");
+    fs::write(&fifo, format!("{line}\n")).unwrap();
+    victim.says(&line);
+    let (text, mut kept) = manager.hears_with_a_descriptor();
+    assert_eq!(text, "FDSTORE=1\nFDNAME=kept");
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut kept, &mut said).unwrap();
+    assert_eq!(said, "what it was");
+    manager.hears("READY=1");
+    fs::write(&fifo, "FDSTOREREMOVE=1|FDNAME=kept\n").unwrap();
+    victim.says("FDSTOREREMOVE=1|FDNAME=kept");
+    manager.hears("FDSTOREREMOVE=1");
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
+
+#[test]
+fn a_promise_that_nobody_could_keep_is_not_passed_on() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let manager = Manager::without_path(&plan);
+    let script = "echo \"store=${FDSTORE-none}\"";
+    let mut victim = under(&manager, plan).variable("FDSTORE", "4").run(["sh", "-c", script]);
+    victim.says("store=none");
+    victim.ends_with(0);
+}
+
+#[test]
+fn the_last_text_says_how_it_ended() {
+    for (script, code, text) in [
+        ("exit 7", 7, "exited with 7"),
+        ("kill -SEGV $$", 139, "ended by SIGSEGV"),
+        ("exec /no/such/program", 127, "exited with 127"),
+    ] {
+        for mode in Mode::PID1_AND_NOT {
+            let Some(plan) = plan(mode) else { return };
+            let mut manager = Manager::without_path(&plan);
+            let mut victim = under(&manager, plan).run(["sh", "-c", script]);
+            victim.ends_with(code);
+            let last = manager.all("STATUS=").pop().unwrap();
+            assert!(last.starts_with(text), "{script}: {last}; {:?}", manager.heard);
+        }
+    }
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let mut victim = under(&manager, plan).run(["/no/such/command"]);
+    victim.ends_with(127);
+    let last = manager.all("STATUS=").pop().unwrap();
+    assert!(last.contains("/no/such/command"), "{last}");
+}
+
+#[test]
+fn a_debug_invocation_makes_sexton_say_more_and_none_below_it() {
+    let exec = "export SYSTEMD_EXEC_PID=$$; exec \"$@\"";
+    for (variable, debug) in [("1", true), ("0", false)] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let nested = format!("{} --no-locks -- true 2>{}", common::sexton().display(), plan.path("nested"));
+        let plan = plan.through(["sh", "-c", exec, "sh"]).variable("DEBUG_INVOCATION", variable);
+        let mut victim = plan.run(["sh", "-c", &nested]);
+        victim.ends_with(0);
+        assert_eq!(victim.stderr().contains(" DEBUG "), debug, "{}", victim.stderr());
+        assert_eq!(victim.read("nested"), "");
+    }
+    // Of a process that the manager has not started itself it says nothing.
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut victim = plan.variable("DEBUG_INVOCATION", "1").variable("SYSTEMD_EXEC_PID", "1").run(["true"]);
+    victim.ends_with(0);
+    assert_eq!(victim.stderr(), "");
+}
+
+#[test]
+fn a_death_by_a_signal_is_passed_on_as_one_where_that_is_wanted() {
+    for (wanted, signal) in [(true, Some(11)), (false, None)] {
+        let Some(plan) = plan(Mode::Tree) else { return };
+        let config = plan.path("sexton.toml");
+        fs::write(&config, format!("[systemd]\npass_signal = {wanted}\n")).unwrap();
+        let mut victim = plan.options(["--config", &config]).run(["sh", "-c", "kill -SEGV $$"]);
+        let status = victim.status();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), signal);
+        assert_eq!(status.code(), (!wanted).then_some(139));
+    }
+    let passing = |mode| {
+        let plan = plan(mode)?;
+        let config = plan.path("sexton.toml");
+        fs::write(&config, "[systemd]\npass_signal = true\n").unwrap();
+        Some(plan.options(["--config", &config]))
+    };
+    // What the operator calls success, an ordinary end, and an init, which no signal of its own can end.
+    let Some(plan) = passing(Mode::Tree) else { return };
+    plan.options(["--remap-exit", "143"]).run(["sh", "-c", "kill -TERM $$"]).ends_with(0);
+    let Some(plan) = passing(Mode::Tree) else { return };
+    plan.run(["sh", "-c", "exit 5"]).ends_with(5);
+    let Some(plan) = passing(Mode::Pid1) else { return };
+    plan.run(["sh", "-c", "kill -SEGV $$"]).ends_with(139);
 }

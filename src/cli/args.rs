@@ -19,7 +19,7 @@ use crate::config::unit::GATEWAY;
 use crate::config::watch_settings::{HeldLocks, WatchSettings};
 use crate::config::{Control, Locks, Plan, Problem, parse};
 use crate::locks::{Action, Root, roots};
-use crate::os::privileges;
+use crate::os::{privileges, process};
 use crate::report::log::Format;
 use crate::types::{CompatMode, Signal};
 
@@ -300,11 +300,13 @@ impl Args {
             3 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         };
+        // -vv, at least, for the process that the service manager has started, and for none below it.
+        let least = if process::is_debug_invocation() { LevelFilter::DEBUG } else { LevelFilter::OFF };
         if self.verbose > 0 {
-            return steps(self.verbose.saturating_add(1));
+            return steps(self.verbose.saturating_add(1)).max(least);
         }
         let of_tini = || std::env::var("TINI_VERBOSITY").ok()?.trim().parse().ok().map(steps);
-        self.log.or_else(of_tini).or(file.log).unwrap_or(LevelFilter::WARN)
+        self.log.or_else(of_tini).or(file.log).unwrap_or(LevelFilter::WARN).max(least)
     }
 
     /// How log lines look.
@@ -375,6 +377,7 @@ impl Args {
             },
             watching,
             ready: file.ready,
+            pass_signal: file.pass_signal,
             origin: file.origin,
             ..Plan::bare(CompatMode::Native)
         })

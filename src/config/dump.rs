@@ -156,6 +156,7 @@ pub(super) fn settings(plan: &Plan, log: &Log) -> Value {
                 Ready::Healthy => "healthy",
                 Ready::Notified => "notified",
             },
+            "pass_signal": plan.pass_signal,
         },
     });
     if let (Some(whole), Some(watching)) = (whole.as_object_mut(), &plan.watching) {

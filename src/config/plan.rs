@@ -73,6 +73,8 @@ pub struct Plan {
     pub control: Control,
     /// When the command counts as ready for the service manager above.
     pub ready: Ready,
+    /// Whether sexton ends by the signal that ended the command, where it can.
+    pub pass_signal: bool,
     /// What sexton-watch looks at; it is not started if there is nothing.
     pub watching: Option<WatchSettings>,
     /// The configuration file that was read, and the preset.
@@ -235,6 +237,7 @@ impl Plan {
             tools: Tools::default(),
             control: Control::Off,
             ready: Ready::default(),
+            pass_signal: false,
             watching: None,
             origin: Origin::default(),
         }

@@ -3,13 +3,13 @@
 //! Neither side ever waits: what a full or a vanished socket does not take comes back as an error.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind,
-    getsockname, recvmsg, sendto, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    UnixCredentials, bind, getsockname, recvmsg, sendmsg, sendto, setsockopt, socket, sockopt,
 };
 
 /// The longest message, in bytes; what service managers take (`PIPE_BUF` in systemd's manager).
@@ -48,13 +48,28 @@ impl NotifySender {
         sendto(self.socket.as_raw_fd(), message, &self.address, flags)?;
         Ok(())
     }
+
+    /// Sends one message with descriptors, of which the manager gets copies.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the manager is behind; else what sendmsg(2) says.
+    pub fn send_with(&self, message: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+        if descriptors.is_empty() {
+            return self.send(message);
+        }
+        let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let (parts, rights) = ([IoSlice::new(message)], [ControlMessage::ScmRights(&numbers)]);
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        sendmsg(self.socket.as_raw_fd(), &parts, &rights, flags, Some(&self.address))?;
+        Ok(())
+    }
 }
 
 /// Where the gateway's messages come in.
 pub struct NotifySocket(OwnedFd);
 
 /// One message, and who sent it, as the kernel says (`SCM_CREDENTIALS`, unix(7)).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Datagram {
     /// The text.
     pub text: Vec<u8>,
@@ -62,6 +77,8 @@ pub struct Datagram {
     pub pid: i32,
     /// The sender's uid.
     pub uid: u32,
+    /// What came with it. A sender that waits until it was read (`BARRIER=1`) waits until these are closed.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 impl NotifySocket {
@@ -89,8 +106,7 @@ impl NotifySocket {
     }
 
     /// Takes one message. A message that says nothing, because it was too long or its sender is unknown, has
-    /// no text. Descriptors that came with it are closed, which is what a sender who waits for it to be read
-    /// (`BARRIER=1`) wants.
+    /// no text.
     ///
     /// # Errors
     /// `WouldBlock` if there is none; else what recvmsg(2) says.
@@ -101,6 +117,7 @@ impl NotifySocket {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let received = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         let (mut length, mut pid, mut uid) = (received.bytes, 0, u32::MAX);
+        let mut descriptors = Vec::new();
         if received.flags.contains(MsgFlags::MSG_TRUNC) {
             length = 0;
         }
@@ -108,16 +125,15 @@ impl NotifySocket {
             match control {
                 ControlMessageOwned::ScmCredentials(sender) => (pid, uid) = (sender.pid(), sender.uid()),
                 ControlMessageOwned::ScmRights(numbers) => {
-                    for number in numbers {
-                        // SAFETY: the kernel has just given us this number, and nobody else knows it.
-                        drop(unsafe { OwnedFd::from_raw_fd(number) });
-                    }
+                    // SAFETY: the kernel has just given us this number, and nobody else knows it.
+                    descriptors
+                        .extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
                 }
                 _ => {}
             }
         }
         text.truncate(length);
-        Ok(Datagram { text, pid, uid })
+        Ok(Datagram { text, pid, uid, descriptors })
     }
 }
 
@@ -145,8 +161,16 @@ mod tests {
         outlet.send(&[b'x'; LONGEST + 1]).unwrap();
         let uid = nix::unistd::geteuid().as_raw();
         let pid = process::own_pid().raw();
-        assert_eq!(inbox.take().unwrap(), Datagram { text: b"READY=1".to_vec(), pid, uid });
+        let heard = inbox.take().unwrap();
+        assert_eq!((heard.text.as_slice(), heard.pid, heard.uid), (b"READY=1".as_slice(), pid, uid));
+        assert!(heard.descriptors.is_empty());
         assert_eq!(inbox.take().unwrap().text, b"", "what is too long says nothing");
+        let (reading, writing) = nix::unistd::pipe().unwrap();
+        outlet.send_with(b"FDSTORE=1", &[writing]).unwrap();
+        let [kept] = <[OwnedFd; 1]>::try_from(inbox.take().unwrap().descriptors).unwrap();
+        nix::unistd::write(&kept, b"x").unwrap();
+        let mut byte = [0];
+        assert_eq!(nix::unistd::read(&reading, &mut byte), Ok(1), "it is a copy of the pipe's end");
     }
 
     #[test]

@@ -57,6 +57,14 @@ pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
     unsafe { std::env::set_var(name, value) };
 }
 
+/// Whether a service manager has started this process, and not one above it, and wants it to say more
+/// (`DEBUG_INVOCATION` of `RestartMode=debug`, systemd.exec(5), since systemd 257; `SYSTEMD_EXEC_PID`, since 248).
+#[must_use]
+pub fn is_debug_invocation() -> bool {
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
+    is("DEBUG_INVOCATION", "1") && is("SYSTEMD_EXEC_PID", &own_pid().to_string())
+}
+
 /// Takes a variable away from everything that we start from now on.
 pub fn remove_variable(name: &str) {
     // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
@@ -53,12 +54,13 @@ impl SignalSource {
     /// Opens it. The signals must be blocked; see [`startup`](super::startup).
     ///
     /// SIGCHLD gets its default action: whoever started us may have ignored it, and then the kernel would
-    /// reap our children behind our back (wait(2)).
+    /// reap our children behind our back (wait(2)). HUP is shown as one that is dealt with, as [`show_handled`] has it.
     ///
     /// # Errors
     /// What sigaction(2) says.
     pub fn open() -> io::Result<SignalSource> {
         set_default(Signal::CHLD)?;
+        show_handled(Signal::HUP);
         poll::use_sigio();
         let all = full_set();
         let but = |signal: Signal| {
@@ -183,6 +185,57 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
 /// What sigaction(2) says.
 pub fn set_ignored(signal: Signal) -> io::Result<()> {
     set_action(signal, libc::SIG_IGN)
+}
+
+/// The signals that have [`never`] as their handler, a bit for each.
+static SHOWN: AtomicU64 = AtomicU64::new(0);
+
+/// A handler that never runs, because its signal stays blocked.
+extern "C" fn never(_: libc::c_int) {}
+
+/// Shows in /proc that this process deals with `signal`, unless it ignores it.
+///
+/// While sigtimedwait(2) waits, the kernel takes the signals that are waited for out of the mask, so that /proc shows them
+/// as neither blocked nor caught. systemd 262 looks there, and refuses a service of `Type=notify-reload` that seems to die
+/// of its reload signal. An execve(2) resets the handler, and a child before that [`hide_handled`].
+fn show_handled(signal: Signal) {
+    let handler: extern "C" fn(libc::c_int) = never;
+    // SAFETY: the handler does nothing, and may run at any moment.
+    let before = unsafe { libc::signal(signal.number(), handler as libc::sighandler_t) };
+    match before {
+        libc::SIG_DFL => {
+            let bit = 1 << (signal.number().unsigned_abs() - 1);
+            SHOWN.fetch_or(bit, Ordering::Relaxed);
+        }
+        libc::SIG_ERR => {}
+        before => drop(set_action(signal, before)),
+    }
+}
+
+/// The same for every signal that a service manager may be told to send for a reload: not for those that stop a process,
+/// that tell of a fault or a child's death, or that nobody can catch.
+pub fn show_reload_signals() {
+    use libc::{
+        SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGIO, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
+    };
+    use libc::{SIGTSTP, SIGTTIN, SIGTTOU};
+    const NOT: [i32; 15] = [
+        SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGIO, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
+        SIGTSTP, SIGTTIN, SIGTTOU,
+    ];
+    (1..=64).filter(|number| !NOT.contains(number)).filter_map(Signal::new).for_each(show_handled);
+}
+
+/// Gives the signals that are only shown as handled their default action back. Async-signal-safe.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub(super) fn hide_handled() -> io::Result<()> {
+    let shown = SHOWN.load(Ordering::Relaxed);
+    (1..=64)
+        .filter(|number| shown & (1 << (number - 1)) != 0)
+        .filter_map(Signal::new)
+        .try_for_each(set_default)
 }
 
 fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {

@@ -343,6 +343,7 @@ fn close_the_closed(inherited: &Inherited) {
 /// Gives the child what sexton was started with. The mask comes last: a signal that is pending by then is
 /// delivered to the child as it will be, in its own group and with its own actions.
 fn restore(inherited: &Inherited) -> std::io::Result<()> {
+    signals::hide_handled()?;
     signals::set_default(Signal::PIPE)?;
     if inherited.children_ignored {
         signals::set_ignored(Signal::CHLD)?;

@@ -17,13 +17,15 @@ use crate::config::Plan;
 use crate::os::notify::{Datagram, NotifySender, NotifySocket};
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::spawn::Started;
-use crate::os::{clock, privileges, process, tree};
+use crate::os::{clock, privileges, process, signals, tree};
 use crate::supervisor::{Event, ManagerState, Message, Notify, Ready, notify_message};
-use crate::types::{CompatMode, HealthState, MonoTime, Outcome, Pid};
+use crate::types::{CompatMode, HealthState, MonoTime, Outcome, Pid, one_line};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 const WINDOW: &str = "WATCHDOG_USEC";
 const WHOSE: &str = "WATCHDOG_PID";
+/// That the manager keeps descriptors, and how many (sd_pid_notify_with_fds(3)).
+const STORE: &str = "FDSTORE";
 
 /// How many of the gateway's messages one turn takes at most.
 const LETTERS_A_TURN: usize = 4;
@@ -38,6 +40,8 @@ pub(super) struct ManagerLink {
     outlet: NotifySender,
     inbox: Option<NotifySocket>,
     watchdog: Option<Duration>,
+    /// How many descriptors the manager keeps, as it was said to us.
+    store: Option<OsString>,
     many: EpollSet,
     /// The gateway's own text.
     text: String,
@@ -63,15 +67,18 @@ impl ManagerLink {
             })
             .ok()?;
         let watchdog = watchdog();
-        for variable in [SOCKET, WINDOW, WHOSE] {
+        let store = env::var_os(STORE);
+        for variable in [SOCKET, WINDOW, WHOSE, STORE] {
             process::remove_variable(variable);
         }
+        signals::show_reload_signals();
         let inbox = (plan.ready == Ready::Notified).then(|| open_inbox(&many)).flatten();
         info!(name: "notify", "a service manager is told how things are");
         Some(ManagerLink {
             outlet,
             inbox,
             watchdog,
+            store,
             many,
             text: String::new(),
             waits_for_exec: false,
@@ -103,6 +110,7 @@ impl ManagerLink {
             return Vec::new();
         };
         let mut variables = vec![(SOCKET.into(), name)];
+        variables.extend(self.store.clone().map(|number| (STORE.into(), number)));
         if let Some(window) = self.watchdog {
             variables.push((WINDOW.into(), window.as_micros().to_string().into()));
             // As it is started, it becomes the gateway's.
@@ -228,7 +236,7 @@ impl EventLoop<'_> {
         for _ in 0..LETTERS_A_TURN {
             let Some(letter) = self.next_message() else { break };
             if self.sender_allowed(&letter) {
-                self.read(&letter.text)?;
+                self.read(letter)?;
             } else {
                 debug!(name: "notify-rejected", pid = letter.pid, uid = letter.uid, "a stranger's message");
             }
@@ -256,15 +264,33 @@ impl EventLoop<'_> {
             && Pid::new(letter.pid).is_some_and(|pid| self.main_pid() == Some(pid) || tree::is_below_us(pid))
     }
 
-    fn read(&mut self, text: &[u8]) -> Result<(), Outcome> {
-        let (notices, own) = notify_message::read(text);
+    fn read(&mut self, letter: Datagram) -> Result<(), Outcome> {
+        let notify_message::Heard { notices, own, store } =
+            notify_message::read(&letter.text, !letter.descriptors.is_empty());
         if let (Some(own), Some(link)) = (own, &mut self.manager) {
             link.text = own;
         }
+        if let (Some(store), Some(link)) = (store, &self.manager)
+            && let Err(error) = link.outlet.send_with(store.trim_end().as_bytes(), &letter.descriptors)
+        {
+            warn!(name: "fdstore-failed", %error, "the service manager did not take what the gateway gave it to keep");
+        }
+        // Now the gateway need not wait any longer.
+        drop(letter);
         for notice in notices {
             self.dispatch(Event::NotifyMessage(notice))?;
         }
         Ok(())
+    }
+
+    /// How it ended, which is the last that the manager hears. However soon that is after the text before it: who looks
+    /// at a service that has failed is to read why.
+    pub(super) fn notify_end(&mut self, outcome: Outcome) {
+        if self.manager.is_none() {
+            return;
+        }
+        let text = format!("STATUS={}", one_line(&self.outcome_words(outcome)));
+        self.manager.as_mut().and_then(|link| link.send(&text));
     }
 
     /// The situation in words, for `systemctl status`.

@@ -84,10 +84,17 @@ fn run_with<'a>(plan: &'a Rc<Plan>, prepare: impl FnOnce(&mut EventLoop<'a>)) ->
     match EventLoop::new(plan, None) {
         Ok(mut runtime) => {
             prepare(&mut runtime);
-            match runtime.run().0 {
-                failed @ Outcome::StartFailed { .. } => failed.code(plan.compat),
-                outcome => plan.exit_code(outcome.code(plan.compat)),
+            let outcome = runtime.run().0;
+            let code = outcome.code(plan.compat);
+            match outcome {
+                Outcome::StartFailed { .. } => return code,
+                // One that is called success is no death by a signal.
+                Outcome::Signaled { signal, .. } if plan.pass_signal && plan.exit_code(code) == code => {
+                    Signal::new(signal).into_iter().for_each(process::exit_by_signal);
+                }
+                _ => {}
             }
+            plan.exit_code(code)
         }
         Err(failure) => {
             error!(name: "cannot-start", "{failure}");
@@ -292,6 +299,7 @@ impl<'a> EventLoop<'a> {
     fn run(mut self: Box<Self>) -> (Outcome, Option<Tool<'a>>) {
         let Err(outcome) = self.run_loop();
         self.leave();
+        self.notify_end(outcome);
         if !matches!(outcome, Outcome::Exited { .. } | Outcome::StartFailed { .. }) {
             self.restore_modes();
         }

@@ -69,13 +69,18 @@ impl EventLoop<'_> {
             main: None,
             since: self.began.wall_of(snapshot.since),
             restarts: snapshot.restarts,
-            last: snapshot.last.map(|outcome| match outcome {
-                Outcome::StartFailed { step, errno } => {
-                    let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
-                    messages::failed_start(self.plan.compat, command, step, errno)
-                }
-                outcome => format!("{outcome}{}", self.oom.words()),
-            }),
+            last: snapshot.last.map(|outcome| self.outcome_words(outcome)),
+        }
+    }
+
+    /// How a run of the command ended.
+    pub(super) fn outcome_words(&self, outcome: Outcome) -> String {
+        match outcome {
+            Outcome::StartFailed { step, errno } => {
+                let command = self.plan.command.first().map(|name| name.as_c_str()).unwrap_or_default();
+                messages::failed_start(self.plan.compat, command, step, errno)
+            }
+            outcome => format!("{outcome}{}", self.oom.words()),
         }
     }
 }

@@ -226,7 +226,7 @@ impl Supervisor {
             Event::Stop => self.asked_to_stop(now, out),
             Event::SweeperExited => self.sweep_gone(now, out),
             Event::FreezeDone(stood) => self.on_frozen(now, stood, out),
-            Event::Reloaded => self.update_notifier(Notifier::asked_to_reload),
+            Event::Reloaded => self.update_notifier(Notifier::has_reloaded),
             Event::Executed => self.update_notifier(Notifier::executed),
             Event::Health(report) => self.health(now, report, out),
             Event::NotifyMessage(notice) => self.update_notifier(|notifier| notifier.notice(now, notice)),

@@ -264,6 +264,12 @@ impl Notifier {
         self.asked_to_reload = self.told.ready && self.policy.ready != Ready::Notified;
     }
 
+    /// sexton itself has read its configuration again, which it is the one to tell of, whoever says when the gateway is
+    /// ready. A reload of the gateway's own that is under way is not over for it.
+    pub(super) fn has_reloaded(&mut self) {
+        self.asked_to_reload = self.told.ready && !self.reloading;
+    }
+
     /// The last message was not taken, because the manager is behind.
     pub(super) fn send_failed(&mut self, now: MonoTime) {
         self.told = self.before;

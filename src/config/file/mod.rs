@@ -103,6 +103,8 @@ pub struct File {
     pub replace_on: Vec<IncidentKind>,
     /// When the command counts as ready.
     pub ready: Ready,
+    /// Whether sexton ends by the signal that ended the command.
+    pub pass_signal: bool,
 }
 
 /// sexton's configuration file.
@@ -310,7 +312,7 @@ impl Raw {
         let mut replace_on = Vec::new();
         let (health, start_period, replaces) = self.health.check().below("health")?;
         replace_on.extend(replaces.then_some(IncidentKind::Unhealthy));
-        let ready = self.systemd.check(!health.is_empty()).below("systemd")?;
+        let (ready, pass_signal) = self.systemd.check(!health.is_empty()).below("systemd")?;
         let counted = self.limits.is_some();
         let (mut limits, interval, kinds) = self.limits.unwrap_or_default().check().below("limits")?;
         replace_on.extend(kinds);
@@ -374,6 +376,7 @@ impl Raw {
             watching,
             replace_on,
             ready,
+            pass_signal,
         })
     }
 }

@@ -14,6 +14,9 @@ pub(super) struct RawSystemd {
     /// content for the first time, `notified` when it says so itself with `READY=1`. Without it: `healthy` if
     /// there are probes, else `started`.
     ready: Option<RawReady>,
+    /// Whether sexton ends by the signal that ended the command, in the place of the exit code 128+n, so that
+    /// `Restart=on-abnormal` sees it. The init of a container cannot.
+    pass_signal: bool,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -26,16 +29,18 @@ enum RawReady {
 }
 
 impl RawSystemd {
-    pub(super) fn check(self, probes: bool) -> Result<Ready, InvalidValue> {
-        match self.ready {
-            None if probes => Ok(Ready::Healthy),
-            None | Some(RawReady::Started) => Ok(Ready::Started),
-            Some(RawReady::Notified) => Ok(Ready::Notified),
-            Some(RawReady::Healthy) if probes => Ok(Ready::Healthy),
+    /// When the gateway is ready, and whether its death by a signal is passed on.
+    pub(super) fn check(self, probes: bool) -> Result<(Ready, bool), InvalidValue> {
+        let ready = match self.ready {
+            None if probes => Ready::Healthy,
+            None | Some(RawReady::Started) => Ready::Started,
+            Some(RawReady::Notified) => Ready::Notified,
+            Some(RawReady::Healthy) if probes => Ready::Healthy,
             Some(RawReady::Healthy) => {
                 let what = "nothing is asked; give 'url', 'tcp' or 'command' in [health]";
-                Err(InvalidValue::new(what).below("ready"))
+                return Err(InvalidValue::new(what).below("ready"));
             }
-        }
+        };
+        Ok((ready, self.pass_signal))
     }
 }

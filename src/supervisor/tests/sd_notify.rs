@@ -224,8 +224,10 @@ fn a_reload_is_told_from_its_beginning_to_its_end() {
     assert_eq!(tell(&mut story, sent(Signal::HUP)), [], "it speaks for itself");
     assert_eq!(tell(&mut story, Event::NotifyMessage(NotifyMessage::Reloading)), [reloading]);
     assert_eq!(tell(&mut story, Event::NotifyMessage(NotifyMessage::Reloading)), []);
+    assert_eq!(tell(&mut story, Event::Reloaded), [], "the gateway's own is not over");
     assert_eq!(tell(&mut story, Event::NotifyMessage(NotifyMessage::Ready)), [READY]);
     assert_eq!(tell(&mut story, Event::NotifyMessage(NotifyMessage::Ready)), []);
+    assert_eq!(tell(&mut story, Event::Reloaded), [reloading, READY], "sexton's own");
 }
 
 #[test]
