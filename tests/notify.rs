@@ -194,7 +194,11 @@ fn texts_come_at_most_once_a_second() {
     let heard: Vec<Instant> =
         manager.heard.iter().filter(|(_, text)| text.contains("STATUS=")).map(|(at, _)| *at).collect();
     assert!(heard.len() >= 5, "{:?}", manager.heard);
-    assert_eq!(manager.all("STATUS=").pop().unwrap(), "ended by SIGKILL", "the last one comes when it is true");
+    assert_eq!(
+        manager.all("STATUS=").pop().unwrap(),
+        "ended by SIGKILL",
+        "the last one comes when it is true"
+    );
     for pair in heard[..heard.len() - 1].windows(2) {
         assert!(pair[1] - pair[0] > Duration::from_millis(900), "{:?}", manager.heard);
     }
