@@ -299,6 +299,21 @@ fn settings() -> Vec<Setting> {
 }
 
 #[test]
+fn every_option_of_a_setting_is_tried() {
+    let tried: Vec<&str> = settings().iter().map(|setting| setting.flag[0]).collect();
+    let command = sexton::cli::command();
+    for option in command.get_arguments() {
+        let Some(long) = option.get_long().map(|long| format!("--{long}")) else { continue };
+        let letter = option.get_short().map(|letter| format!("-{letter}"));
+        // The two that name other settings are tried below; and the texts are not a setting.
+        if !["--config", "--preset", "--help", "--version"].contains(&&*long) {
+            let found = tried.iter().any(|flag| *flag == long || letter.as_deref() == Some(flag));
+            assert!(found, "{long} needs a row among the settings above");
+        }
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_over_the_file_over_the_preset_over_the_default() {
     if system_file() {
         return;

@@ -185,6 +185,22 @@ fn every_option_and_key_that_the_migration_page_names_is_taken() {
     assert!(count > 20, "they were found: {count}");
 }
 
+#[test]
+fn the_option_that_contributors_are_shown_is_declared_so() {
+    let text = fs::read_to_string(house().join("CONTRIBUTING.md")).unwrap();
+    let (mut source, mut shown) = (String::new(), 0);
+    let block = text.lines().skip_while(|line| !line.starts_with("    // src/config/settings.rs:"));
+    for line in block.take_while(|line| line.is_empty() || line.starts_with("    ")).map(str::trim) {
+        if let Some(file) = line.strip_prefix("// ").and_then(|comment| comment.split_once(".rs:")) {
+            source = fs::read_to_string(house().join(format!("{}.rs", file.0))).unwrap();
+        } else if !line.is_empty() && (!line.starts_with("// ")) {
+            assert!(source.lines().any(|of_source| of_source.trim() == line), "{line}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 8, "{shown} lines were found");
+}
+
 /// The headings of a page, as links name them.
 fn anchors(text: &str) -> Vec<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));

@@ -1,27 +1,36 @@
-//! The options, as clap sees them.
+//! The options of sexton: what the command line and the environment say of the settings.
+//!
+//! Both are read by [`fast_path`]. To set clap up takes longer than everything else before the start, so that clap
+//! comes in only for the help, and where something is not understood: then it says what is wrong, and its word counts.
 
 mod fast_path;
 
-use std::ffi::{CString, OsString};
-use std::path::PathBuf;
+use std::ffi::{CString, OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
+use clap::builder::{
+    FalseyValueParser, OsStringValueParser, PathBufValueParser, PossibleValuesParser, TypedValueParser,
+    ValueParser,
+};
 use clap::error::Error;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use tracing::level_filters::LevelFilter;
 
 use super::config_path::initial_cwd;
 use super::outer::Outer;
-use crate::config::file::{File, Reaction};
+use crate::config::file::File;
+use crate::config::setting::Setting;
+use crate::config::settings::{Given, SETTINGS, Settings};
 use crate::config::unit::GATEWAY;
+use crate::config::value::{Count, Form, LogFormat};
 use crate::config::watch_settings::{HeldLocks, WatchSettings};
-use crate::config::{Control, Locks, Plan, Problem, parse};
-use crate::locks::{Action, Root, roots};
+use crate::config::{Control, Locks, Plan, Problem};
+use crate::locks::{Root, roots};
 use crate::os::{privileges, process};
 use crate::report::log::Format;
-use crate::types::{CompatMode, Signal};
+use crate::types::CompatMode;
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
@@ -39,185 +48,263 @@ measure, ps, reload, restart, signal, status, stop, tool.
 Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
 cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
 
-/// The command line of sexton in its own compatibility mode, which is a superset of tini's.
-#[derive(Debug, Parser)]
-#[command(
-    name = "sexton",
-    version,
-    about = USES,
-    after_help = AFTER,
-    override_usage = "sexton [OPTIONS] [--] COMMAND [ARG...]",
-    disable_help_flag = true,
-    disable_version_flag = true,
-    max_term_width = 80,
-    next_line_help = false
-)]
+/// What the command line and the environment say.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Args {
-    /// The command; options behind it are its own
-    #[arg(trailing_var_arg = true, hide = true)]
+    /// The command; options behind it are its own.
     pub(super) command: Vec<OsString>,
-
-    /// The options that were given, on the command line or in the environment
-    #[arg(skip)]
-    given: Vec<String>,
-
-    /// The options that were given on the command line, as flags
-    #[arg(skip)]
-    typed: Vec<String>,
-
-    /// The settings of a sexton above, if this is the start of a supervisor below one
-    #[arg(skip)]
-    pub(super) outer: Option<&'static Outer>,
-
-    /// Main process's window to stop
-    #[arg(long, value_name = "D", default_value = "30s", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_GRACE", hide_env = true)]
-    grace: Duration,
-
-    /// Then TERM to all, this long; KILL
-    #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_KILL_AFTER", hide_env = true)]
-    kill_after: Duration,
-
-    /// Pass signals to the command's whole process group
-    #[arg(short, long, env = "SEXTON_GROUP", hide_env = true, value_parser = FalseyValueParser::new())]
-    group: bool,
-
-    /// Send signal R in the place of S; 0 drops it
-    #[arg(long, value_name = "S:R", env = "SEXTON_REWRITE", hide_env = true)]
-    #[arg(value_parser = parse::rewrite, value_delimiter = ',')]
-    rewrite: Vec<(Signal, Option<Signal>)>,
-
-    /// Hold this signal for D before passing it on
-    #[arg(long, value_name = "SIG=D", env = "SEXTON_DELAY", hide_env = true)]
-    #[arg(value_parser = parse::delay, value_delimiter = ',')]
-    delay: Vec<(Signal, Duration)>,
-
-    /// Asks for a stop (TERM, INT, RTMIN+3, PWR)
-    #[arg(long, value_name = "SIG", env = "SEXTON_STOP_SIGNAL", hide_env = true, value_delimiter = ',')]
-    stop_signal: Vec<Signal>,
-
-    /// In place of --grace: TERM:20s,INT:5s,KILL
-    #[arg(long, value_name = "LIST", env = "SEXTON_STOP_SEQUENCE", hide_env = true)]
-    #[arg(value_parser = parse::step, value_delimiter = ',')]
-    stop_sequence: Vec<(Signal, Duration)>,
-
-    /// all: wait for what the command leaves behind
-    #[arg(long, value_name = "WHOM", default_value = "main", hide_possible_values = true)]
-    #[arg(env = "SEXTON_WAIT", hide_env = true, hide_default_value = true)]
-    wait: WaitFor,
-
-    /// Turn this exit code into 0; repeatable
-    #[arg(short = 'e', long = "remap-exit", value_name = "CODE")]
-    #[arg(env = "SEXTON_REMAP_EXIT", hide_env = true, value_delimiter = ',')]
-    remap: Vec<u8>,
-
-    /// State directory with locks; repeatable. Without it, OpenClaw's is found
-    #[arg(long, value_name = "DIR")]
-    lock_root: Vec<PathBuf>,
-
-    /// Leave all locks alone, whatever the roots
-    #[arg(long, env = "SEXTON_NO_LOCKS", hide_env = true, value_parser = FalseyValueParser::new())]
-    no_locks: bool,
-
-    /// What a sweep may take at start
-    #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_SWEEP_TIMEOUT", hide_env = true)]
-    sweep_timeout: Duration,
-
-    /// Read more settings from this file
-    // Empty, as a variable often is that stands for nothing, it means no file.
-    #[arg(long, value_name = "FILE", env = "SEXTON_CONFIG", hide_env = true)]
-    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
-    pub(super) config: Option<PathBuf>,
-
-    /// Begin with what suits this gateway: openclaw
-    #[arg(long, value_name = "NAME", env = "SEXTON_PRESET", hide_env = true)]
-    pub(super) preset: Option<String>,
-
-    /// Run the command's tools through sexton-sh
-    #[arg(long, env = "SEXTON_TOOL_SHELL", hide_env = true, value_parser = FalseyValueParser::new(), hide = true)]
-    tool_shell: bool,
-
-    /// Of a lock left behind: remove, or hand-over
-    #[arg(long, value_name = "A", hide_possible_values = true)]
-    #[arg(env = "SEXTON_LOCK_ACTION", hide_env = true)]
-    lock_action: Option<LockAction>,
-
-    /// How long a lock that was handed over is left to the starting gateway
-    #[arg(long, value_name = "D", default_value = "5m", value_parser = humantime::parse_duration, hide = true)]
-    #[arg(env = "SEXTON_START_WINDOW", hide_env = true)]
-    start_window: Duration,
-
-    /// Report locks that are held longer than this
-    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_LOCK_REPORT_AFTER", hide_env = true)]
-    lock_report_after: Option<Duration>,
-
-    /// The control socket's path, or off
-    #[arg(long, value_name = "PATH", env = "SEXTON_CONTROL", hide_env = true, hide = true)]
-    #[arg(value_parser = OsStringValueParser::new().try_map(|text| Control::named(&text)))]
-    control: Option<Control>,
-
-    /// More log lines: -v info, -vv debug, -vvv trace
-    #[arg(short, action = ArgAction::Count)]
-    pub(super) verbose: u8,
-
-    /// Log lines as text or json
-    #[arg(
-        long,
-        value_name = "F",
-        default_value = "text",
-        hide_possible_values = true,
-        hide_default_value = true,
-        env = "SEXTON_LOG_FORMAT",
-        hide_env = true
-    )]
-    pub(super) log_format: LogFormat,
-
-    /// Least level to log: error, warn, info, debug, trace
-    #[arg(long, value_name = "L", env = "SEXTON_LOG", hide = true)]
-    pub(super) log: Option<LevelFilter>,
-
-    /// Signal for sexton itself when its parent dies
-    #[arg(short = 'p', long = "parent-death", value_name = "SIG")]
-    #[arg(env = "SEXTON_PARENT_DEATH", hide_env = true)]
-    parent_death: Option<Signal>,
-
-    /// Warn about each adopted process that was reaped
-    #[arg(short = 'w', long = "warn-reaped")]
-    #[arg(env = "SEXTON_WARN_REAPED", hide_env = true, value_parser = FalseyValueParser::new())]
-    warn_reaped: bool,
-
-    /// Accepted for tini's sake: sexton is always a subreaper
-    #[arg(short = 's', hide = true)]
-    subreaper: bool,
-
-    /// Print this help
-    #[arg(short, long, action = ArgAction::Help)]
-    help: Option<bool>,
-
-    /// Print the version
-    #[arg(long, action = ArgAction::Version)]
-    version: Option<bool>,
+    /// What the options say.
+    pub(super) line: Given,
+    /// What the variables say.
+    pub(super) environment: Given,
+    /// There are variables whose names begin as ours do.
+    pub(super) has_variables: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LockAction {
-    Remove,
-    HandOver,
+/// sexton's command line in its own compatibility mode, which is a superset of tini's, as clap has it.
+pub(super) fn command() -> Command {
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print this help");
+    let version = Arg::new("version").long("version").action(ArgAction::Version).help("Print the version");
+    Command::new("sexton")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(USES)
+        .after_help(AFTER)
+        .override_usage("sexton [OPTIONS] [--] COMMAND [ARG...]")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .max_term_width(80)
+        .next_line_help(false)
+        .arg(
+            Arg::new("command")
+                .help("The command; options behind it are its own")
+                .value_parser(OsStringValueParser::new())
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .hide(true),
+        )
+        .args(SETTINGS.iter().map(option))
+        .args([help, version])
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WaitFor {
-    Main,
-    All,
+/// A setting's option.
+fn option(setting: &'static Setting) -> Arg {
+    let definition = &setting.definition;
+    let mut option = Arg::new(setting.name).help(definition.help).hide(definition.hidden);
+    if !definition.long.is_empty() {
+        option = option.long(definition.long);
+    }
+    if let Some(letter) = definition.letter {
+        option = option.short(letter);
+    }
+    if setting.has_variable() {
+        // clap keeps names of variables for ever.
+        option = option.env(&*setting.variable().leak()).hide_env(true);
+    }
+    if definition.shows_default
+        && let Some(default) = (setting.show)(&Settings::default()).as_str()
+    {
+        option = option.default_value(&*default.to_owned().leak());
+    }
+    // What is wrong with a text is said by who reads it.
+    let wrong = move |text: &OsStr| (setting.add)(&mut Given::default(), text).map(|()| text.to_owned());
+    let parser: ValueParser = match setting.form {
+        Form::Flag if setting.has_variable() => {
+            return option.action(ArgAction::SetTrue).value_parser(FalseyValueParser::new());
+        }
+        Form::Flag => return option.action(ArgAction::SetTrue),
+        Form::Count => return option.action(ArgAction::Count),
+        Form::Words(words) => {
+            option = option.hide_possible_values(true).hide_default_value(true);
+            PossibleValuesParser::new(words).into()
+        }
+        Form::Text => (move |text: &str| wrong(text.as_ref())).into(),
+        Form::List => {
+            option = option.action(ArgAction::Append).value_delimiter(',');
+            (move |text: &str| wrong(text.as_ref())).into()
+        }
+        Form::Bytes => OsStringValueParser::new().try_map(move |text| wrong(&text)).into(),
+        Form::Paths => {
+            option = option.action(ArgAction::Append);
+            PathBufValueParser::new().into()
+        }
+    };
+    option.value_name(definition.value_name).value_parser(parser)
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum LogFormat {
-    Text,
-    Json,
+impl Args {
+    /// What the words say, and the environment.
+    pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
+        Args::read_below(words, None)
+    }
+
+    /// The same for the start of a supervisor below another sexton, whose own variables do not count.
+    pub(super) fn read_below(words: &[OsString], outer: Option<&'static Outer>) -> Result<Args, Error> {
+        let owned = |name: &OsStr| outer.is_some_and(|outer| outer.owns(name));
+        let variables: Vec<_> =
+            std::env::vars_os().filter(|(name, _)| is_ours(name) && !owned(name)).collect();
+        let mut args = match (fast_path::command_line(words), fast_path::environment(&variables)) {
+            (Some((line, command)), Some(environment)) => {
+                Args { command: command.to_vec(), line, environment, has_variables: false }
+            }
+            _ => Args::read_with_clap(words, &owned)?,
+        };
+        let listed = variables.iter().find(|(name, _)| name == LOCK_ROOTS);
+        args.environment.lock_root =
+            listed.map(|(_, list)| roots::split(list)).filter(|roots| !roots.is_empty());
+        args.has_variables = !variables.is_empty();
+        Ok(args)
+    }
+
+    fn read_with_clap(words: &[OsString], owned: &dyn Fn(&OsStr) -> bool) -> Result<Args, Error> {
+        let mut options = command().mut_args(|option| match option.get_env() {
+            Some(name) if owned(name) => option.env(None::<&'static str>),
+            _ => option,
+        });
+        let mut matches = options.try_get_matches_from_mut(words)?;
+        let mut args = Args::default();
+        for setting in SETTINGS {
+            let given = match matches.value_source(setting.name) {
+                Some(ValueSource::CommandLine) => &mut args.line,
+                Some(ValueSource::EnvVariable) => &mut args.environment,
+                _ => continue,
+            };
+            for text in written(setting, &matches) {
+                // clap has asked before whether it can be taken.
+                let _ = (setting.add)(given, &text);
+            }
+        }
+        args.command = matches.remove_many("command").into_iter().flatten().collect();
+        Ok(args)
+    }
+
+    /// The configuration file that was named. An empty name is no file.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.line.config.as_ref().or(self.environment.config.as_ref())?.as_deref()
+    }
+
+    /// The preset that was named.
+    pub(super) fn preset(&self) -> Option<&str> {
+        self.line.preset.as_ref().or(self.environment.preset.as_ref())?.as_deref()
+    }
+
+    /// How many more kinds of log lines were asked for on the command line.
+    pub(super) fn verbosity(&self) -> u8 {
+        self.line.verbose.unwrap_or_default().0
+    }
+
+    /// A subcommand has a `-v` of its own, which is as good.
+    pub(super) fn add_verbosity(&mut self, more: u8) {
+        self.line.verbose = Some(Count(self.verbosity().saturating_add(more)));
+    }
+
+    /// The first option on the command line that asks for more than log lines.
+    pub(super) fn asks_for_more(&self) -> Option<String> {
+        let mut typed = SETTINGS.iter().filter(|setting| (setting.is_given)(&self.line));
+        let other = typed.find(|setting| setting.form != Form::Count)?;
+        Some(match other.definition.letter {
+            Some(letter) if other.definition.long.is_empty() => format!("-{letter}"),
+            _ => format!("--{}", other.definition.long),
+        })
+    }
+
+    /// What is given in all places: the command line wins over the environment, both over the file, and the file
+    /// over its preset.
+    pub(super) fn given(&self, file: &File) -> Given {
+        Given::merge([&self.line, &self.environment, &file.given, &file.preset])
+    }
+
+    /// The settings that come of it. tini's variables say less than ours.
+    pub(super) fn settings(&self, file: &File) -> Settings {
+        let sources = [&self.line, &self.environment, &of_tini(), &file.given, &file.preset];
+        let mut settings = Given::merge(sources).resolve();
+        if let more @ 1.. = settings.verbose.0 {
+            settings.log = level(more.saturating_add(1));
+        }
+        // -vv, at least, for the process that the service manager has started, and for none below it.
+        if process::is_debug_invocation() {
+            settings.log = settings.log.max(LevelFilter::DEBUG);
+        }
+        settings
+    }
+
+    /// What all of it means, with what stands in the configuration file.
+    pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
+        let command = Plan::command_of(self.wanted(&file).to_vec())?;
+        self.resolve(file, command)
+    }
+
+    /// The same, for who only wants to see it: without a command too.
+    pub(super) fn plan_for_check(self, file: File) -> Result<Plan, Problem> {
+        if self.wanted(&file).is_empty() { self.resolve(file, Vec::new()) } else { self.plan(file) }
+    }
+
+    /// The command line's command, else the file's.
+    fn wanted<'a>(&'a self, file: &'a File) -> &'a [OsString] {
+        if self.command.is_empty() { &file.command } else { &self.command }
+    }
+
+    fn resolve(self, file: File, command: Vec<CString>) -> Result<Plan, Problem> {
+        let mut settings = self.settings(&file);
+        if let Control::At(path) = settings.control {
+            settings.control = Control::at(initial_cwd().join(path))?;
+        }
+        let locks = settings.locks.0.then(|| self.locks(&settings, &file));
+        let mut tools = file.tools;
+        tools.record = tools.record.map(|path| initial_cwd().join(path));
+        let mut units = file.units;
+        for unit in &mut units {
+            unit.directory = unit.directory.take().map(|path| initial_cwd().join(path));
+        }
+        let held_too_long = locks.is_some() && file.locks.held_too_long.is_some();
+        let watching = watching(file.watching, locks.as_ref(), held_too_long);
+        Ok(Plan {
+            command,
+            settings,
+            locks,
+            env: file.env,
+            prefix: file.prefix.then(|| GATEWAY.to_owned()),
+            restart: file.restart,
+            replace_on: file.replace_on,
+            units,
+            tools,
+            watching,
+            ready: file.ready,
+            pass_signal: file.pass_signal,
+            origin: file.origin,
+            ..Plan::bare(CompatMode::Native)
+        })
+    }
+
+    /// What is done about locks.
+    fn locks(&self, settings: &Settings, file: &File) -> Locks {
+        let names = |given: &Given| given.lock_root.as_ref().is_some_and(|roots| !roots.is_empty());
+        let named = [&self.line, &file.given, &file.preset].into_iter().any(names);
+        Locks {
+            roots: absolute(lock_roots(&settings.lock_root)),
+            deadline: settings.sweep_timeout,
+            rules: file.locks.rules.clone(),
+            action: settings.lock_action,
+            exclusive: file.locks.exclusive,
+            start_window: settings.start_window,
+            report_after: settings.lock_report_after,
+            look_later: named || is_openclaw(self.wanted(file)),
+        }
+    }
+}
+
+/// The variable that lists lock roots, separated by colons.
+const LOCK_ROOTS: &str = "SEXTON_LOCK_ROOTS";
+
+fn is_ours(variable: &OsStr) -> bool {
+    variable.as_encoded_bytes().starts_with(b"SEXTON_")
+}
+
+/// What stands for the values of an option, in the words or in its variable.
+fn written(setting: &Setting, matches: &ArgMatches) -> Vec<OsString> {
+    match setting.form {
+        Form::Count => vec![OsString::new(); matches.get_count(setting.name).into()],
+        _ => matches.get_raw(setting.name).into_iter().flatten().map(OsStr::to_owned).collect(),
+    }
 }
 
 impl From<LogFormat> for Format {
@@ -229,181 +316,21 @@ impl From<LogFormat> for Format {
     }
 }
 
-impl Args {
-    /// The words as clap understands them, and which of the options they or the environment give.
-    ///
-    /// Most command lines have no option at all, and to set clap up takes longer than everything else before the
-    /// start.
-    pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
-        match fast_path::command_of(words) {
-            Some(command) if !fast_path::is_set_by_environment() => Ok(Args::parse_plain(command.to_vec())),
-            _ => Args::read_with_clap(words, None),
-        }
-    }
+/// What tini's variables say.
+fn of_tini() -> Given {
+    let group = std::env::var_os("TINI_KILL_PROCESS_GROUP").map(|_| true);
+    let log = || std::env::var("TINI_VERBOSITY").ok()?.trim().parse().ok().map(level);
+    Given { group, log: log(), ..Given::default() }
+}
 
-    /// Whether a variable may stand for an option.
-    pub(super) fn is_set_by_environment() -> bool {
-        fast_path::is_set_by_environment()
-    }
-
-    /// The same for the start of a supervisor below another sexton, whose own variables do not count.
-    pub(super) fn read_below(words: &[OsString], outer: &'static Outer) -> Result<Args, Error> {
-        Args::read_with_clap(words, Some(outer))
-    }
-
-    fn read_with_clap(words: &[OsString], outer: Option<&'static Outer>) -> Result<Args, Error> {
-        let mut options = Args::command();
-        if let Some(outer) = outer {
-            options = options.mut_args(|option| match option.get_env() {
-                Some(name) if outer.owns(name) => option.env(None::<&'static str>),
-                _ => option,
-            });
-        }
-        let matches = options.try_get_matches_from_mut(words)?;
-        let mut args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut options))?;
-        let given = |id: &&clap::Id| {
-            let source = matches.value_source(id.as_str());
-            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
-        };
-        // clap counts the command too, and all of them together.
-        let option = |id: &&clap::Id| !matches!(id.as_str(), "command" | "Args");
-        args.given = matches.ids().filter(given).filter(option).map(|id| id.as_str().to_owned()).collect();
-        let typed = |option: &&clap::Arg| {
-            let id = option.get_id().as_str();
-            matches.value_source(id) == Some(ValueSource::CommandLine) && id != "command"
-        };
-        let flag = |option: &clap::Arg| match (option.get_long(), option.get_short()) {
-            (Some(long), _) => format!("--{long}"),
-            (None, short) => format!("-{}", short.unwrap_or_default()),
-        };
-        args.outer = outer;
-        args.typed = options.get_arguments().filter(typed).map(flag).collect();
-        Ok(args)
-    }
-
-    /// The first option on the command line that asks for more than log lines.
-    pub(super) fn needs_clap(&self) -> Option<&str> {
-        self.typed.iter().map(String::as_str).find(|flag| *flag != "-v")
-    }
-
-    /// The option's value if it was given, else the file's, else the option's default.
-    fn or_config<T>(&self, option: &str, value: T, file: Option<T>) -> T {
-        if self.given.iter().any(|given| given == option) { value } else { file.unwrap_or(value) }
-    }
-
-    /// Flags count from warnings up, as tini's do; then sexton's variable, then tini's, then the file.
-    pub(super) fn level(&self, file: &File) -> LevelFilter {
-        let steps = |steps: u8| match steps {
-            0 => LevelFilter::ERROR,
-            1 => LevelFilter::WARN,
-            2 => LevelFilter::INFO,
-            3 => LevelFilter::DEBUG,
-            _ => LevelFilter::TRACE,
-        };
-        // -vv, at least, for the process that the service manager has started, and for none below it.
-        let least = if process::is_debug_invocation() { LevelFilter::DEBUG } else { LevelFilter::OFF };
-        if self.verbose > 0 {
-            return steps(self.verbose.saturating_add(1)).max(least);
-        }
-        let of_tini = || std::env::var("TINI_VERBOSITY").ok()?.trim().parse().ok().map(steps);
-        self.log.or_else(of_tini).or(file.log).unwrap_or(LevelFilter::WARN).max(least)
-    }
-
-    /// How log lines look.
-    pub(super) fn log_format(&self, file: &File) -> LogFormat {
-        let of_file = file.log_json.map(|json| if json { LogFormat::Json } else { LogFormat::Text });
-        self.or_config("log_format", self.log_format, of_file)
-    }
-
-    /// What all of it means, with what stands in the configuration file: the command line wins over the
-    /// environment, and both win over the file.
-    pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
-        let command = Plan::command_of(self.wanted(&file).to_vec())?;
-        self.settings(file, command)
-    }
-
-    /// The same, for who only wants to see it: without a command too.
-    pub(super) fn plan_for_check(self, file: File) -> Result<Plan, Problem> {
-        if self.wanted(&file).is_empty() { self.settings(file, Vec::new()) } else { self.plan(file) }
-    }
-
-    /// The command line's command, else the file's.
-    fn wanted<'a>(&'a self, file: &'a File) -> &'a [OsString] {
-        if self.command.is_empty() { &file.command } else { &self.command }
-    }
-
-    fn settings(self, file: File, command: Vec<CString>) -> Result<Plan, Problem> {
-        let locks = self.locks(&file);
-        let of_tini = std::env::var_os("TINI_KILL_PROCESS_GROUP").is_some().then_some(true);
-        let group = self.or_config("group", self.group, of_tini.or(file.group));
-        let stop_signals = self.or_config("stop_signal", self.stop_signal.clone(), file.stop_signals);
-        let wait_all = self.or_config("wait", self.wait == WaitFor::All, file.wait_all);
-        let mut tools = file.tools;
-        tools.shell = self.or_config("tool_shell", self.tool_shell, file.tool_shell);
-        tools.record = tools.record.map(|path| initial_cwd().join(path));
-        let mut units = file.units;
-        for unit in &mut units {
-            unit.directory = unit.directory.take().map(|path| initial_cwd().join(path));
-        }
-        let held_too_long = locks.as_ref().and_then(|(_, reaction)| *reaction);
-        let locks = locks.map(|(locks, _)| locks);
-        let watching = watching(file.watching, locks.as_ref(), held_too_long.is_some());
-        Ok(Plan {
-            command,
-            group,
-            grace: self.or_config("grace", self.grace, file.grace),
-            kill_after: self.or_config("kill_after", self.kill_after, file.kill_after),
-            rewrite: self.or_config("rewrite", self.rewrite.clone(), file.rewrite),
-            delay: self.or_config("delay", self.delay.clone(), file.delay),
-            stop_signals: (!stop_signals.is_empty()).then(|| stop_signals.into_iter().collect()),
-            stop_sequence: self.or_config("stop_sequence", self.stop_sequence.clone(), file.stop_sequence),
-            wait_all,
-            remap: self.or_config("remap", self.remap.clone(), file.remap),
-            parent_death: self.parent_death.or(file.parent_death),
-            warn_reaped: self.or_config("warn_reaped", self.warn_reaped, file.warn_reaped),
-            locks,
-            passed: Vec::new(),
-            env: file.env,
-            directory: None,
-            user: None,
-            prefix: file.prefix.then(|| GATEWAY.to_owned()),
-            restart: file.restart,
-            replace_on: file.replace_on,
-            units,
-            tools,
-            control: match self.control.or(file.control).unwrap_or_default() {
-                Control::At(path) => Control::at(initial_cwd().join(path))?,
-                other => other,
-            },
-            watching,
-            ready: file.ready,
-            pass_signal: file.pass_signal,
-            origin: file.origin,
-            ..Plan::bare(CompatMode::Native)
-        })
-    }
-
-    /// What is done about locks, and what follows when one is held too long.
-    fn locks(&self, file: &File) -> Option<(Locks, Option<Reaction>)> {
-        let command = self.wanted(file);
-        let file = &file.locks;
-        let enabled = !self.or_config("no_locks", self.no_locks, file.enabled.map(|enabled| !enabled));
-        let action = self.lock_action.map(|action| match action {
-            LockAction::Remove => Action::Remove,
-            LockAction::HandOver => Action::HandOver,
-        });
-        let named = !self.lock_root.is_empty() || !file.roots.is_empty();
-        let locks = Locks {
-            roots: absolute(lock_roots(&self.lock_root, &file.roots, self.outer)),
-            deadline: self.or_config("sweep_timeout", self.sweep_timeout, file.sweep_timeout),
-            rules: file.rules.clone(),
-            action: action.or(file.action).unwrap_or_default(),
-            exclusive: file.exclusive,
-            start_window: self.or_config("start_window", self.start_window, file.start_window),
-            report_after: self.lock_report_after.or(file.report_after),
-            look_later: named || is_openclaw(command),
-        };
-        enabled.then_some((locks, file.held_too_long))
+/// Levels in tini's steps.
+fn level(steps: u8) -> LevelFilter {
+    match steps {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::WARN,
+        2 => LevelFilter::INFO,
+        3 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     }
 }
 
@@ -429,20 +356,11 @@ fn watching(mut watching: WatchSettings, locks: Option<&Locks>, asked: bool) -> 
     Some(watching)
 }
 
-/// The roots that were named on the command line, else those of `SEXTON_LOCK_ROOTS` (separated by colons),
-/// else those of the configuration file, else those in which OpenClaw would look.
-pub(super) fn lock_roots(named: &[PathBuf], configured: &[PathBuf], outer: Option<&Outer>) -> Vec<Root> {
-    let given = |paths: &[PathBuf]| paths.iter().map(|path| Root::given(path)).collect();
-    if !named.is_empty() {
-        return given(named);
-    }
-    let variable = "SEXTON_LOCK_ROOTS";
-    let listed =
-        std::env::var_os(variable).filter(|_| !outer.is_some_and(|outer| outer.owns(variable.as_ref())));
-    match listed.map(|list| roots::split(&list)) {
-        Some(listed) if !listed.is_empty() => listed,
-        _ if !configured.is_empty() => given(configured),
-        _ => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),
+/// The roots that were given; if there are none, those in which OpenClaw would look.
+pub(super) fn lock_roots(given: &[PathBuf]) -> Vec<Root> {
+    match given {
+        [] => roots::discover(&|name| std::env::var_os(name), privileges::effective_uid()),
+        given => given.iter().map(|path| Root::given(path)).collect(),
     }
 }
 

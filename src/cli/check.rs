@@ -57,12 +57,10 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
         Ok(check) => check,
         Err(text) => return Ok(Request::Print(text)),
     };
-    args.verbose = args.verbose.saturating_add(check.verbose);
+    args.add_verbosity(check.verbose);
     args.command = check.command;
-    args.preset = check.preset.or(args.preset);
+    args.line.preset = check.preset.map(Some).or(args.line.preset);
     let file = config_path::file(&args, check.config.as_deref(), config_path::When::Startup)?;
-    let (level, json) = (args.level(&file), args.log_format(&file));
     let plan = args.plan_for_check(file)?;
-    let log = dump::Log { level, json: matches!(json, super::args::LogFormat::Json) };
-    Ok(Request::Print(if check.json { dump::json(&plan, &log) } else { dump::text(&plan, &log) }))
+    Ok(Request::Print(if check.json { dump::json(&plan) } else { dump::text(&plan) }))
 }

@@ -1,10 +1,9 @@
 //! The command line as one tree of commands, which it is nowhere else: for the manual page and the completions.
 
 use clap::builder::ValueHint;
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::args::Args;
-use super::{control, subcommand, watch_commands};
+use super::{args, control, subcommand, watch_commands};
 
 /// sexton's command with its options and all its subcommands, and nothing hidden that somebody could want.
 ///
@@ -13,7 +12,7 @@ use super::{control, subcommand, watch_commands};
 pub fn command() -> Command {
     let subcommands =
         subcommand::commands().chain(watch_commands::commands()).chain(control::commands()).map(documented);
-    documented(Args::command())
+    documented(args::command())
         .mut_arg("subreaper", |option| option.hide(true))
         .mut_arg("config", |option| option.value_hint(ValueHint::FilePath))
         .mut_arg("control", |option| option.value_hint(ValueHint::FilePath))

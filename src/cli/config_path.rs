@@ -46,13 +46,13 @@ fn read(args: &Args, named: Option<&Path>, when: When<'_>, starts: bool) -> Resu
         When::Reload(files) => (files, Some(privileges::effective_uid())),
     };
     let around = LoadContext {
-        preset: args.preset.as_deref().filter(|name| !name.is_empty()),
+        preset: args.preset().filter(|name| !name.is_empty()),
         command: &args.command,
         variable: &|name| std::env::var_os(name),
         owner,
         files,
     };
-    if let Some(path) = named.or(args.config.as_deref()) {
+    if let Some(path) = named.or(args.config()) {
         let path = at(path, when);
         return File::read(Some(&*path).filter(|path| !path.as_os_str().is_empty()), &around);
     }

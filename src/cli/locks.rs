@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-use super::args::{Args, lock_roots};
+use super::args::{self, Args};
 use super::{Request, Usage, config_path, parse, subcommand};
 use crate::config::file::File;
+use crate::config::settings::Given;
 use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::Action;
 use crate::locks::listing::VerdictName;
@@ -102,7 +103,13 @@ impl From<Filter> for VerdictName {
 
 impl LocksArgs {
     /// What all of it means.
-    pub(super) fn plan(self, file: File) -> LocksCommand {
+    fn plan(self, environment: Given, file: File) -> LocksCommand {
+        let given = Given {
+            lock_root: Some(self.root).filter(|roots| !roots.is_empty()).or(environment.lock_root),
+            lock_report_after: self.lock_report_after.map(Some),
+            ..Given::default()
+        };
+        let settings = Given::merge([&given, &file.given, &file.preset]).resolve();
         let task = match (self.deed, self.explain) {
             (Some(Verb::Sweep), _) if self.dry_run => Task::DryRun,
             (Some(Verb::Sweep), _) => Task::Sweep,
@@ -110,13 +117,13 @@ impl LocksArgs {
             (None, None) => Task::List(self.verdict.into_iter().map(VerdictName::from).collect()),
         };
         let locks = Locks {
-            roots: lock_roots(&self.root, &file.locks.roots, None),
+            roots: args::lock_roots(&settings.lock_root),
             deadline: self.sweep_timeout,
             rules: file.locks.rules,
             action: Action::Remove,
             exclusive: file.locks.exclusive,
             start_window: Duration::ZERO,
-            report_after: self.lock_report_after.or(file.locks.report_after),
+            report_after: settings.lock_report_after,
             look_later: false,
         };
         LocksCommand { locks, task, json: self.json }
@@ -129,8 +136,9 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
         Ok(locks) => locks,
         Err(text) => return Ok(Request::Print(text)),
     };
-    args.verbose = args.verbose.saturating_add(locks.verbose);
+    args.add_verbosity(locks.verbose);
     let file = config_path::file(&args, locks.config.as_deref(), config_path::When::Startup)?;
-    let (level, format) = (args.level(&file), args.log_format(&file).into());
-    Ok(Request::Locks { level, plan: locks.plan(file), format })
+    let settings = args.settings(&file);
+    let (level, format) = (settings.log, settings.log_format.into());
+    Ok(Request::Locks { level, plan: locks.plan(args.environment, file), format })
 }

@@ -25,10 +25,8 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::dump::Log;
 use crate::config::file::ConfigError;
 use crate::config::file_access::FileAccess;
-use crate::config::reload::Reloaded;
 use crate::config::{LocksCommand, Plan, Problem, ToolPlan};
 use crate::control::client_command::ClientCommand;
 use crate::report::log::Format;
@@ -149,9 +147,9 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if let Some((subcommand, rest)) = subcommand::lookup(words, &args.command) {
         return (subcommand.read)(args, rest);
     }
-    let Reloaded { plan, log } = run(args, words, When::Startup)?;
-    let format = if log.json { Format::Json } else { Format::Text };
-    Ok(Request::Run { plan: Rc::new(plan), level: log.level, format })
+    let plan = run(args, words, When::Startup)?;
+    let (level, format) = (plan.settings.log, plan.settings.log_format.into());
+    Ok(Request::Run { plan: Rc::new(plan), level, format })
 }
 
 /// Reads the command line, the environment and the configuration file once more, for a sexton that runs. Files are
@@ -159,7 +157,7 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
-pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Reloaded, String> {
+pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Plan, String> {
     let read = || match map_clap_error(Args::read(words), words)? {
         Ok(args) if compat::detect(words.first()) == CompatMode::Native => {
             run(args, words, When::Reload(files)).map(Some)
@@ -167,7 +165,7 @@ pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Reloaded, String
         _ => Ok(None),
     };
     match read() {
-        Ok(Some(fresh)) => Ok(fresh),
+        Ok(Some(plan)) => Ok(plan),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
         Err(usage) => Err(usage.line()),
     }
@@ -210,23 +208,18 @@ pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
     }
 }
 
-fn run(args: Args, words: &[OsString], when: When<'_>) -> Result<Reloaded, Usage> {
+fn run(args: Args, words: &[OsString], when: When<'_>) -> Result<Plan, Usage> {
     // Relative names start from here, whenever they are looked up.
     config_path::initial_cwd();
     let args = without_outer(args, words)?;
     let file = config_path::file_of_a_supervisor(&args, when)?;
-    let json = matches!(args.log_format(&file), args::LogFormat::Json);
-    let log = Log { level: args.level(&file), json };
-    Ok(Reloaded { plan: args.plan(file)?, log })
+    Ok(args.plan(file)?)
 }
 
 /// The same command line without the variables of a sexton above.
 fn without_outer(args: Args, words: &[OsString]) -> Result<Args, Usage> {
-    if !Args::is_set_by_environment() {
-        return Ok(args);
-    }
-    match outer::found() {
-        Some(outer) => Ok(map_clap_error(Args::read_below(words, outer), words)?.unwrap_or(args)),
+    match args.has_variables.then(outer::found).flatten() {
+        Some(outer) => Ok(map_clap_error(Args::read_below(words, Some(outer)), words)?.unwrap_or(args)),
         None => Ok(args),
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use clap::CommandFactory as _;
-
 use super::*;
 use crate::config::Task;
 use crate::locks::listing::VerdictName;
@@ -44,7 +42,7 @@ fn options_end_at_the_command() {
 
 #[test]
 fn every_option_has_a_variable_for_images_whose_command_line_stays() {
-    let options = Args::command();
+    let options = args::command();
     let without = options.get_arguments().filter(|option| option.get_env().is_none());
     let names: Vec<&str> = without.map(|option| option.get_id().as_str()).collect();
     // SEXTON_LOCK_ROOTS lists several, and SEXTON_LOG says what -v counts; -s changes nothing.
@@ -54,7 +52,10 @@ fn every_option_has_a_variable_for_images_whose_command_line_stays() {
 #[test]
 fn windows_are_durations() {
     let plan = plan("--grace 1m --kill-after=500ms a");
-    assert_eq!((plan.grace, plan.kill_after), (Duration::from_secs(60), Duration::from_millis(500)));
+    assert_eq!(
+        (plan.settings.grace, plan.settings.kill_after),
+        (Duration::from_secs(60), Duration::from_millis(500))
+    );
 }
 
 #[test]

@@ -11,7 +11,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::args::Args;
 use super::{Request, Usage, map_clap_error};
-use crate::config::{Plan, RecordTo, ToolPlan};
+use crate::config::settings::Settings;
+use crate::config::{Plan, RecordTo, ToolPlan, value};
 use crate::report::log::Format;
 use crate::types::CompatMode;
 
@@ -94,13 +95,14 @@ pub(super) fn read(words: &[OsString]) -> Result<Request, Usage> {
 
 /// Reads them behind options of sexton. A tool has options of its own, and only `-v` is the same on both sides.
 pub(super) fn parse_after(args: Args, words: &[OsString]) -> Result<Request, Usage> {
-    if let Some(flag) = args.needs_clap() {
+    if let Some(flag) = args.asks_for_more() {
         let what = format!(
             "{flag} before 'tool' is not of the tool; write the tool's options behind: sexton tool --help"
         );
         return Err(Usage::Tool { what });
     }
-    let more = (args.verbose > 0).then(|| OsString::from(format!("-{}", "v".repeat(args.verbose.into()))));
+    let more =
+        (args.verbosity() > 0).then(|| OsString::from(format!("-{}", "v".repeat(args.verbosity().into()))));
     read(&more.into_iter().chain(words.iter().cloned()).collect::<Vec<_>>())
 }
 
@@ -141,9 +143,12 @@ impl ToolArgs {
         let name = name.unwrap_or_else(|| base_name(&command));
         let plan = Plan {
             command,
-            grace: self.grace,
-            kill_after: self.grace,
-            wait_all: self.wait == WaitFor::All,
+            settings: Settings {
+                grace: self.grace,
+                kill_after: self.grace,
+                wait: if self.wait == WaitFor::All { value::WaitFor::All } else { value::WaitFor::Main },
+                ..Settings::without_control()
+            },
             ..Plan::bare(CompatMode::Native)
         };
         let tool = ToolPlan {
@@ -194,7 +199,10 @@ mod tests {
         let plan = tool(&["--timeout", "2s", "--", "/bin/sh", "--timeout", "x"]).unwrap();
         assert_eq!((plan.timeout, plan.name.as_str()), (Some(Duration::from_secs(2)), "sh"));
         assert_eq!(plan.plan.command.len(), 3);
-        assert_eq!((plan.plan.grace, plan.plan.kill_after), (Duration::from_secs(5), Duration::from_secs(5)));
+        assert_eq!(
+            (plan.plan.settings.grace, plan.plan.settings.kill_after),
+            (Duration::from_secs(5), Duration::from_secs(5))
+        );
         assert_eq!(tool(&["--timeout", "0s", "true"]).unwrap().timeout, None, "as timeout(1) has it");
     }
 

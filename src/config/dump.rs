@@ -7,29 +7,20 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tracing::level_filters::LevelFilter;
 
+use super::Plan;
 use super::lock_rule::LockFormat;
+use super::settings::SETTINGS;
 use super::unit::Unit;
 use super::watch_settings::{ProbeKind, WatchSettings};
-use super::{Control, Plan};
-use crate::locks::{Action, Root};
+use crate::locks::Root;
 use crate::supervisor::{Ready, Restart, RestartOn};
-use crate::types::{IncidentKind, Signal};
-
-/// What is said of log lines, which are not the plan's business.
-#[derive(Debug, Clone, Copy)]
-pub struct Log {
-    /// The least level.
-    pub level: LevelFilter,
-    /// They are JSON.
-    pub json: bool,
-}
+use crate::types::IncidentKind;
 
 /// As JSON, in one object.
 #[must_use]
-pub fn json(plan: &Plan, log: &Log) -> String {
-    let mut whole = settings(plan, log);
+pub fn json(plan: &Plan) -> String {
+    let mut whole = settings(plan);
     if let Some(object) = whole.as_object_mut() {
         let found = effective(plan).into_iter().map(|(key, value)| (key.to_owned(), value));
         object.insert("found".to_owned(), table(found));
@@ -39,12 +30,12 @@ pub fn json(plan: &Plan, log: &Log) -> String {
 
 /// As a configuration file.
 #[must_use]
-pub fn text(plan: &Plan, log: &Log) -> String {
+pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
     for (key, value) in effective(plan) {
         let _ = writeln!(text, "# {}: {}", key.replace('_', " "), words(&value));
     }
-    if let Value::Object(table) = settings(plan, log) {
+    if let Value::Object(table) = settings(plan) {
         write_table(&mut text, &mut Vec::new(), &table);
     }
     text
@@ -97,53 +88,40 @@ fn time(time: Duration) -> Value {
 }
 
 /// Everything that a file can say, with the keys that say it.
-pub(super) fn settings(plan: &Plan, log: &Log) -> Value {
-    let pairs = |list: &[(Signal, Duration)], sign: &str| -> Vec<String> {
-        list.iter()
-            .map(|(signal, time)| format!("{signal}{sign}{}", humantime::format_duration(*time)))
-            .collect()
-    };
-    let rewrite: Vec<String> = plan
-        .rewrite
-        .iter()
-        .map(|(from, to)| to.map_or(format!("{from}:0"), |to| format!("{from}:{to}")))
-        .collect();
-    let stops = plan.stop_signals.map(|set| {
-        Signal::all()
-            .filter(|signal| set.contains(*signal))
-            .map(|signal| signal.to_string())
-            .collect::<Vec<_>>()
-    });
+pub(super) fn settings(plan: &Plan) -> Value {
+    let mut whole = file_only(plan);
+    if let Some(whole) = whole.as_object_mut() {
+        for setting in SETTINGS.iter().filter(|setting| !setting.definition.key.is_empty()) {
+            let (table, key) = setting.place();
+            let table = match whole.get_mut(table) {
+                _ if table.is_empty() => Some(&mut *whole),
+                below => below.and_then(Value::as_object_mut),
+            };
+            if let Some(table) = table {
+                table.entry(key).or_insert_with(|| (setting.show)(&plan.settings));
+            }
+        }
+        if plan.locks.is_none() {
+            whole.insert("locks".to_owned(), json!({ "enabled": false }));
+        }
+    }
+    prune(&mut whole);
+    whole
+}
+
+/// What only a file can say.
+fn file_only(plan: &Plan) -> Value {
     let units = plan.units.iter().enumerate().map(|(index, unit)| {
         let previous = index.checked_sub(1).and_then(|one| plan.units.get(one));
         (unit.name.clone(), spelled_unit(unit, previous))
     });
     let mut whole = json!({
         "command": strings(&plan.command),
-        "grace": time(plan.grace),
-        "kill_after": time(plan.kill_after),
-        "group": plan.group,
-        "rewrite": rewrite,
-        "delay": pairs(&plan.delay, "="),
-        "stop_signals": stops,
-        "stop_sequence": pairs(&plan.stop_sequence, ":"),
-        "wait": if plan.wait_all { "all" } else { "main" },
-        "remap_exit": plan.remap,
-        "parent_death": plan.parent_death.map(|signal| signal.to_string()),
-        "warn_reaped": plan.warn_reaped,
-        "log": log.level.to_string(),
-        "log_format": if log.json { "json" } else { "text" },
-        "control": match &plan.control {
-            Control::Default => None,
-            Control::Off => Some("off".into()),
-            Control::At(path) => Some(path.to_string_lossy()),
-        },
         "output": output(plan.prefix.is_some()),
         "env": environment(&plan.env),
         "restart": restart(&plan.restart),
         "units": table(units),
         "tools": {
-            "shell": plan.tools.shell,
             "timeout": plan.tools.timeout.map(time),
             "grace": time(plan.tools.grace),
             "orphans": if plan.tools.end_orphans { "end" } else { "report" },
@@ -162,7 +140,6 @@ pub(super) fn settings(plan: &Plan, log: &Log) -> Value {
     if let (Some(whole), Some(watching)) = (whole.as_object_mut(), &plan.watching) {
         watched(whole, watching, &|kind| reaction(plan.replace_on.contains(&kind)));
     }
-    prune(&mut whole);
     whole
 }
 
@@ -222,7 +199,7 @@ fn spelled_unit(unit: &Unit, previous: Option<&Unit>) -> Value {
 }
 
 fn locks(plan: &Plan) -> Value {
-    let Some(locks) = &plan.locks else { return json!({ "enabled": false }) };
+    let Some(locks) = &plan.locks else { return json!({}) };
     let watched = plan.watching.as_ref().is_some_and(|watching| watching.locks.is_some());
     let rules: Vec<Value> = locks
         .rules
@@ -242,16 +219,8 @@ fn locks(plan: &Plan) -> Value {
         })
         .collect();
     json!({
-        "enabled": true,
         "roots": explicit(&locks.roots).then(|| locks.roots.iter().map(ToString::to_string).collect::<Vec<_>>()),
-        "action": match locks.action {
-            Action::Remove | Action::Spare => "remove",
-            Action::HandOver => "hand-over",
-        },
         "sharing": if locks.exclusive { "exclusive" } else { "shared" },
-        "sweep_timeout": time(locks.deadline),
-        "start_window": time(locks.start_window),
-        "report_after": locks.report_after.map(time),
         "held_too_long": watched.then(|| reaction(plan.replace_on.contains(&IncidentKind::LockHeld))),
         "rule": rules,
     })

@@ -11,8 +11,11 @@ pub(crate) mod parse;
 mod plan;
 mod preset;
 pub mod reload;
+pub(crate) mod setting;
+pub mod settings;
 mod tool;
 pub mod unit;
+pub mod value;
 pub mod watch_settings;
 
 pub use plan::{Control, Locks, LocksCommand, Origin, Plan, Problem, Task};

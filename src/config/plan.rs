@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::lock_rule::{self, LockRule};
+use super::settings::Settings;
 use super::unit::{Tools, Unit, User};
 use super::watch_settings::WatchSettings;
 use crate::locks::listing::VerdictName;
 use crate::locks::{Action, LockKinds, Root};
 use crate::supervisor::{Ready, Restart};
-use crate::types::{CompatMode, IncidentKind, Signal, SignalSet};
+use crate::types::{CompatMode, IncidentKind};
 
 /// One run of sexton.
 #[derive(Debug, Clone)]
@@ -24,31 +25,10 @@ pub struct Plan {
     pub warning: Option<&'static str>,
     /// The command and its arguments. Empty for a pause: nothing runs, and a stop signal ends it.
     pub command: Vec<CString>,
-    /// Signals go to the main process's whole group.
-    pub group: bool,
-    /// The main process's window after a stop signal.
-    pub grace: Duration,
-    /// The window of what is left after it.
-    pub kill_after: Duration,
+    /// The settings that an option can give.
+    pub settings: Settings,
     /// The main process gets a session of its own, and the terminal with it.
     pub session: bool,
-    /// What is sent in a signal's place; `None` drops it. The last rule for a signal counts.
-    pub rewrite: Vec<(Signal, Option<Signal>)>,
-    /// How long a signal is held before it is passed on.
-    pub delay: Vec<(Signal, Duration)>,
-    /// The signals that start the stop ladder; `None` for the usual ones.
-    pub stop_signals: Option<SignalSet>,
-    /// What the main process gets when it is to stop, and the window of each; empty for the signal that came
-    /// and `grace`.
-    pub stop_sequence: Vec<(Signal, Duration)>,
-    /// What the main process leaves behind is waited for, not ended.
-    pub wait_all: bool,
-    /// Exit codes that become 0.
-    pub remap: Vec<u8>,
-    /// What sexton gets when its own parent dies.
-    pub parent_death: Option<Signal>,
-    /// Adopted processes that were reaped are worth a warning.
-    pub warn_reaped: bool,
     /// What is done about locks; `None` if nothing.
     pub locks: Option<Locks>,
     /// Descriptors that the command gets besides those that sexton was started with, from number 3 on.
@@ -69,8 +49,6 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// How the command's tools are run.
     pub tools: Tools,
-    /// Where the control socket is.
-    pub control: Control,
     /// When the command counts as ready for the service manager above.
     pub ready: Ready,
     /// Whether sexton ends by the signal that ended the command, where it can.
@@ -213,18 +191,8 @@ impl Plan {
             compat,
             warning: None,
             command: Vec::new(),
-            group: false,
-            grace: Duration::from_secs(30),
-            kill_after: Duration::from_secs(5),
+            settings: Settings::without_control(),
             session: false,
-            rewrite: Vec::new(),
-            delay: Vec::new(),
-            stop_signals: None,
-            stop_sequence: Vec::new(),
-            wait_all: false,
-            remap: Vec::new(),
-            parent_death: None,
-            warn_reaped: false,
             locks: None,
             passed: Vec::new(),
             env: Vec::new(),
@@ -235,7 +203,6 @@ impl Plan {
             replace_on: Vec::new(),
             units: Vec::new(),
             tools: Tools::default(),
-            control: Control::Off,
             ready: Ready::default(),
             pass_signal: false,
             watching: None,
@@ -270,7 +237,7 @@ impl Plan {
     /// The exit code to give for the main process's own.
     #[must_use]
     pub fn exit_code(&self, code: u8) -> u8 {
-        if self.remap.contains(&code) { 0 } else { code }
+        if self.settings.remap_exit.contains(&code) { 0 } else { code }
     }
 }
 

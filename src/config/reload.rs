@@ -4,62 +4,39 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Plan;
-use super::dump::{self, Log};
 use super::watch_settings::WatchSettings;
-
-/// The settings as they are read, apart from what is asked of this run.
-#[derive(Debug, Clone)]
-pub struct Reloaded {
-    /// The plan.
-    pub plan: Plan,
-    /// What is said of log lines.
-    pub log: Log,
-}
+use super::{Plan, dump, setting};
 
 /// What a new configuration comes to.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The old settings with what can be had of the new ones.
-    pub now: Reloaded,
+    /// The old plan with what can be had of the new one.
+    pub now: Plan,
     /// The keys that have another value now.
     pub taken: Vec<String>,
     /// The keys whose new value only another start of sexton brings.
     pub left: Vec<String>,
 }
 
-/// What can change while everything runs: a key, or all keys of a table.
-const LIVE: [&str; 17] = [
-    "alerts",
-    "delay",
-    "grace",
-    "group",
-    "health",
-    "limits",
-    "locks.held_too_long",
-    "log",
-    "logs",
-    "restart",
-    "rewrite",
-    "stop_sequence",
-    "stop_signals",
-    "kill_after",
-    "tools",
-    "wait",
-    "watch",
-];
+/// What can change while everything runs of that which only a file can say: a key, or all keys of a table. Each of the
+/// other settings says it in its definition.
+const LIVE: [&str; 8] =
+    ["alerts", "health", "limits", "locks.held_too_long", "logs", "restart", "tools", "watch"];
+
+fn is_live(key: &str) -> bool {
+    setting::by_key(key).map_or_else(|| among(&LIVE, key), |setting| setting.definition.live)
+}
+
 /// Takes what can be had of `reloaded` over into `old`.
 #[must_use]
-pub fn between(old: &Reloaded, reloaded: Reloaded) -> Change {
+pub fn between(old: &Plan, reloaded: Plan) -> Change {
     let (before, after) = (keys(old), keys(&reloaded));
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     let all: BTreeMap<&String, ()> = before.keys().chain(after.keys()).map(|key| (key, ())).collect();
     for key in all.into_keys().filter(|key| before.get(*key) != after.get(*key)) {
-        if among(&LIVE, key) { taken.push(key.clone()) } else { left.push(key.clone()) }
+        if is_live(key) { taken.push(key.clone()) } else { left.push(key.clone()) }
     }
-    let now =
-        Reloaded { plan: mixed(&old.plan, reloaded.plan), log: Log { json: old.log.json, ..reloaded.log } };
-    Change { now, taken, left }
+    Change { now: mixed(old, reloaded), taken, left }
 }
 
 fn mixed(old: &Plan, reloaded: Plan) -> Plan {
@@ -73,14 +50,7 @@ fn mixed(old: &Plan, reloaded: Plan) -> Plan {
         }
     };
     Plan {
-        grace: reloaded.grace,
-        kill_after: reloaded.kill_after,
-        group: reloaded.group,
-        rewrite: reloaded.rewrite,
-        delay: reloaded.delay,
-        stop_signals: reloaded.stop_signals,
-        stop_sequence: reloaded.stop_sequence,
-        wait_all: reloaded.wait_all,
+        settings: old.settings.with_live_of(&reloaded.settings),
         restart: reloaded.restart,
         tools: reloaded.tools,
         watching,
@@ -94,9 +64,9 @@ fn among(list: &[&str], key: &str) -> bool {
 }
 
 /// Each key with its value, those of a table as `table.key`; a unit is one key.
-fn keys(settings: &Reloaded) -> BTreeMap<String, Value> {
+fn keys(plan: &Plan) -> BTreeMap<String, Value> {
     let mut keys = BTreeMap::new();
-    let Value::Object(whole) = dump::settings(&settings.plan, &settings.log) else { return keys };
+    let Value::Object(whole) = dump::settings(plan) else { return keys };
     for (key, value) in whole {
         match value {
             Value::Object(table) => {
@@ -117,12 +87,10 @@ mod tests {
     use tracing::level_filters::LevelFilter;
 
     use super::*;
+    use crate::config::settings::Settings;
+    use crate::config::value::LogFormat;
     use crate::supervisor::{Restart, RestartOn};
     use crate::types::CompatMode;
-
-    fn reloaded(plan: Plan) -> Reloaded {
-        Reloaded { plan, log: Log { level: LevelFilter::WARN, json: false } }
-    }
 
     fn plan() -> Plan {
         Plan { command: vec![c"true".to_owned()], ..Plan::bare(CompatMode::Native) }
@@ -132,20 +100,21 @@ mod tests {
     fn what_can_change_is_taken_and_the_rest_is_named() {
         let new = Plan {
             command: vec![c"false".to_owned()],
-            grace: Duration::from_secs(7),
+            settings: Settings { grace: Duration::from_secs(7), ..plan().settings },
             restart: Restart { on: RestartOn::Always, ..Restart::default() },
             env: vec![("A".into(), "b".into())],
             ..plan()
         };
-        let change = between(&reloaded(plan()), reloaded(new));
+        let change = between(&plan(), new);
         assert_eq!(change.taken, ["grace", "restart.on"]);
         assert_eq!(change.left, ["command", "env.A"]);
-        assert_eq!(change.now.plan.grace, Duration::from_secs(7));
-        assert_eq!((change.now.plan.command, change.now.plan.env), (plan().command, plan().env));
-        let log = Log { level: LevelFilter::DEBUG, json: true };
-        let change = between(&reloaded(plan()), Reloaded { log, ..reloaded(plan()) });
+        assert_eq!(change.now.settings.grace, Duration::from_secs(7));
+        assert_eq!((change.now.command, change.now.env), (plan().command, plan().env));
+        let settings = Settings { log: LevelFilter::DEBUG, log_format: LogFormat::Json, ..plan().settings };
+        let change = between(&plan(), Plan { settings, ..plan() });
         assert_eq!((change.taken, change.left), (vec!["log".to_owned()], vec!["log_format".to_owned()]));
-        assert!(change.now.log.level == LevelFilter::DEBUG && !change.now.log.json);
+        let now = change.now.settings;
+        assert_eq!((now.log, now.log_format), (LevelFilter::DEBUG, LogFormat::Text));
     }
 
     #[test]
@@ -154,12 +123,12 @@ mod tests {
             let start_period = Duration::from_secs(60 * minutes);
             Some(WatchSettings { start_period, listen: "127.0.0.1:1".parse().ok(), ..WatchSettings::usual() })
         };
-        let change = between(&reloaded(plan()), reloaded(Plan { watching: watching(1), ..plan() }));
+        let change = between(&plan(), Plan { watching: watching(1), ..plan() });
         assert!(change.left.is_empty() && change.taken.contains(&"watch.listen".to_owned()), "{change:?}");
-        assert_eq!(change.now.plan.watching, watching(1));
-        let old = reloaded(Plan { watching: watching(1), ..plan() });
-        let change = between(&old, reloaded(plan()));
+        assert_eq!(change.now.watching, watching(1));
+        let old = Plan { watching: watching(1), ..plan() };
+        let change = between(&old, plan());
         assert!(change.left.is_empty() && change.taken.contains(&"watch.listen".to_owned()), "{change:?}");
-        assert_eq!(change.now.plan.watching, Some(WatchSettings::usual()));
+        assert_eq!(change.now.watching, Some(WatchSettings::usual()));
     }
 }

@@ -49,8 +49,6 @@ pub struct User {
 /// How tools are run: what `sexton tool` and `sexton-sh` take where their own command line says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tools {
-    /// The gateway's `SHELL` is sexton-sh, so that each tool that it runs is managed.
-    pub shell: bool,
     /// How long a tool may run; for ever if there is none.
     pub timeout: Option<Duration>,
     /// A tool's window after TERM.
@@ -63,6 +61,6 @@ pub struct Tools {
 
 impl Default for Tools {
     fn default() -> Tools {
-        Tools { shell: false, timeout: None, grace: Duration::from_secs(5), end_orphans: true, record: None }
+        Tools { timeout: None, grace: Duration::from_secs(5), end_orphans: true, record: None }
     }
 }

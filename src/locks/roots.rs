@@ -93,9 +93,9 @@ fn normalize(path: &Path) -> PathBuf {
 
 /// The roots in a list as `SEXTON_LOCK_ROOTS` holds it: separated by colons, empty ones left out.
 #[must_use]
-pub fn split(list: &OsStr) -> Vec<Root> {
+pub fn split(list: &OsStr) -> Vec<PathBuf> {
     let paths = list.as_bytes().split(|byte| *byte == b':').filter(|path| !path.is_empty());
-    paths.map(|path| Root::given(Path::new(OsStr::from_bytes(path)))).collect()
+    paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
 }
 
 /// Where OpenClaw of user `uid` keeps its locks, by the environment that it is going to have: the state
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn given_roots_are_taken_by_their_word() {
-        assert_eq!(split("/a:/b/::c".as_ref()), ["/a", "/b", "c"].map(|path| Root::Given(path.into())));
-        assert_eq!(split("".as_ref()), []);
+        assert_eq!(split("/a:/b/::c".as_ref()), ["/a", "/b", "c"].map(PathBuf::from));
+        assert!(split("".as_ref()).is_empty());
     }
 }

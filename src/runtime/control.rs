@@ -125,7 +125,7 @@ impl EventLoop<'_> {
                 self.dispatch(Event::Stop)?;
                 Answer::Done(match (before, self.supervisor.gateway().state) {
                     (UnitState::Running, UnitState::Stopping) => {
-                        let grace = humantime::format_duration(self.plan.grace);
+                        let grace = humantime::format_duration(self.plan.settings.grace);
                         format!("the gateway was asked to end; it has {grace}")
                     }
                     (UnitState::Stopping, _) => "the stop goes on with its next step".to_owned(),

@@ -228,7 +228,7 @@ impl EventLoop<'_> {
             }
             Note::Reaped(pid, status) => {
                 let (pid, code) = (pid.raw(), status.code());
-                if self.plan.warn_reaped {
+                if self.plan.settings.warn_reaped {
                     warn!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");
                 } else {
                     debug!(name: "reaped", pid, code, "Reaped zombie process with pid={pid}");

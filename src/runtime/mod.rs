@@ -209,7 +209,7 @@ impl<'a> EventLoop<'a> {
     #[inline(never)]
     fn new(plan: &'a Rc<Plan>, tool: Option<Tool<'a>>) -> std::io::Result<Box<EventLoop<'a>>> {
         let inherited = startup::inherited();
-        if let Some(signal) = plan.parent_death {
+        if let Some(signal) = plan.settings.parent_death {
             process::set_parent_death_signal(signal)?;
         }
         let init = process::own_pid() == Pid::INIT;
@@ -227,7 +227,7 @@ impl<'a> EventLoop<'a> {
         }
         // First of all: whatever is opened from now on announces itself to it.
         let inlet = SignalSource::open()?;
-        let mut server = control::open(&plan.control);
+        let mut server = control::open(&plan.settings.control);
         let programs = Programs::of(plan, &FileAccess::Direct);
         let (looks, watch) = watch::prepare(plan, &mut server, programs.watch.clone()).unzip();
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();

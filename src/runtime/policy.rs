@@ -1,5 +1,6 @@
 //! What the plan says of the supervisor's business.
 
+use crate::config::value::{Delay, Rewrite, Step, StopSignals, WaitFor};
 use crate::config::{Locks, Plan};
 use crate::os::{clock, process, signals};
 use crate::supervisor::{Forwarding, Policy};
@@ -20,25 +21,29 @@ pub(super) struct HostFacts {
 pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
     let HostFacts { tool, neighbours, registers } = surroundings;
     let halts = if plan.compat == CompatMode::Native { halt_signals() } else { Vec::new() };
-    let stops = plan.stop_signals.unwrap_or_else(|| stop_signals(tool));
+    let settings = &plan.settings;
+    let stops = match settings.stop_signals {
+        StopSignals::Usual => stop_signals(tool),
+        StopSignals::These(set) => set,
+    };
     // The last rule for a signal counts, so that the operator's come after these.
     let to_term = halts.iter().map(|halt| (*halt, Some(Signal::TERM)));
     Policy {
-        grace: plan.grace,
-        kill_after: plan.kill_after,
-        group: plan.group,
+        grace: settings.grace,
+        kill_after: settings.kill_after,
+        group: settings.group,
         stop_signals: halts.iter().fold(stops, |set, halt| set.with(*halt)),
         forwarding: Forwarding {
-            rewrite: to_term.chain(plan.rewrite.iter().copied()).collect(),
-            delay: plan.delay.clone(),
+            rewrite: to_term.chain(settings.rewrite.iter().map(|Rewrite(from, to)| (*from, *to))).collect(),
+            delay: settings.delay.iter().map(|Delay(held, time)| (*held, *time)).collect(),
         },
-        stop_sequence: plan.stop_sequence.clone(),
-        wait_all: plan.wait_all,
+        stop_sequence: settings.stop_sequence.iter().map(|Step(sent, window)| (*sent, *window)).collect(),
+        wait_all: settings.wait == WaitFor::All,
         session: plan.session,
         tool: None,
         // A tool ends its own tree as a whole, and soon enough.
         end_orphans: ((plan.tools.end_orphans || neighbours) && !tool).then_some(plan.tools.grace),
-        adopted_deaths_trigger_scan: plan.tools.shell || !registers,
+        adopted_deaths_trigger_scan: settings.tool_shell || !registers,
         sweep: plan.locks.as_ref().map(|locks| locks.deadline),
         hand_over: plan.locks.as_ref().and_then(Locks::start_window),
         look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),

@@ -27,7 +27,7 @@ impl Programs {
         };
         Programs {
             watch: found(watch::NAME, plan.watching.is_some()),
-            shell: found(tool_shell::NAME, plan.tools.shell),
+            shell: found(tool_shell::NAME, plan.settings.tool_shell),
         }
     }
 }

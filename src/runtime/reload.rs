@@ -16,9 +16,9 @@ use tracing::info;
 use super::EventLoop;
 use super::policy::{HostFacts, policy};
 use super::programs::Programs;
-use crate::config::dump::Log;
+use crate::config::Plan;
 use crate::config::file_access::{Answers, FileAccess};
-use crate::config::reload::{self, Change, Reloaded};
+use crate::config::reload::{self, Change};
 use crate::control::protocol::Answer;
 use crate::control::registry::Key;
 use crate::control::server::Server;
@@ -28,7 +28,7 @@ use crate::supervisor::Event;
 use crate::types::{Escaped, MonoTime, Outcome, Pid, Signal};
 
 /// How the configuration is read again: the settings, or what is wrong with them in one line.
-pub type Reread<'a> = &'a dyn Fn(&FileAccess) -> Result<Reloaded, String>;
+pub type Reread<'a> = &'a dyn Fn(&FileAccess) -> Result<Plan, String>;
 
 /// How long it may take. Who asks waits for five seconds, and for two readings if one is under way.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -155,12 +155,10 @@ impl EventLoop<'_> {
             Err(why) => return Ok(Answer::Refused(why)),
         };
         self.programs = programs;
-        let log = Log { level: log::level(), json: log::is_json() };
-        let Change { now, taken, left } =
-            reload::between(&Reloaded { plan: (*self.plan).clone(), log }, reloaded);
-        let watching = now.plan.watching != self.plan.watching;
-        log::set_level(now.log.level);
-        self.plan = Rc::new(now.plan);
+        let Change { now, taken, left } = reload::between(&self.plan, reloaded);
+        let watching = now.watching != self.plan.watching;
+        log::set_level(now.settings.log);
+        self.plan = Rc::new(now);
         let watched = self.watch.is_some();
         if !watched && self.plan.watching.is_some() {
             self.start_watching();
@@ -185,7 +183,7 @@ impl EventLoop<'_> {
     }
 
     /// The settings that come of what the helper has seen, without a look at any file.
-    fn settings_of(&self, mut seen: File) -> Result<(Reloaded, Programs), String> {
+    fn settings_of(&self, mut seen: File) -> Result<(Plan, Programs), String> {
         let reread = self.reread.ok_or("this sexton reads no configuration")?;
         let mut told = Vec::new();
         let read = seen.rewind().and_then(|()| seen.take(LARGEST).read_to_end(&mut told));
@@ -194,7 +192,7 @@ impl EventLoop<'_> {
         let answers: Result<Answers, String> = serde_json::from_slice(&told).map_err(|_| broke_off())?;
         let seen = FileAccess::Recorded(answers?);
         let reloaded = reread(&seen)?;
-        let programs = Programs::of(&reloaded.plan, &seen);
+        let programs = Programs::of(&reloaded, &seen);
         Ok((reloaded, programs))
     }
 }
@@ -203,7 +201,7 @@ impl EventLoop<'_> {
 fn tell(reread: Reread<'_>, mut seen: &File) -> io::Result<()> {
     let recording = FileAccess::Recording(RefCell::default());
     let answers = reread(&recording).map(|reloaded| {
-        Programs::of(&reloaded.plan, &recording);
+        Programs::of(&reloaded, &recording);
         recording.into_answers()
     });
     seen.write_all(&serde_json::to_vec(&answers)?)

@@ -17,7 +17,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// What is set in the gateway's environment, with sexton-sh at this path. Nothing, after a warning, if there is none.
 pub(super) fn variables(plan: &Plan, path: Option<&Path>) -> Vec<(OsString, OsString)> {
     let tools = &plan.tools;
-    if !tools.shell {
+    if !plan.settings.tool_shell {
         return Vec::new();
     }
     let Some(path) = path else {
@@ -29,7 +29,7 @@ pub(super) fn variables(plan: &Plan, path: Option<&Path>) -> Vec<(OsString, OsSt
     let mut set = vec![(OsString::from("SHELL"), path.into())];
     set.extend(real_shell(std::env::var_os("SHELL")).map(|shell| ("SEXTON_SHELL".into(), shell)));
     let time = |time: Duration| OsString::from(humantime::format_duration(time).to_string());
-    let grace = tools.grace.min(plan.kill_after.saturating_sub(MARGIN));
+    let grace = tools.grace.min(plan.settings.kill_after.saturating_sub(MARGIN));
     set.push(("SEXTON_TOOL_GRACE".into(), time(grace)));
     set.extend(tools.timeout.map(|timeout| ("SEXTON_TOOL_TIMEOUT".into(), time(timeout))));
     set.extend(tools.record.as_ref().map(|record| ("SEXTON_TOOL_RECORD".into(), record.into())));

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::EventLoop;
 use super::watch::{self, Watch};
 use crate::config::Plan;
+use crate::config::settings::Settings;
 use crate::config::unit::{GATEWAY, Unit};
 use crate::control::incidents::truncate_escaped;
 use crate::control::protocol::UnitStatus;
@@ -77,10 +78,13 @@ pub(super) fn name_width(units: &[Unit], gateway: Option<&str>) -> usize {
 fn plan_of(unit: &Unit) -> Plan {
     Plan {
         command: unit.command.clone(),
-        grace: unit.grace,
-        kill_after: unit.kill_after,
-        // It dies with us, and its unit with it, in an orderly way.
-        parent_death: Some(Signal::TERM),
+        settings: Settings {
+            grace: unit.grace,
+            kill_after: unit.kill_after,
+            // It dies with us, and its unit with it, in an orderly way.
+            parent_death: Some(Signal::TERM),
+            ..Settings::without_control()
+        },
         restart: unit.restart.clone(),
         env: unit.env.iter().cloned().chain([(MARK.into(), unit.name.clone().into())]).collect(),
         directory: unit.directory.clone(),

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use sexton::config::settings::Settings;
 use sexton::config::{Plan, ToolPlan};
 use sexton::types::CompatMode;
 
@@ -30,8 +31,7 @@ pub fn asked_for(arguments: &[OsString]) -> Option<ToolPlan> {
     Some(ToolPlan {
         plan: Rc::new(Plan {
             command: command.collect::<Option<_>>()?,
-            grace: GRACE,
-            kill_after: GRACE,
+            settings: Settings { grace: GRACE, kill_after: GRACE, ..Settings::without_control() },
             ..Plan::bare(CompatMode::Native)
         }),
         name: word.to_string_lossy().into_owned(),

@@ -56,5 +56,5 @@ pub(super) fn read(face: &Compat, order: Order, words: &[OsString]) -> Request {
         let usage = usage(&face.name);
         return face.usage_error(format!("ERROR (catatonit:{pid}): missing program name\n{usage}"));
     }
-    face.run(&found.rest, level, |plan| plan.group = group)
+    face.run(&found.rest, level, |plan| plan.settings.group = group)
 }

@@ -8,6 +8,7 @@ use super::Compat;
 use super::getopt::{self, Order, Spec};
 use super::number::leading;
 use crate::cli::Request;
+use crate::config::value::Rewrite;
 use crate::types::Signal;
 
 const SPEC: Spec = Spec {
@@ -74,13 +75,13 @@ pub(super) fn read(face: &Compat, words: &[OsString]) -> Request {
     let level = if verbose { LevelFilter::DEBUG } else { LevelFilter::WARN };
     face.run(&found.rest, level, |plan| {
         plan.session = !single;
-        plan.group = !single;
+        plan.settings.group = !single;
         if !single {
             // Nobody above a session of its own could resume it after a stop that it may refuse.
-            plan.rewrite
-                .extend([Signal::TSTP, Signal::TTIN, Signal::TTOU].map(|key| (key, Some(Signal::STOP))));
+            let keys = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
+            plan.settings.rewrite.extend(keys.map(|key| Rewrite(key, Some(Signal::STOP))));
         }
-        plan.rewrite.extend(rewrite);
+        plan.settings.rewrite.extend(rewrite.into_iter().map(|(from, to)| Rewrite(from, to)));
     })
 }
 

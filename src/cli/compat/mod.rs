@@ -23,9 +23,10 @@ use std::rc::Rc;
 
 use tracing::level_filters::LevelFilter;
 
-use super::args::{Args, LogFormat};
+use super::args::Args;
 use super::{Request, Usage, config_path, one_line};
 use crate::config::Plan;
+use crate::config::value::{LogFormat, StopSignals};
 use crate::report::log::Format;
 use crate::types::{CompatMode, Errno, SignalSet, StartStep, exit_code};
 use getopt::Order;
@@ -94,20 +95,18 @@ impl Compat {
         let args = Args::read(&words)
             .map_err(|error| Usage::Word { what: one_line(&error, &[]), program: "sexton".to_owned() })?;
         let file = config_path::file(&args, None, config_path::When::Startup)?;
-        let format = match args.log_format(&file) {
+        let given = args.given(&file);
+        let mut plan = args.plan(file)?;
+        plan.compat = self.compat;
+        plan.settings.group = false;
+        if given.grace.is_none() && given.stop_signals.is_none() && given.stop_sequence.is_none() {
+            plan.settings.stop_signals = StopSignals::These(SignalSet::default());
+        }
+        let format = match plan.settings.log_format {
             LogFormat::Text => Format::As(self.compat),
             LogFormat::Json => Format::Json,
         };
-        let level = args.log.or(file.log);
-        let bounded = file.grace.is_some() || file.stop_signals.is_some() || file.stop_sequence.is_some();
-        let mut plan = args.plan(file)?;
-        plan.compat = self.compat;
-        plan.group = false;
-        let variables = ["SEXTON_GRACE", "SEXTON_STOP_SIGNAL", "SEXTON_STOP_SEQUENCE"];
-        if !bounded && !variables.iter().any(|name| std::env::var_os(name).is_some()) {
-            plan.stop_signals = Some(SignalSet::default());
-        }
-        Ok((plan, level, format))
+        Ok((plan, given.log, format))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Command lines of the faces and what they mean.
 
 use super::*;
+use crate::config::value::Rewrite;
 use crate::types::Signal;
 
 fn ask(line: &str) -> Request {
@@ -45,7 +46,7 @@ fn the_name_decides() {
 fn options_are_picked_out_as_the_c_library_does() {
     assert_eq!(command("tini -s -- sh -c true"), "sh -c true");
     assert_eq!(command("tini echo -- a -- b"), "echo a -- b");
-    assert!(plan("tini echo -g").group);
+    assert!(plan("tini echo -g").settings.group);
     assert_eq!(command("tini sh -c exit"), "sh -c exit", "what tini would refuse ends at the command");
     assert_eq!(command("dumb-init echo -v -- x"), "echo -v -- x");
     assert_eq!(command("catatonit -g -- echo -g"), "echo -g");
@@ -57,7 +58,7 @@ fn options_are_picked_out_as_the_c_library_does() {
 
 #[test]
 fn values_are_checked_as_there() {
-    assert_eq!(plan("tini -e3 -e 143 -e 0 a").remap, [3, 143, 0]);
+    assert_eq!(plan("tini -e3 -e 143 -e 0 a").settings.remap_exit, [3, 143, 0]);
     for line in [
         "tini -e 256 a",
         "tini -e -1 a",
@@ -69,26 +70,30 @@ fn values_are_checked_as_there() {
     ] {
         assert!(refused(line).contains("Not a valid option for -"), "{line}");
     }
-    assert_eq!(plan("tini -p SIGKILL a").parent_death, Some(Signal::KILL));
+    assert_eq!(plan("tini -p SIGKILL a").settings.parent_death, Some(Signal::KILL));
     for bad in ["15", "15:99", "TERM:INT", "15:", ":3", "0:3", "15:32", "15:-1", "34:3"] {
         assert!(refused(&format!("dumb-init -r {bad} a")).contains("-r option takes"), "{bad}");
     }
     assert_eq!(
-        plan("dumb-init -c -r 15:3x --rewrite=2:0 a").rewrite,
-        [(Signal::TERM, Some(Signal::QUIT)), (Signal::INT, None)]
+        plan("dumb-init -c -r 15:3x --rewrite=2:0 a").settings.rewrite,
+        [Rewrite(Signal::TERM, Some(Signal::QUIT)), Rewrite(Signal::INT, None)]
     );
 }
 
 #[test]
 fn each_face_has_its_manners() {
-    assert!(!plan("tini a").group && !plan("tini a").session);
+    assert!(!plan("tini a").settings.group && !plan("tini a").session);
     let setsid = plan("dumb-init a");
-    assert!(setsid.group && setsid.session);
+    assert!(setsid.settings.group && setsid.session);
     let single = plan("dumb-init -c a");
-    assert!(!single.group && !single.session && single.rewrite.is_empty());
+    assert!(!single.settings.group && !single.session && single.settings.rewrite.is_empty());
     assert!(plan("catatonit -P").command.is_empty());
     assert!(plan("catatonit -P a").command.is_empty());
     for line in ["tini a", "dumb-init a", "catatonit a"] {
-        assert_eq!(plan(line).stop_signals, Some(SignalSet::default()), "{line}: they bound no stop");
+        assert_eq!(
+            plan(line).settings.stop_signals,
+            StopSignals::These(SignalSet::default()),
+            "{line}: they bound no stop"
+        );
     }
 }

@@ -93,10 +93,10 @@ pub(super) fn read(face: &Compat, order: Order, words: &[OsString]) -> Request {
     }
     let warned = !subreaper && process::own_pid() != Pid::INIT;
     face.run(&found.rest, level(verbosity), |plan| {
-        plan.group = group;
-        plan.warn_reaped |= warn_reaped;
-        plan.parent_death = parent_death.or(plan.parent_death);
-        plan.remap.extend(remap);
+        plan.settings.group = group;
+        plan.settings.warn_reaped |= warn_reaped;
+        plan.settings.parent_death = parent_death.or(plan.settings.parent_death);
+        plan.settings.remap_exit.extend(remap);
         plan.warning = warned.then_some(NO_SUBREAPER);
     })
 }

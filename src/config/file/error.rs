@@ -3,7 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::reader::DeError;
+use super::reader::{DeError, Wrong};
+use crate::config::setting;
 
 /// Why a configuration file is refused, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,34 +94,37 @@ pub(super) fn not_toml(text: &str, error: &toml::de::Error) -> (usize, String) {
     (at, what)
 }
 
-/// What serde found wrong: where, and in our words.
+/// What is wrong with a value: where, and in our words.
 pub(super) fn in_our_words(wrong: &DeError) -> (usize, String) {
     let keys: Vec<&str> = wrong.keys.iter().rev().map(String::as_str).collect();
-    (wrong.at.unwrap_or(0), sentence(&keys, &wrong.message))
+    (wrong.at.unwrap_or(0), sentence(&keys, &wrong.wrong))
 }
 
-/// serde's sentence about the key at `keys`, with what to write instead.
-fn sentence(keys: &[&str], message: &str) -> String {
+/// What is wrong at `keys`, with what to write instead.
+fn sentence(keys: &[&str], wrong: &Wrong) -> String {
     let path = key_path(keys);
-    if let Some((kind, wrong, known)) = unknown(message) {
-        let near = nearest(wrong, &known);
-        let fix = match near {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => format!("there is: {}", known.join(", ")),
-        };
-        return match kind {
-            "field" => format!("{path} is not known; {fix}"),
-            _ => format!("{path} cannot be '{wrong}'; {fix}"),
-        };
+    match wrong {
+        Wrong::Key { name, known } => {
+            let table = keys.split_last().map_or(String::new(), |(_, table)| key_path(table));
+            let known: Vec<&str> = known.iter().copied().chain(setting::keys_in(&table)).collect();
+            format!("{path} is not known; {}", instead(name, &known))
+        }
+        Wrong::Word { word, known } => format!("{path} cannot be '{word}'; {}", instead(word, known)),
+        Wrong::Missing(key) => format!("{path}: the key '{key}' is missing; it has to be given"),
+        Wrong::Kind { is, wanted } => {
+            format!("{path} is {}, and has to be {}", toml_term(is), toml_term(wanted))
+        }
+        Wrong::Other(what) if path.is_empty() => what.clone(),
+        Wrong::Other(what) => format!("{path}: {what}"),
     }
-    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-        return format!("{path}: the key '{field}' is missing; it has to be given");
+}
+
+/// The known word that was probably meant, or all of them.
+fn instead(wrong: &str, known: &[&str]) -> String {
+    match nearest(wrong, known) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("there is: {}", known.join(", ")),
     }
-    let of_value = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-    if let Some((found, wanted)) = of_value.and_then(|rest| rest.split_once(", expected ")) {
-        return format!("{path} is {}, and has to be {}", toml_term(found), toml_term(wanted));
-    }
-    if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
 }
 
 /// serde's words for what a value is, or has to be, in a TOML writer's.
@@ -134,13 +138,6 @@ fn toml_term(words: &str) -> &str {
         _ if words.starts_with("struct ") => "a table",
         _ => words,
     }
-}
-
-/// `unknown field `x`, expected `a` or `b``: the kind of thing, `x`, and what there is.
-fn unknown(message: &str) -> Option<(&str, &str, Vec<&str>)> {
-    let (kind, rest) = message.strip_prefix("unknown ")?.split_once(" `")?;
-    let (wrong, rest) = rest.split_once("`, ")?;
-    Some((kind, wrong, rest.split('`').skip(1).step_by(2).collect()))
 }
 
 /// The known word that `wrong` most likely stands for.

@@ -1,48 +1,23 @@
 //! `[locks]`: what is done about locks, and the operator's own kinds of them.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde::Deserialize;
 
 use super::error::{InvalidValue, WithPath};
-use super::values::{Reaction, Text};
+use super::values::Reaction;
 use crate::config::lock_rule::{LockFormat, LockRule};
-use crate::locks::Action;
 
 /// What is done about locks that a dead process left behind.
 #[derive(Deserialize, Default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawLocks {
-    /// Whether anything is done about locks at all.
-    enabled: Option<bool>,
-    /// The state directories with locks in them; without them, those in which OpenClaw would look.
-    roots: Vec<PathBuf>,
-    /// What becomes of a lock that was left behind: `remove` it, or `hand-over` to a gateway that recovers from
-    /// it.
-    action: Option<RawAction>,
     /// Where the owners of locks can live: `exclusive` says that no process outside sexton's own pid namespace uses
     /// the roots, neither on the host nor in another container. Then a pid that is missing here is dead.
     sharing: Option<RawSharing>,
-    /// How long a lock sweep may delay the launch or the end.
-    sweep_timeout: Option<Text<Duration>>,
-    /// How long a lock that was handed over is left to the starting gateway.
-    start_window: Option<Text<Duration>>,
-    /// Report a lock that is held longer than this, besides the limit that it sets itself.
-    report_after: Option<Text<Duration>>,
     /// What follows when a living owner holds a lock past its limit. Either value starts sexton-watch.
     held_too_long: Option<Reaction>,
     /// Kinds of locks that sexton does not know by itself.
     rule: Vec<LockRule>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-enum RawAction {
-    Remove,
-    HandOver,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -56,20 +31,8 @@ enum RawSharing {
 /// What a file says of locks; what it leaves out is not there.
 #[derive(Debug, Clone, Default)]
 pub struct Locks {
-    /// Whether anything is done about them.
-    pub enabled: Option<bool>,
-    /// The lock roots.
-    pub roots: Vec<PathBuf>,
-    /// What becomes of locks left behind.
-    pub action: Option<Action>,
     /// Whether no process outside sexton's own pid namespace uses the roots.
     pub exclusive: bool,
-    /// How long a sweep may take.
-    pub sweep_timeout: Option<Duration>,
-    /// How long a lock that was handed over is left for the starting gateway to find.
-    pub start_window: Option<Duration>,
-    /// How long a lock may be held before that is reported.
-    pub report_after: Option<Duration>,
     /// What follows when one is held too long.
     pub held_too_long: Option<Reaction>,
     /// The operator's own kinds of locks.
@@ -81,16 +44,7 @@ impl RawLocks {
         let rules = self.rule.into_iter().enumerate();
         let rules = rules.map(|(index, rule)| checked(rule).map_err(|flaw| flaw.at(index)));
         Ok(Locks {
-            enabled: self.enabled,
-            roots: self.roots,
-            action: self.action.map(|action| match action {
-                RawAction::Remove => Action::Remove,
-                RawAction::HandOver => Action::HandOver,
-            }),
             exclusive: self.sharing == Some(RawSharing::Exclusive),
-            sweep_timeout: self.sweep_timeout.map(|time| time.0),
-            start_window: self.start_window.map(|time| time.0),
-            report_after: self.report_after.map(|time| time.0),
             held_too_long: self.held_too_long,
             rules: rules.collect::<Result<_, _>>().below("rule")?,
         })

@@ -4,14 +4,15 @@
 //! the environment, which win over both, are not its business. `packaging/config/sexton.toml` shows every key.
 //!
 //! ```text
-//! text -> table -> (over the preset's table) -> Raw, as serde has it -> File, checked
+//! text -> table -> Given, the settings that an option can give too, and the rest
+//!         the rest -> (over the preset's) -> Raw, as serde has it -> File, checked
 //! ```
 
 mod argv;
 mod error;
 mod locks;
 mod order;
-mod reader;
+pub(super) mod reader;
 mod restart;
 mod systemd;
 mod text;
@@ -24,20 +25,19 @@ mod watch;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use tracing::level_filters::LevelFilter;
 
 use super::file_access::FileAccess;
-use super::plan::{Control, Origin};
-use super::preset;
+use super::plan::Origin;
+use super::settings::Given;
 use super::unit::{Tools, Unit};
 use super::watch_settings::WatchSettings;
+use super::{preset, setting};
 use crate::supervisor::{Ready, Restart};
-use crate::types::{Escaped, IncidentKind, Signal, one_line};
+use crate::types::{Escaped, IncidentKind, one_line};
 use argv::{Argv, RawEnv, environment};
 pub use error::ConfigError;
 use error::{InvalidValue, WithPath, in_our_words, line_and_column, not_toml};
@@ -45,7 +45,6 @@ pub use locks::Locks;
 use reader::Reader;
 use restart::RawRestart;
 pub use values::Reaction;
-use values::{Delay, Rewrite, Step, Text};
 
 /// What a configuration file says. What it leaves out is not there, or has its default where nothing but a file
 /// can say it.
@@ -55,34 +54,10 @@ pub struct File {
     pub origin: Origin,
     /// The command, for a command line without one.
     pub command: Vec<OsString>,
-    /// As `--grace`.
-    pub grace: Option<Duration>,
-    /// As `--kill-after`.
-    pub kill_after: Option<Duration>,
-    /// As `--group`.
-    pub group: Option<bool>,
-    /// As `--rewrite`.
-    pub rewrite: Option<Vec<(Signal, Option<Signal>)>>,
-    /// As `--delay`.
-    pub delay: Option<Vec<(Signal, Duration)>>,
-    /// As `--stop-signal`.
-    pub stop_signals: Option<Vec<Signal>>,
-    /// As `--stop-sequence`.
-    pub stop_sequence: Option<Vec<(Signal, Duration)>>,
-    /// As `--wait all`.
-    pub wait_all: Option<bool>,
-    /// As `--remap-exit`.
-    pub remap: Option<Vec<u8>>,
-    /// As `--parent-death`.
-    pub parent_death: Option<Signal>,
-    /// As `--warn-reaped`.
-    pub warn_reaped: Option<bool>,
-    /// As `--log`.
-    pub log: Option<LevelFilter>,
-    /// As `--log-format json`.
-    pub log_json: Option<bool>,
-    /// As `--control`.
-    pub control: Option<Control>,
+    /// The settings that the file gives, which an option could give too.
+    pub given: Given,
+    /// The settings that its preset gives.
+    pub preset: Given,
     /// What is done about locks.
     pub locks: Locks,
     /// Whether each line of the command's output gets its name in front.
@@ -93,8 +68,6 @@ pub struct File {
     pub restart: Restart,
     /// The units in their order of start.
     pub units: Vec<Unit>,
-    /// As `--tool-shell`.
-    pub tool_shell: Option<bool>,
     /// How tools are run.
     pub tools: Tools,
     /// What sexton-watch looks at, apart from locks.
@@ -108,6 +81,7 @@ pub struct File {
 }
 
 /// sexton's configuration file.
+// The settings that an option can give too are taken out before.
 #[derive(Deserialize, Default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "sexton.toml"))]
@@ -117,35 +91,6 @@ struct Raw {
     preset: Option<String>,
     /// The command and its arguments, for a command line without one.
     command: Option<Argv>,
-    /// Window of the main process after a stop signal.
-    grace: Option<Text<Duration>>,
-    /// Window of what is left after it, after TERM; then KILL.
-    kill_after: Option<Text<Duration>>,
-    /// Whether signals go to the command's whole process group.
-    group: Option<bool>,
-    /// Signals that are sent in the place of others: `S:R`; `S:0` drops S.
-    rewrite: Option<Vec<Text<Rewrite>>>,
-    /// How long a signal is held before it is passed on: `SIG=D`.
-    delay: Option<Vec<Text<Delay>>>,
-    /// The signals that ask for a stop.
-    stop_signals: Option<Vec<Text<Signal>>>,
-    /// Steps for the main process in the place of `grace`: signals and their windows.
-    stop_sequence: Option<Vec<Text<Step>>>,
-    /// `all` waits for what the command leaves behind; `main` ends it.
-    wait: Option<WaitFor>,
-    /// Exit codes that become 0.
-    remap_exit: Option<Vec<u8>>,
-    /// The signal that sexton itself gets when its parent dies.
-    parent_death: Option<Text<Signal>>,
-    /// Whether there is a warning for each adopted process that was reaped.
-    warn_reaped: Option<bool>,
-    /// The least level to log.
-    log: Option<Level>,
-    /// How log lines look.
-    log_format: Option<LogFormat>,
-    /// The path of the control socket, or `off`. Without it: /run/sexton/control.sock, else one below
-    /// `XDG_RUNTIME_DIR`, else none.
-    control: Option<String>,
     /// `inherit` leaves the command's output as it is; `prefix` puts `gateway` before each line.
     output: units::Output,
     /// What is set in the command's environment.
@@ -162,47 +107,6 @@ struct Raw {
     alerts: Option<watch::RawAlerts>,
     watch: watch::RawWatch,
     systemd: systemd::RawSystemd,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-enum WaitFor {
-    Main,
-    All,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-enum Level {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl From<Level> for LevelFilter {
-    fn from(level: Level) -> LevelFilter {
-        match level {
-            Level::Off => LevelFilter::OFF,
-            Level::Error => LevelFilter::ERROR,
-            Level::Warn => LevelFilter::WARN,
-            Level::Info => LevelFilter::INFO,
-            Level::Debug => LevelFilter::DEBUG,
-            Level::Trace => LevelFilter::TRACE,
-        }
-    }
 }
 
 /// What is known of a run besides the file.
@@ -247,18 +151,22 @@ impl File {
         wrong: &dyn Fn((usize, String)) -> ConfigError,
     ) -> Result<File, ConfigError> {
         // Most runs have no file, and nothing is quickly understood.
-        let root = if text.is_empty() {
-            DeTable::new()
-        } else {
-            DeTable::parse(text).map_err(|error| wrong(not_toml(text, &error)))?.into_inner()
-        };
+        if text.is_empty() && around.preset.is_none() {
+            return Ok(File::default());
+        }
+        let root = DeTable::parse(text).map_err(|error| wrong(not_toml(text, &error)))?.into_inner();
         let raw = |table: &DeTable<'_>| {
             if table.is_empty() {
                 return Ok(Raw::default());
             }
             Raw::deserialize(Reader::Table(table)).map_err(|error| wrong(in_our_words(&error)))
         };
-        let mut file = raw(&root)?;
+        let mut own_keys = root.clone();
+        let take =
+            |table: &mut DeTable<'_>| setting::take(table).map_err(|error| wrong(in_our_words(&error)));
+        let given = take(&mut own_keys)?;
+        let mut preset = Given::default();
+        let mut file = raw(&own_keys)?;
         if let Some(name) = around.preset.map(str::to_owned).or_else(|| file.preset.clone()) {
             let own: Vec<OsString> = file.command.iter().flat_map(Argv::plain).map(OsString::from).collect();
             let command = if around.command.is_empty() { &own } else { around.command };
@@ -272,11 +180,13 @@ impl File {
             let base = DeTable::parse(&text).map_err(|error| wrong(not_toml(&text, &error)))?;
             let mut base = base.into_inner();
             drop_already_set(&mut base, around.variable);
-            overlay(&mut base, root.clone());
+            preset = take(&mut base)?;
+            overlay(&mut base, own_keys);
             file = raw(&base)?;
             file.preset = Some(name);
         }
-        file.check(around.files).map_err(|flaw| wrong(flaw.place(&root)))
+        let checked = file.check(around.files).map_err(|flaw| wrong(flaw.place(&root)))?;
+        Ok(File { given, preset, ..checked })
     }
 }
 
@@ -337,41 +247,17 @@ impl Raw {
                 ..WatchSettings::usual()
             };
         }
-        let (tool_shell, tools) = self.tools.check().below("tools")?;
+        let tools = self.tools.check().below("tools")?;
         Ok(File {
             origin: Origin { file: None, preset: self.preset },
+            given: Given::default(),
+            preset: Given::default(),
             command: command.into_iter().map(OsString::from).collect(),
-            grace: self.grace.map(|time| time.0),
-            kill_after: self.kill_after.map(|time| time.0),
-            group: self.group,
-            rewrite: self
-                .rewrite
-                .map(|list| list.into_iter().map(|Text(Rewrite(from, to))| (from, to)).collect()),
-            delay: self
-                .delay
-                .map(|list| list.into_iter().map(|Text(Delay(held, time))| (held, time)).collect()),
-            stop_signals: self.stop_signals.map(|list| list.into_iter().map(|signal| signal.0).collect()),
-            stop_sequence: self
-                .stop_sequence
-                .map(|list| list.into_iter().map(|Text(Step(signal, time))| (signal, time)).collect()),
-            wait_all: self.wait.map(|whom| whom == WaitFor::All),
-            remap: self.remap_exit,
-            parent_death: self.parent_death.map(|signal| signal.0),
-            warn_reaped: self.warn_reaped,
-            log: self.log.map(LevelFilter::from),
-            log_json: self.log_format.map(|format| format == LogFormat::Json),
-            control: self
-                .control
-                .map(|text| Control::named(&text))
-                .transpose()
-                .map_err(InvalidValue::new)
-                .below("control")?,
             locks,
             prefix: self.output == units::Output::Prefix,
             env: environment(self.env).below("env")?,
             restart: self.restart.check().below("restart")?,
             units: units::check(self.units, files).below("units")?,
-            tool_shell,
             tools,
             watching,
             replace_on,

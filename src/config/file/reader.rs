@@ -15,43 +15,102 @@ use serde::forward_to_deserialize_any;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-/// What serde says of a value, and which one it is.
+/// What is wrong with a value, and which one it is.
 #[derive(Debug)]
-pub(super) struct DeError {
-    /// serde's words.
-    pub(super) message: String,
+pub(crate) struct DeError {
+    /// What is wrong.
+    pub(super) wrong: Wrong,
     /// The keys that lead to it, the last one first; the second of a list is `[2]`.
     pub(super) keys: Vec<String>,
     /// Where it is in the text, as a byte offset.
     pub(super) at: Option<usize>,
+    /// The place that is shown is the key's, and not the value's.
+    of_key: bool,
+}
+
+/// What can be wrong, in the parts that serde gives.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// There is no such key.
+    Key { name: String, known: &'static [&'static str] },
+    /// There is no such word.
+    Word { word: String, known: &'static [&'static str] },
+    /// A key that has to be there.
+    Missing(&'static str),
+    /// It is one thing, and has to be another.
+    Kind { is: String, wanted: String },
+    /// Something else.
+    Other(String),
 }
 
 impl DeError {
-    fn below(mut self, at: usize, key: String) -> DeError {
-        self.at.get_or_insert(at);
-        self.keys.push(key);
+    fn new(wrong: Wrong) -> DeError {
+        DeError { wrong, keys: Vec::new(), at: None, of_key: false }
+    }
+
+    /// Something that is wrong with a value that is well written, and is shown at its key.
+    pub(in crate::config) fn of_key(what: String) -> DeError {
+        DeError { of_key: true, ..DeError::new(Wrong::Other(what)) }
+    }
+
+    /// The same, found in the value of this key.
+    pub(in crate::config) fn below<K: AsRef<str>, V>(
+        mut self,
+        key: &Spanned<K>,
+        value: &Spanned<V>,
+    ) -> DeError {
+        let shown = if self.of_key { key.span() } else { value.span() };
+        self.at.get_or_insert(shown.start);
+        self.in_table(key.get_ref().as_ref())
+    }
+
+    /// The same, found below this key.
+    pub(in crate::config) fn in_table(mut self, key: &str) -> DeError {
+        self.keys.push(key.to_owned());
         self
     }
 }
 
 impl fmt::Display for DeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        write!(f, "{:?}", self.wrong)
     }
 }
 
 impl std::error::Error for DeError {}
 
 impl serde::de::Error for DeError {
-    fn custom<T: fmt::Display>(message: T) -> DeError {
-        DeError { message: message.to_string(), keys: Vec::new(), at: None }
+    fn custom<T: fmt::Display>(what: T) -> DeError {
+        DeError::new(Wrong::Other(what.to_string()))
+    }
+
+    fn invalid_type(is: Unexpected<'_>, wanted: &dyn Expected) -> DeError {
+        DeError::new(Wrong::Kind { is: is.to_string(), wanted: wanted.to_string() })
+    }
+
+    fn invalid_value(is: Unexpected<'_>, wanted: &dyn Expected) -> DeError {
+        DeError::invalid_type(is, wanted)
+    }
+
+    fn unknown_variant(word: &str, known: &'static [&'static str]) -> DeError {
+        DeError::new(Wrong::Word { word: word.to_owned(), known })
+    }
+
+    fn unknown_field(name: &str, known: &'static [&'static str]) -> DeError {
+        DeError::new(Wrong::Key { name: name.to_owned(), known })
+    }
+
+    fn missing_field(name: &'static str) -> DeError {
+        DeError::new(Wrong::Missing(name))
     }
 }
 
 /// A value that is read. It may be a table that is no value, as the whole file is.
 #[derive(Clone, Copy)]
-pub(super) enum Reader<'a> {
+pub(crate) enum Reader<'a> {
+    /// A table that is no value.
     Table(&'a DeTable<'a>),
+    /// A value.
     Value(&'a DeValue<'a>),
 }
 
@@ -70,6 +129,13 @@ impl<'a> Reader<'a> {
 
     fn text(self) -> Option<&'a str> {
         if let Reader::Value(DeValue::String(text)) = self { Some(text) } else { None }
+    }
+
+    /// The place of the word that this is among those that it can be.
+    pub(in crate::config) fn one_of(self, words: &'static [&'static str]) -> Result<usize, DeError> {
+        let text = self.text().ok_or_else(|| self.refuse(&OneOf(words)))?;
+        let place = words.iter().position(|word| *word == text);
+        place.ok_or_else(|| DeError::unknown_variant(text, words))
     }
 
     /// That the value is of another kind than the visitor wants.
@@ -224,7 +290,7 @@ impl<'de> MapAccess<'de> for Keys<'de> {
         let Some((key, _)) = self.pairs.get(self.next) else { return Ok(None) };
         let name: &str = key.get_ref();
         let read = seed.deserialize(IntoDeserializer::<DeError>::into_deserializer(name));
-        read.map(Some).map_err(|wrong| wrong.below(key.span().start, name.to_owned()))
+        read.map(Some).map_err(|wrong| wrong.below(key, key))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DeError> {
@@ -233,7 +299,7 @@ impl<'de> MapAccess<'de> for Keys<'de> {
         };
         self.next += 1;
         let read = seed.deserialize(Reader::Value(value.get_ref()));
-        read.map_err(|wrong| wrong.below(value.span().start, key.get_ref().clone().into_owned()))
+        read.map_err(|wrong| wrong.below(key, value))
     }
 }
 
@@ -250,6 +316,7 @@ impl<'de> SeqAccess<'de> for List<'de> {
         let Some(value) = self.list.get(self.next) else { return Ok(None) };
         self.next += 1;
         let read = seed.deserialize(Reader::Value(value.get_ref())).map(Some);
-        read.map_err(|wrong| wrong.below(value.span().start, format!("[{}]", self.next)))
+        let place = Spanned::new(value.span(), format!("[{}]", self.next));
+        read.map_err(|wrong| wrong.below(&place, value))
     }
 }

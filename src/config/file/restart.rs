@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
 use super::error::InvalidValue;
-use super::values::Text;
+use crate::config::value::Text;
 use crate::supervisor::{Restart, RestartOn};
 
 /// What follows an end that nobody asked for. Instead of the table, the value of `on` alone can be written.

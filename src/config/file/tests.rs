@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Control;
+use crate::config::settings::SETTINGS;
 use crate::locks::Action;
 use crate::locks::format::Format;
 use crate::supervisor::RestartOn;
@@ -41,17 +44,23 @@ fn secs(seconds: u64) -> Duration {
 
 #[test]
 fn nothing_is_said_by_an_empty_file() {
+    let without = |text: &str| {
+        let mut file = read(text).unwrap();
+        file.origin.file = None;
+        format!("{file:?}")
+    };
+    assert_eq!(without("# Nothing."), without(""), "what is not read at all says the same");
     let file = read("").unwrap();
-    assert_eq!((file.grace, file.group, file.locks.rules.len()), (None, None, 0));
+    assert_eq!((&file.given, file.locks.rules.len()), (&Given::default(), 0));
     assert_eq!((file.watching, file.restart), (WatchSettings::default(), Restart::default()));
 }
 
 #[test]
 fn the_example_says_what_it_says() {
     let file = read(EXAMPLE).unwrap();
-    assert_eq!(file.locks.roots, [std::path::PathBuf::from("/data")]);
-    assert_eq!(file.locks.action, Some(Action::Remove));
-    assert_eq!(file.locks.report_after, Some(secs(1800)));
+    assert_eq!(file.given.lock_root, Some(vec!["/data".into()]));
+    assert_eq!(file.given.lock_action, Some(Action::Remove));
+    assert_eq!(file.given.lock_report_after, Some(Some(secs(1800))));
     let [rule] = file.locks.rules.as_slice() else { panic!("{:?}", file.locks.rules) };
     let (_, kind) = rule.kind().unwrap();
     assert_eq!(kind.name, "worker");
@@ -61,8 +70,8 @@ fn the_example_says_what_it_says() {
     assert_eq!(file.restart.on, RestartOn::Failure);
     assert_eq!(file.watching.limits.memory, Some(1500 << 20));
     assert_eq!(file.watching.health.len(), 4);
-    assert_eq!(file.control, Some(Control::At("/run/sexton/control.sock".into())));
-    assert!(file.replace_on.is_empty() && file.tools.shell);
+    assert_eq!(file.given.control, Some(Control::At("/run/sexton/control.sock".into())));
+    assert!(file.replace_on.is_empty() && file.given.tool_shell == Some(true));
 }
 
 #[test]
@@ -96,19 +105,23 @@ fn nothing_is_watched_unless_something_is_asked_for() {
 fn a_file_is_laid_over_its_preset_value_by_value() {
     let plain = read("preset = 'openclaw'").unwrap();
     assert_eq!(
-        (plain.grace, plain.restart.prevent_exit_codes.as_slice(), plain.restart.on),
+        (plain.preset.grace, plain.restart.prevent_exit_codes.as_slice(), plain.restart.on),
         (Some(secs(30)), &[78][..], RestartOn::Never)
     );
     assert_eq!(plain.env, [("OPENCLAW_NO_RESPAWN".into(), "1".into())]);
-    assert!(plain.tools.shell && plain.tools.timeout.is_none() && plain.tools.end_orphans);
+    assert!(
+        plain.preset.tool_shell == Some(true) && plain.tools.timeout.is_none() && plain.tools.end_orphans
+    );
     assert_eq!((plain.watching.start_period, plain.watching.health.len()), (secs(180), 2));
-    assert!(plain.replace_on.is_empty() && plain.watching.listen.is_none() && plain.control.is_none());
+    assert!(
+        plain.replace_on.is_empty() && plain.watching.listen.is_none() && plain.given == Given::default()
+    );
     assert_eq!(plain.origin.preset.as_deref(), Some("openclaw"));
     let over = "preset = 'openclaw'\ngrace = '330s'\n[restart]\non = 'always'\n[env]\nX = 'y'\n\
                 [logs.mine]\nfiles = 'a'\npattern = 'b'\n[health]\nurl = 'http://h/'\n";
     let over = read(over).unwrap();
     assert_eq!(
-        (over.grace, over.restart.prevent_exit_codes.as_slice(), over.restart.on),
+        (over.given.grace, over.restart.prevent_exit_codes.as_slice(), over.restart.on),
         (Some(secs(330)), &[78][..], RestartOn::Always)
     );
     assert_eq!((over.env.len(), over.watching.logs.len(), over.watching.health.len()), (2, 2, 1));
@@ -287,6 +300,23 @@ proptest! {
 /// The schema as the types have it. Editors read it; sexton itself does not.
 fn schema() -> Value {
     let mut schema = serde_json::to_value(schemars::schema_for!(Raw)).unwrap();
+    for setting in SETTINGS.iter().filter(|setting| !setting.definition.key.is_empty()) {
+        let (table, key) = setting.place();
+        let properties = match schema["properties"][table]["$ref"].as_str() {
+            Some(path) => format!("{}/properties", path.trim_start_matches('#')),
+            None => "/properties".to_owned(),
+        };
+        let mut value = (setting.schema)();
+        // What has a name of its own stands among the definitions.
+        if let Some(Value::String(name)) = value.as_object_mut().unwrap().remove("title") {
+            let reference = format!("#/$defs/{name}");
+            schema["$defs"][name] =
+                std::mem::replace(&mut value, json!({ "anyOf": [{ "$ref": reference }] }));
+        }
+        let lines: Vec<&str> = setting.description.lines().map(str::trim).collect();
+        value["description"] = json!(lines.join("\n"));
+        schema.pointer_mut(&properties).unwrap()[key] = value;
+    }
     without_null(&mut schema);
     schema
 }

@@ -6,16 +6,14 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::InvalidValue;
-use super::values::Text;
 use crate::config::unit::Tools;
+use crate::config::value::Text;
 
 /// How the command's tools are run: what `sexton tool` and `sexton-sh` do where nothing else is said.
 #[derive(Deserialize, Default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawTools {
-    /// Whether the command's `SHELL` is sexton-sh, so that each tool that it runs is managed.
-    shell: Option<bool>,
     /// How long a tool may run; without it, for ever.
     timeout: Option<Text<Duration>>,
     /// A tool's window after TERM.
@@ -35,21 +33,19 @@ enum Orphans {
 }
 
 impl RawTools {
-    pub(super) fn check(self) -> Result<(Option<bool>, Tools), InvalidValue> {
+    pub(super) fn check(self) -> Result<Tools, InvalidValue> {
         let usual = Tools::default();
         if self.timeout.as_ref().is_some_and(|time| time.0.is_zero()) {
             return Err(
                 InvalidValue::new("it has to be longer than 0; for no limit, leave it out").below("timeout")
             );
         }
-        let tools = Tools {
-            shell: self.shell.unwrap_or(usual.shell),
+        Ok(Tools {
             timeout: self.timeout.map(|time| time.0),
             grace: self.grace.map_or(usual.grace, |time| time.0),
             // What a lost tool leaves behind would otherwise be nobody's.
             end_orphans: self.orphans != Some(Orphans::Report),
             record: self.record,
-        };
-        Ok((self.shell, tools))
+        })
     }
 }

@@ -11,9 +11,9 @@ use super::error::{InvalidValue, WithPath};
 use super::order::{OrderConstraints, order};
 use super::restart::RawRestart;
 use super::users;
-use super::values::Text;
 use crate::config::file_access::FileAccess;
 use crate::config::unit::{GATEWAY, Unit};
+use crate::config::value::Text;
 
 /// A unit's window after a stop signal, where it sets none.
 const GRACE: Duration = Duration::from_secs(10);

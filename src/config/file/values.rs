@@ -1,115 +1,9 @@
-//! Values that are written as a string and mean something else: times, signals, sizes.
+//! Values that only the file has: sizes, lists, fields of JSON, reactions.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
-
-use crate::config::parse;
-use crate::types::Signal;
-
-/// Something that is written as a string.
-pub trait Written: Sized {
-    /// What the string has to be, to stand behind "has to be".
-    const WHAT: &'static str;
-    /// A string that is one.
-    #[cfg(test)]
-    const EXAMPLE: &'static str;
-
-    /// # Errors
-    /// What is wrong with the text, in words that name it.
-    fn parse(text: &str) -> Result<Self, String>;
-}
-
-/// A `T` out of its string.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text<T>(pub T);
-
-impl<'de, T: Written> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<T>, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-
-        impl<T: Written> Visitor<'_> for Reader<T> {
-            type Value = Text<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(T::WHAT)
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<T>, E> {
-                T::parse(text).map(Text).map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_str(Reader(PhantomData))
-    }
-}
-
-/// A time.
-impl Written for Duration {
-    const WHAT: &'static str = "a duration such as \"500ms\", \"30s\" or \"2m\"";
-    #[cfg(test)]
-    const EXAMPLE: &'static str = "30s";
-
-    fn parse(text: &str) -> Result<Duration, String> {
-        humantime::parse_duration(text.trim()).map_err(|_| format!("'{text}' is not {}", Duration::WHAT))
-    }
-}
-
-/// A signal's name or number.
-impl Written for Signal {
-    const WHAT: &'static str = "a signal's name such as \"TERM\", or its number as a string";
-    #[cfg(test)]
-    const EXAMPLE: &'static str = "TERM";
-
-    fn parse(text: &str) -> Result<Signal, String> {
-        text.trim().parse().map_err(|error: crate::types::ParseSignalError| error.to_string())
-    }
-}
-
-/// One step of a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step(pub Signal, pub Duration);
-
-impl Written for Step {
-    const WHAT: &'static str = "a step such as \"TERM:20s\", or \"KILL\" at the end";
-    #[cfg(test)]
-    const EXAMPLE: &'static str = "TERM:20s";
-
-    fn parse(text: &str) -> Result<Step, String> {
-        parse::step(text).map(|(signal, window)| Step(signal, window))
-    }
-}
-
-/// What is sent in a signal's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rewrite(pub Signal, pub Option<Signal>);
-
-impl Written for Rewrite {
-    const WHAT: &'static str = "\"S:R\", such as \"TERM:QUIT\", or \"HUP:0\" to drop it";
-    #[cfg(test)]
-    const EXAMPLE: &'static str = "HUP:TERM";
-
-    fn parse(text: &str) -> Result<Rewrite, String> {
-        parse::rewrite(text).map(|(from, to)| Rewrite(from, to))
-    }
-}
-
-/// How long a signal is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delay(pub Signal, pub Duration);
-
-impl Written for Delay {
-    const WHAT: &'static str = "\"SIG=D\", such as \"TERM=10s\"";
-    #[cfg(test)]
-    const EXAMPLE: &'static str = "TERM=10s";
-
-    fn parse(text: &str) -> Result<Delay, String> {
-        parse::delay(text).map(|(signal, window)| Delay(signal, window))
-    }
-}
 
 /// A number of bytes, written as a number, or as a string with a unit.
 ///
@@ -257,20 +151,6 @@ mod schema {
 
     use super::*;
 
-    impl<T: Written> JsonSchema for Text<T> {
-        fn inline_schema() -> bool {
-            true
-        }
-
-        fn schema_name() -> Cow<'static, str> {
-            T::EXAMPLE.into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "type": "string", "examples": [T::EXAMPLE] })
-        }
-    }
-
     impl JsonSchema for Size {
         fn inline_schema() -> bool {
             true
@@ -314,12 +194,5 @@ mod tests {
         for text in ["", "M", "-1", "1.5G", "1X", "18446744073709551616", "99999999999T", "1 0M"] {
             assert_eq!(Size::parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn every_example_is_one() {
-        assert!(Duration::parse(Duration::EXAMPLE).is_ok() && <Signal as Written>::parse("TERM").is_ok());
-        assert!(Step::parse(Step::EXAMPLE).is_ok());
-        assert!(Rewrite::parse(Rewrite::EXAMPLE).is_ok() && Delay::parse(Delay::EXAMPLE).is_ok());
     }
 }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::argv::Argv;
 use super::error::{InvalidValue, WithPath};
-use super::values::{OneOrMore, Reaction, Scalar, Size, Text};
+use super::values::{OneOrMore, Reaction, Scalar, Size};
+use crate::config::value::Text;
 use crate::config::watch_settings::{Alerts, Limits, Log, Probe, ProbeKind};
 use crate::types::IncidentKind;
 

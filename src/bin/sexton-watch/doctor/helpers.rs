@@ -82,7 +82,7 @@ pub fn shell(plan: &Plan, status: Option<&Status>) -> Vec<Finding> {
     let lies = lies.into_iter().find(|path| path.is_file());
     let environment = status.and_then(|status| Pid::new(status.gateway.pid?)).map(procfs::environment);
     vec![judge_shell(&Shell {
-        wanted: plan.tools.shell,
+        wanted: plan.settings.tool_shell,
         lies: lies.map(|path| {
             let leads = fs::canonicalize(&path).ok();
             (path, leads)

@@ -77,7 +77,7 @@ impl DoctorRun {
         let one = self.asked.deadline;
         let mut line = self.asked.line.clone();
         let (mut report, mut plan) = DoctorRun::understand(&line, one);
-        let control = plan.as_ref().map(|plan| plan.control.clone()).unwrap_or_default();
+        let control = plan.as_ref().map(|plan| plan.settings.control.clone()).unwrap_or_default();
         let status = self.ask("control socket", one + SLACK, || control::check(&control, one));
         // Whoever says nothing else means the sexton that runs, as it was started.
         if let Some(status) = status.as_ref().filter(|_| line.len() == 1) {

@@ -15,11 +15,11 @@ const NAME: &str = "stop windows";
 
 /// How long sexton's stop may take at most.
 fn needed(plan: &Plan) -> Duration {
-    let steps: Duration = plan.stop_sequence.iter().map(|(_, window)| *window).sum();
-    let main = if plan.stop_sequence.is_empty() { plan.grace } else { steps };
+    let steps: Duration = plan.settings.stop_sequence.iter().map(|step| step.1).sum();
+    let main = if plan.settings.stop_sequence.is_empty() { plan.settings.grace } else { steps };
     let units: Duration = plan.units.iter().map(|unit| unit.grace + unit.kill_after).sum();
     let sweep = plan.locks.as_ref().map_or(Duration::ZERO, |locks| locks.deadline);
-    main + plan.kill_after + units + sweep
+    main + plan.settings.kill_after + units + sweep
 }
 
 /// Who may kill sexton while it stops.
@@ -66,13 +66,13 @@ pub async fn check(
 /// The time that this release of OpenClaw takes to drain.
 pub fn drain(plan: &Plan, version: Version) -> Vec<Finding> {
     let drains = Duration::from_secs(versions::drains(version));
-    if !plan.stop_sequence.is_empty() || plan.grace >= drains {
+    if !plan.settings.stop_sequence.is_empty() || plan.settings.grace >= drains {
         return Vec::new();
     }
     let what = format!(
         "this release of OpenClaw drains for up to {} when it is stopped, and has {}",
         shown(drains),
-        shown(plan.grace)
+        shown(plan.settings.grace)
     );
     let grace = shown(drains + Duration::from_secs(5));
     vec![Finding::warning(NAME, what, format!("Set grace = \"{grace}\", and a longer stop timeout above"))]
@@ -270,15 +270,16 @@ mod tests {
 
     #[test]
     fn all_windows_are_added_up() {
+        use sexton::config::value::Step;
         let mut plan = Plan::bare(CompatMode::Native);
         assert_eq!(needed(&plan), Duration::from_secs(35));
-        plan.stop_sequence = vec![
-            (sexton::types::Signal::TERM, Duration::from_secs(20)),
-            (sexton::types::Signal::INT, Duration::from_secs(5)),
+        plan.settings.stop_sequence = vec![
+            Step(sexton::types::Signal::TERM, Duration::from_secs(20)),
+            Step(sexton::types::Signal::INT, Duration::from_secs(5)),
         ];
         assert_eq!(needed(&plan), Duration::from_secs(30));
         assert_eq!(drain(&plan, (2026, 9, 6)), []);
-        plan.stop_sequence.clear();
+        plan.settings.stop_sequence.clear();
         assert_eq!(drain(&plan, (2026, 9, 6)).len(), 1);
         assert_eq!(drain(&plan, (2026, 5, 22)), []);
     }
