@@ -50,7 +50,9 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     // Linux takes the permissions of the name from those of the unbound socket.
     fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-    nix_listen(&listener, Backlog::new(BACKLOG)?)?;
+    // nix refuses what is more than the C library's SOMAXCONN, which is 128 in musl; the kernel takes more.
+    let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXALLOWABLE);
+    nix_listen(&listener, backlog)?;
     Ok(listener)
 }
 
