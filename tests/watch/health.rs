@@ -93,11 +93,17 @@ fn nothing_counts_in_the_start_period_and_a_start_begins_it_anew() {
     watched.condition(IncidentKind::Unhealthy, true);
     assert!(begun.elapsed() > start_period, "after {:?}", begun.elapsed());
 
-    // It is stopped and started: the condition ends, and what follows need not be well for a time.
+    // It is stopped and started. That a stop begins mends nothing: the condition ends with the gateway.
     watched.gateway(UnitStatus { state: UnitState::Stopping, ..running(4242) });
-    watched.condition(IncidentKind::Unhealthy, false);
+    let said = watched.said.len();
+    watched.health(HealthState::Draining);
+    watched.hear_for(ms(300));
+    let ends = |request: &Request| matches!(request, Request::WatchReport(WatchReport::Condition(condition)) if !condition.holds);
+    assert!(!watched.said[said..].iter().any(ends), "{:?}", watched.said);
     watched.gateway(UnitStatus { state: UnitState::Ended, pid: None, ..running(4242) });
+    watched.condition(IncidentKind::Unhealthy, false);
     watched.health(HealthState::Unknown);
+    // What follows need not be well for a time.
     let asked = stand_in.asked.lock().unwrap().len();
     watched.hear_for(ms(300));
     assert_eq!(stand_in.asked.lock().unwrap().len(), asked, "nobody is asked who does not run");

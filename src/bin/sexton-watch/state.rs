@@ -294,8 +294,9 @@ impl WatchState {
             state.told = clock::now();
             self.outbox.health(state.health.clone());
         }
-        if matches!(now_is, HealthState::Starting) {
-            // Nothing speaks against what an earlier sexton-watch has said.
+        let is_stopping = state.unit.as_ref().is_some_and(|unit| unit.state == UnitState::Stopping);
+        if matches!(now_is, HealthState::Starting) || is_stopping {
+            // Nothing speaks against what was said before, by us or by an earlier sexton-watch.
             return;
         }
         let reason = state.health.reason.clone();
