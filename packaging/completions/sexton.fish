@@ -93,22 +93,22 @@ complete -c sexton -n "__fish_sexton_using_subcommand tool" -l wait -d 'all: wai
 all\t''"
 complete -c sexton -n "__fish_sexton_using_subcommand tool" -s v -d 'More log lines: -v info, -vv debug, -vvv trace'
 complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l stop-timeout -d 'What Docker or Kubernetes waits for before it kills' -r
-complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l deadline -d 'What one check may take [default: 2s]' -r
-complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l total -d 'What all checks together may take [default: 30s]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l deadline -d 'What one check may take' -r
+complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l total -d 'What all checks together may take' -r
 complete -c sexton -n "__fish_sexton_using_subcommand doctor" -l json -d 'Print one JSON object, at the end'
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l runs -d 'Runs of each; fewer than 9 prove nothing [default: 10]' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l duration -d 'How long each is watched once it is well [default: 30s]' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l start-within -d 'When its start is given up [default: 3m]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l runs -d 'Runs of each; fewer than 9 prove nothing' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l duration -d 'How long each is watched once it is well' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l start-within -d 'When its start is given up' -r
 complete -c sexton -n "__fish_sexton_using_subcommand measure" -l health-url -d 'Where it is asked; that of OpenClaw is known' -r
 complete -c sexton -n "__fish_sexton_using_subcommand measure" -l ready-url -d 'Where it tells of its event loop; that of OpenClaw is known' -r
 complete -c sexton -n "__fish_sexton_using_subcommand measure" -l version-command -d 'Its command line says its version; that of OpenClaw is known' -r
 complete -c sexton -n "__fish_sexton_using_subcommand measure" -l doctor-command -d 'Its own doctor; that of OpenClaw is known' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l command-within -d 'When these two are given up [default: 30s]' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l state -d 'Each run gets a copy of it [default: an empty one]' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l command-within -d 'When these two are given up' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l state -d 'Each run gets a copy of it [default: an empty one]' -r -F
 complete -c sexton -n "__fish_sexton_using_subcommand measure" -l fail-if -d 'End with 1: p99>1.5x, stop>20s, memory>2GiB; repeatable' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l json -d 'The report as JSON; - is standard output' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l markdown -d 'The report as Markdown' -r
-complete -c sexton -n "__fish_sexton_using_subcommand measure" -l html -d 'The report as a page with curves' -r
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l json -d 'The report as JSON; - is standard output' -r -F
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l markdown -d 'The report as Markdown' -r -F
+complete -c sexton -n "__fish_sexton_using_subcommand measure" -l html -d 'The report as a page with curves' -r -F
 complete -c sexton -n "__fish_sexton_using_subcommand status" -l control -d 'The control socket' -r -F
 complete -c sexton -n "__fish_sexton_using_subcommand status" -l deadline -d 'How long sexton may take to answer' -r
 complete -c sexton -n "__fish_sexton_using_subcommand status" -l watch -d 'Again and again'

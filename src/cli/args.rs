@@ -201,10 +201,7 @@ impl Args {
     pub(super) fn asks_for_more(&self) -> Option<String> {
         let mut typed = SETTINGS.iter().filter(|setting| (setting.is_given)(&self.line));
         let other = typed.find(|setting| setting.form != Form::Count)?;
-        Some(match other.definition.letter {
-            Some(letter) if other.definition.long.is_empty() => format!("-{letter}"),
-            _ => format!("--{}", other.definition.long),
-        })
+        Some(other.option())
     }
 
     /// What is given in all places: the command line wins over the environment, both over the file, and the file

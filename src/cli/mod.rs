@@ -34,6 +34,7 @@ use crate::types::CompatMode;
 use args::Args;
 pub use command_tree::command;
 use config_path::When;
+pub use watch_commands::{DoctorArgs, MeasureArgs, doctor, measure};
 
 /// What is asked of this run.
 #[derive(Debug)]
@@ -169,23 +170,6 @@ pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Plan, String> {
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
         Err(usage) => Err(usage.line()),
     }
-}
-
-/// What is wrong with the words of this command line, in one line, and the option that is none, if that is it. A value
-/// that comes from a variable is no typed word.
-#[must_use]
-pub fn wrong_words(words: &[OsString]) -> Option<(String, Option<String>)> {
-    let error = Args::read(words).err()?;
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
-        || variable_of(&error, words).is_some()
-    {
-        return None;
-    }
-    let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(option.clone()),
-        _ => None,
-    };
-    Some((one_line(&error, words), unknown))
 }
 
 /// The plan that this command line would make of the environment and the configuration file, for who only wants to

@@ -121,6 +121,14 @@ impl Setting {
         !self.definition.long.is_empty() && !self.definition.variable_is_a_list
     }
 
+    /// The option, as it is typed.
+    pub(crate) fn option(&self) -> String {
+        match self.definition.letter {
+            Some(letter) if self.definition.long.is_empty() => format!("-{letter}"),
+            _ => format!("--{}", self.definition.long),
+        }
+    }
+
     /// The variable's name.
     pub(crate) fn variable(&self) -> String {
         format!("SEXTON_{}", self.definition.long.replace('-', "_").to_uppercase())

@@ -6,7 +6,6 @@
 //! health      from answers to a state (pure)   window      latencies to percentiles (pure)
 //! probe       asks once: HTTP, TCP, a command  guard       the process around such a command
 //! doctor      `sexton doctor`, which looks once    measure     `sexton measure`, which compares
-//! words       what these two read theirs with (pure)
 //! ```
 //!
 //! One thread, on which every task runs until it waits; what may hang (a directory, a log, a look into a process's
@@ -37,7 +36,6 @@ mod serve;
 mod state;
 mod tree_limits;
 mod watch;
-mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -16,22 +16,21 @@ mod roots;
 mod subject;
 mod versions;
 mod windows;
-mod words;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sexton::cli::{self, DoctorArgs};
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
 use sexton::os::clock;
 use sexton::report::{log, output};
 use sexton::runtime::isolated::{self, ForkError};
-use sexton::types::{CompatMode, MonoTime, UnitState, exit_code, one_line};
+use sexton::types::{CompatMode, MonoTime, UnitState, exit_code};
 
 use finding::{Finding, Severity};
-use words::Asked;
 
 /// The gateway's own command line may take this many times a check's deadline.
 const PATIENCE: u32 = 5;
@@ -40,14 +39,11 @@ const SLACK: Duration = Duration::from_secs(2);
 
 /// Does what the words behind `doctor` ask for, and gives the exit code.
 pub fn run(words: &[OsString]) -> u8 {
-    let asked = match words::parse(words).and_then(words::understood) {
-        Ok(Some(asked)) => asked,
-        Ok(None) => {
-            return output::print(words::HELP, exit_code::DOCTOR_OK);
-        }
-        Err(why) => {
-            let why = format!("sexton doctor: {why}; 'sexton doctor --help' lists the options");
-            log::print_error(&one_line(&why));
+    let asked = match cli::doctor(words) {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(help)) => return output::print(&help, exit_code::DOCTOR_OK),
+        Err(usage) => {
+            log::print_error(&format!("sexton doctor: {}", usage.line()));
             return exit_code::SEXTON_FAILED;
         }
     };
@@ -64,7 +60,7 @@ pub fn run(words: &[OsString]) -> u8 {
 
 /// One visit.
 struct DoctorRun {
-    asked: Asked,
+    asked: DoctorArgs,
     until: MonoTime,
     found: Vec<Finding>,
     /// Whether what was told so far could be written.

@@ -28,6 +28,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
+use sexton::cli;
 use sexton::os::signals;
 use sexton::report::{log, output};
 use sexton::types::{Signal, exit_code, one_line};
@@ -45,14 +46,14 @@ const HURRIES: u32 = 4;
 
 /// Does what the words behind `measure` ask for, and gives the exit code.
 pub fn run(words: &[OsString]) -> u8 {
-    let asked = match words::parse(words) {
-        Ok(Some(asked)) => asked,
-        Ok(None) => {
-            return output::print(words::HELP, exit_code::MEASURED);
-        }
-        Err(why) => {
-            return print_error(&format!("{why}; 'sexton measure --help' lists the options"));
-        }
+    let args = match cli::measure(words) {
+        Ok(Ok(args)) => args,
+        Ok(Err(help)) => return output::print(&help, exit_code::MEASURED),
+        Err(usage) => return print_error(&usage.line()),
+    };
+    let asked = match Asked::of(args) {
+        Ok(asked) => asked,
+        Err(why) => return print_error(&format!("{why}; 'sexton measure --help' lists the options")),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {

@@ -1,40 +1,11 @@
 //! The command line of `sexton measure`. Pure.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sexton::cli::MeasureArgs;
+
 use super::limit::Limit;
-use crate::words::{split, time};
-
-pub const HELP: &str = "\
-Starts a gateway again and again, watches it, stops it, and says in numbers how
-it was; of two, in turn, where the second is worse.
-
-  sexton measure -- openclaw gateway run
-  sexton measure --html report.html --fail-if 'p99>1.5x' --fail-if 'start>60s' \\
-      -- /old/openclaw gateway run --against -- /new/openclaw gateway run
-  sexton measure --health-url http://127.0.0.1:{port}/health -- ./gw {port}
-
-Usage: sexton measure [OPTIONS] -- BASE... [--against -- CANDIDATE...]
-
-  --runs N            Runs of each; fewer than 9 prove nothing [default: 10]
-  --duration D        How long each is watched once it is well [default: 30s]
-  --start-within D    When its start is given up [default: 3m]
-  --health-url URL    Where it is asked; OpenClaw's /healthz is known
-  --ready-url URL     Where it tells of its event loop; OpenClaw's is known
-  --version-command C The command line says its version; OpenClaw's is known
-  --doctor-command C  Its own doctor; '{0}' is the gateway's first word
-  --command-within D  When these two are given up [default: 30s]
-  --state DIR         Each run gets a copy of it [default: an empty one]
-  --fail-if M>LIMIT   End with 1: p99>1.5x, stop>20s, memory>2GiB; repeatable
-  --json, --markdown, --html FILE   The report, also as that ('-': to stdout)
-
-{port} in any word is a free port, {state} the run's own state directory; an
-OpenClaw gets both by its variables. Its channels and updates stay off.
-Ctrl-C ends it, and reports the runs that are complete.
-Exit code: 0; 1 a --fail-if came true or was not measured; 125 usage.
-";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,67 +30,35 @@ pub struct Asked {
 /// What stands before the candidate.
 const AGAINST: &str = "--against";
 
-/// What the words ask for; `None` for the help.
-pub fn parse(words: &[OsString]) -> Result<Option<Asked>, String> {
-    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    let (options, commands) = words.split_at(end);
-    let mut asked = Asked {
-        runs: 10,
-        duration: Duration::from_secs(30),
-        start_within: Duration::from_secs(180),
-        health_url: None,
-        ready_url: None,
-        version_command: None,
-        doctor_command: None,
-        command_within: Duration::from_secs(30),
-        state: None,
-        limits: Vec::new(),
-        json: None,
-        markdown: None,
-        html: None,
-        base: Vec::new(),
-        candidate: None,
-    };
-    let mut options = options.iter();
-    while let Some(word) = options.next() {
-        let (name, joined) = split(word);
-        if matches!(name, "-h" | "--help") {
-            return Ok(None);
-        }
-        let mut value = || {
-            let value = joined.map(str::to_owned).or_else(|| options.next().cloned());
-            value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{name} needs a value"))
-        };
-        match name {
-            "--runs" => asked.runs = runs(&value()?)?,
-            "--duration" => asked.duration = time(name, &value()?)?,
-            "--start-within" => asked.start_within = time(name, &value()?)?,
-            "--command-within" => asked.command_within = time(name, &value()?)?,
-            "--health-url" => asked.health_url = Some(url(name, value()?)?),
-            "--ready-url" => asked.ready_url = Some(url(name, value()?)?),
-            "--version-command" => asked.version_command = Some(value()?),
-            "--doctor-command" => asked.doctor_command = Some(value()?),
-            "--state" => asked.state = Some(value()?.into()),
-            "--fail-if" => asked.limits.push(Limit::parse(&value()?)?),
-            "--json" => asked.json = Some(value()?.into()),
-            "--markdown" => asked.markdown = Some(value()?.into()),
-            "--html" => asked.html = Some(value()?.into()),
-            _ => {
-                return Err(format!(
-                    "'{word}' is not understood; options stand before '--', the gateway's command behind it"
-                ));
-            }
-        }
-    }
-    asked.take(commands)?;
-    Ok(Some(asked))
-}
-
 impl Asked {
+    /// What all of it means.
+    ///
+    /// # Errors
+    /// What is wrong, in one line.
+    pub fn of(args: MeasureArgs) -> Result<Asked, String> {
+        let mut asked = Asked {
+            runs: args.runs.into(),
+            duration: args.duration,
+            start_within: args.start_within,
+            health_url: args.health_url,
+            ready_url: args.ready_url,
+            version_command: args.version_command,
+            doctor_command: args.doctor_command,
+            command_within: args.command_within,
+            state: args.state,
+            limits: args.fail_if.iter().map(|text| Limit::parse(text)).collect::<Result<_, _>>()?,
+            json: args.json,
+            markdown: args.markdown,
+            html: args.html,
+            base: Vec::new(),
+            candidate: None,
+        };
+        asked.take(&args.commands)?;
+        Ok(asked)
+    }
+
     /// Takes the commands: `-- BASE... [--against -- CANDIDATE...]`.
-    fn take(&mut self, commands: &[String]) -> Result<(), String> {
-        let behind = commands.get(1..).unwrap_or_default();
+    fn take(&mut self, behind: &[String]) -> Result<(), String> {
         let split =
             behind.windows(2).position(|pair| matches!(pair, [one, two] if one == AGAINST && two == "--"));
         if split.is_none() && behind.iter().any(|word| word == AGAINST) {
@@ -149,28 +88,16 @@ impl Asked {
     }
 }
 
-fn runs(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=99) => Ok(number),
-        _ => Err(format!("--runs takes a number from 1 to 99, and not '{text}'")),
-    }
-}
-
-fn url(name: &str, text: String) -> Result<String, String> {
-    if text.starts_with("http://") {
-        Ok(text)
-    } else {
-        Err(format!("{name} takes an address such as http://127.0.0.1:{{port}}/health, and not '{text}'"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::tests::{help_is_the_manuals, words};
 
-    fn parsed(line: &str) -> Result<Option<Asked>, String> {
-        parse(&words(line))
+    fn parsed(line: &str) -> Result<Asked, String> {
+        let words: Vec<_> = line.split_whitespace().map(Into::into).collect();
+        match sexton::cli::measure(&words) {
+            Ok(args) => Asked::of(args.unwrap()),
+            Err(usage) => Err(usage.line()),
+        }
     }
 
     #[test]
@@ -178,13 +105,12 @@ mod tests {
         let asked = parsed(
             "--runs 3 --fail-if=p99>1.5x -- a/openclaw gateway --against x --against -- b/openclaw gateway -- y",
         );
-        let asked = asked.unwrap().unwrap();
+        let asked = asked.unwrap();
         assert_eq!((asked.runs, asked.limits.len()), (3, 1));
         assert_eq!(asked.base, ["a/openclaw", "gateway", "--against", "x"]);
         assert_eq!(asked.candidate.unwrap(), ["b/openclaw", "gateway", "--", "y"]);
-        let one = parsed("--health-url http://127.0.0.1:{port}/ -- gw {port}").unwrap().unwrap();
+        let one = parsed("--health-url http://127.0.0.1:{port}/ -- gw {port}").unwrap();
         assert_eq!((one.base.len(), one.candidate), (2, None));
-        assert_eq!(parsed("--help").unwrap(), None);
     }
 
     #[test]
@@ -192,25 +118,21 @@ mod tests {
         for (line, said) in [
             ("", "no gateway was given"),
             ("--", "no gateway was given"),
-            ("openclaw gateway", "'openclaw' is not understood"),
+            ("openclaw gateway", "unexpected argument 'openclaw' found"),
             ("-- gw", "say so with --health-url"),
             ("-- openclaw gateway --against -- gw", "say so with --health-url"),
             ("-- openclaw gateway --against openclaw", "behind --against there is a '--'"),
             ("-- openclaw gateway --against --", "no candidate was given"),
             ("--fail-if p99>2x -- openclaw gateway", "takes a second gateway"),
             ("--fail-if p99 -- openclaw gateway", "it has no '>'"),
-            ("--runs 0 -- openclaw gateway", "a number from 1 to 99"),
+            ("--runs 0 -- openclaw gateway", "0 is not in 1..=99"),
             ("--duration x -- openclaw gateway", "a duration such as 2s"),
-            ("--health-url", "needs a value"),
+            ("--health-url", "a value is required for '--health-url <URL>'"),
+            ("--rusn 3 -- openclaw gateway", "did you mean '--runs'?"),
             ("--health-url https://x -- openclaw gateway", "such as http://127.0.0.1:{port}/health"),
         ] {
             let why = parsed(line).unwrap_err();
             assert!(why.contains(said) && !why.contains('\n'), "{line}: {why}");
         }
-    }
-
-    #[test]
-    fn the_help_is_the_manuals() {
-        help_is_the_manuals("measure", HELP, 40);
     }
 }
