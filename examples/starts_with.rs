@@ -1,9 +1,9 @@
-//! `starts_with [block=N]... [ignore=N]... [close=FD]... [open=FD:PATH]... [cgroup=DIR]... -- COMMAND
-//! [ARG...]`
+//! `starts_with [block=N]... [ignore=N]... [close=FD]... [open=FD:PATH]... [cgroup=DIR]... [subreaper=yes]
+//! -- COMMAND [ARG...]`
 //!
 //! It promises: COMMAND replaces this process (same pid, same parent) and starts with exactly these
 //! changes: signal N blocked, signal N ignored, descriptor FD closed, descriptor FD open on PATH, itself in
-//! the cgroup DIR.
+//! the cgroup DIR, itself a subreaper.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper: a failure must be loud")]
 #![allow(unsafe_code, reason = "signal(2) and dup2(2) on numbers that the caller chose")]
 
@@ -45,6 +45,7 @@ fn main() {
                 assert!(unsafe { libc::dup2(file, fd.parse().unwrap()) } >= 0);
             }
             ("cgroup", dir) => fs::write(format!("{dir}/cgroup.procs"), "0").unwrap(),
+            ("subreaper", _) => nix::sys::prctl::set_child_subreaper(true).unwrap(),
             (other, _) => panic!("{other}?"),
         }
     }

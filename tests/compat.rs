@@ -94,6 +94,9 @@ const TINI: &[Line<'_>] = &[
     (&[], &["--version"], 0, "tini version 0.19.0", ""),
     (&[], &["--version", "x"], 1, "", "invalid option -- '-'"),
     (&[], &["-h"], 0, "TINI_SUBREAPER", ""),
+    // The two texts that tini's own smoke test looks for.
+    (&[], &["-h"], 0, "supervision of a valid init process", ""),
+    (&[], &["-h"], 0, "more verbose", ""),
     (&[], &["-l"], 0, "MIT", ""),
     (&[], &["-x", "true"], 1, "", "invalid option -- 'x'"),
     (&[], &["-p"], 1, "", "option requires an argument -- 'p'"),
@@ -394,6 +397,34 @@ fn tini_says_what_scripts_look_for() {
     assert!(said.contains("Received SIGCHLD"), "{said}");
     assert!(said.contains("[WARN  tini (1)] Reaped zombie process with pid="), "{said}");
     assert!(!said.contains("zombie reaping won't work"), "as PID 1 it works: {said}");
+}
+
+/// The command may be dead before the first look at the signals.
+#[test]
+fn tini_hears_of_the_shortest_life_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, original) = pair(dir.path(), "tini");
+    for program in [Some(ours), original].into_iter().flatten() {
+        for _ in 0..50 {
+            let said = run(&program, &["-s", "true"], &[("TINI_VERBOSITY", "3"), ("SEXTON_NO_LOCKS", "1")]);
+            assert!(said.err.contains("Received SIGCHLD"), "{said:?}");
+        }
+    }
+}
+
+/// A subreaper stays one when it executes another program.
+#[test]
+fn tini_does_not_warn_where_its_parent_made_it_a_subreaper() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, original) = pair(dir.path(), "tini");
+    for program in [Some(ours), original].into_iter().flatten() {
+        let program = program.to_str().unwrap();
+        for (born, warns) in [(&["subreaper=yes", "--"][..], false), (&["--"], true)] {
+            let words: Vec<&str> = born.iter().copied().chain([program, "true"]).collect();
+            let said = run(Path::new(&helper("starts_with")), &words, &[]);
+            assert_eq!((said.code, said.err.contains("zombie reaping")), (Some(0), warns), "{said:?}");
+        }
+    }
 }
 
 #[test]

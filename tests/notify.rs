@@ -725,3 +725,19 @@ fn a_death_by_a_signal_is_passed_on_as_one_where_that_is_wanted() {
     let Some(plan) = passing(Mode::Pid1) else { return };
     plan.run(["sh", "-c", "kill -SEGV $$"]).ends_with(139);
 }
+
+/// systemd-notify(1) of root speaks in the name of its parent, and its parent is sexton then.
+#[test]
+fn systemd_notify_as_the_main_process_is_heard() {
+    if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/usr/bin/systemd-notify").exists() {
+        return common::skip("systemd-notify and root", "apt-get install systemd");
+    }
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let config = plan.path("sexton.toml");
+    fs::write(&config, "[systemd]\nready = \"notified\"\n").unwrap();
+    let plan = under(&manager, plan).options(["--config", &config]);
+    let mut victim = plan.run(["systemd-notify", "--ready", "--status=mine"]);
+    victim.ends_with(0);
+    manager.hears("READY=1");
+}

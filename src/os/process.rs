@@ -42,6 +42,12 @@ pub fn become_subreaper() -> io::Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
 }
 
+/// Whether this process is a subreaper already: execve(2) keeps that (`PR_GET_CHILD_SUBREAPER`, prctl(2)).
+#[must_use]
+pub fn is_subreaper() -> bool {
+    nix::sys::prctl::get_child_subreaper().unwrap_or_default()
+}
+
 /// Asks for `signal` when the thread that forked us ends (`PR_SET_PDEATHSIG`, prctl(2)). Cleared by fork and
 /// by a change of user.
 ///

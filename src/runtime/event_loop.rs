@@ -32,9 +32,9 @@ fn is_far(deadline: Option<MonoTime>) -> bool {
 impl EventLoop<'_> {
     /// Turn after turn, until the supervisor says how it ended.
     pub(super) fn run_loop(&mut self) -> Result<Infallible, Outcome> {
-        self.dispatch(Event::Begin)?;
-        // Children from before our time, of a shell that executed us, may have died unheard.
+        // Children from before our time, of a shell that executed us, may have died unheard. Those of ours are heard of.
         self.reap_all(None)?;
+        self.dispatch(Event::Begin)?;
         loop {
             self.run_once()?;
         }

@@ -256,12 +256,13 @@ impl EventLoop<'_> {
             .ok()
     }
 
-    /// Whether whoever wrote this is of our tree, and runs as we or the gateway do.
+    /// Whether whoever wrote this is of our tree, and runs as we or the gateway do. systemd-notify(1) of root speaks in
+    /// the name of its parent, which we are where it is the main process; nobody else than root can.
     fn sender_allowed(&self, letter: &Datagram) -> bool {
         let user = self.plan.user.map(|user| user.uid);
         let known = letter.uid == privileges::effective_uid() || Some(letter.uid) == user;
-        known
-            && Pid::new(letter.pid).is_some_and(|pid| self.main_pid() == Some(pid) || tree::is_below_us(pid))
+        let ours = |pid| self.main_pid() == Some(pid) || pid == process::own_pid() || tree::is_below_us(pid);
+        known && Pid::new(letter.pid).is_some_and(ours)
     }
 
     fn read(&mut self, letter: Datagram) -> Result<(), Outcome> {

@@ -24,13 +24,14 @@ fn usage(name: &str) -> String {
         "{name} ({})
 Usage: {name} [OPTIONS] PROGRAM -- [ARGS] | --version
 
-Runs PROGRAM below sexton, which takes {name}'s options here.
+Runs PROGRAM under the supervision of a valid init process: sexton, which takes
+{name}'s options here.
 
   --version     print the version
   -h            print this help
   -s            be a subreaper (sexton always is; silences the warning about it)
   -p SIGNAL     get SIGNAL when the parent dies, such as SIGKILL
-  -v            say more; up to three times
+  -v            be more verbose; up to three times
   -w            warn about each zombie that was reaped
   -g            send signals to the program's whole process group
   -e EXIT_CODE  turn this exit code (0 to 255) into 0; repeatable
@@ -91,7 +92,8 @@ pub(super) fn read(face: &Compat, order: Order, words: &[OsString]) -> Request {
         let value = leading(&value.to_string_lossy()).map_or(0, |(number, _)| number);
         verbosity = u8::try_from(value).unwrap_or(u8::MAX);
     }
-    let warned = !subreaper && process::own_pid() != Pid::INIT;
+    // Whoever executed us may have made this process one.
+    let warned = !subreaper && process::own_pid() != Pid::INIT && !process::is_subreaper();
     face.run(&found.rest, level(verbosity), |plan| {
         plan.settings.group = group;
         plan.settings.warn_reaped |= warn_reaped;
