@@ -237,6 +237,74 @@ fn at_the_usual_place_each_sexton_has_a_socket_of_its_own() {
     second.ends_with(143);
 }
 
+/// A user whom no other test has.
+const LONELY: u32 = 61_234;
+
+/// What that user's own client says, in the namespaces that `through` makes.
+fn asked_by_lonely(sexton: &str, through: &[&str]) -> Output {
+    let user = [format!("--reuid={LONELY}"), format!("--regid={LONELY}")];
+    let mut command = Command::new("setpriv");
+    command.args(["--clear-groups", &user[0], &user[1]]);
+    command.args(through).args([sexton, "status", "--json"]).env_clear().env("PATH", "/usr/bin:/bin");
+    command.output().unwrap()
+}
+
+/// A user who may write neither in /run nor in a directory of the session, as in an image without /run.
+#[test]
+fn who_may_write_nowhere_else_has_a_socket_in_a_closed_directory_below_tmp_or_shm() {
+    if !root() {
+        return skip("root", "sudo");
+    }
+    let places = ["/tmp", "/dev/shm"].map(|path| PathBuf::from(format!("{path}/sexton-{LONELY}")));
+    let start = |script: &str| {
+        let plan = plan(Mode::Tree)?.by_user(LONELY).through(["env", "-u", "SEXTON_CONTROL"]);
+        let program = plan.path("sexton");
+        Some((plan.run(["sh", "-c", script]), program))
+    };
+    let idle = "echo $SEXTON_SOCKET; exec sleep 1000";
+    let Some((mut victim, program)) = start(idle) else { return };
+    victim.says(places[0].join("control.sock").to_str().unwrap());
+    let directory = fs::metadata(&places[0]).unwrap();
+    assert_eq!((directory.permissions().mode() & 0o7777, directory.uid()), (0o700, LONELY));
+    let said: Value = serde_json::from_slice(&asked_by_lonely(&program, &[]).stdout).unwrap();
+    assert_eq!(said["pid"], victim.pid());
+    // Another container may have the same /tmp: who lives in no pid namespace of ours is not believed.
+    let apart = ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"];
+    let said = asked_by_lonely(&program, &apart);
+    assert_eq!(said.status.code(), Some(69), "{said:?}");
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+    assert!(!places[0].exists(), "it goes with its sexton");
+
+    // Others can make it first.
+    let theirs = || fs::set_permissions(&places[0], PermissionsExt::from_mode(0o777));
+    fs::create_dir(&places[0]).unwrap();
+    theirs().unwrap();
+    let (mut victim, program) = start(idle).unwrap();
+    victim.says(places[1].join("control.sock").to_str().unwrap());
+    drop(UnixListener::bind(places[0].join("control.sock")).unwrap());
+    let said: Value = serde_json::from_slice(&asked_by_lonely(&program, &[]).stdout).unwrap();
+    assert_eq!(said["pid"], victim.pid(), "what lies in a directory of another's does not count");
+    victim.signal(SIGTERM);
+    victim.ends_with(143);
+    fs::remove_dir_all(&places[0]).unwrap();
+
+    // A link, and a directory that is another's: nothing is left, and that is said in one line.
+    let elsewhere = tempfile::tempdir().unwrap();
+    chown(elsewhere.path(), Some(LONELY), Some(LONELY)).unwrap();
+    symlink(elsewhere.path(), &places[0]).unwrap();
+    fs::create_dir(&places[1]).unwrap();
+    let (mut victim, _) = start("test -z \"$SEXTON_SOCKET\"").unwrap();
+    let code = victim.code();
+    fs::remove_file(&places[0]).unwrap();
+    fs::remove_dir(&places[1]).unwrap();
+    assert_eq!(code, 0);
+    let line = victim.stderr();
+    assert!(line.lines().count() == 1 && line.contains("WARN control-off: "), "{line}");
+    assert!(line.contains("'sexton health'"), "{line}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
 /// A place for a control socket, what lies in the way there, and what is said of it.
 struct InTheWay {
     name: &'static str,

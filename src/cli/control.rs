@@ -13,7 +13,8 @@ use crate::types::Signal;
 
 const AFTER: &str = "\
 The socket is the one of --control, else of the sexton above (SEXTON_SOCKET),
-else /run/sexton/control.sock or $XDG_RUNTIME_DIR/sexton/control.sock.
+else /run/sexton/control.sock or $XDG_RUNTIME_DIR/sexton/control.sock, else
+control.sock in sexton-UID below /tmp or /dev/shm.
 Exit code: 0 done; 1 refused; 69 no sexton answers; 125 usage.
 A program that is itself named so runs with: sexton -- NAME";
 

@@ -72,7 +72,7 @@ pub struct Origin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Control {
     /// At the first of the usual places that can be had: /run/sexton/control.sock, or sexton/control.sock below
-    /// `XDG_RUNTIME_DIR`. That none can is nothing special.
+    /// `XDG_RUNTIME_DIR`, or sexton-UID in /tmp or /dev/shm.
     #[default]
     Default,
     /// At this path.

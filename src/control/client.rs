@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::incidents::{escaped_length, truncate_escaped};
 use super::lines::LONGEST;
 use super::protocol::{Answer, Request, ToolRecord, ToolRun};
-use super::socket_path::{self, VARIABLE};
+use super::socket_path::{self, Usual, VARIABLE};
 use crate::os::{clock, poll, privileges, unix_socket};
 use crate::types::{Escaped, MonoTime};
 
@@ -61,15 +61,32 @@ impl Connection {
             return Connection::to(&path, deadline);
         }
         let usual = socket_path::usual();
-        for path in &usual {
+        let mut closed = None;
+        for Usual { path, owner } in &usual {
             match Connection::to(path, deadline) {
                 Err(Failure::NotRunning(_)) => {}
+                Ok(found) if !owner.is_none_or(|owner| found.is_of(owner)) => {}
+                // Another user's sexton has this place, and ours has a later one.
+                Err(Failure::System { error, path }) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    closed = closed.or(Some(Failure::System { error, path }));
+                }
                 found => return found,
             }
         }
-        let places: Vec<String> =
-            usual.iter().filter(|path| path.ends_with("control.sock")).map(|path| shown(path)).collect();
+        if let Some(closed) = closed {
+            return Err(closed);
+        }
+        let places: Vec<String> = usual
+            .iter()
+            .filter(|usual| usual.path.ends_with("control.sock"))
+            .map(|usual| shown(&usual.path))
+            .collect();
         Err(Failure::NotRunning(places.join(" or ")))
+    }
+
+    /// Whether a process of this user, in our pid namespace, listens.
+    fn is_of(&self, owner: u32) -> bool {
+        unix_socket::peer(self.socket.as_fd()).is_ok_and(|peer| peer.uid == owner && peer.pid != 0)
     }
 
     fn to(path: &Path, deadline: MonoTime) -> Result<Connection, Failure> {

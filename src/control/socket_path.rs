@@ -1,9 +1,13 @@
 //! Where the control socket is, and whose it is.
 //!
 //! The usual place is `/run/sexton`, for those who may write there, else `$XDG_RUNTIME_DIR/sexton`: a
-//! directory for its owner alone, with `control.sock` in it. A second sexton leaves the first one's socket
-//! alone and has `control-2.sock`. What a dead sexton left is replaced. All that sexton starts finds its
-//! socket in the variable [`VARIABLE`].
+//! directory for its owner alone, with `control.sock` in it. Where neither can be had, as in an image without /run, it
+//! is `sexton-UID` in /tmp or /dev/shm. Others can make that one first, so that it is used only if it is ours and
+//! closed to everybody else. (A socket whose name is no path would do without a directory, and would be seen in the whole
+//! network namespace: with a host's network another container's sexton would answer.)
+//!
+//! A second sexton leaves the first one's socket alone and has `control-2.sock`. What a dead sexton left is replaced. All
+//! that sexton starts finds its socket in the variable [`VARIABLE`].
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -51,7 +55,9 @@ pub enum BindError {
     )]
     Unsafe(PathBuf),
     /// There is no place that a sexton would use without being told.
-    #[error("neither /run/sexton nor $XDG_RUNTIME_DIR/sexton can be used; name a place with --control")]
+    #[error(
+        "nothing can be written in /run, $XDG_RUNTIME_DIR, /tmp and /dev/shm; name a place with --control"
+    )]
     NoDirectory,
     /// The system refused.
     #[error("could not make the control socket {path}: {error}")]
@@ -179,17 +185,18 @@ fn make(directory: &Path) -> io::Result<bool> {
 /// Why not at the last of them that could have been used.
 pub fn bind_default() -> Result<BoundSocket, BindError> {
     let mut problem = BindError::NoDirectory;
-    for directory in directories() {
-        if make(&directory).is_err() {
-            continue;
-        }
-        if !is_safe(&directory) {
+    for Place { directory, owner } in places(&[privileges::effective_uid()]) {
+        let Ok(made) = make(&directory) else { continue };
+        if !owner.map_or_else(|| is_safe(&directory), |owner| is_closed(&directory, owner)) {
             problem = BindError::Unsafe(directory);
             continue;
         }
         for path in names(&directory) {
             match bind(&path) {
-                Ok(claimed) => return Ok(claimed),
+                Ok(mut claimed) => {
+                    claimed.made_directory |= made;
+                    return Ok(claimed);
+                }
                 Err(taken @ BindError::InUse(_)) => problem = taken,
                 Err(other) => {
                     problem = other;
@@ -207,20 +214,58 @@ fn is_safe(directory: &Path) -> bool {
         .is_ok_and(|meta| meta.is_dir() && is_trusted(&meta) && meta.mode() & 0o022 == 0)
 }
 
+/// Whether only this user can enter it, and no link leads there.
+fn is_closed(directory: &Path, owner: u32) -> bool {
+    fs::symlink_metadata(directory)
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == owner && meta.mode() & 0o077 == 0)
+}
+
 /// Whether it is ours or root's.
 fn is_trusted(meta: &Metadata) -> bool {
     meta.uid() == privileges::effective_uid() || meta.uid() == 0
 }
 
 /// Where a sexton that was told nothing can have its socket.
-#[must_use]
-pub fn usual() -> Vec<PathBuf> {
-    directories().iter().flat_map(|directory| names(directory)).collect()
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usual {
+    /// The socket.
+    pub path: PathBuf,
+    /// It lies where everybody can put a directory: only a sexton of this user counts, and one that lives in our pid
+    /// namespace. Another container can have the same /tmp.
+    pub owner: Option<u32>,
 }
 
-fn directories() -> Vec<PathBuf> {
+/// All places where one can be, for whoever asks. Root asks for the sexton of PID 1's user, too: in a container that is the
+/// gateway's.
+#[must_use]
+pub fn usual() -> Vec<Usual> {
+    let us = privileges::effective_uid();
+    let of_init = || fs::metadata("/proc/1").map(|meta| meta.uid()).ok();
+    let users: Vec<u32> = std::iter::once(us).chain(of_init().filter(|uid| us == 0 && *uid != 0)).collect();
+    let sound = |place: &Place| place.owner.is_none_or(|owner| is_closed(&place.directory, owner));
+    let usual =
+        |Place { directory, owner }| names(&directory).into_iter().map(move |path| Usual { path, owner });
+    places(&users).into_iter().filter(sound).flat_map(usual).collect()
+}
+
+/// A directory for the socket.
+struct Place {
+    directory: PathBuf,
+    /// Where everybody can have made it: whose it has to be.
+    owner: Option<u32>,
+}
+
+fn places(users: &[u32]) -> Vec<Place> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    [Some(PathBuf::from("/run")), own].into_iter().flatten().map(|path| path.join("sexton")).collect()
+    let closed = [Some(PathBuf::from("/run")), own].into_iter().flatten();
+    let closed = closed.map(|path| Place { directory: path.join("sexton"), owner: None });
+    let open = ["/tmp", "/dev/shm"].into_iter().flat_map(|path| {
+        users.iter().map(move |uid| Place {
+            directory: Path::new(path).join(format!("sexton-{uid}")),
+            owner: Some(*uid),
+        })
+    });
+    closed.chain(open).collect()
 }
 
 fn names(directory: &Path) -> Vec<PathBuf> {
@@ -292,6 +337,19 @@ mod tests {
         drop(first);
         assert!(unix_socket::is_alive(&path).unwrap());
         drop(second);
+    }
+
+    #[test]
+    fn below_a_directory_of_everybody_only_a_closed_one_of_ours_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ours, us) = (directory.path().join("sexton-0"), privileges::effective_uid());
+        assert!(!is_closed(&ours, us), "it is not there");
+        assert!(make(&ours).unwrap());
+        assert!(is_closed(&ours, us) && !is_closed(&ours, us + 1));
+        std::os::unix::fs::symlink(&ours, directory.path().join("link")).unwrap();
+        assert!(!is_closed(&directory.path().join("link"), us));
+        fs::set_permissions(&ours, PermissionsExt::from_mode(0o750)).unwrap();
+        assert!(!is_closed(&ours, us));
     }
 
     #[test]

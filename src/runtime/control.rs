@@ -11,10 +11,10 @@ use crate::control::server::{Server, ServerEvent};
 use crate::control::socket_path::{self, BindError, VARIABLE};
 use crate::os::{clock, process, signals};
 use crate::supervisor::{Event, Origin, Received, UnitId};
-use crate::types::{MonoTime, Outcome, Signal, UnitState};
+use crate::types::{CompatMode, MonoTime, Outcome, Signal, UnitState};
 
 /// Opens the control socket. Without one everything else works the same, so that no failure is an end.
-pub(super) fn open(wanted: &Control) -> Option<Server> {
+pub(super) fn open(wanted: &Control, compat: CompatMode) -> Option<Server> {
     let claimed = match wanted {
         Control::Off => return None,
         Control::Default => socket_path::bind_default(),
@@ -30,12 +30,18 @@ pub(super) fn open(wanted: &Control) -> Option<Server> {
     });
     match server {
         Ok(server) => Some(server),
-        Err(problem) if *wanted == Control::Default => {
+        // There are as many as there can be, or another program's name is worn, whose users miss nothing.
+        Err(problem @ BindError::InUse(_)) if *wanted == Control::Default => {
+            info!(name: "control-off", "there is no control socket: {problem}");
+            None
+        }
+        Err(problem) if compat != CompatMode::Native => {
             info!(name: "control-off", "there is no control socket: {problem}");
             None
         }
         Err(problem) => {
-            warn!(name: "control-off", "there is no control socket: {problem}");
+            warn!(name: "control-off",
+                "there is no control socket, and 'sexton health', 'status' and the like find no sexton: {problem}");
             None
         }
     }

@@ -227,7 +227,7 @@ impl<'a> EventLoop<'a> {
         }
         // First of all: whatever is opened from now on announces itself to it.
         let inlet = SignalSource::open()?;
-        let mut server = control::open(&plan.settings.control);
+        let mut server = control::open(&plan.settings.control, plan.compat);
         let programs = Programs::of(plan, &FileAccess::Direct);
         let (looks, watch) = watch::prepare(plan, &mut server, programs.watch.clone()).unzip();
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
