@@ -168,3 +168,24 @@ fn a_sexton_without_the_one_who_looks() {
     let report = beside.doctor(&[]);
     report.finds(&["problem sexton-watch", "problem incidents"], &["does not run"]);
 }
+
+#[test]
+fn the_sexton_at_a_named_socket_is_the_one_that_is_looked_at() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let (state, socket) = (plan.path("state"), plan.path("named.sock"));
+    fs::create_dir(&state).unwrap();
+    let plan = plan.options(["--lock-root", &state, "--control", &socket]);
+    let mut victim = plan.run(["sh", "-c", "echo up; exec sleep 1000"]);
+    victim.says("up");
+    for words in [vec!["--control".to_owned(), socket.clone()], vec![format!("--control={socket}")]] {
+        let asked =
+            std::process::Command::new(sexton()).arg("doctor").args(&words).env_clear().output().unwrap();
+        let said = String::from_utf8(asked.stdout).unwrap().replace(['\n', ' '], "");
+        let shown = state.replace(' ', "");
+        assert!(said.contains("controlsocket"), "{words:?}: {said}");
+        assert!(said.contains(&format!("lockroot{shown}")), "the root that it uses: {said}");
+        assert!(!said.contains("nocommandisknown"), "{said}");
+    }
+    victim.signal(nix::libc::SIGTERM);
+    victim.ends_with(143);
+}

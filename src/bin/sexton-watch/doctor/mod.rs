@@ -75,8 +75,8 @@ impl DoctorRun {
         let (mut report, mut plan) = DoctorRun::understand(&line, one);
         let control = plan.as_ref().map(|plan| plan.settings.control.clone()).unwrap_or_default();
         let status = self.ask("control socket", one + SLACK, || control::check(&control, one));
-        // Whoever says nothing else means the sexton that runs, as it was started.
-        if let Some(status) = status.as_ref().filter(|_| line.len() == 1) {
+        // Whoever says nothing else than where it is to be found means the sexton that runs, as it was started.
+        if let Some(status) = status.as_ref().filter(|_| subject::says_only_where(&line)) {
             let origin = isolated::call(one, || subject::of_running(status.pid));
             if let Ok(Some(origin)) = origin {
                 line = origin.adopt_env();

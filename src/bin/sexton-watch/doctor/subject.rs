@@ -51,6 +51,19 @@ impl Origin {
     }
 }
 
+/// Whether a command line says at most where the socket of a sexton is.
+pub fn says_only_where(line: &[OsString]) -> bool {
+    let mut words = line.iter().skip(1).map(|word| word.as_bytes());
+    while let Some(word) = words.next() {
+        match word {
+            b"--control" => drop(words.next()),
+            word if word.starts_with(b"--control=") => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// The plan of this command line, if it makes one.
 pub fn plan(line: &[OsString]) -> Option<Plan> {
     cli::plan_to_look_at(line).ok()
@@ -76,6 +89,17 @@ pub fn check(line: &[OsString]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_it_is_says_nothing_of_what_it_is_to_do() {
+        let line = |words: &str| words.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for words in ["sexton", "sexton --control /a", "sexton --control=/a"] {
+            assert!(says_only_where(&line(words)), "{words}");
+        }
+        for words in ["sexton -v", "sexton -- true", "sexton --control /a true", "sexton --controls=/a"] {
+            assert!(!says_only_where(&line(words)), "{words}");
+        }
+    }
 
     #[test]
     fn what_a_sexton_was_started_with_is_read() {
