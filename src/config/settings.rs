@@ -100,7 +100,7 @@ settings! {
         option("lock-report-after", "D", "Report locks that are held longer than this").key("locks.report_after"),
 
     /// The path of the control socket, or `off`. Without it: /run/sexton/control.sock, else one below
-    /// `XDG_RUNTIME_DIR`, else none.
+    /// `XDG_RUNTIME_DIR`, else one in `sexton-UID` below /tmp or /dev/shm.
     control: Control = Control::Default =>
         option("control", "PATH", "The control socket's path, or off").hidden().key("control"),
 

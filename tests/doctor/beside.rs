@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use nix::libc::{SIGCONT, SIGSTOP};
+use nix::libc::{SIGCONT, SIGSTOP, SIGTERM};
 
 use crate::common::cgroup::Cgroup;
 use crate::common::process::look;
@@ -186,6 +186,6 @@ fn the_sexton_at_a_named_socket_is_the_one_that_is_looked_at() {
         assert!(said.contains(&format!("lockroot{shown}")), "the root that it uses: {said}");
         assert!(!said.contains("nocommandisknown"), "{said}");
     }
-    victim.signal(nix::libc::SIGTERM);
+    victim.signal(SIGTERM);
     victim.ends_with(143);
 }
