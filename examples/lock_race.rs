@@ -245,6 +245,7 @@ fn sweep_once(
         lock_kinds,
         context,
         registration: registration.map(AsFd::as_fd),
+        marks: None,
         action: Action::Remove,
         exclusive: false,
         report_after: None,

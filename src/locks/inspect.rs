@@ -12,14 +12,15 @@ use super::evidence::{self, RetryBudget};
 use super::format::Content;
 use super::kind::Kind;
 use super::lock_file::{self, LockFile};
+use super::mark_file::MarkFile;
 use super::verdict::{
     Evidence, Lease, Nested, Process, Proof, Socket, UnclearReason, Verdict, Witness, judge,
 };
 use super::walk::DirEntry;
 use super::{socket, witness};
 use crate::os::files::FileKind;
-use crate::os::lease;
-use crate::types::Errno;
+use crate::os::{lease, procfs};
+use crate::types::{Errno, StartTime};
 
 /// How long an owner may take from its lock to what it has beside it, the files that it keeps open and its socket, and
 /// at its end the other way round. A browser was seen to take 127 to 293 ms.
@@ -86,6 +87,8 @@ pub struct Judged {
     pub evidence: Evidence,
     /// How old it is by its own word, or else by its file's time; zero if that lies in the future.
     pub age: Duration,
+    /// When the owner was started, if it was seen to be a process of our pid namespace.
+    pub seen: Option<StartTime>,
     /// The lock as it was. Where nobody had it open, nobody can open it as long as this lasts.
     pub lock_file: LockFile,
 }
@@ -106,6 +109,7 @@ pub fn inspect(
     context: &SweepContext<'_>,
     sharing: Sharing,
     retry_budget: &mut RetryBudget,
+    marks: &MarkFile<'_>,
 ) -> Finding {
     let lock_file = match retry_budget.open_again(|| lock_file::take(spot, kind.form)) {
         Ok(Ok(lock_file)) => lock_file,
@@ -149,6 +153,7 @@ pub fn inspect(
         keeps_open: kind.keeps_open,
         witness: ask_witness(),
         socket: ask_socket(),
+        mark: marks.says(&lock_file),
         process: owner.map_or(Process::NotNamed, |owner| evidence::process(owner, context, &kernel)),
         nested: if is_settled { Nested::NotSeen } else { ask_nested() },
         origin: evidence::origin(&record),
@@ -179,7 +184,22 @@ pub fn inspect(
     }
     let since = content.owner().and_then(|owner| owner.created).or(instant(lock_file.modified().0));
     let age = age(since, context.now);
-    Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, lock_file }))
+    let seen = if context.alive { seen_alive(spot, &lock_file, &evidence) } else { None };
+    Finding::Judged(Box::new(Judged { verdict: judge(&evidence), evidence, age, seen, lock_file }))
+}
+
+/// When the lock's owner was started, if the process that has its number in our pid namespace is the owner: the lock
+/// records its start time, or it has the lock open, or it listens at the owner's socket. That the number is the same
+/// shows nothing: in every container of an image the same program has the same number.
+fn seen_alive(spot: &DirEntry<'_>, lock: &LockFile, evidence: &Evidence) -> Option<StartTime> {
+    let owner = evidence.content.owner()?;
+    let Process::Lives(start) = evidence.process else { return None };
+    let writes = || {
+        let part = lock.leasable_parts().filter(|_| evidence.lease == Lease::Busy);
+        part.is_some_and(|part| procfs::writes_to(owner.pid, spot.name, (part.meta.device, part.meta.inode)))
+    };
+    let is_it = owner.start == Some(start) || evidence.socket == Socket::Listens(Some(owner.pid)) || writes();
+    is_it.then_some(start)
 }
 
 /// Whether only what an owner has beside its lock says that it is dead: the files that it keeps open, or its socket.

@@ -13,13 +13,15 @@ use super::evidence::RetryBudget;
 use super::format::Content;
 use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
+use super::mark_file::MarkFile;
 use super::open_root::{self, KnownRoot, OpenError};
 use super::registration::{Exclusivity, Registration};
 use super::roots::Root;
 use super::sweep::limit;
-use super::verdict::{Lease, Nested, Origin, Process, Socket, Verdict, Witness};
+use super::verdict::{Lease, MarkSays, Nested, Origin, Process, Socket, Verdict, Witness};
 use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
+use crate::os::safe_path::Place;
 
 /// What a look at one root gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +122,10 @@ pub fn list(
     progress: &mut dyn FnMut(usize),
 ) -> Listing {
     let before = *known;
-    let entered = match open_root::enter(root, context, before, &mut |owner| known.owner = Some(owner)) {
+    let mut marks = MarkFile::none();
+    let mut decided = |owner| known.owner = Some(owner);
+    let mut peek = |place: &Place| marks = MarkFile::peek(place);
+    let entered = match open_root::enter(root, context, before, &mut decided, &mut peek) {
         Ok(entered) => entered,
         Err(shut) => {
             known.refused = shut == OpenError::Refused;
@@ -145,7 +150,7 @@ pub fn list(
                 for (spot, what) in found {
                     entries.extend(match what {
                         Match::Lock(kind) => {
-                            let finding = inspect(spot, kind, context, sharing, &mut patience);
+                            let finding = inspect(spot, kind, context, sharing, &mut patience, &marks);
                             of_finding(&spot.path, kind, &finding, report_after)
                         }
                         Match::NotOurs(why) => {
@@ -282,6 +287,12 @@ fn steps(judged: &Judged) -> Vec<Step> {
         Socket::Listens(None) => "yes".to_owned(),
         Socket::Refused => "no".to_owned(),
     };
+    let mark = match evidence.mark {
+        MarkSays::Nothing => "no",
+        MarkSays::OwnerLives => "yes, and it lives",
+        MarkSays::OwnerGone => "yes, and it is dead",
+        MarkSays::LifeOver => "yes, before sexton's own end, with which it died",
+    };
     let shared = yes_no(evidence.shared, "yes, or it cannot be told", "no");
     let age = yes_no(evidence.before_boot, "yes, so that its owner is dead", "no, or it cannot be told");
     let visible = yes_no(evidence.all_visible, "yes", "no: an owner may live in another container");
@@ -296,6 +307,7 @@ fn steps(judged: &Judged) -> Vec<Step> {
         ("when does an owner of this kind have it open?", open_says),
         ("does a process have a file open that the owner keeps open instead?", witness.to_owned()),
         ("does a process listen at the owner's socket?", socket),
+        ("has sexton seen the owner alive in its own pid namespace?", mark.to_owned()),
         ("who reaches the filesystem?", local),
         ("what has become of the process?", process),
         ("does a process have the number in a pid namespace below ours?", nested),

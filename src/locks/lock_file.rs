@@ -258,6 +258,11 @@ impl LockFile {
         self.meta().device
     }
 
+    /// Its number on that device.
+    pub fn inode(&self) -> u64 {
+        self.meta().inode
+    }
+
     /// A number that names this very lock and no later one of the same name.
     pub fn fingerprint(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};

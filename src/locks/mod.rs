@@ -3,13 +3,15 @@
 //! ```text
 //! sweep ─┬─ open_root       opens a root and becomes its owner
 //!        ├─ registration   who else uses it
+//!        ├─ mark_file      the marks of locks whose owners were seen alive
 //!        ├─ walk           finds what fits a rule
 //!        ├─ inspect ─ evidence, witness, socket   looks at one lock and asks the system about it
 //!        ├─ lock_file       the lock as it was: what it is made of
 //!        ├─ listing        the same without removing, for whoever wants to know
 //!        ├─ lease_watch          watches, beside a living gateway, that nobody wants it
 //!        └─ remove, hand_over    compare a last time and act
-//! pure: context (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict)
+//! pure: context (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict),
+//!       marks (what was seen to what is known)
 //! ```
 //!
 //! Everything impure here runs in a short-lived child of sexton and never in PID 1 itself: the directories
@@ -26,6 +28,8 @@ pub mod kind;
 mod lease_watch;
 pub mod listing;
 mod lock_file;
+mod mark_file;
+mod marks;
 mod open_root;
 mod registration;
 mod remove;

@@ -189,7 +189,8 @@ fn first(places: &[PathBuf]) -> Result<Found, NotFound> {
     Err(unseen)
 }
 
-/// Opens `root` and makes this process its owner's. `decided` is told whose it is before that, if that was not known.
+/// Opens `root` and makes this process its owner's. `decided` is told whose it is before that, if that was not known, and
+/// `before` does what only we can do as who we are.
 ///
 /// # Errors
 /// Why that cannot be; a line in the log says so.
@@ -198,6 +199,7 @@ pub fn enter(
     context: &SweepContext<'_>,
     known: KnownRoot,
     decided: &mut dyn FnMut(RootOwner),
+    before: &mut dyn FnMut(&Place),
 ) -> Result<Entered, OpenError> {
     let Found { path, place, expected } = match find(root) {
         Ok(found) => found,
@@ -227,6 +229,7 @@ pub fn enter(
     if known.owner.is_none() {
         decided(owner);
     }
+    before(&place);
     if let Err(error) = privileges::become_user(owner.uid, owner.gid) {
         once!(context, name: "root-setuid-failed", root = %shown, uid = owner.uid, error = %error,
             "the lock root {shown} is not swept: cannot become its owner, user {}: {error}", owner.uid);

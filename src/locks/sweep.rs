@@ -2,9 +2,10 @@
 //!
 //! It runs in a process of its own that ends with it: it gives its privileges up for good, and it may hang.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tracing::dispatcher;
@@ -16,6 +17,8 @@ use super::hand_over::{hand_over, is_handed_over};
 use super::inspect::{Finding, Judged, Sharing, inspect};
 use super::kind::{Kind, LockKinds, Match};
 use super::lease_watch::{LeaseWatch, LiveSweep};
+use super::mark_file::MarkFile;
+use super::marks::Mark;
 use super::open_root::{self, KnownRoot, OpenError, RootOwner, once};
 use super::registration::{Exclusivity, NAME, Registration};
 use super::remove::{Removal, remove};
@@ -23,8 +26,12 @@ use super::roots::Root;
 use super::rule::NotOurs;
 use super::verdict::{Orphan, Proof, UnclearReason, Verdict};
 use super::walk::{DirEntry, WalkEvent, walk};
-use crate::types::{Errno, Escaped};
+use crate::os::lease;
+use crate::os::safe_path::Place;
+use crate::types::{Errno, Escaped, Pid};
 
+/// How long after it was seen a lock's owner has to be seen again before the lock is marked.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// From how many names in a directory on a second thread is worth its start.
 const MANY: usize = 128;
 /// The second thread's stack, in bytes; it is used to a tenth.
@@ -56,13 +63,15 @@ pub struct Request<'a> {
     pub context: SweepContext<'a>,
     /// The open registration that an earlier sweep of this root returned.
     pub registration: Option<BorrowedFd<'a>>,
+    /// The open file with marks that an earlier sweep of this root returned.
+    pub marks: Option<BorrowedFd<'a>>,
     /// What becomes of orphaned locks.
     pub action: Action,
     /// Whether the operator says that no owner of a lock lives outside this pid namespace.
     pub exclusive: bool,
     /// How long any lock may be held before it is reported, besides the limit that it sets itself.
     pub report_after: Option<Duration>,
-    /// The fingerprints of locks that earlier sweeps reported.
+    /// What is remembered of locks that earlier sweeps reported.
     pub reported: &'a [u64],
     /// How locks are removed while the gateway lives; without it they wait.
     pub beside: Option<LiveSweep<'a>>,
@@ -104,7 +113,7 @@ pub struct Report {
     pub starved: bool,
     /// Orphaned locks that could not be removed, and directories that could not be read.
     pub failed: u32,
-    /// The fingerprints of locks that were reported now, because they are held past their limits.
+    /// What is to be remembered of the locks that were reported now, because they are held past their limits or unclear.
     pub reported: Vec<u64>,
     /// The locks that were removed, as far as their owners are known.
     pub released: Vec<Released>,
@@ -113,6 +122,9 @@ pub struct Report {
     /// The open file that registers us in the root, if this sweep opened a new one. Whoever gets it keeps it
     /// open as long as anything lives that might take a lock there.
     pub registration: Option<OwnedFd>,
+    /// The open file with the marks of the root's locks, if this sweep opened it. Whoever gets it keeps it open as long
+    /// as sexton lives.
+    pub marks: Option<OwnedFd>,
 }
 
 impl Report {
@@ -139,7 +151,13 @@ impl Report {
 /// not known.
 #[must_use]
 pub fn sweep(request: &Request<'_>, decided: &mut dyn FnMut(RootOwner)) -> Report {
-    let root = match open_root::enter(request.root, &request.context, request.known, decided) {
+    let context = &request.context;
+    let mut marks = MarkFile::none();
+    let mut take = |place: &Place| {
+        let init = context.sexton == Pid::INIT;
+        marks = MarkFile::take(place, request.marks, init, context.alive);
+    };
+    let root = match open_root::enter(request.root, context, request.known, decided, &mut take) {
         Ok(root) => root,
         Err(shut) => {
             let (missing, refused) = (shut == OpenError::Missing, shut == OpenError::Refused);
@@ -162,6 +180,10 @@ pub fn sweep(request: &Request<'_>, decided: &mut dyn FnMut(RootOwner)) -> Repor
         retry_budget: if request.context.patient { RetryBudget::NEW } else { RetryBudget::NONE },
         report: Report { entered: true, alone, ..Report::default() },
         lease_watch: request.beside.as_ref().map(|_| LeaseWatch::default()),
+        marks: &marks,
+        marked: Vec::new(),
+        unmarked: Vec::new(),
+        complete: true,
     };
     walk(directory, &root.path, &request.lock_kinds.rules(), &mut |sight| match sight {
         WalkEvent::Matches(found) => sweep.matches(found),
@@ -170,7 +192,11 @@ pub fn sweep(request: &Request<'_>, decided: &mut dyn FnMut(RootOwner)) -> Repor
         WalkEvent::Link(path) => sweep.link(&Escaped(&path)),
     });
     sweep.finish_lease_watch(request.beside.as_ref());
+    let new = sweep.confirmed();
+    let kept = if sweep.complete { sweep.marked } else { marks.places() };
     let mut report = sweep.report;
+    marks.renew(&kept, new);
+    report.marks = marks.into_opened();
     report.registration = registration.settle();
     tracing::debug!(name: "root-swept", root = %Escaped(&root.path), removed = report.removed,
         handed_over = report.handed_over, held = report.held, unclear = report.unclear, waiting = report.waiting, skipped = report.skipped, failed = report.failed, alone,
@@ -221,6 +247,32 @@ struct Sweep<'a> {
     retry_budget: RetryBudget,
     report: Report,
     lease_watch: Option<LeaseWatch<'a>>,
+    marks: &'a MarkFile<'a>,
+    /// The places of the marks of locks that are there.
+    marked: Vec<usize>,
+    /// Locks whose owners live in our pid namespace, and that are not marked.
+    unmarked: Vec<Unmarked<'a>>,
+    /// Whether everything was looked at.
+    complete: bool,
+}
+
+/// A lock that is to be marked.
+struct Unmarked<'a> {
+    directory: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+    kind: &'a Kind,
+    mark: Mark,
+}
+
+/// What is remembered of a lock that was said to be unclear. That it is held too long is another matter.
+fn unclear(judged: &Judged) -> u64 {
+    !judged.lock_file.fingerprint()
+}
+
+/// The mark of a lock whose owner was seen alive.
+fn mark_of(judged: &Judged) -> Option<Mark> {
+    Mark::new(&judged.lock_file, &judged.evidence.content, judged.seen?)
 }
 
 /// What a line about a lock says of it.
@@ -252,6 +304,8 @@ impl<'a> Sweep<'a> {
             retry_budget: self.retry_budget.spend_half(),
             report: Report::default(),
             lease_watch: None,
+            marked: Vec::new(),
+            unmarked: Vec::new(),
             ..*self
         };
         let log = dispatcher::get_default(Clone::clone);
@@ -266,6 +320,9 @@ impl<'a> Sweep<'a> {
         }
         self.retry_budget.refund(&other.retry_budget);
         self.report.add(other.report);
+        self.marked.extend(other.marked);
+        self.unmarked.extend(other.unmarked);
+        self.complete &= other.complete;
     }
 
     fn each(&mut self, found: &[(DirEntry<'_>, Match<'a>)]) {
@@ -280,7 +337,7 @@ impl<'a> Sweep<'a> {
 
     fn lock(&mut self, spot: &DirEntry<'_>, kind: &'a Kind) {
         let path = Escaped(&spot.path);
-        match inspect(spot, kind, self.context, self.sharing, &mut self.retry_budget) {
+        match inspect(spot, kind, self.context, self.sharing, &mut self.retry_budget, self.marks) {
             Finding::Vanished => {}
             Finding::Odd(not_a_lock) => {
                 self.report.skipped += 1;
@@ -288,14 +345,54 @@ impl<'a> Sweep<'a> {
                     "left alone what only has a lock's name");
             }
             Finding::Unreadable(errno) => {
+                self.complete = false;
                 self.report.unclear += 1;
                 self.report.starved |= errno.is_file_limit();
                 let why = UnclearReason::Unreadable(errno);
                 tracing::warn!(name: "lock-unclear", path = %path, kind = %kind.name, reason = %why,
                     "left a lock alone whose owner cannot be told");
             }
-            Finding::Judged(judged) => self.judged(spot, kind, judged),
+            Finding::Judged(judged) => {
+                match self.marks.place_of(&judged.lock_file) {
+                    Some(place) => self.marked.push(place),
+                    None => self.wants_mark(spot, kind, &judged),
+                }
+                self.judged(spot, kind, judged);
+            }
         }
+    }
+
+    /// Whether an earlier sweep has said of this very lock that it is unclear.
+    fn is_known(&self, judged: &Judged) -> bool {
+        self.reported.contains(&unclear(judged))
+    }
+
+    fn wants_mark(&mut self, spot: &DirEntry<'_>, kind: &'a Kind, judged: &Judged) {
+        if judged.seen.is_none() || !self.marks.has_room(self.unmarked.len()) {
+            return;
+        }
+        if let (Some(mark), Ok(directory)) = (mark_of(judged), spot.directory.try_clone_to_owned()) {
+            let (name, path) = (spot.name.to_owned(), spot.path.clone());
+            self.unmarked.push(Unmarked { directory, name, path, kind, mark });
+        }
+    }
+
+    /// Looks at those that are to be marked once more, a moment later: what holds then as well was no passer-by, who opens
+    /// another's lock to read it, or to try whether it is free.
+    fn confirmed(&mut self) -> Vec<Mark> {
+        if !self.unmarked.is_empty() {
+            lease::pause(SECOND_LOOK);
+        }
+        let mut confirmed = Vec::new();
+        for Unmarked { directory, name, path, kind, mark } in std::mem::take(&mut self.unmarked) {
+            let spot = DirEntry { directory: directory.as_fd(), name: &name, path, kind: None };
+            let mut once = RetryBudget::NONE;
+            let again = inspect(&spot, kind, self.context, self.sharing, &mut once, self.marks);
+            if let Finding::Judged(judged) = again {
+                confirmed.extend(mark_of(&judged).filter(|again| *again == mark));
+            }
+        }
+        confirmed
     }
 
     fn judged(&mut self, spot: &DirEntry<'_>, kind: &'a Kind, judged: Box<Judged>) {
@@ -331,8 +428,20 @@ impl<'a> Sweep<'a> {
                 tracing::debug!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
                     age = %said.age, reason = %why, "left a file of another program alone");
             }
+            // The process that has its number is the owner, as a rule.
+            Verdict::Unclear(why @ UnclearReason::NumberInUse(_)) if self.context.alive => {
+                self.report.unclear += 1;
+                tracing::debug!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why, "left a lock alone whose owner may live");
+            }
+            Verdict::Unclear(why) if self.context.alive && self.is_known(&judged) => {
+                self.report.unclear += 1;
+                tracing::debug!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
+                    age = %said.age, reason = %why, "left a lock alone whose owner still cannot be told");
+            }
             Verdict::Unclear(why) => {
                 self.report.unclear += 1;
+                self.report.reported.push(unclear(&judged));
                 tracing::warn!(name: "lock-unclear", path = %said.path, kind = said.kind, pid = said.pid,
                     age = %said.age, reason = %why, "left a lock alone whose owner cannot be told");
             }
@@ -447,6 +556,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn closed(&mut self, path: &Escaped<'_>, error: &io::Error) {
+        self.complete = false;
         self.report.failed += 1;
         self.report.starved |= Errno(error.raw_os_error().unwrap_or_default()).is_file_limit();
         once!(self.context, name: "directory-unreadable", path = %path, error = %error,

@@ -10,6 +10,7 @@
 use std::fmt;
 
 use super::format::{Content, Defect};
+pub use super::marks::MarkSays;
 use crate::types::{Errno, Pid, StartTime};
 
 /// What the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
@@ -113,6 +114,8 @@ pub struct Evidence {
     pub witness: Witness,
     /// Whether a process listens where an owner does.
     pub socket: Socket,
+    /// What a mark says of this very lock's owner.
+    pub mark: MarkSays,
     /// What became of the process with the recorded number in our pid namespace.
     pub process: Process,
     /// Whether a process of a pid namespace below ours has the recorded number there.
@@ -216,6 +219,8 @@ pub enum Proof {
     SocketRefused,
     /// The owner is the dead process that sexton has not reaped yet: it has the recorded start time.
     JustDied,
+    /// The owner was seen alive in our pid namespace, and is dead.
+    Marked,
     /// Only this kernel reaches the file, and it was last changed before this kernel was booted.
     EarlierBoot,
     /// Only this kernel reaches the file, and every process of this kernel is visible. None of them is the owner.
@@ -330,6 +335,7 @@ fn proof(
     }
     match state {
         OwnerState::HeldZombie(_) if recorded.is_some() => Ok(Proof::JustDied),
+        _ if matches!(evidence.mark, MarkSays::OwnerGone | MarkSays::LifeOver) => Ok(Proof::Marked),
         _ if evidence.local && evidence.witness == Witness::NotOpen => Ok(Proof::WitnessNotOpen),
         _ if evidence.local && evidence.socket == Socket::Refused => Ok(Proof::SocketRefused),
         _ if evidence.local && evidence.before_boot => Ok(Proof::EarlierBoot),
@@ -426,6 +432,7 @@ impl fmt::Display for Orphan {
             }
             Proof::SocketRefused => write!(f, "no process listens at its owner's socket, and {owner}"),
             Proof::JustDied => write!(f, "{owner}, with the start time that the lock records"),
+            Proof::Marked => write!(f, "{owner}, and sexton has seen its owner alive, which is dead"),
             Proof::EarlierBoot => write!(f, "{owner}, and the lock is older than this boot"),
             Proof::AllVisible => write!(f, "{owner}, and every process of this machine is visible from here"),
             Proof::Declared => {

@@ -19,8 +19,8 @@ use nix::fcntl::{
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statfs::fstatfs;
-use nix::sys::uio::pread;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat, write};
+use nix::sys::uio::{pread, pwrite};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, ftruncate, unlinkat, write};
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +216,49 @@ pub fn create_new(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd
     let file = open_beneath(directory, name, flags, mode, ResolveFlag::RESOLVE_NO_XDEV)?;
     fchmod(&file, mode)?;
     Ok(file)
+}
+
+/// Opens a file of our own to read and rewrite it, and makes it if `make` says so, for us alone. A named pipe that lies
+/// there does not block.
+///
+/// # Errors
+/// What openat2(2) says; `NotFound` where it is not to be made.
+pub fn open_private(directory: BorrowedFd<'_>, name: &OsStr, make: bool) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let open = |flags, mode| open_beneath(directory, name, flags, mode, ResolveFlag::RESOLVE_NO_XDEV);
+    match open(flags, Mode::empty()) {
+        Err(error) if make && error.kind() == io::ErrorKind::NotFound => {
+            open(flags | OFlag::O_CREAT | OFlag::O_EXCL, mode)
+        }
+        opened => opened,
+    }
+}
+
+/// Puts this in the place of all that the file holds. Whoever dies in the middle of it leaves a part or nothing.
+///
+/// # Errors
+/// What ftruncate(2) and pwrite(2) say.
+pub fn rewrite(file: BorrowedFd<'_>, content: &[u8]) -> io::Result<()> {
+    ftruncate(file, 0)?;
+    let mut written = 0;
+    while let Some(rest) = content.get(written..).filter(|rest| !rest.is_empty()) {
+        let offset = i64::try_from(written).map_err(io::Error::other)?;
+        match pwrite(file, rest, offset) {
+            Ok(length) => written += length,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory that only we can enter.
+///
+/// # Errors
+/// What mkdir(2) says.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    Ok(nix::unistd::mkdir(path, Mode::S_IRWXU)?)
 }
 
 fn open_beneath(

@@ -1,9 +1,10 @@
 //! What /proc says about processes (proc_pid_stat(5)).
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use super::directory;
@@ -405,6 +406,29 @@ pub fn is_of_our_namespace() -> bool {
         }
         Err(_) => true,
     }
+}
+
+/// Whether a process has this very file open for writing, under a path that ends in `name`. A process that only reads a
+/// file need not be the one that has written it.
+///
+/// The path is compared first, so that no other file is looked at, whose filesystem may hang. `false` also where we may
+/// not see it (ptrace(2), `PTRACE_MODE_READ`).
+#[must_use]
+pub fn writes_to(pid: Pid, name: &OsStr, file: (u64, u64)) -> bool {
+    let numbers = numbers(&format!("/proc/{pid}/fd")).unwrap_or_default();
+    numbers.into_iter().any(|number| {
+        let path = format!("/proc/{pid}/fd/{number}");
+        let is_named = fs::read_link(&path).is_ok_and(|target| target.file_name() == Some(name));
+        let is_it = || fs::metadata(&path).is_ok_and(|meta| (meta.dev(), meta.ino()) == file);
+        let info = || read_text(format!("/proc/{pid}/fdinfo/{number}")).ok();
+        is_named && is_it() && info().is_some_and(|info| is_for_writing(&info))
+    })
+}
+
+/// Whether the text of /proc/PID/fdinfo/N is of a file that is open for writing (proc_pid_fdinfo(5): `flags` are octal).
+fn is_for_writing(info: &str) -> bool {
+    let flags = field(info, "flags").and_then(|flags| i32::from_str_radix(flags, 8).ok());
+    flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0)
 }
 
 /// The pid of every process that /proc shows, in no order.

@@ -161,6 +161,7 @@ fn sweep(locks: &Locks, listings: &[Listing], owners: &[Option<RootOwner>]) -> S
                 lock_kinds: &lock_kinds,
                 context: SweepContext { first: false, ..context() },
                 registration: None,
+                marks: None,
                 action: Action::Remove,
                 exclusive: locks.exclusive,
                 report_after: None,

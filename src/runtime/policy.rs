@@ -46,6 +46,7 @@ pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
         adopted_deaths_trigger_scan: settings.tool_shell || !registers,
         sweep: plan.locks.as_ref().map(|locks| locks.deadline),
         hand_over: plan.locks.as_ref().and_then(Locks::start_window),
+        mark_locks: process::own_pid() == Pid::INIT,
         look_later: plan.locks.as_ref().is_some_and(|locks| locks.look_later),
         can_hold: false,
         init: false,

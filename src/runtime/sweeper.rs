@@ -35,12 +35,14 @@ const PATH: usize = 255;
 /// The length of a message: the root's place, what it is, three counts, those fingerprints and their number, and of each
 /// of those locks the owner, the time, and the path with its length.
 const ROOM: usize = 2 + 3 * 4 + 1 + 8 * REPORTED + RELEASED * (4 + 8 + 1 + PATH);
-/// What a message is: the end of a root's sweep, and what is to be known of the root; or only whose it is.
+/// What a message is: the end of a root's sweep, and what is to be known of the root; or only whose it is; or it
+/// brings the file with its marks.
 const MISSING: u8 = 1;
 const REFUSED: u8 = 2;
 const OWNER: u8 = 4;
 const BROKE_OFF: u8 = 8;
 const NO_RESOURCES: u8 = 16;
+const MARKS: u8 = 32;
 
 /// The sweeps of one run.
 pub(super) struct Sweeper<'a> {
@@ -48,6 +50,8 @@ pub(super) struct Sweeper<'a> {
     roots: &'a [Root],
     /// For each root the descriptor that holds our flock on its `.sexton.lock`, once there is one.
     registrations: Vec<Option<OwnedFd>>,
+    /// For each root the file with the marks of its locks, once there is one, which is locked as long as we live.
+    marks: Vec<Option<OwnedFd>>,
     /// What is known of each root.
     known: Vec<KnownRoot>,
     /// The child that sweeps at this moment, and where its messages will be.
@@ -74,11 +78,12 @@ pub(super) struct Sweeper<'a> {
 impl<'a> Sweeper<'a> {
     pub(super) fn new(locks: Option<&'a Locks>) -> Sweeper<'a> {
         let roots = locks.map(|locks| locks.roots.as_slice()).unwrap_or_default();
-        let registrations = roots.iter().map(|_| None).collect();
+        let none = || roots.iter().map(|_| None).collect();
         Sweeper {
             locks,
             roots,
-            registrations,
+            registrations: none(),
+            marks: none(),
             known: vec![KnownRoot::default(); roots.len()],
             child: None,
             helpers: Vec::new(),
@@ -143,7 +148,8 @@ impl<'a> Sweeper<'a> {
         let (ours, theirs) = seqpacket::pair()?;
         let sexton = process::own_pid();
         let outbox = theirs.as_fd();
-        let keep: Vec<_> = self.registrations.iter().flatten().map(AsFd::as_fd).chain([outbox]).collect();
+        let files = self.registrations.iter().chain(&self.marks).flatten();
+        let keep: Vec<_> = files.map(AsFd::as_fd).chain([outbox]).collect();
         let pid = self.log.fork(&keep, || {
             // The child itself, for those that it starts in its turn.
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
@@ -151,7 +157,7 @@ impl<'a> Sweeper<'a> {
             let lock_kinds = locks.lock_kinds();
             let known = self.known.as_slice();
             Job { locks, lock_kinds, occasion, sexton, zombie, helpers, reported, known, outbox }
-                .run(&self.registrations);
+                .run(&self.registrations, &self.marks);
             0
         })?;
         Ok((pid, ours))
@@ -266,6 +272,12 @@ impl<'a> Sweeper<'a> {
                 }
                 continue;
             }
+            if let &[place, MARKS] = message {
+                if let (Some(kept), Some(marks)) = (self.marks.get_mut(usize::from(place)), registration) {
+                    *kept = Some(marks);
+                }
+                continue;
+            }
             // It has done what it was made for.
             self.grandchild = None;
             let Some(SweeperMessage { place, found, refused, removed, reported, released }) = decode(message)
@@ -315,19 +327,21 @@ struct Job<'a> {
 impl Job<'_> {
     /// Root after root. One whose owner is somebody else takes a process of its own, because a sweep ends
     /// as the root's owner and there is no way back.
-    fn run(&self, registrations: &[Option<OwnedFd>]) {
-        for ((place, root), registration) in (0..=u8::MAX).zip(&self.locks.roots).zip(registrations) {
-            let registration = registration.as_ref().map(AsFd::as_fd);
+    fn run(&self, registrations: &[Option<OwnedFd>], marks: &[Option<OwnedFd>]) {
+        let files = registrations.iter().zip(marks);
+        for ((place, root), (registration, marks)) in (0..=u8::MAX).zip(&self.locks.roots).zip(files) {
+            let (registration, marks) =
+                (registration.as_ref().map(AsFd::as_fd), marks.as_ref().map(AsFd::as_fd));
             if !locks::drops_to_owner(root) {
-                self.sweep(place, root, registration);
+                self.sweep(place, root, registration, marks);
                 continue;
             }
             let log = io::stderr();
-            let keep: Vec<_> = registration.into_iter().chain([self.outbox]).collect();
+            let keep: Vec<_> = registration.into_iter().chain(marks).chain([self.outbox]).collect();
             let sweep = || {
                 // Before anything that could hang.
                 let _ = seqpacket::send(self.outbox, &process::own_pid().raw().to_ne_bytes(), None);
-                self.sweep(place, root, registration);
+                self.sweep(place, root, registration, marks);
                 0
             };
             let child = spawn::fork_helper(Output::To(log.as_fd()), &keep, || (), sweep);
@@ -339,7 +353,13 @@ impl Job<'_> {
         }
     }
 
-    fn sweep(&self, place: u8, root: &Root, registration: Option<BorrowedFd<'_>>) {
+    fn sweep(
+        &self,
+        place: u8,
+        root: &Root,
+        registration: Option<BorrowedFd<'_>>,
+        marks: Option<BorrowedFd<'_>>,
+    ) {
         let settle = match self.occasion {
             SweepTrigger::Live { settle, .. } => Some(settle),
             SweepTrigger::Startup | SweepTrigger::TreeGone(_) => None,
@@ -363,6 +383,7 @@ impl Job<'_> {
             lock_kinds: &self.lock_kinds,
             context,
             registration,
+            marks,
             action: self.action(),
             exclusive: self.locks.exclusive,
             report_after: self.locks.report_after,
@@ -376,6 +397,9 @@ impl Job<'_> {
     }
 
     fn tell(&self, place: u8, root: &Root, report: &Report, failed: Option<SweepFailure>) {
+        if let Some(marks) = &report.marks {
+            self.send(root, &[place, MARKS], Some(marks.as_fd()));
+        }
         let registration = report.registration.as_ref().map(AsFd::as_fd);
         self.send(root, &encode(place, report, failed), registration);
     }

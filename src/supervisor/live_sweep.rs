@@ -46,10 +46,13 @@ const ENDING: Duration = Duration::from_millis(100);
 /// How many times the pause before the next try doubles, from [`PAUSE`] on, where no quiet moment could be
 /// made: to about a minute.
 const DOUBLINGS: u32 = 6;
-/// When roots that were missing before the start are looked for again, counted from the start. The list ends,
-/// so that a command that never makes them is left in peace.
+/// When roots are looked at again that were missing before the start, or whose locks are to be marked, counted from the
+/// start. For the missing the list ends, so that a command that never makes them is left in peace.
 const LATER: [Duration; 4] =
     [Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(180), Duration::from_secs(600)];
+
+/// How often locks are marked when that list has ended.
+const EVERY: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) enum State {
@@ -75,7 +78,7 @@ pub(super) struct LiveSweep {
     not_before: MonoTime,
     /// Locks that were handed over are the gateway's to find until then.
     pub(super) spare_until: Option<MonoTime>,
-    /// When a missing root is looked for again, and how often it was.
+    /// When the roots are looked at again without a cause, and how often they were.
     later: Option<(MonoTime, usize)>,
     /// When the main process was started.
     started: MonoTime,
@@ -101,11 +104,12 @@ impl LiveSweep {
         }
     }
 
-    /// The main process was started, and this is what the sweep before it found.
+    /// The main process was started, and this is what the sweep before it found. `later`: the roots are looked at again
+    /// without a cause.
     pub(super) fn begin(&mut self, now: MonoTime, found: SweepSummary, window: Duration, later: bool) {
         self.started = now;
         self.spare_until = (found.handed_over > 0).then(|| now.after(window));
-        self.later = LATER.first().filter(|_| later && found.missing).map(|first| (now.after(*first), 0));
+        self.later = LATER.first().filter(|_| later).map(|first| (now.after(*first), 0));
     }
 
     /// Whether the main process is stopped by us, or about to be.
@@ -114,13 +118,15 @@ impl LiveSweep {
     }
 
     /// What has come due while nothing is being done.
-    fn due(&mut self, now: MonoTime) {
+    fn due(&mut self, now: MonoTime, for_ever: bool) {
         if self.spare_until.is_some_and(|until| now >= until) {
             self.spare_until = None;
             self.wanted = true;
         }
         if let Some((_, round)) = self.later.filter(|(at, _)| now >= *at) {
-            self.later = LATER.get(round + 1).map(|next| (self.started.after(*next), round + 1));
+            let next = LATER.get(round + 1).map(|next| self.started.after(*next));
+            let next = next.or_else(|| for_ever.then(|| now.after(EVERY)));
+            self.later = next.map(|next| (next, round + 1));
             self.wanted = true;
         }
     }
@@ -134,7 +140,7 @@ impl Supervisor {
         else {
             return;
         };
-        self.live_sweep.due(now);
+        self.live_sweep.due(now, self.policy.mark_locks);
         if self.live_sweep.wanted && now >= self.live_sweep.not_before {
             self.live_sweep.wanted = false;
             self.request_sweep(now, window);
@@ -205,7 +211,7 @@ impl Supervisor {
                 // To watch is no work.
                 let watched = if found.waiting > 0 { SETTLE } else { Duration::ZERO };
                 self.schedule_next(now.since(since).saturating_sub(watched), now);
-                if !found.missing && found.failed.is_none() {
+                if !found.missing && found.failed.is_none() && !self.policy.mark_locks {
                     self.live_sweep.later = None;
                 }
             }

@@ -38,6 +38,9 @@ pub struct Policy {
     pub hand_over: Option<Duration>,
     /// Whether lock roots that are missing at the start are looked for later.
     pub look_later: bool,
+    /// Whether lock roots are looked at now and then while the main process lives, so that locks are marked whose owners
+    /// live: an init knows by that mark, in its next life, that they are dead.
+    pub mark_locks: bool,
     /// Whether a zombie can be held while others are reaped; it takes a readable /proc.
     pub can_hold: bool,
     /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.

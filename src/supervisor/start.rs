@@ -47,7 +47,9 @@ impl Supervisor {
         self.phase = Phase::Running { pid };
         self.update_notifier(Notifier::begin);
         let window = self.policy.hand_over.unwrap_or_default();
-        self.live_sweep.begin(now, self.startup_sweep, window, self.policy.look_later);
+        let wanted = self.policy.mark_locks || (self.policy.look_later && self.startup_sweep.missing);
+        let later = wanted && self.policy.sweep.is_some();
+        self.live_sweep.begin(now, self.startup_sweep, window, later);
         self.tool_started(now, out);
         for received in std::mem::take(&mut self.pending) {
             self.signal(now, received, out);

@@ -30,6 +30,7 @@ fn policy() -> Policy {
         sweep: Some(SWEEP),
         hand_over: None,
         look_later: false,
+        mark_locks: false,
         can_hold: true,
         init: true,
         restart: Restart::default(),

@@ -329,6 +329,7 @@ impl<'a> Sweep<'a> {
             lock_kinds: &self.lock_kinds,
             context: self.context,
             registration: self.registration,
+            marks: None,
             action: self.action,
             exclusive: self.exclusive,
             report_after: self.report_after,

@@ -264,6 +264,21 @@ fn what_was_handed_over_is_the_gateways_for_a_while_and_removed_then() {
 }
 
 #[test]
+fn an_init_looks_now_and_then_whose_owners_live() {
+    let mut story = Story::begin(Policy { mark_locks: true, ..policy() });
+    story.tell(Event::Begin);
+    story.tell(SWEPT);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    let mut at = Duration::ZERO;
+    for seconds in [15, 60, 180, 600, 1200, 1800] {
+        let (waited, actions) = story.wait();
+        at += waited;
+        assert_eq!((at, actions), (Duration::from_secs(seconds), vec![LOOK]));
+        story.tell(SWEPT);
+    }
+}
+
+#[test]
 fn a_root_that_was_missing_is_looked_for_a_few_times_and_then_no_more() {
     let missing = Event::SweepDone(SweepSummary { missing: true, ..SweepSummary::default() });
     for (look_later, looks) in [(true, 4), (false, 0)] {
