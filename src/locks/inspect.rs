@@ -191,9 +191,14 @@ pub fn inspect(
 /// When the lock's owner was started, if the process that has its number in our pid namespace is the owner: the lock
 /// records its start time, or it has the lock open, or it listens at the owner's socket. That the number is the same
 /// shows nothing: in every container of an image the same program has the same number.
+///
+/// Where an owner's end shows by itself, because it keeps the lock open, nothing has to be seen.
 fn seen_alive(spot: &DirEntry<'_>, lock: &LockFile, evidence: &Evidence) -> Option<StartTime> {
     let owner = evidence.content.owner()?;
     let Process::Lives(start) = evidence.process else { return None };
+    if evidence.keeps_open && evidence.local {
+        return None;
+    }
     let writes = || {
         let part = lock.leasable_parts().filter(|_| evidence.lease == Lease::Busy);
         part.is_some_and(|part| procfs::writes_to(owner.pid, spot.name, (part.meta.device, part.meta.inode)))
