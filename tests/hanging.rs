@@ -149,3 +149,22 @@ fn the_record_of_a_lost_tool_keeps_nobody_waiting() {
     // The helper that writes it is nobody that sexton waits for.
     assert!(!log.contains("name=sexton"), "{log}");
 }
+
+#[test]
+fn a_sexton_watch_that_hangs_keeps_nobody_waiting() {
+    let Some(beside) = Beside::new() else { return };
+    let hung = beside.path("root/sessions/log");
+    let settings = format!("[logs.own]\nfiles = [{hung:?}]\npattern = \"x\"\n");
+    fs::write(beside.path("sexton.toml"), settings).unwrap();
+    // It hangs when a thread of it has come to the filesystem.
+    let gateway = r#"
+        until grep -qs request_wait_answer $(grep -ls '^sexton-watch' /proc/[0-9]*/comm | sed 's,comm$,task/*/wchan,'); do
+            sleep 0.01
+        done
+        echo hello"#;
+    fs::write(beside.path("gateway"), gateway).unwrap();
+    let line = "x=$(\"$S\" -v --config \"$D/sexton.toml\" --kill-after 200ms --no-locks -- sh \"$D/gateway\" 2>&1); echo \"got $x\"";
+    let said = text(&beside.run(line).stdout);
+    // What it says itself is a part of the log.
+    assert!(said.contains("\nhello\n") && said.contains("name=sexton-watch"), "{said}");
+}

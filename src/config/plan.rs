@@ -39,6 +39,8 @@ pub struct Plan {
     pub directory: Option<PathBuf>,
     /// Who it runs as; as sexton does if there is none.
     pub user: Option<User>,
+    /// Its output is a part of our log, and comes through us: it is a helper, which may hang and outlive us.
+    pub is_helper: bool,
     /// What stands in front of each line of its output; it writes where sexton does if there is nothing.
     pub prefix: Option<String>,
     /// What follows the command's end.
@@ -198,6 +200,7 @@ impl Plan {
             env: Vec::new(),
             directory: None,
             user: None,
+            is_helper: false,
             prefix: None,
             restart: Restart::default(),
             replace_on: Vec::new(),

@@ -4,6 +4,7 @@
 //! non-blocking: the gateway would get EAGAIN. A pipe or a terminal is opened once more instead, which gives
 //! a description of our own.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -26,6 +27,16 @@ pub fn is_journal() -> bool {
     let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
     file.and_then(|file| file.metadata())
         .is_ok_and(|meta| stream == *format!("{}:{}", meta.dev(), meta.ino()))
+}
+
+/// The variable by which a program sees that what it writes to `way` goes to the journal, if our standard error does.
+#[must_use]
+pub fn journal_stream(way: BorrowedFd<'_>) -> Option<(OsString, OsString)> {
+    if !is_journal() {
+        return None;
+    }
+    let meta = way.try_clone_to_owned().map(File::from).and_then(|file| file.metadata()).ok()?;
+    Some(("JOURNAL_STREAM".into(), format!("{}:{}", meta.dev(), meta.ino()).into()))
 }
 
 /// Standard error, written to without blocking.

@@ -12,7 +12,7 @@ use super::tool_shell;
 use super::{EventLoop, Terminal, Tool};
 use crate::config::unit::User;
 use crate::os::privileges::Identity;
-use crate::os::{children, process, signals, spawn, terminal};
+use crate::os::{children, process, signals, spawn, stderr, terminal};
 use crate::supervisor::{Action, Event, Note};
 use crate::types::{ExitStatus, Outcome, Pid, Signal, StopStage};
 
@@ -88,13 +88,19 @@ impl EventLoop<'_> {
 
     fn start(&mut self) -> Event {
         let plan = Rc::clone(&self.plan);
-        let inlets = self.relay_output();
+        let inlets = if plan.is_helper { self.output_to_log() } else { self.relay_output() };
         let relayed = inlets.iter().flat_map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);
         let passed = plan.passed.iter().map(|passed| passed.as_fd()).zip(3..);
         let descriptors: Vec<_> = relayed.chain(passed).collect();
         let mut env = plan.env.clone();
         env.extend(self.manager.iter().flat_map(ManagerLink::environment));
         env.extend(self.tool.as_ref().map(Tool::mark));
+        env.extend(
+            inlets
+                .iter()
+                .filter(|_| plan.is_helper)
+                .filter_map(|inlets| stderr::journal_stream(inlets.err.as_fd())),
+        );
         env.extend(tool_shell::variables(&plan, self.programs.shell.as_deref()));
         let request = spawn::Request {
             command: &plan.command,
@@ -130,6 +136,17 @@ impl EventLoop<'_> {
                 Event::Started { pid }
             }
             Err(errno) => Event::StartFailed { step: crate::types::StartStep::Fork, errno },
+        }
+    }
+
+    /// A command that is a helper has nothing of the caller's: who reads that to its end does not wait for one that hangs.
+    fn output_to_log(&mut self) -> Option<PipeReaders> {
+        match self.sweeper.log_for_program() {
+            Ok([out, err]) => Some(PipeReaders { out, err }),
+            Err(error) => {
+                warn!(name: "helper-output-failed", %error, "a helper that hangs can hold sexton's output open");
+                None
+            }
         }
     }
 

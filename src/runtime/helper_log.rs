@@ -24,16 +24,37 @@ pub(super) struct HelperLog {
     pipe: Option<(File, OwnedFd)>,
     /// A line that has not come to its end.
     begun: Vec<u8>,
+    /// A program has the pipe, and may write at any time.
+    is_given_away: bool,
 }
 
 impl HelperLog {
     /// Starts a helper, which has nothing of ours but `keep`.
     pub(super) fn fork(&mut self, keep: &[BorrowedFd<'_>], work: impl FnOnce() -> u8) -> Result<Pid, Errno> {
+        let theirs = self.theirs()?;
+        spawn::fork_helper(Output::To(theirs.as_fd()), keep, log::become_helper, work)
+    }
+
+    /// What a program writes to that is a helper, too, in the place of its standard output and standard error.
+    pub(super) fn for_program(&mut self) -> Result<[OwnedFd; 2], Errno> {
+        let theirs = self.theirs()?;
+        let copy = || theirs.try_clone().map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)));
+        let writers = [copy()?, copy()?];
+        self.is_given_away = true;
+        Ok(writers)
+    }
+
+    /// Whether somebody may write who is no helper that is still known.
+    pub(super) fn is_given_away(&self) -> bool {
+        self.is_given_away
+    }
+
+    fn theirs(&mut self) -> Result<&OwnedFd, Errno> {
         let (_, theirs) = match &mut self.pipe {
             Some(pipe) => pipe,
             none => none.insert(open()?),
         };
-        spawn::fork_helper(Output::To(theirs.as_fd()), keep, log::become_helper, work)
+        Ok(theirs)
     }
 
     /// Writes what they have said by now. `true` if there may be more.

@@ -232,7 +232,12 @@ impl<'a> Sweeper<'a> {
 
     /// Writes what helpers have said. `true` if there may be more.
     pub(super) fn pass_log_on(&mut self) -> bool {
-        !self.helpers.is_empty() && self.log.pass_on()
+        (!self.helpers.is_empty() || self.log.is_given_away()) && self.log.pass_on()
+    }
+
+    /// What a program writes to whose output is a part of our log.
+    pub(super) fn log_for_program(&mut self) -> Result<[OwnedFd; 2], Errno> {
+        self.log.for_program()
     }
 
     /// Takes the end of a helper in, which is reaped by now. What is to be told, if a sweep has ended with it.

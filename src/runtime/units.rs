@@ -117,6 +117,7 @@ impl EventLoop<'_> {
         let name = unit.name.as_str();
         let watch = self.watch.as_ref().filter(|_| name == watch::NAME);
         plan.passed = watch.map(Watch::passed).unwrap_or_default();
+        plan.is_helper = watch.is_some();
         let plan = Rc::new(plan);
         // Without a board, status knows less of the unit.
         let board = SharedPage::new().ok();
