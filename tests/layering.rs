@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/locks", &["types", "os"]),
     ("src/report", &["types", "os"]),
     ("src/control/attribution.rs", &["types"]),
+    ("src/control/kinship.rs", &["types"]),
     ("src/control/registry.rs", &["types"]),
     ("src/control/incidents.rs", &["types"]),
     ("src/control/lines.rs", &["types"]),

@@ -10,6 +10,7 @@
 //! | [`lines`], [`registry`], [`incidents`], [`rate_limit`] | the pure half of the side that answers |
 //! | [`server`], `connection` | its connections |
 //! | [`client`] | the side that asks, for tools as well |
+//! | [`kinship`] | whose a process is that came to sexton: what is ended with a lost tool (pure) |
 //! | [`processes`], [`attribution`] | the processes, which whoever asks looks up, and whose they are |
 //! | [`client_command`], [`render`] | `sexton status` and its neighbours, from the request to the exit code |
 
@@ -19,6 +20,7 @@ pub mod client_command;
 mod connection;
 pub mod health;
 pub mod incidents;
+pub mod kinship;
 pub mod lines;
 pub mod processes;
 pub mod protocol;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::attribution::{self, Finished, LeftBehind, Running};
 use super::incidents::{Incidents, escaped_length, truncate_escaped};
+use super::kinship::{self, Finished, LeftBehind, Place, Running};
 use super::protocol::{
     Answer, Health, Incident, Request, Status, ToolRecord, ToolRun, TreeStats, WatchReport,
 };
@@ -125,17 +125,6 @@ pub struct Registry {
     places: VecDeque<Place>,
 }
 
-/// Where the supervisor of a tool is: in a session and a group that the tool has not made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The run's id.
-    pub id: String,
-    /// The supervisor's session.
-    pub session: i32,
-    /// Its process group.
-    pub group: i32,
-}
-
 impl Registry {
     /// Takes in one line, or packet.
     pub fn handle_line(&mut self, speaker: Speaker, line: &[u8], wall: u64) -> Reply {
@@ -206,7 +195,7 @@ impl Registry {
         self.tools_ended = self.tools_ended.saturating_add(1);
         let Ok(text) = to_raw_value(&record) else { return };
         let (at, duration, processes) = (record.ended, record.duration, processes_of(&record));
-        let (pid, lost) = (attribution::main_process(&record), attribution::is_lost(&record));
+        let (pid, lost) = (kinship::main_process(&record), kinship::is_lost(&record));
         self.ended.push_front(Ended { id: record.id, at, duration, processes, pid, lost, text });
         self.ended.truncate(ENDED);
     }
@@ -322,7 +311,7 @@ impl Registry {
         self.places.iter()
     }
 
-    /// The id of the run that has left a process behind which bears this mark; see [`attribution::run_of`].
+    /// The id of the run that has left a process behind which bears this mark; see [`kinship::run_of`].
     pub fn run_of(&self, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> String {
         let tools = self.tools.values().map(|tool| Running {
             id: &tool.id,
@@ -338,7 +327,7 @@ impl Registry {
             lost: run.lost,
         });
         let (tools, ended): (Vec<_>, Vec<_>) = (tools.collect(), ended.collect());
-        attribution::run_of(&tools, &ended, one, mark, alive)
+        kinship::run_of(&tools, &ended, one, mark, alive)
     }
 
     /// A connection has ended whose tool was never told that it is registered: it runs without being shown.

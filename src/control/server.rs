@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::attribution::LeftBehind;
 use super::connection::{Client, ReadResult, Role};
 use super::incidents::truncate_escaped;
+use super::kinship::{LeftBehind, Place};
 use super::lines::LONGEST;
 use super::protocol::{Answer, Condition, Incident, Request, Status, ToolRecord, WatchCommand};
-use super::registry::{Key, Place, Registry, Reply, Speaker};
+use super::registry::{Key, Registry, Reply, Speaker};
 use super::socket_path::BoundSocket;
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::unix_socket::{self, Peer};

@@ -17,10 +17,9 @@ use tracing::{debug, warn};
 
 use super::tool::MARK;
 use super::{EventLoop, units};
-use crate::control::attribution::LeftBehind;
+use crate::control::kinship::{self, LeftBehind, Maker, Newcomer, Place, UNIT};
 use crate::control::protocol::ToolRecord;
 use crate::control::rate_limit::RateLimiter;
-use crate::control::registry::Place;
 use crate::control::server::Server;
 use crate::os::pidfd::Process;
 use crate::os::procfs::{self, Stat};
@@ -36,8 +35,6 @@ const ASKED: usize = 512;
 const ANSWER: usize = 60 * 1024;
 /// How long it may take to write the record of a lost tool.
 const RECORDING: Duration = Duration::from_secs(10);
-/// What stands before a unit's name, so that it is no tool's id.
-const UNIT: &str = "unit:";
 
 /// How long a helper may look before the next one is sent in its place.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -325,21 +322,11 @@ fn began(start: StartTime) -> u64 {
     clock::wall_millis().saturating_sub(boot.saturating_sub(start))
 }
 
-/// When the run with this id began, in milliseconds since the epoch: the first part of an id that sexton has made.
-fn began_of(id: &str) -> Option<u64> {
-    u64::from_str_radix(id.split_once('-')?.0, 16).ok()
-}
-
 /// What the helper says: pid, start time, group, session and the mark of a tool or a unit, of each of which it can tell
-/// that. One without a mark that shares its group or session with a marked one is the same one's, if whoever made that
-/// group or session bears the mark or is gone, as a tool's first process is by now.
-///
-/// A tool can be in a session and a group that it has not made: the gateway's and ours, or that of a daemon which has
-/// started it. These make nobody its kin. They are those of its supervisor, if that one has registered. Of a run that
-/// nobody knows they are not known: then those of no supervisor make kin, and nobody is kin who is older than the run.
+/// that ([`kinship::marks`]).
 ///
 /// A mark that we carry ourselves is of something that we are in, and says nothing.
-fn answer(unknown: &[Stat], tools: bool, places: &[Place]) -> Vec<u8> {
+fn answer(unknown: &[Stat], tools: bool, supervisors: &[Place]) -> Vec<u8> {
     let ours = |name: &str| std::env::var_os(name).map(|value| value.as_bytes().to_vec());
     let known = if tools { &[(units::MARK, UNIT), (MARK, "")][..] } else { &[(units::MARK, UNIT)] };
     let known: Vec<_> = known.iter().map(|(name, front)| (*name, *front, ours(name))).collect();
@@ -350,34 +337,19 @@ fn answer(unknown: &[Stat], tools: bool, places: &[Place]) -> Vec<u8> {
             Some(format!("{front}{}", String::from_utf8_lossy(value)))
         })
     };
-    let marks: Vec<(&Stat, Option<String>)> = unknown.iter().map(|stat| (stat, marked(stat))).collect();
-    let us = procfs::stat(process::own_pid()).ok().flatten();
-    let (our_group, our_session) = us.map_or((0, 0), |us| (us.group, us.session));
-    let made_by = |number: i32, ours: i32, mark: &str| {
-        let maker = || procfs::stat(Pid::new(number)?).ok().flatten().filter(|maker| !maker.is_dead());
-        number > 0 && number != ours && maker().is_none_or(|maker| marked(&maker).as_deref() == Some(mark))
+    let newcomer = |stat: &Stat| Newcomer {
+        one: LeftBehind { group: stat.group, session: stat.session, began: began(stat.start) },
+        mark: marked(stat),
     };
-    let starts_too_early = |stat: &Stat, mark: &str| {
-        let known = mark.starts_with(UNIT) || places.iter().any(|place| place.id == mark);
-        !known && began_of(mark).is_none_or(|run| began(stat.start) + 20 < run)
-    };
-    let made_by = |number: i32, ours: i32, mark: &str| {
-        let place = places.iter().find(|place| place.id == mark);
-        let was_there = |place: &Place| place.session == number || place.group == number;
-        let foreign = place.map_or_else(|| places.iter().any(was_there), was_there);
-        !foreign && made_by(number, ours, mark)
-    };
-    let akin = |stat: &Stat| {
-        marks.iter().find_map(|(other, mark)| {
-            let mark = mark.as_deref().filter(|mark| !starts_too_early(stat, mark))?;
-            let by_group = other.group == stat.group && made_by(stat.group, our_group, mark);
-            let by_session = other.session == stat.session && made_by(stat.session, our_session, mark);
-            (by_group || by_session).then(|| mark.to_owned())
-        })
+    let newcomers: Vec<Newcomer> = unknown.iter().map(newcomer).collect();
+    let own = procfs::stat(process::own_pid()).ok().flatten().map_or((0, 0), |us| (us.group, us.session));
+    let maker = |number| match Pid::new(number).and_then(|pid| procfs::stat(pid).ok().flatten()) {
+        Some(maker) if !maker.is_dead() => Maker::Lives(marked(&maker)),
+        _ => Maker::Ended,
     };
     let mut text = Vec::new();
-    for (stat, mark) in &marks {
-        let Some(mark) = mark.clone().or_else(|| akin(stat)) else { continue };
+    for (stat, mark) in unknown.iter().zip(kinship::marks(&newcomers, own, supervisors, &maker)) {
+        let Some(mark) = mark else { continue };
         let line = format!("{} {} {} {} {mark}\n", stat.pid, stat.start.0, stat.group, stat.session);
         if text.len() + line.len() <= ANSWER {
             text.extend(line.into_bytes());
