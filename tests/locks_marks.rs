@@ -4,15 +4,16 @@
 #![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
 
+#[path = "locks/container.rs"]
+mod container;
 #[path = "locks/house.rs"]
 mod house;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
+use container::{Container, UNTIL_MARKED};
 use house::{House, in_a_namespace};
 
 const MARKS: &str = ".sexton.marks";
@@ -32,68 +33,6 @@ const TAKE: &str = r#"
     "$SEXTON" --no-locks --control run/server.sock -- sleep 1000 9>&- & echo $! >run/server.pid
     until [ -S run/server.sock ]; do :; done
 "#;
-/// Has sexton look by the deaths of orphans, within half a minute, until it has marked this many locks.
-const UNTIL_MARKED: &str = r#"
-    until_marked() {
-        for look in $(seq 300); do
-            [ "$(grep -o '"lock"' .sexton.marks 2>/dev/null | wc -l)" = $1 ] && return
-            (setsid true &); sleep 0.1
-        done
-        echo "there are other marks: $(cat .sexton.marks)"; exit 1
-    }
-"#;
-
-/// A container: PID 1 of a pid namespace and whatever it has started. It ends with its input, or is killed.
-struct Container {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-impl Container {
-    /// Runs a script in the house, below sexton if its options are given, else by itself. It goes on when it says "up".
-    fn start(house: &House, sexton: Option<&[&str]>, script: &str) -> Container {
-        for directory in ["plugin-runtime-deps/.openclaw-runtime-deps.lock", "run"] {
-            fs::create_dir_all(house.path(directory)).unwrap();
-        }
-        let program = env!("CARGO_BIN_EXE_sexton");
-        let mut command = in_a_namespace();
-        if let Some(options) = sexton {
-            command.arg(program).args(options).arg("--lock-root").arg(house.path("")).arg("--");
-        }
-        let script = format!("cd \"$1\"; {UNTIL_MARKED}\n{script}");
-        command.args(["sh", "-c", &script, "sh"]).arg(house.path("")).env("SEXTON", program);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut container = Container { input: child.stdin.take(), child, output };
-        container.says("up");
-        container
-    }
-
-    /// Waits until it says this.
-    fn says(&mut self, word: &str) {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), word);
-    }
-
-    fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// As `docker kill` does it.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        self.input = None;
-        let _ = self.child.wait();
-    }
-}
 
 /// What sexton says of the locks at its start as PID 1 of a new container, and which of them are left then.
 fn next_life(house: &House, config: &str) -> (String, Vec<&'static str>) {
@@ -109,7 +48,7 @@ fn next_life(house: &House, config: &str) -> (String, Vec<&'static str>) {
     (log, left)
 }
 
-const SEXTON: &[&str] = &["--control", "off"];
+const SEXTON: Option<&[&str]> = Some(&["--control", "off"]);
 
 /// The options with a configuration file in the house beside it.
 fn with_rule(config: &House) -> Vec<String> {
@@ -153,10 +92,9 @@ fn who_was_seen_alive_and_dies_in_the_same_life_holds_no_lock() {
         until [ -s run/plain.pid ]; do :; done
         until_marked 1; echo up; read -r _
         kill -9 $worker; exec 9>&-"#;
-    let mut container = Container::start(&house, Some(SEXTON), script);
+    let mut container = Container::start(&house, SEXTON, script);
     assert!(house.has(OPEN) && container.is_alive());
-    drop(container.input.take());
-    assert_eq!(container.child.wait().unwrap().code(), Some(0));
+    assert_eq!(container.ends(), Some(0));
     assert_eq!((house.has(OPEN), house.has(PLAIN)), (false, true));
 }
 
@@ -180,7 +118,7 @@ fn a_neighbours_lock_with_a_number_of_ours_is_never_marked() {
         r#"{number}; sh -c 'exec 8<run/plain.pid; echo >run/is-open; exec sleep 1000' & until [ -e run/is-open ]; do :; done
         exec 9>run/open.pid; echo $$ >&9; until_marked 1; [ $! = $number ] && echo up; read -r _"#
     );
-    let ours = Container::start(&house, Some(SEXTON), &ours);
+    let ours = Container::start(&house, SEXTON, &ours);
     ours.kill();
     let (log, left) = next_life(&house, "");
     assert!(neighbour.is_alive());
@@ -196,7 +134,7 @@ fn a_mark_is_of_one_lock_and_not_of_the_next_one_at_its_path() {
     }
     let house = House::new();
     let script = format!("{TAKE}\n until_marked 2; echo up; read -r _");
-    Container::start(&house, Some(SEXTON), &script).kill();
+    Container::start(&house, SEXTON, &script).kill();
     let before = fs::read_to_string(house.path(OPEN)).unwrap();
     // In its place, with the same bytes: by a successor without sexton, which lives and has closed it.
     let again = r#"printf '%s\n' "$(cat run/open.pid)" >run/open.pid; echo up; read -r _"#;
@@ -240,7 +178,7 @@ fn a_mark_file_that_was_copied_forged_or_opened_to_others_counts_for_nothing() {
     let path = house.path(MARKS);
     // The owner lives: its container was not killed. Only the lock on the file says so.
     let script = format!("{TAKE}\n until_marked 2; echo up; read -r _");
-    let mut owner = Container::start(&house, Some(SEXTON), &script);
+    let mut owner = Container::start(&house, SEXTON, &script);
     let marks = fs::read(&path).unwrap();
     let mut stays = |what: &str, plant: &dyn Fn(&Path)| {
         let _ = fs::remove_file(&path);
