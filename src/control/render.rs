@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 
 use super::protocol::{Process, Status};
 use super::registry::RELEASED;
-use crate::report::{messages, table};
+use crate::report::{fold, messages, table};
 use crate::types::{Outcome, one_line};
 
 /// How many tool runs that ended, and incidents, are shown.
@@ -34,13 +34,16 @@ pub fn status(status: &Status, wall: u64) -> String {
         let p99 = health.p99_ms.map(|p99| format!(", p99 {}", messages::latency(p99))).unwrap_or_default();
         let reason = if health.reason.is_empty() { String::new() } else { format!(": {}", health.reason) };
         let (state, since) = (word(&health.state), ago(health.since));
-        let _ = writeln!(text, "\nhealth: {state} for {since}{p99}{}", one_line(&reason));
+        let line = format!("health: {state} for {since}{p99}{}", one_line(&reason));
+        let _ = writeln!(text, "\n{}", fold::line(&line, "health: ".len()));
     }
     if let Some(census) = &status.census {
+        // Whoever can see the processes counts those that are listed below.
+        let living = status.processes.iter().filter(|process| process.state != 'Z').count();
         let _ = writeln!(
             text,
             "\ncensus: {} processes, {} zombies, {} resident, {}{} a minute",
-            census.processes,
+            if living > 0 { living as u64 } else { census.processes },
             census.zombies,
             size(census.rss),
             if census.growth < 0 { "-" } else { "+" },
@@ -60,9 +63,8 @@ pub fn status(status: &Status, wall: u64) -> String {
         .collect();
     section(&mut text, ["INCIDENT", "OF", "FOR", "NOW", "DETAIL"], &incidents);
     let counted = &status.counters;
-    let _ = writeln!(
-        text,
-        "\ncounted: {} reaped, {} signals passed on, {} restarts, {} locks removed, {} tools ended, \
+    let line = format!(
+        "counted: {} reaped, {} signals passed on, {} restarts, {} locks removed, {} tools ended, \
          {} log lines dropped",
         counted.reaped,
         counted.signals,
@@ -71,6 +73,7 @@ pub fn status(status: &Status, wall: u64) -> String {
         counted.tools,
         counted.log_lines_dropped
     );
+    let _ = writeln!(text, "\n{}", fold::line(&line, "counted: ".len()));
     if !status.processes.is_empty() {
         text.push('\n');
         text.push_str(&processes(&status.processes));
@@ -122,7 +125,7 @@ fn tools(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
 fn section<const N: usize>(text: &mut String, headings: [&str; N], rows: &[[String; N]]) {
     if !rows.is_empty() {
         text.push('\n');
-        text.push_str(&table::columns(headings, rows));
+        text.push_str(&table::folded_columns(headings, rows));
     }
 }
 
@@ -262,7 +265,8 @@ t0          exec  10s  10ms  timed out and was killed
 INCIDENT   OF       FOR  NOW    DETAIL
 lock-held  /x.lock  10s  lasts  held
 
-counted: 3 reaped, 0 signals passed on, 0 restarts, 0 locks removed, 0 tools ended, 0 log lines dropped
+counted: 3 reaped, 0 signals passed on, 0 restarts, 0 locks removed, 0 tools
+         ended, 0 log lines dropped
 
 PID  GROUP  STATE  AGE    MEMORY  OF            NAME
 7    7      S      1m 1s  20M     gateway       node

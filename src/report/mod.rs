@@ -2,6 +2,7 @@
 //!
 //! It must never wait for a reader: a line that standard error does not take is dropped and counted.
 
+pub mod fold;
 pub mod line_limit;
 pub mod log;
 pub mod messages;

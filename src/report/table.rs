@@ -3,11 +3,24 @@
 
 use std::borrow::Cow;
 
+use super::fold;
 use crate::types::one_line;
 
 /// The rows below their headings, one a line.
 #[must_use]
 pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    lines(headings, rows).0
+}
+
+/// The same for a terminal: where a row is too wide for one, its last cell is folded.
+#[must_use]
+pub fn folded_columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let (text, last) = lines(headings, rows);
+    text.lines().map(|line| fold::row(line, last) + "\n").collect()
+}
+
+/// The lines, and the column at which the last cell begins.
+fn lines<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> (String, usize) {
     let mut widths = headings.map(width);
     let rows: Vec<[Cow<'_, str>; N]> =
         rows.iter().map(|row| row.each_ref().map(|cell| one_line(cell))).collect();
@@ -27,7 +40,7 @@ pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Str
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    text
+    (text, widths.iter().take(N.saturating_sub(1)).map(|width| width + 2).sum())
 }
 
 /// In letters, which is right for everything but the wide letters of East Asia.

@@ -169,7 +169,7 @@ fn the_packaged_units_are_sound_hardened_and_work() {
                 pid=$(systemctl show -P MainPID "$unit")
                 note "caps-$unit" "$(sed -n 's/^CapBnd:\t//p; s/^NoNewPrivs:\t//p' "/proc/$pid/status" | tr '\n' ' ')"
                 socket=$(find /run/sexton* -name control.sock)
-                note "doctor-$unit" "$(sexton doctor --control "$socket" | grep 'stop windows')"
+                note "doctor-$unit" "$(sexton doctor --control "$socket" | grep -A 2 'stop windows' | tr -s ' \n' ' ')"
                 note "uid-$unit" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status")"
                 systemctl stop "$unit"
                 note "end-$unit" "$(systemctl show -P ActiveState "$unit") $(systemctl show -P Result "$unit")"

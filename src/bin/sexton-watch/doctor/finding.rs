@@ -1,6 +1,7 @@
 //! What a check found, and how it is shown. Pure.
 
 use serde::{Deserialize, Serialize};
+use sexton::report::fold;
 use sexton::types::one_line;
 
 /// How bad it is.
@@ -24,6 +25,9 @@ impl Severity {
         }
     }
 }
+
+/// The column at which a finding's text begins.
+const INDENT: usize = 26;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,11 +58,11 @@ impl Finding {
         Finding { grade: Severity::Problem, ..Finding::warning(check, what, advice) }
     }
 
-    /// Its line, whatever stands in the names of files and processes that it speaks of.
+    /// Its line, whatever stands in the names of files and processes that it speaks of, folded for a terminal.
     pub fn line(&self) -> String {
         let advice = if self.advice.is_empty() { String::new() } else { format!(". {}", self.advice) };
         let text = format!("{:<8} {:<16} {}{advice}", self.grade.word(), self.check, self.what);
-        one_line(&text).into_owned()
+        fold::line(&one_line(&text), INDENT)
     }
 }
 
@@ -90,6 +94,9 @@ mod tests {
         let finding = Finding::problem("health", "it is\nslow", "Wait");
         assert_eq!(finding.line(), "problem  health           it is\\nslow. Wait");
         assert_eq!(Finding::ok("role", "PID 1").line(), "ok       role             PID 1");
+        let long = Finding::problem("stop windows", "word ".repeat(30).trim_end(), "Set it").line();
+        assert!(long.lines().all(|line| line.len() <= fold::WIDTH), "{long}");
+        assert!(long.lines().skip(1).all(|line| line.starts_with(&" ".repeat(INDENT))), "{long}");
     }
 
     #[test]
