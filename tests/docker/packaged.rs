@@ -51,6 +51,14 @@ fn the_image_of_the_programs_holds_nothing_else() {
     assert!(SEXTON.ends_with(env!("CARGO_PKG_VERSION")), "the packaging names the version");
 }
 
+/// How often the shipped image is asked, in seconds.
+fn gateway_interval() -> u64 {
+    let text = fs::read_to_string(packaging("docker/gateway.Dockerfile")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("HEALTHCHECK ")).unwrap();
+    let interval = line.split("--interval=").nth(1).and_then(|rest| rest.split('s').next()).unwrap();
+    interval.parse().unwrap()
+}
+
 /// `docker-compose` or `docker compose`, whichever there is.
 fn compose() -> Option<Vec<&'static str>> {
     let works = |words: &[&str]| {
@@ -100,6 +108,12 @@ fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
         });
     };
     healthy();
+    // What docker and podman both understand, and what does not depend on the modes in the image.
+    assert_eq!(gateway.shows("{{json .HostConfig.Tmpfs}}"), r#"{"/tmp":"mode=1777,size=512m,exec"}"#);
+    let interval = gateway_interval();
+    assert!(interval <= 10, "{interval}: the first question comes after one interval");
+    let socket = gateway.exec(&["sh", "-c", "echo /tmp/sexton-*/*"]);
+    assert_eq!(socket.out.trim_end(), "/tmp/sexton-1000/control.sock");
 
     let pid = || {
         let status = gateway.exec(&["sexton", "status", "--json"]).out;
