@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sexton_global_optspecs
-    string join \n grace= kill-after= g/group rewrite= delay= stop-signal= stop-sequence= wait= e/remap-exit= lock-root= no-locks sweep-timeout= preset= tool-shell lock-action= start-window= lock-report-after= v log-format= log= p/parent-death= w/warn-reaped h/help version s config= control=
+    string join \n grace= kill-after= g/group rewrite= delay= stop-signal= stop-sequence= wait= e/remap-exit= lock-root= no-locks sweep-timeout= config= preset= tool-shell lock-action= start-window= lock-report-after= control= v log-format= log= p/parent-death= w/warn-reaped h/help version s
 end
 
 function __fish_sexton_needs_command
@@ -35,17 +35,17 @@ all\t''"
 complete -c sexton -n "__fish_sexton_needs_command" -s e -l remap-exit -d 'Turn this exit code into 0; repeatable' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l lock-root -d 'State directory with locks; repeatable. Without it, OpenClaw\'s is found' -r -F
 complete -c sexton -n "__fish_sexton_needs_command" -l sweep-timeout -d 'What a sweep may take at start' -r
+complete -c sexton -n "__fish_sexton_needs_command" -l config -d 'Read more settings from this file' -r -F
 complete -c sexton -n "__fish_sexton_needs_command" -l preset -d 'Begin with what suits this gateway: openclaw' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l lock-action -d 'Of a lock left behind: remove, or hand-over' -r -f -a "remove\t''
 hand-over\t''"
 complete -c sexton -n "__fish_sexton_needs_command" -l start-window -d 'How long a lock that was handed over is left to the starting gateway' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l lock-report-after -d 'Report locks that are held longer than this' -r
+complete -c sexton -n "__fish_sexton_needs_command" -l control -d 'The control socket\'s path, or off' -r -F
 complete -c sexton -n "__fish_sexton_needs_command" -l log-format -d 'Log lines as text or json' -r -f -a "text\t''
 json\t''"
 complete -c sexton -n "__fish_sexton_needs_command" -l log -d 'Least level to log: error, warn, info, debug, trace' -r
 complete -c sexton -n "__fish_sexton_needs_command" -s p -l parent-death -d 'Signal for sexton itself when its parent dies' -r
-complete -c sexton -n "__fish_sexton_needs_command" -l config -d 'Read more settings from this file' -r -F
-complete -c sexton -n "__fish_sexton_needs_command" -l control -d 'The control socket\'s path, or off' -r -F
 complete -c sexton -n "__fish_sexton_needs_command" -s g -l group -d 'Pass signals to the command\'s whole process group'
 complete -c sexton -n "__fish_sexton_needs_command" -l no-locks -d 'Leave all locks alone, whatever the roots'
 complete -c sexton -n "__fish_sexton_needs_command" -l tool-shell -d 'Run the command\'s tools through sexton-sh'

@@ -1,28 +1,19 @@
-//! The options of sexton: what the command line and the environment say of the settings.
-//!
-//! Both are read by [`fast_path`]. To set clap up takes longer than everything else before the start, so that clap
-//! comes in only for the help, and where something is not understood: then it says what is wrong, and its word counts.
-
-mod fast_path;
+//! The options of sexton, and what comes of them together with the configuration file.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::{
-    FalseyValueParser, OsStringValueParser, PathBufValueParser, PossibleValuesParser, TypedValueParser,
-    ValueParser,
-};
 use clap::error::Error;
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, Command};
 use tracing::level_filters::LevelFilter;
 
 use super::config_path::initial_cwd;
 use super::outer::Outer;
+use super::words::{self, Words};
 use crate::config::file::File;
-use crate::config::setting::Setting;
-use crate::config::settings::{Given, SETTINGS, Settings};
+use crate::config::setting::{Setting, Table};
+use crate::config::settings::{Given, Settings};
 use crate::config::unit::GATEWAY;
 use crate::config::value::{Count, Form, LogFormat};
 use crate::config::watch_settings::{HeldLocks, WatchSettings};
@@ -49,17 +40,7 @@ Exit code: the command's own; 128+n if signal n ended it; 127 not found, 126
 cannot be executed, 125 sexton failed before it. Durations: 500ms, 30s, 2m.";
 
 /// What the command line and the environment say.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Args {
-    /// The command; options behind it are its own.
-    pub(super) command: Vec<OsString>,
-    /// What the options say.
-    pub(super) line: Given,
-    /// What the variables say.
-    pub(super) environment: Given,
-    /// There are variables whose names begin as ours do.
-    pub(super) has_variables: bool,
-}
+pub(super) type Args = Words<Given>;
 
 /// sexton's command line in its own compatibility mode, which is a superset of tini's, as clap has it.
 pub(super) fn command() -> Command {
@@ -74,106 +55,20 @@ pub(super) fn command() -> Command {
         .disable_version_flag(true)
         .max_term_width(80)
         .next_line_help(false)
-        .arg(
-            Arg::new("command")
-                .help("The command; options behind it are its own")
-                .value_parser(OsStringValueParser::new())
-                .num_args(0..)
-                .trailing_var_arg(true)
-                .hide(true),
-        )
-        .args(SETTINGS.iter().map(option))
+        .arg(words::command())
+        .args(words::options::<Given>())
         .args([help, version])
 }
 
-/// A setting's option.
-fn option(setting: &'static Setting) -> Arg {
-    let definition = &setting.definition;
-    let mut option = Arg::new(setting.name).help(definition.help).hide(definition.hidden);
-    if !definition.long.is_empty() {
-        option = option.long(definition.long);
-    }
-    if let Some(letter) = definition.letter {
-        option = option.short(letter);
-    }
-    if setting.has_variable() {
-        // clap keeps names of variables for ever.
-        option = option.env(&*setting.variable().leak()).hide_env(true);
-    }
-    if definition.shows_default
-        && let Some(default) = (setting.show)(&Settings::default()).as_str()
-    {
-        option = option.default_value(&*default.to_owned().leak());
-    }
-    // What is wrong with a text is said by who reads it.
-    let wrong = move |text: &OsStr| (setting.add)(&mut Given::default(), text).map(|()| text.to_owned());
-    let parser: ValueParser = match setting.form {
-        Form::Flag if setting.has_variable() => {
-            return option.action(ArgAction::SetTrue).value_parser(FalseyValueParser::new());
-        }
-        Form::Flag => return option.action(ArgAction::SetTrue),
-        Form::Count => return option.action(ArgAction::Count),
-        Form::Words(words) => {
-            option = option.hide_possible_values(true).hide_default_value(true);
-            PossibleValuesParser::new(words).into()
-        }
-        Form::Text => (move |text: &str| wrong(text.as_ref())).into(),
-        Form::List => {
-            option = option.action(ArgAction::Append).value_delimiter(',');
-            (move |text: &str| wrong(text.as_ref())).into()
-        }
-        Form::Bytes => OsStringValueParser::new().try_map(move |text| wrong(&text)).into(),
-        Form::Paths => {
-            option = option.action(ArgAction::Append);
-            PathBufValueParser::new().into()
-        }
-    };
-    option.value_name(definition.value_name).value_parser(parser)
-}
-
 impl Args {
-    /// What the words say, and the environment.
-    pub(super) fn read(words: &[OsString]) -> Result<Args, Error> {
-        Args::read_below(words, None)
-    }
-
-    /// The same for the start of a supervisor below another sexton, whose own variables do not count.
-    pub(super) fn read_below(words: &[OsString], outer: Option<&'static Outer>) -> Result<Args, Error> {
+    /// What the words say, and the environment. The variables of an outer sexton, of which this one is the start of a
+    /// supervisor below, do not count.
+    pub(super) fn read(words: &[OsString], outer: Option<&'static Outer>) -> Result<Args, Error> {
         let owned = |name: &OsStr| outer.is_some_and(|outer| outer.owns(name));
-        let variables: Vec<_> =
-            std::env::vars_os().filter(|(name, _)| is_ours(name) && !owned(name)).collect();
-        let mut args = match (fast_path::command_line(words), fast_path::environment(&variables)) {
-            (Some((line, command)), Some(environment)) => {
-                Args { command: command.to_vec(), line, environment, has_variables: false }
-            }
-            _ => Args::read_with_clap(words, &owned)?,
-        };
+        let (mut args, variables) = Args::parse(command, words, &owned)?;
         let listed = variables.iter().find(|(name, _)| name == LOCK_ROOTS);
         args.environment.lock_root =
             listed.map(|(_, list)| roots::split(list)).filter(|roots| !roots.is_empty());
-        args.has_variables = !variables.is_empty();
-        Ok(args)
-    }
-
-    fn read_with_clap(words: &[OsString], owned: &dyn Fn(&OsStr) -> bool) -> Result<Args, Error> {
-        let mut options = command().mut_args(|option| match option.get_env() {
-            Some(name) if owned(name) => option.env(None::<&'static str>),
-            _ => option,
-        });
-        let mut matches = options.try_get_matches_from_mut(words)?;
-        let mut args = Args::default();
-        for setting in SETTINGS {
-            let given = match matches.value_source(setting.name) {
-                Some(ValueSource::CommandLine) => &mut args.line,
-                Some(ValueSource::EnvVariable) => &mut args.environment,
-                _ => continue,
-            };
-            for text in written(setting, &matches) {
-                // clap has asked before whether it can be taken.
-                let _ = (setting.add)(given, &text);
-            }
-        }
-        args.command = matches.remove_many("command").into_iter().flatten().collect();
         Ok(args)
     }
 
@@ -199,9 +94,8 @@ impl Args {
 
     /// The first option on the command line that asks for more than log lines.
     pub(super) fn asks_for_more(&self) -> Option<String> {
-        let mut typed = SETTINGS.iter().filter(|setting| (setting.is_given)(&self.line));
-        let other = typed.find(|setting| setting.form != Form::Count)?;
-        Some(other.option())
+        let mut typed = Given::SETTINGS.iter().filter(|setting| (setting.is_given)(&self.line));
+        typed.find(|setting| setting.form != Form::Count).map(Setting::option)
     }
 
     /// What is given in all places: the command line wins over the environment, both over the file, and the file
@@ -291,18 +185,6 @@ impl Args {
 
 /// The variable that lists lock roots, separated by colons.
 const LOCK_ROOTS: &str = "SEXTON_LOCK_ROOTS";
-
-fn is_ours(variable: &OsStr) -> bool {
-    variable.as_encoded_bytes().starts_with(b"SEXTON_")
-}
-
-/// What stands for the values of an option, in the words or in its variable.
-fn written(setting: &Setting, matches: &ArgMatches) -> Vec<OsString> {
-    match setting.form {
-        Form::Count => vec![OsString::new(); matches.get_count(setting.name).into()],
-        _ => matches.get_raw(setting.name).into_iter().flatten().map(OsStr::to_owned).collect(),
-    }
-}
 
 impl From<LogFormat> for Format {
     fn from(format: LogFormat) -> Format {

@@ -14,8 +14,6 @@ pub fn command() -> Command {
         subcommand::commands().chain(watch_commands::commands()).chain(control::commands()).map(documented);
     documented(args::command())
         .mut_arg("subreaper", |option| option.hide(true))
-        .mut_arg("config", |option| option.value_hint(ValueHint::FilePath))
-        .mut_arg("control", |option| option.value_hint(ValueHint::FilePath))
         .disable_help_subcommand(true)
         .subcommands(subcommands)
 }

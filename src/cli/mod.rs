@@ -16,6 +16,7 @@ mod shell;
 mod subcommand;
 mod tool;
 mod watch_commands;
+mod words;
 
 use std::ffi::{CString, OsString};
 use std::path::PathBuf;
@@ -135,7 +136,7 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
     if let Some(rest) = tool::argv_of(words) {
         return tool::read(rest);
     }
-    let args = match map_clap_error(Args::read(words), words)? {
+    let args = match map_clap_error(Args::read(words, None), words)? {
         Ok(args) => args,
         Err(text) => return Ok(Request::Print(text)),
     };
@@ -159,7 +160,7 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
 /// # Errors
 /// The first thing that is wrong, in one line.
 pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Plan, String> {
-    let read = || match map_clap_error(Args::read(words), words)? {
+    let read = || match map_clap_error(Args::read(words, None), words)? {
         Ok(args) if compat::detect(words.first()) == CompatMode::Native => {
             run(args, words, When::Reload(files)).map(Some)
         }
@@ -182,7 +183,7 @@ pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
     if compat::detect(words.first()) != CompatMode::Native || shell::is_ours(words.first()) {
         return Err(none("under another program's name there is no configuration"));
     }
-    match map_clap_error(Args::read(words), words)? {
+    match map_clap_error(Args::read(words, None), words)? {
         Ok(args) => {
             config_path::initial_cwd();
             let file = config_path::file(&args, None, When::Startup)?;
@@ -203,7 +204,7 @@ fn run(args: Args, words: &[OsString], when: When<'_>) -> Result<Plan, Usage> {
 /// The same command line without the variables of a sexton above.
 fn without_outer(args: Args, words: &[OsString]) -> Result<Args, Usage> {
     match args.has_variables.then(outer::found).flatten() {
-        Some(outer) => Ok(map_clap_error(Args::read_below(words, Some(outer)), words)?.unwrap_or(args)),
+        Some(outer) => Ok(map_clap_error(Args::read(words, Some(outer)), words)?.unwrap_or(args)),
         None => Ok(args),
     }
 }

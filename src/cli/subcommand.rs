@@ -23,7 +23,7 @@ const TABLE: &[Subcommand] = &[
     Subcommand { name: "check", read: check::read, options: check::CheckArgs::command },
     Subcommand { name: "install", read: install::read, options: install::InstallArgs::command },
     Subcommand { name: "locks", read: locks::read, options: locks::LocksArgs::command },
-    Subcommand { name: "tool", read: tool::parse_after, options: tool::ToolArgs::command },
+    Subcommand { name: "tool", read: tool::parse_after, options: tool::command },
 ];
 
 /// All of them, as clap sees them.

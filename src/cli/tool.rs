@@ -3,16 +3,17 @@
 use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
-use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::Command;
 use tracing::level_filters::LevelFilter;
 
 use super::args::Args;
+use super::words::{self, Words};
 use super::{Request, Usage, map_clap_error};
 use crate::config::settings::Settings;
-use crate::config::{Plan, RecordTo, ToolPlan, value};
+use crate::config::tool::{GivenTool, WaitForTool};
+use crate::config::value::WaitFor;
+use crate::config::{Plan, RecordTo, ToolPlan};
 use crate::report::log::Format;
 use crate::types::CompatMode;
 
@@ -31,51 +32,16 @@ Exit code: the command's own; 128+n if signal n ended it; 124 timed out; 143 (or
 be executed, 125 sexton failed. Durations: 500ms, 30s, 2m; 0s is no limit.
 A program that is itself named 'tool' runs with: sexton -- tool";
 
-#[derive(Debug, Parser)]
-#[command(
-    name = "sexton tool",
-    about = ABOUT,
-    after_help = AFTER,
-    override_usage = "sexton tool [OPTIONS] [--] COMMAND [ARG...]",
-    disable_version_flag = true,
-    max_term_width = 80
-)]
-pub(super) struct ToolArgs {
-    /// The command; options behind it are its own
-    #[arg(trailing_var_arg = true, hide = true)]
-    command: Vec<OsString>,
-
-    /// How long it may run; for ever without it
-    #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_TOOL_TIMEOUT", hide_env = true)]
-    timeout: Option<Duration>,
-
-    /// Window of the whole tree after TERM
-    #[arg(long, value_name = "D", default_value = "5s", value_parser = humantime::parse_duration)]
-    #[arg(env = "SEXTON_TOOL_GRACE", hide_env = true)]
-    grace: Duration,
-
-    /// Its name in the record and in the status
-    #[arg(long, value_name = "N")]
-    name: Option<OsString>,
-
-    /// Add one line of JSON about the run to a file, or to a descriptor
-    #[arg(long, value_name = "FILE|FD", env = "SEXTON_TOOL_RECORD", hide_env = true)]
-    record: Option<PathBuf>,
-
-    /// all: wait for what it leaves behind, too
-    #[arg(long, value_name = "WHOM", default_value = "leader", hide_possible_values = true)]
-    wait: WaitFor,
-
-    /// More log lines: -v info, -vv debug, -vvv trace
-    #[arg(short, action = ArgAction::Count)]
-    verbose: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WaitFor {
-    Leader,
-    All,
+/// Its options, as clap has them.
+pub(super) fn command() -> Command {
+    Command::new("sexton tool")
+        .about(ABOUT)
+        .after_help(AFTER)
+        .override_usage("sexton tool [OPTIONS] [--] COMMAND [ARG...]")
+        .disable_version_flag(true)
+        .max_term_width(80)
+        .arg(words::command())
+        .args(words::options::<GivenTool>())
 }
 
 /// The words behind `tool`, if that is the first of them.
@@ -87,10 +53,7 @@ pub(super) fn argv_of(words: &[OsString]) -> Option<&[OsString]> {
 /// Reads them.
 pub(super) fn read(words: &[OsString]) -> Result<Request, Usage> {
     let words: Vec<OsString> = [OsString::from("sexton tool")].iter().chain(words).cloned().collect();
-    match parse(&words)? {
-        Ok((args, inherited)) => args.request(false, inherited),
-        Err(text) => Ok(Request::Print(text)),
-    }
+    parse(&words, false)
 }
 
 /// Reads them behind options of sexton. A tool has options of its own, and only `-v` is the same on both sides.
@@ -109,73 +72,66 @@ pub(super) fn parse_after(args: Args, words: &[OsString]) -> Result<Request, Usa
 /// A shell's command line, run as a tool.
 pub(super) fn from_shell(command: Vec<OsString>) -> Result<Request, Usage> {
     let words: Vec<OsString> = ["sexton-sh", "--"].map(OsString::from).into_iter().chain(command).collect();
-    match parse(&words)? {
-        Ok((args, inherited)) => args.request(true, inherited),
+    parse(&words, true)
+}
+
+/// What the words and the variables mean.
+fn parse(words: &[OsString], shell: bool) -> Result<Request, Usage> {
+    let parsed = Words::<GivenTool>::parse(command, words, &|_| false);
+    match map_clap_error(parsed, words)? {
+        Ok((words, _)) => request(words, shell),
         Err(text) => Ok(Request::Print(text)),
     }
 }
 
-/// The words, and whether a variable says where the record goes.
-fn parse(words: &[OsString]) -> Result<Result<(ToolArgs, bool), String>, Usage> {
-    let mut options = ToolArgs::command();
-    let parsed = options.try_get_matches_from_mut(words).and_then(|matches| {
-        let inherited = matches.value_source("record") == Some(ValueSource::EnvVariable);
-        let args = ToolArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut options))?;
-        Ok((args, inherited))
-    });
-    map_clap_error(parsed, words)
-}
-
-impl ToolArgs {
-    fn request(self, shell: bool, record_inherited: bool) -> Result<Request, Usage> {
-        if self.command.is_empty() {
-            let what = "no command was given; write it behind the options: sexton tool -- COMMAND [ARG...]";
-            return Err(Usage::Tool { what: what.to_owned() });
-        }
-        let command = Plan::command_of(self.command)?;
-        let level = match self.verbose {
-            0 => LevelFilter::ERROR,
-            1 => LevelFilter::INFO,
-            2 => LevelFilter::DEBUG,
-            _ => LevelFilter::TRACE,
-        };
-        let name = self.name.map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_else(|| base_name(&command));
-        let plan = Plan {
-            command,
-            settings: Settings {
-                grace: self.grace,
-                kill_after: self.grace,
-                wait: if self.wait == WaitFor::All { value::WaitFor::All } else { value::WaitFor::Main },
-                ..Settings::without_control()
-            },
-            ..Plan::bare(CompatMode::Native)
-        };
-        let tool = ToolPlan {
-            plan: Rc::new(plan),
-            name,
-            timeout: self.timeout.filter(|timeout| !timeout.is_zero()),
-            record: self.record.map(record_to),
-            record_inherited,
-            registered: true,
-            shell,
-            verbose: self.verbose > 0,
-        };
-        Ok(Request::Tool { tool: Box::new(tool), level, format: Format::Text })
+fn request(words: Words<GivenTool>, shell: bool) -> Result<Request, Usage> {
+    if words.command.is_empty() {
+        let what = "no command was given; write it behind the options: sexton tool -- COMMAND [ARG...]";
+        return Err(Usage::Tool { what: what.to_owned() });
     }
+    let record_inherited = words.line.record.is_none() && words.environment.record.is_some();
+    let settings = GivenTool::merge([&words.line, &words.environment]).resolve();
+    let command = Plan::command_of(words.command)?;
+    let level = match settings.verbose.0 {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let name = settings.name.map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| base_name(&command));
+    let plan = Plan {
+        command,
+        settings: Settings {
+            grace: settings.grace,
+            kill_after: settings.grace,
+            wait: match settings.wait {
+                WaitForTool::Leader => WaitFor::Main,
+                WaitForTool::All => WaitFor::All,
+            },
+            ..Settings::without_control()
+        },
+        ..Plan::bare(CompatMode::Native)
+    };
+    let tool = ToolPlan {
+        plan: Rc::new(plan),
+        name,
+        timeout: settings.timeout.filter(|timeout| !timeout.is_zero()),
+        record: settings.record.map(|record| match record {
+            RecordTo::File(path) => RecordTo::File(absolute(&path)),
+            descriptor @ RecordTo::Descriptor(_) => descriptor,
+        }),
+        record_inherited,
+        registered: true,
+        shell,
+        verbose: settings.verbose.0 > 0,
+    };
+    Ok(Request::Tool { tool: Box::new(tool), level, format: Format::Text })
 }
 
 fn base_name(command: &[CString]) -> String {
     let name = command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
     name.rsplit('/').next().unwrap_or_default().to_owned()
-}
-
-/// A number is a descriptor; a file of that name is `./3`.
-fn record_to(path: PathBuf) -> RecordTo {
-    match path.to_str().and_then(|text| text.parse::<u16>().ok()) {
-        Some(number) => RecordTo::Descriptor(i32::from(number)),
-        None => RecordTo::File(absolute(&path)),
-    }
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -184,6 +140,8 @@ fn absolute(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn tool(words: &[&str]) -> Result<ToolPlan, Usage> {

@@ -12,7 +12,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use super::{Request, Usage, args, map_clap_error, subcommand};
-use crate::config::settings::SETTINGS;
+use crate::config::setting::Table;
+use crate::config::settings::Given;
 use crate::config::value::Form;
 
 const NAMES: [&str; 2] = ["doctor", "measure"];
@@ -200,7 +201,7 @@ pub fn measure(words: &[OsString]) -> Result<Result<MeasureArgs, String>, Usage>
 /// A command line of sexton's with what was given of its options, and the command.
 fn line(matches: &mut ArgMatches) -> Vec<OsString> {
     let mut line = vec![OsString::from("sexton")];
-    for setting in SETTINGS {
+    for setting in Given::SETTINGS {
         if matches.value_source(setting.name) != Some(ValueSource::CommandLine) {
             continue;
         }

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::Plan;
 use super::lock_rule::LockFormat;
-use super::settings::SETTINGS;
+use super::setting::Table;
+use super::settings::Given;
 use super::unit::Unit;
 use super::watch_settings::{ProbeKind, WatchSettings};
 use crate::locks::Root;
@@ -91,7 +92,7 @@ fn time(time: Duration) -> Value {
 pub(super) fn settings(plan: &Plan) -> Value {
     let mut whole = file_only(plan);
     if let Some(whole) = whole.as_object_mut() {
-        for setting in SETTINGS.iter().filter(|setting| !setting.definition.key.is_empty()) {
+        for setting in Given::SETTINGS.iter().filter(|setting| !setting.definition.key.is_empty()) {
             let (table, key) = setting.place();
             let table = match whole.get_mut(table) {
                 _ if table.is_empty() => Some(&mut *whole),

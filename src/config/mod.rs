@@ -13,7 +13,7 @@ mod preset;
 pub mod reload;
 pub(crate) mod setting;
 pub mod settings;
-mod tool;
+pub(crate) mod tool;
 pub mod unit;
 pub mod value;
 pub mod watch_settings;

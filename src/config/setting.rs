@@ -1,4 +1,5 @@
-//! What a setting is: how it is defined, and what is made of the table in [`super::settings`].
+//! What a setting is: how it is defined, and what is made of a table of them. [`super::settings`] has sexton's own,
+//! [`super::tool`] those of a tool.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::reader::{DeError, Reader};
 use super::plan::Control;
-use super::settings::{Given, SETTINGS, Settings};
+use super::settings::{Given, Settings};
 use super::value::Form;
 
 /// What a setting is called, and what becomes of it. Its type and its default stand before it in the table.
@@ -27,8 +28,8 @@ pub(crate) struct Definition {
     pub(crate) hidden: bool,
     /// The help shows the default.
     pub(crate) shows_default: bool,
-    /// Its variable holds a list that is separated by colons, and has a name in the plural.
-    pub(crate) variable_is_a_list: bool,
+    /// A variable says it as well, whose name is the option's.
+    pub(crate) has_variable: bool,
     /// The key in the file, with its table before it. It is empty where no file can say it.
     pub(crate) key: &'static str,
     /// A reload takes another value over.
@@ -44,7 +45,7 @@ pub(super) const fn option(long: &'static str, value_name: &'static str, help: &
         help,
         hidden: false,
         shows_default: false,
-        variable_is_a_list: false,
+        has_variable: true,
         key: "",
         live: false,
     }
@@ -57,7 +58,7 @@ pub(super) const fn flag(long: &'static str, help: &'static str) -> Definition {
 
 /// An option that has only a letter, neither a value nor a variable.
 pub(super) const fn letter(letter: char, help: &'static str) -> Definition {
-    flag("", help).short(letter)
+    flag("", help).short(letter).without_variable()
 }
 
 impl Definition {
@@ -76,8 +77,8 @@ impl Definition {
         self
     }
 
-    pub(super) const fn variable_is_a_list(mut self) -> Definition {
-        self.variable_is_a_list = true;
+    pub(super) const fn without_variable(mut self) -> Definition {
+        self.has_variable = false;
         self
     }
 
@@ -92,8 +93,34 @@ impl Definition {
     }
 }
 
-/// A setting: its definition, and how it is reached in [`Given`] and in [`Settings`].
-pub(crate) struct Setting {
+/// What one place, such as the command line, says of the settings of a table.
+pub(crate) trait Table: Default + 'static {
+    /// The settings, resolved.
+    type Settings: Default;
+    /// All of them, in the order of the help.
+    const SETTINGS: &'static [Setting<Self>];
+    /// What stands before the option's name in that of its variable.
+    const PREFIX: &'static str;
+
+    /// The setting with this option.
+    fn by_option(long: &OsStr) -> Option<&'static Setting<Self>> {
+        Self::SETTINGS.iter().find(|setting| !long.is_empty() && long == setting.definition.long)
+    }
+
+    /// The setting with this letter.
+    fn by_letter(letter: u8) -> Option<&'static Setting<Self>> {
+        Self::SETTINGS.iter().find(|setting| setting.definition.letter == Some(char::from(letter)))
+    }
+
+    /// The setting with this variable.
+    fn by_variable(name: &OsStr) -> Option<&'static Setting<Self>> {
+        let letters = name.as_bytes().strip_prefix(Self::PREFIX.as_bytes())?;
+        Self::SETTINGS.iter().find(|setting| setting.is_variable(letters))
+    }
+}
+
+/// A setting: its definition, and how it is reached in what is given and in what comes of it.
+pub(crate) struct Setting<G: Table> {
     /// The name of its field.
     pub(crate) name: &'static str,
     /// Its definition.
@@ -101,26 +128,21 @@ pub(crate) struct Setting {
     /// How its value is written.
     pub(crate) form: Form,
     /// Takes what is written on the command line or in a variable; a list gets one part after the other.
-    pub(crate) add: fn(&mut Given, &OsStr) -> Result<(), String>,
+    pub(crate) add: fn(&mut G, &OsStr) -> Result<(), String>,
     /// Whether it was given.
-    pub(crate) is_given: fn(&Given) -> bool,
+    pub(crate) is_given: fn(&G) -> bool,
     /// As the file would have it.
-    pub(crate) show: fn(&Settings) -> Json,
-    pub(super) read: fn(&mut Given, Reader<'_>) -> Result<(), DeError>,
+    pub(crate) show: fn(&G::Settings) -> Json,
+    pub(super) read: fn(&mut G, Reader<'_>) -> Result<(), DeError>,
     /// Takes the value of the second into the first.
-    pub(super) copy: fn(&mut Settings, &Settings),
+    pub(super) copy: fn(&mut G::Settings, &G::Settings),
     #[cfg(test)]
     pub(super) description: &'static str,
     #[cfg(test)]
     pub(super) schema: fn() -> Json,
 }
 
-impl Setting {
-    /// Whether a variable can give it as an option does. A list of directories has a variable of another kind.
-    pub(crate) fn has_variable(&self) -> bool {
-        !self.definition.long.is_empty() && !self.definition.variable_is_a_list
-    }
-
+impl<G: Table> Setting<G> {
     /// The option, as it is typed.
     pub(crate) fn option(&self) -> String {
         match self.definition.letter {
@@ -131,17 +153,17 @@ impl Setting {
 
     /// The variable's name.
     pub(crate) fn variable(&self) -> String {
-        format!("SEXTON_{}", self.definition.long.replace('-', "_").to_uppercase())
+        format!("{}{}", G::PREFIX, self.definition.long.replace('-', "_").to_uppercase())
     }
 
-    /// Whether the variable `SEXTON_` and these letters is this one's.
+    /// Whether the variable with these letters behind the prefix is this one's.
     fn is_variable(&self, letters: &[u8]) -> bool {
         let same = |(option, letter): (u8, &u8)| match option {
             b'-' => *letter == b'_',
             other => *letter == other.to_ascii_uppercase(),
         };
         let long = self.definition.long;
-        self.has_variable() && long.len() == letters.len() && long.bytes().zip(letters).all(same)
+        self.definition.has_variable && long.len() == letters.len() && long.bytes().zip(letters).all(same)
     }
 
     /// The table that its key is in, which is empty for the file itself, and its name there.
@@ -150,30 +172,14 @@ impl Setting {
     }
 }
 
-/// The setting with this option.
-pub(crate) fn by_option(long: &OsStr) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| !setting.definition.long.is_empty() && long == setting.definition.long)
-}
-
-/// The setting with this letter.
-pub(crate) fn by_letter(letter: u8) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.definition.letter == Some(char::from(letter)))
-}
-
-/// The setting with this variable.
-pub(crate) fn by_variable(name: &OsStr) -> Option<&'static Setting> {
-    let letters = name.as_bytes().strip_prefix(b"SEXTON_")?;
-    SETTINGS.iter().find(|setting| setting.is_variable(letters))
-}
-
 /// The setting with this key of the file.
-pub(super) fn by_key(key: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| !key.is_empty() && setting.definition.key == key)
+pub(super) fn by_key(key: &str) -> Option<&'static Setting<Given>> {
+    Given::SETTINGS.iter().find(|setting| !key.is_empty() && setting.definition.key == key)
 }
 
 /// The keys that settings have in this table of the file.
 pub(super) fn keys_in(table: &str) -> impl Iterator<Item = &'static str> {
-    SETTINGS
+    Given::SETTINGS
         .iter()
         .map(Setting::place)
         .filter(move |(of, key)| *of == table && !key.is_empty())
@@ -183,7 +189,7 @@ pub(super) fn keys_in(table: &str) -> impl Iterator<Item = &'static str> {
 /// Takes the settings out of a file, and leaves what only a file can say.
 pub(super) fn take(file: &mut DeTable<'_>) -> Result<Given, DeError> {
     let mut given = Given::default();
-    for setting in SETTINGS {
+    for setting in Given::SETTINGS {
         let (table, name) = setting.place();
         let below = match file.get_mut(table).map(Spanned::get_mut) {
             _ if table.is_empty() => &mut *file,
@@ -200,15 +206,6 @@ pub(super) fn take(file: &mut DeTable<'_>) -> Result<Given, DeError> {
     Ok(given)
 }
 
-impl Given {
-    /// What all of these say together. The first that says something of a setting wins.
-    pub(crate) fn merge<const N: usize>(strongest_first: [&Given; N]) -> Given {
-        let mut all = Given::default();
-        strongest_first.into_iter().for_each(|given| all.complete(given));
-        all
-    }
-}
-
 impl Settings {
     /// The defaults, for a process to which no control socket belongs.
     #[must_use]
@@ -219,7 +216,7 @@ impl Settings {
     /// The same with the values of `new` that can change while everything runs.
     pub(super) fn with_live_of(&self, new: &Settings) -> Settings {
         let mut settings = self.clone();
-        for setting in SETTINGS.iter().filter(|setting| setting.definition.live) {
+        for setting in Given::SETTINGS.iter().filter(|setting| setting.definition.live) {
             (setting.copy)(&mut settings, new);
         }
         settings
@@ -228,39 +225,50 @@ impl Settings {
 
 /// Makes the types and the table of the entries.
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr => $definition:expr,)+) => {
+    (
+        $settings:ident from $given:ident, variables $prefix:literal:
+        $($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr => $definition:expr,)+
+    ) => {
         /// The settings, resolved.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct Settings {
+        pub struct $settings {
             $($(#[doc = $doc])+ pub $name: $kind,)+
         }
 
-        impl Default for Settings {
-            fn default() -> Settings {
-                Settings { $($name: $default),+ }
+        impl Default for $settings {
+            fn default() -> $settings {
+                $settings { $($name: $default),+ }
             }
         }
 
         /// What one place says: the command line, the environment, the file or its preset.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Given {
+        pub struct $given {
             $($(#[doc = $doc])+ pub $name: Option<$kind>,)+
         }
 
-        impl Given {
+        impl $given {
+            /// What all of these say together. The first that says something of a setting wins.
+            pub(crate) fn merge<const N: usize>(strongest_first: [&$given; N]) -> $given {
+                let mut all = $given::default();
+                strongest_first.into_iter().for_each(|given| all.complete(given));
+                all
+            }
+
             /// Takes what `weaker` says of settings of which nothing was said yet.
-            pub(super) fn complete(&mut self, weaker: &Given) {
+            fn complete(&mut self, weaker: &$given) {
                 $(if self.$name.is_none() { self.$name.clone_from(&weaker.$name); })+
             }
 
             /// The settings, with the default of each that nothing was said of.
-            pub(crate) fn resolve(self) -> Settings {
-                Settings { $($name: self.$name.unwrap_or_else(|| $default)),+ }
+            pub(crate) fn resolve(self) -> $settings {
+                $settings { $($name: self.$name.unwrap_or_else(|| $default)),+ }
             }
         }
 
-        /// All of them, in the order of the help.
-        pub(crate) static SETTINGS: &[Setting] = &[$(Setting {
+        impl Table for $given {
+            type Settings = $settings;
+            const SETTINGS: &'static [Setting<$given>] = &[$(Setting {
             name: stringify!($name),
             definition: $definition,
             form: <$kind as Value>::FORM,
@@ -276,7 +284,9 @@ macro_rules! settings {
             description: concat!($($doc, "\n"),+),
             #[cfg(test)]
             schema: <$kind as Value>::schema,
-        }),+];
+            }),+];
+            const PREFIX: &'static str = $prefix;
+        }
     };
 }
 pub(super) use settings;

@@ -18,12 +18,14 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::plan::Control;
-use super::setting::{Setting, flag, letter, option, settings};
+use super::setting::{Setting, Table, flag, letter, option, settings};
 use super::value::{Count, Delay, Enabled, LogFormat, Rewrite, Step, StopSignals, Value, WaitFor};
 use crate::locks::Action;
 use crate::types::Signal;
 
 settings! {
+    Settings from Given, variables "SEXTON_":
+
     /// Window of the main process after a stop signal.
     grace: Duration = Duration::from_secs(30) =>
         option("grace", "D", "Main process's window to stop").shows_default().key("grace").live(),
@@ -63,7 +65,7 @@ settings! {
     /// The state directories with locks in them; without them, those in which OpenClaw would look.
     lock_root: Vec<PathBuf> = Vec::new() =>
         option("lock-root", "DIR", "State directory with locks; repeatable. Without it, OpenClaw's is found")
-            .variable_is_a_list().key("locks.roots"),
+            .without_variable().key("locks.roots"),
 
     /// Whether anything is done about locks at all.
     locks: Enabled = Enabled(true) =>

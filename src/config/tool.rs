@@ -1,10 +1,42 @@
-//! One run of a tool.
+//! One run of a tool: the options of `sexton tool`, each defined once, and the plan.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Plan;
+use super::setting::{Setting, Table, letter, option, settings};
+use super::unit::Tools;
+use super::value::{Count, Value};
+
+settings! {
+    ToolSettings from GivenTool, variables "SEXTON_TOOL_":
+
+    /// How long it may run.
+    timeout: Option<Duration> = None =>
+        option("timeout", "D", "How long it may run; for ever without it"),
+
+    /// Window of the whole tree after TERM.
+    grace: Duration = Tools::default().grace =>
+        option("grace", "D", "Window of the whole tree after TERM").shows_default(),
+
+    /// What it is called in the record and in the status; its program's name, if nothing is said.
+    name: Option<OsString> = None =>
+        option("name", "N", "Its name in the record and in the status").without_variable(),
+
+    /// Where its record is written.
+    record: Option<RecordTo> = None =>
+        option("record", "FILE|FD", "Add one line of JSON about the run to a file, or to a descriptor"),
+
+    /// What is waited for.
+    wait: WaitForTool = WaitForTool::Leader =>
+        option("wait", "WHOM", "all: wait for what it leaves behind, too").shows_default().without_variable(),
+
+    /// How much more is logged.
+    verbose: Count = Count(0) =>
+        letter('v', "More log lines: -v info, -vv debug, -vvv trace"),
+}
 
 /// What `sexton tool` and `sexton-sh` are to do.
 #[derive(Debug, Clone)]
@@ -35,4 +67,14 @@ pub enum RecordTo {
     File(PathBuf),
     /// Through this descriptor, which the tool does not get.
     Descriptor(i32),
+}
+
+/// What is waited for after the end of a tool's first process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WaitForTool {
+    /// Nothing: what it leaves behind is ended.
+    #[default]
+    Leader,
+    /// The end of everything that it leaves behind.
+    All,
 }

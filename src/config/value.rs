@@ -1,7 +1,7 @@
 //! The kinds of values that settings have: how each is written on the command line, in a variable and in the
 //! configuration file, and how it is shown.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 use super::file::reader::{DeError, Reader};
 use super::parse;
 use super::plan::Control;
+use super::tool::{RecordTo, WaitForTool};
 use crate::locks::Action;
 use crate::types::{Signal, SignalSet};
 
@@ -29,8 +30,10 @@ pub(crate) enum Form {
     Words(&'static [&'static str]),
     /// A text.
     Text,
-    /// Bytes, as the name of a file may have them.
+    /// Bytes.
     Bytes,
+    /// Bytes that are the name of a file, or stand for none.
+    File,
     /// Texts, separated by commas. The option can be repeated, and each adds to the list.
     List,
     /// The name of a file or a directory. The option can be repeated.
@@ -215,7 +218,7 @@ impl Value for String {
 }
 
 impl Value for PathBuf {
-    const FORM: Form = Form::Bytes;
+    const FORM: Form = Form::File;
 
     fn add(slot: &mut Option<PathBuf>, written: &OsStr) -> Result<(), String> {
         *slot = Some(written.into());
@@ -236,8 +239,62 @@ impl Value for PathBuf {
     }
 }
 
-impl Value for Control {
+impl Value for OsString {
     const FORM: Form = Form::Bytes;
+
+    fn add(slot: &mut Option<OsString>, written: &OsStr) -> Result<(), String> {
+        *slot = Some(written.to_owned());
+        Ok(())
+    }
+
+    fn read(value: Reader<'_>) -> Result<OsString, DeError> {
+        String::deserialize(value).map(OsString::from)
+    }
+
+    fn show(&self) -> Json {
+        json!(self.to_string_lossy())
+    }
+
+    #[cfg(test)]
+    fn schema() -> Json {
+        String::schema()
+    }
+}
+
+/// A number is a descriptor; a file of that name is `./3`.
+impl Value for RecordTo {
+    const FORM: Form = Form::File;
+
+    fn add(slot: &mut Option<RecordTo>, written: &OsStr) -> Result<(), String> {
+        if written.is_empty() {
+            return Err("it is empty; name a file, or the number of a descriptor".to_owned());
+        }
+        *slot = Some(match written.to_str().and_then(|text| text.parse::<u16>().ok()) {
+            Some(number) => RecordTo::Descriptor(i32::from(number)),
+            None => RecordTo::File(written.into()),
+        });
+        Ok(())
+    }
+
+    fn read(value: Reader<'_>) -> Result<RecordTo, DeError> {
+        PathBuf::read(value).map(RecordTo::File)
+    }
+
+    fn show(&self) -> Json {
+        match self {
+            RecordTo::File(path) => path.show(),
+            RecordTo::Descriptor(number) => json!(number.to_string()),
+        }
+    }
+
+    #[cfg(test)]
+    fn schema() -> Json {
+        String::schema()
+    }
+}
+
+impl Value for Control {
+    const FORM: Form = Form::File;
 
     fn add(slot: &mut Option<Control>, written: &OsStr) -> Result<(), String> {
         *slot = Some(Control::named(written)?);
@@ -488,6 +545,7 @@ pub enum LogFormat {
 
 words! {
     WaitFor { "main" => Main, "all" => All }
+    WaitForTool { "leader" => Leader, "all" => All }
     LogFormat { "text" => Text, "json" => Json }
     Action { "remove" => Remove, "hand-over" => HandOver }
 }

@@ -92,7 +92,7 @@ impl Compat {
     fn plan(&self, command: &[OsString]) -> Result<(Plan, Option<LevelFilter>, Format), Usage> {
         let words = ["sexton", "--"].map(OsString::from).into_iter().chain(command.iter().cloned());
         let words: Vec<OsString> = words.collect();
-        let args = Args::read(&words)
+        let args = Args::read(&words, None)
             .map_err(|error| Usage::Word { what: one_line(&error, &[]), program: "sexton".to_owned() })?;
         let file = config_path::file(&args, None, config_path::When::Startup)?;
         let given = args.given(&file);

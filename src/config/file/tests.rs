@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Control;
-use crate::config::settings::SETTINGS;
+use crate::config::setting::Table;
 use crate::locks::Action;
 use crate::locks::format::Format;
 use crate::supervisor::RestartOn;
@@ -300,7 +300,7 @@ proptest! {
 /// The schema as the types have it. Editors read it; sexton itself does not.
 fn schema() -> Value {
     let mut schema = serde_json::to_value(schemars::schema_for!(Raw)).unwrap();
-    for setting in SETTINGS.iter().filter(|setting| !setting.definition.key.is_empty()) {
+    for setting in Given::SETTINGS.iter().filter(|setting| !setting.definition.key.is_empty()) {
         let (table, key) = setting.place();
         let properties = match schema["properties"][table]["$ref"].as_str() {
             Some(path) => format!("{}/properties", path.trim_start_matches('#')),

@@ -7,13 +7,12 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::config::setting::{Setting, by_letter, by_option, by_variable};
-use crate::config::settings::Given;
+use crate::config::setting::{Setting, Table};
 use crate::config::value::Form;
 
 /// What the options say, and the command behind them. `None` if that is for clap to find out.
-pub(super) fn command_line(words: &[OsString]) -> Option<(Given, &[OsString])> {
-    let mut given = Given::default();
+pub(super) fn command_line<G: Table>(words: &[OsString]) -> Option<(G, &[OsString])> {
+    let mut given = G::default();
     let mut rest = words.get(1..)?;
     while let Some((word, behind)) = rest.split_first() {
         match word.as_bytes() {
@@ -24,12 +23,12 @@ pub(super) fn command_line(words: &[OsString]) -> Option<(Given, &[OsString])> {
                     Some(end) => (long.get(..end)?, long.get(end + 1..).map(OsStr::from_bytes)),
                     None => (long, None),
                 };
-                rest = take(&mut given, by_option(OsStr::from_bytes(name))?, value, behind)?;
+                rest = take(&mut given, G::by_option(OsStr::from_bytes(name))?, value, behind)?;
             }
-            [b'-', letter] => rest = take(&mut given, by_letter(*letter)?, None, behind)?,
+            [b'-', letter] => rest = take(&mut given, G::by_letter(*letter)?, None, behind)?,
             [b'-', letters @ ..] if !letters.is_empty() => {
                 for letter in letters {
-                    let setting = by_letter(*letter).filter(|setting| has_no_value(setting))?;
+                    let setting = G::by_letter(*letter).filter(|setting| has_no_value(setting))?;
                     take(&mut given, setting, None, &[])?;
                 }
                 rest = behind;
@@ -42,24 +41,24 @@ pub(super) fn command_line(words: &[OsString]) -> Option<(Given, &[OsString])> {
 }
 
 /// What the variables say that stand for an option. `None` if that is for clap to find out.
-pub(super) fn environment(variables: &[(OsString, OsString)]) -> Option<Given> {
-    let mut given = Given::default();
+pub(super) fn environment<G: Table>(variables: &[(OsString, OsString)]) -> Option<G> {
+    let mut given = G::default();
     for (name, value) in variables {
-        if let Some(setting) = by_variable(name) {
+        if let Some(setting) = G::by_variable(name) {
             add(&mut given, setting, value)?;
         }
     }
     Some(given)
 }
 
-fn has_no_value(setting: &Setting) -> bool {
+fn has_no_value<G: Table>(setting: &Setting<G>) -> bool {
     matches!(setting.form, Form::Flag | Form::Count)
 }
 
 /// Takes an option with the value that is joined to it, or stands behind it. What is behind both.
-fn take<'a>(
-    given: &mut Given,
-    setting: &Setting,
+fn take<'a, G: Table>(
+    given: &mut G,
+    setting: &Setting<G>,
     joined: Option<&OsStr>,
     behind: &'a [OsString],
 ) -> Option<&'a [OsString]> {
@@ -83,7 +82,7 @@ fn take<'a>(
     Some(behind)
 }
 
-fn add(given: &mut Given, setting: &Setting, value: &OsStr) -> Option<()> {
+fn add<G: Table>(given: &mut G, setting: &Setting<G>, value: &OsStr) -> Option<()> {
     // Of some, clap says that nothing is no value.
     if value.is_empty() {
         return None;
@@ -103,20 +102,23 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::Args;
+    use super::super::Words;
     use super::*;
+    use crate::cli::{args, tool};
+    use crate::config::settings::Given;
+    use crate::config::tool::GivenTool;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
     }
 
     /// What clap makes of the words, without any variable.
-    fn by_clap(words: &[OsString]) -> Option<(Given, Vec<OsString>)> {
-        let args = Args::read_with_clap(words, &|_| true).ok()?;
-        Some((args.line, args.command))
+    fn by_clap<G: Table>(command: fn() -> clap::Command, words: &[OsString]) -> Option<(G, Vec<OsString>)> {
+        let read = Words::parse_with_clap(command(), words, &|_| true).ok()?;
+        Some((read.line, read.command))
     }
 
-    fn here(words: &[OsString]) -> Option<(Given, Vec<OsString>)> {
+    fn here<G: Table>(words: &[OsString]) -> Option<(G, Vec<OsString>)> {
         command_line(words).map(|(given, command)| (given, command.to_vec()))
     }
 
@@ -144,11 +146,21 @@ mod tests {
             "sexton --control= a",
         ] {
             let words = words(line);
-            if let Some(here) = here(&words) {
-                assert_eq!(by_clap(&words), Some(here), "{line}");
+            if let Some(here) = here::<Given>(&words) {
+                assert_eq!(by_clap(args::command, &words), Some(here), "{line}");
             } else {
                 assert!(line.ends_with("--control= a"), "{line} is understood without clap");
             }
+        }
+        for line in [
+            "sexton tool a",
+            "sexton tool --timeout 2s --grace=1s --name n --record 3 --wait all -vv -- a --name m",
+            "sexton tool --timeout 0s --record=./3 --wait leader a",
+        ] {
+            let words: Vec<_> = words(line).split_off(1);
+            let here = here::<GivenTool>(&words);
+            assert!(here.is_some(), "{line}");
+            assert_eq!(by_clap(tool::command, &words), here, "{line}");
         }
     }
 
@@ -173,7 +185,7 @@ mod tests {
             "sexton -e 1, a",
             "sexton --lock-root= a",
         ] {
-            assert_eq!(here(&words(line)), None, "{line}");
+            assert_eq!(here::<Given>(&words(line)), None, "{line}");
         }
     }
 
@@ -182,9 +194,11 @@ mod tests {
         #[test]
         fn clap_agrees(line in prop::collection::vec(
             prop_oneof![
-                8 => prop::sample::select(crate::config::settings::SETTINGS.iter().map(|setting| {
-                    format!("--{}", setting.definition.long)
-                }).collect::<Vec<_>>()),
+                8 => prop::sample::select(
+                    Given::SETTINGS.iter().map(|setting| setting.definition.long)
+                        .chain(GivenTool::SETTINGS.iter().map(|setting| setting.definition.long))
+                        .map(|long| format!("--{long}")).collect::<Vec<_>>()
+                ),
                 4 => prop::sample::select(vec!["-v", "-g", "-w", "-s", "-e", "-p", "-gv", "-ev", "--", "-", "--x", "-h"])
                     .prop_map(str::to_owned),
                 12 => prop::sample::select(vec![
@@ -204,15 +218,18 @@ mod tests {
                     _ => words.push(word.into()),
                 }
             }
-            if let Some(here) = here(&words) {
-                prop_assert_eq!(by_clap(&words), Some(here), "{:?}", words);
+            if let Some(here) = here::<Given>(&words) {
+                prop_assert_eq!(by_clap(args::command, &words), Some(here), "{:?}", words);
+            }
+            if let Some(here) = here::<GivenTool>(&words) {
+                prop_assert_eq!(by_clap(tool::command, &words), Some(here), "{:?}", words);
             }
         }
     }
 
     #[test]
     fn a_variable_means_the_same_as_clap_has_it() {
-        let given = |name: &str, value: &str| environment(&[(name.into(), value.into())]);
+        let given = |name: &str, value: &str| environment::<Given>(&[(name.into(), value.into())]);
         for no in ["n", "NO", "f", "False", "off", "0"] {
             assert_eq!(given("SEXTON_GROUP", no).unwrap().group, Some(false), "{no}");
         }
@@ -223,6 +240,6 @@ mod tests {
             assert_eq!(given(name, value), None, "{name}={value} is for clap");
         }
         let letters = OsString::from_vec(b"x\xff".to_vec());
-        assert_eq!(environment(&[("SEXTON_GROUP".into(), letters)]), None, "and letters of no text");
+        assert_eq!(environment::<Given>(&[("SEXTON_GROUP".into(), letters)]), None, "and letters of no text");
     }
 }
