@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
@@ -39,13 +40,13 @@ pub fn place_of(pid: Pid) -> Option<(i32, i32)> {
 /// # Errors
 /// What prctl(2) says.
 pub fn become_subreaper() -> io::Result<()> {
-    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+    Ok(prctl::set_child_subreaper(true)?)
 }
 
 /// Whether this process is a subreaper already: execve(2) keeps that (`PR_GET_CHILD_SUBREAPER`, prctl(2)).
 #[must_use]
 pub fn is_subreaper() -> bool {
-    nix::sys::prctl::get_child_subreaper().unwrap_or_default()
+    prctl::get_child_subreaper().unwrap_or_default()
 }
 
 /// Asks for `signal` when the thread that forked us ends (`PR_SET_PDEATHSIG`, prctl(2)). Cleared by fork and
@@ -54,7 +55,12 @@ pub fn is_subreaper() -> bool {
 /// # Errors
 /// What prctl(2) says.
 pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
-    prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.number().unsigned_abs()))
+    let number = libc::c_ulong::from(signal.number().unsigned_abs());
+    let zero: libc::c_ulong = 0;
+    // nix knows no real-time signal.
+    // SAFETY: the option takes a number, and no memory of ours is touched.
+    let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, number, zero, zero, zero) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sets a variable for everything that we start from now on.
@@ -110,17 +116,10 @@ pub fn usage_of_children() -> Usage {
 /// a core of ours beside theirs. Comes back if the signal does not end a process, and for the init of a pid
 /// namespace.
 pub fn exit_by_signal(signal: Signal) {
-    let _ = prctl(libc::PR_SET_DUMPABLE, 0);
+    let _ = prctl::set_dumpable(false);
     let _ = super::signals::set_default(signal);
     // It is pending until the mask lets it through.
     if super::signals::send(own_pid(), signal).is_ok() {
         super::signals::unblock(signal);
     }
-}
-
-fn prctl(option: i32, argument: libc::c_ulong) -> io::Result<()> {
-    let zero: libc::c_ulong = 0;
-    // SAFETY: these options take numbers, and no memory of ours is touched.
-    let done = unsafe { libc::prctl(option, argument, zero, zero, zero) };
-    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
