@@ -245,7 +245,7 @@ pub fn usual() -> Vec<Usual> {
     let sound = |place: &Place| place.owner.is_none_or(|owner| is_closed(&place.directory, owner));
     let usual =
         |Place { directory, owner }| names(&directory).into_iter().map(move |path| Usual { path, owner });
-    places(&users).into_iter().filter(sound).flat_map(usual).collect()
+    places(&users).filter(sound).flat_map(usual).collect()
 }
 
 /// A directory for the socket.
@@ -255,7 +255,8 @@ struct Place {
     owner: Option<u32>,
 }
 
-fn places(users: &[u32]) -> Vec<Place> {
+/// Each is put together only when those before it could not be had: a start has the first one.
+fn places(users: &[u32]) -> impl Iterator<Item = Place> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let closed = [Some(PathBuf::from("/run")), own].into_iter().flatten();
     let closed = closed.map(|path| Place { directory: path.join("sexton"), owner: None });
@@ -265,7 +266,7 @@ fn places(users: &[u32]) -> Vec<Place> {
             owner: Some(*uid),
         })
     });
-    closed.chain(open).collect()
+    closed.chain(open)
 }
 
 fn names(directory: &Path) -> Vec<PathBuf> {
