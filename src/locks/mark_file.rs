@@ -20,8 +20,9 @@ use crate::types::MonoTime;
 
 /// The file's name in a root.
 const NAME: &str = ".sexton.marks";
-/// Where it lies for root where the root is another user's.
-const ELSEWHERE: &str = "/var/lib/sexton";
+/// Where it lies for root where the root is another user's. Not /var/lib/sexton, which sexton@.service has as the parent of
+/// its state directories: as root's alone it would keep every such service from its own.
+const ELSEWHERE: &str = "/var/lib/sexton-marks";
 /// How long after the lock of a PID 1 was seen free the last of the processes that lived with it may still run: the kernel
 /// closes its files before it ends the others. 3.9 ms were seen.
 const LAST_BREATH: Duration = Duration::from_millis(100);
