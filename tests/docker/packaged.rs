@@ -145,3 +145,41 @@ fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
     assert_eq!(gateway.shows("{{.State.ExitCode}}"), "0", "{}", gateway.says());
     up(&["down", "--volumes"]);
 }
+
+/// Each window of the quadlet has to be longer than the one in it, as podman passes nothing on that would extend it.
+#[test]
+fn the_windows_of_the_quadlet_lie_one_in_the_other() {
+    let path = packaging("podman/gateway.container");
+    let text = fs::read_to_string(&path).unwrap();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{key} is missing")).to_owned()
+    };
+    let seconds = |key: &str| value(key).parse::<u64>().unwrap();
+    assert_eq!(seconds("StopTimeout"), windows(&packaging("docker/sexton.toml")) + 10);
+    assert!(seconds("TimeoutStopSec") >= seconds("StopTimeout") + 15);
+    let mut check = Command::new(sexton());
+    check.args(["check", "--json", "--config"]).arg(packaging("docker/sexton.toml")).arg("true");
+    let plan: serde_json::Value = serde_json::from_slice(&check.output().unwrap().stdout).unwrap();
+    let start_period = plan["health"]["start_period"].as_str().unwrap();
+    let start_period = humantime::parse_duration(start_period).unwrap().as_secs();
+    assert!(seconds("TimeoutStartSec") >= start_period + 60);
+    let inside = value("Environment=WATCHDOG_USEC").parse::<u64>().unwrap();
+    assert_eq!(inside, seconds("WatchdogSec") * 1_000_000, "podman does not pass it on");
+    let wanted =
+        [("RestartPreventExitStatus", "78 125 69"), ("SuccessExitStatus", "143"), ("Notify", "true")];
+    assert!(wanted.iter().all(|(key, wanted)| value(key) == *wanted));
+
+    let generator = Path::new("/usr/lib/systemd/system-generators/podman-system-generator");
+    if !generator.exists() {
+        return skip("podman 5's generator", "a podman of 5.0 or newer");
+    }
+    let made = Command::new(generator)
+        .arg("--dryrun")
+        .env("QUADLET_UNIT_DIRS", path.parent().unwrap())
+        .output()
+        .unwrap();
+    let unit = String::from_utf8(made.stdout).unwrap();
+    assert!(unit.contains("Type=notify") && unit.contains("--sdnotify=container"), "{unit}");
+    assert!(unit.contains("ExecReload=/usr/bin/podman exec"), "{unit}");
+}
