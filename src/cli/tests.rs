@@ -87,6 +87,16 @@ fn the_help_fits_a_screen_and_starts_with_the_three_uses() {
 }
 
 #[test]
+fn a_help_shows_the_defaults_for_which_there_is_room() {
+    for (line, shown, hidden) in
+        [("--help", "[default: 30s]", "[default: main]"), ("tool --help", "leader]", "[default: 0s]")]
+    {
+        let Ok(Request::Print(help)) = read_words(line) else { panic!() };
+        assert!(help.contains(shown) && !help.contains(hidden), "{help}");
+    }
+}
+
+#[test]
 fn locks_is_a_subcommand_only_where_it_cannot_be_a_program() {
     for line in ["locks", "-v locks --json", "locks sweep --dry-run", "--grace 3s locks --root /a"] {
         assert!(matches!(read_words(line), Ok(Request::Locks { .. })), "{line}");

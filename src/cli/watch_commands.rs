@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
@@ -195,7 +196,17 @@ pub fn doctor(words: &[OsString]) -> Result<Result<DoctorArgs, String>, Usage> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn measure(words: &[OsString]) -> Result<Result<MeasureArgs, String>, Usage> {
-    super::parse(&subcommand::clap_command("measure", words))
+    let words = subcommand::clap_command("measure", words);
+    let parsed = MeasureArgs::try_parse_from(&words);
+    if let Some((ErrorKind::UnknownArgument, Some(ContextValue::String(word)))) =
+        parsed.as_ref().err().map(|error| (error.kind(), error.get(ContextKind::InvalidArg)))
+        && !word.starts_with('-')
+    {
+        let what =
+            format!("'{word}' is not understood; options stand before '--', the gateway's command behind it");
+        return Err(Usage::Word { what, program: "sexton measure".to_owned() });
+    }
+    map_clap_error(parsed, &words)
 }
 
 /// A command line of sexton's with what was given of its options, and the command.

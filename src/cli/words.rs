@@ -15,7 +15,7 @@ use clap::error::Error;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::config::setting::{Setting, Table};
+use crate::config::setting::{DefaultIn, Setting, Table};
 use crate::config::value::Form;
 
 /// What they say.
@@ -60,10 +60,12 @@ fn option<G: Table>(setting: &'static Setting<G>) -> Arg {
         // clap keeps names of variables for ever.
         option = option.env(&*setting.variable().leak()).hide_env(true);
     }
-    if definition.shows_default
+    if definition.default_in != DefaultIn::None
         && let Some(default) = (setting.show)(&G::Settings::default()).as_str()
     {
-        option = option.default_value(&*default.to_owned().leak());
+        option = option
+            .default_value(&*default.to_owned().leak())
+            .hide_default_value(definition.default_in == DefaultIn::Manual);
     }
     // What is wrong with a text is said by who reads it.
     let wrong = move |text: &OsStr| (setting.add)(&mut G::default(), text).map(|()| text.to_owned());
@@ -74,7 +76,7 @@ fn option<G: Table>(setting: &'static Setting<G>) -> Arg {
         Form::Flag => return option.action(ArgAction::SetTrue),
         Form::Count => return option.action(ArgAction::Count),
         Form::Words(words) => {
-            option = option.hide_possible_values(true).hide_default_value(true);
+            option = option.hide_possible_values(true);
             PossibleValuesParser::new(words).into()
         }
         Form::Text => (move |text: &str| wrong(text.as_ref())).into(),

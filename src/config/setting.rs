@@ -26,14 +26,25 @@ pub(crate) struct Definition {
     pub(crate) help: &'static str,
     /// Only the manual page shows it, so that the help fits on a screen.
     pub(crate) hidden: bool,
-    /// The help shows the default.
-    pub(crate) shows_default: bool,
+    /// Where the default is shown.
+    pub(crate) default_in: DefaultIn,
     /// A variable says it as well, whose name is the option's.
     pub(crate) has_variable: bool,
     /// The key in the file, with its table before it. It is empty where no file can say it.
     pub(crate) key: &'static str,
     /// A reload takes another value over.
     pub(crate) live: bool,
+}
+
+/// Where an option's default is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DefaultIn {
+    /// Nowhere: the help's line says it, or there is none.
+    None,
+    /// In the manual page alone, so that the help's line stays short.
+    Manual,
+    /// In the help and in the manual page.
+    Help,
 }
 
 /// An option with a value.
@@ -44,7 +55,7 @@ pub(super) const fn option(long: &'static str, value_name: &'static str, help: &
         value_name,
         help,
         hidden: false,
-        shows_default: false,
+        default_in: DefaultIn::None,
         has_variable: true,
         key: "",
         live: false,
@@ -73,7 +84,12 @@ impl Definition {
     }
 
     pub(super) const fn shows_default(mut self) -> Definition {
-        self.shows_default = true;
+        self.default_in = DefaultIn::Help;
+        self
+    }
+
+    pub(super) const fn default_in_manual(mut self) -> Definition {
+        self.default_in = DefaultIn::Manual;
         self
     }
 

@@ -56,7 +56,7 @@ settings! {
 
     /// `all` waits for what the command leaves behind; `main` ends it.
     wait: WaitFor = WaitFor::Main =>
-        option("wait", "WHOM", "all: wait for what the command leaves behind").shows_default().key("wait").live(),
+        option("wait", "WHOM", "all: wait for what the command leaves behind").default_in_manual().key("wait").live(),
 
     /// Exit codes that become 0.
     remap_exit: Vec<u8> = Vec::new() =>
@@ -112,7 +112,7 @@ settings! {
 
     /// How log lines look.
     log_format: LogFormat = LogFormat::Text =>
-        option("log-format", "F", "Log lines as text or json").shows_default().key("log_format"),
+        option("log-format", "F", "Log lines as text or json").default_in_manual().key("log_format"),
 
     /// The least level to log.
     log: LevelFilter = LevelFilter::WARN =>

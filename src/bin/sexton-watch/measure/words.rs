@@ -118,7 +118,7 @@ mod tests {
         for (line, said) in [
             ("", "no gateway was given"),
             ("--", "no gateway was given"),
-            ("openclaw gateway", "unexpected argument 'openclaw' found"),
+            ("openclaw gateway", "'openclaw' is not understood; options stand before '--'"),
             ("-- gw", "say so with --health-url"),
             ("-- openclaw gateway --against -- gw", "say so with --health-url"),
             ("-- openclaw gateway --against openclaw", "behind --against there is a '--'"),
