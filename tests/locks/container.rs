@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use super::house::{House, in_a_namespace};
+use super::house::{House, in_a_namespace, kill_namespace};
 
 /// Has sexton look by the deaths of orphans, within half a minute, until it has marked this many locks.
 pub const UNTIL_MARKED: &str = r#"
@@ -75,8 +75,7 @@ impl Container {
 
     /// As `docker kill` does it.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        kill_namespace(&mut self.child);
     }
 }
 

@@ -187,6 +187,18 @@ pub fn in_a_namespace() -> Command {
     unshare
 }
 
+/// Kills PID 1 of the namespace that `unshare` has made, and waits until the kernel has ended everything in it.
+pub fn kill_namespace(unshare: &mut Child) {
+    let pid = unshare.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    for init in children.split_whitespace() {
+        let init = nix::unistd::Pid::from_raw(init.parse().unwrap());
+        nix::sys::signal::kill(init, Signal::SIGKILL).unwrap();
+    }
+    // It reaps PID 1, which is dead when all others are.
+    unshare.wait().unwrap();
+}
+
 /// A process that does nothing, until the value goes away.
 pub struct Live {
     child: Child,
