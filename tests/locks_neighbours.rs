@@ -371,3 +371,32 @@ fn a_socket_is_asked_as_the_locks_owner() {
     std::io::Read::read_to_end(&mut &asked, &mut heard).unwrap();
     assert!(heard.is_empty(), "not one byte: {heard:?}");
 }
+
+/// A database's lock has its pid on the first of several lines; what its owner has open are other files.
+#[test]
+fn a_rule_can_name_the_files_that_the_owner_keeps_open_instead() {
+    if !house::is_root("a_rule_can_name_the_files: makes pid namespaces") {
+        return;
+    }
+    const LOCK: &str = "db/postmaster.pid";
+    let rule = "[[locks.rule]]\npath = \"db/*.pid\"\nformat = \"first-line\"\nwitness = \"base/*/1*\"\n";
+    let house = House::new();
+    house.put(LOCK, "32700\n/db\n1795330765\n5432\n");
+    house.put("db/base/5/1249", "");
+    house.put("db/base/5/2600", "");
+    house.put("db/base/16384/1249", "");
+    house.put("db/base/README", "");
+    let server = Live::holding_in_a_namespace(&house.path("db/base/16384/1249"));
+    let word = format!("[locks]\nsharing = \"exclusive\"\n{rule}");
+    let log = sexton_beside(&house, Some(&word));
+    assert!(house.has(LOCK) && log.contains("has a file open that only its owner keeps open"), "{log}");
+    drop(server);
+    // Another file beside them says nothing.
+    let _other = Live::holding_in_a_namespace(&house.path("db/base/5/2600"));
+    let log = sexton_beside(&house, Some(rule));
+    assert!(!house.has(LOCK) && log.contains("no process has the files open"), "{log}");
+    // A line without its end may be torn.
+    house.put(LOCK, "32700");
+    let log = sexton_beside(&house, Some(&word));
+    assert!(house.has(LOCK) && log.contains("its first line is not a pid"), "{log}");
+}

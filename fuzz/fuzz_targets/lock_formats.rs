@@ -8,14 +8,15 @@ use libfuzzer_sys::fuzz_target;
 use sexton::locks::format::{Content, Format, Keys};
 use sexton::types::Pid;
 
-static FORMATS: LazyLock<[Format; 5]> = LazyLock::new(|| {
+static FORMATS: LazyLock<[Format; 6]> = LazyLock::new(|| {
     let keys = Keys {
         pid: "owner.pid".to_owned(),
         started: Some("owner.started".to_owned()),
         host: Some("host".to_owned()),
         boot: Some("boot".to_owned()),
     };
-    [Format::JsonOwner, Format::Json(Box::new(keys)), Format::PidAndTime, Format::Pid, Format::HostAndPid]
+    let json = Format::Json(Box::new(keys));
+    [Format::JsonOwner, json, Format::PidAndTime, Format::Pid, Format::FirstLine, Format::HostAndPid]
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -54,6 +55,13 @@ fn check(format: &Format, bytes: &[u8], pid: Pid) {
             let text = bytes.trim_ascii().split(|byte| *byte == b':').next().unwrap_or_default();
             let text = text.iter().position(|byte| *byte != b'0').map_or(&[][..], |start| &text[start..]);
             assert_eq!(text, digits.as_bytes());
+        }
+        Format::FirstLine => {
+            let end = bytes.iter().position(|byte| *byte == b'\n').expect("a line has an end");
+            let text = bytes[..end].trim_ascii();
+            let text = text.iter().position(|byte| *byte != b'0').map_or(&[][..], |start| &text[start..]);
+            assert_eq!(text, digits.as_bytes());
+            assert_eq!(format.read(&bytes[..end]).content.owner(), None, "torn");
         }
         Format::HostAndPid => assert!(bytes.ends_with(digits.as_bytes())),
     }

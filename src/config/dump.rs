@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Plan;
-use super::lock_rule::LockFormat;
+use super::lock_rule::{LockFormat, LockRule};
 use super::setting::Table;
 use super::settings::Given;
 use super::unit::Unit;
@@ -206,17 +206,9 @@ fn locks(plan: &Plan) -> Value {
         .rules
         .iter()
         .map(|rule| {
-            let pid = rule.pid.as_deref().unwrap_or("pid");
-            json!({
-                "name": rule.name.as_ref().unwrap_or(&rule.path),
-                "path": rule.path,
-                "format": rule.format,
-                "pid": (rule.format == LockFormat::Json).then_some(pid),
-                "started": rule.started,
-                "host": rule.host,
-                "boot": rule.boot,
-                "keeps_open": rule.keeps_open,
-            })
+            let pid = (rule.format == LockFormat::Json).then(|| rule.pid.clone().unwrap_or("pid".to_owned()));
+            let name = Some(rule.name.as_ref().unwrap_or(&rule.path).clone());
+            json!(LockRule { name, pid, ..rule.clone() })
         })
         .collect();
     json!({

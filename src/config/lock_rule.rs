@@ -16,7 +16,8 @@ pub struct LockRule {
     pub name: Option<String>,
     /// Where it lies below a root; `*` stands for any bytes but `/`.
     pub path: String,
-    /// How it is written: `json`, `pid` (a pid file) or `symlink` (to HOST-PID).
+    /// How it is written: `json`, `pid` (a pid file), `first-line` (a pid file with more lines) or
+    /// `symlink` (to HOST-PID).
     pub format: LockFormat,
     /// The field with the owner's pid; without it, `pid`. A dotted path leads deeper.
     pub pid: Option<String>,
@@ -29,6 +30,9 @@ pub struct LockRule {
     /// Whether its owner has the file open as long as it holds the lock.
     #[serde(default)]
     pub keeps_open: bool,
+    /// The files that its owner has open instead, from soon after it has taken the lock until shortly before it gives it up:
+    /// a path below the lock's directory; `*` stands for any bytes but `/`.
+    pub witness: Option<String>,
     /// Where its owner listens as long as it holds the lock: a path below the lock's directory. `*` in it stands for what
     /// the `*` in the lock's name stands for.
     pub socket: Option<String>,
@@ -43,6 +47,8 @@ pub enum LockFormat {
     Json,
     /// A pid file.
     Pid,
+    /// A pid file with more lines: the pid is on the first one.
+    FirstLine,
     /// A symbolic link to HOST-PID.
     Symlink,
 }
@@ -59,6 +65,7 @@ impl LockRule {
     pub fn kind(&self) -> Option<(Pattern, Kind)> {
         let (form, format) = match self.format {
             LockFormat::Pid => (LockShape::File, Format::Pid),
+            LockFormat::FirstLine => (LockShape::File, Format::FirstLine),
             LockFormat::Symlink => (LockShape::Symlink(&[]), Format::HostAndPid),
             LockFormat::Json => {
                 let pid = self.pid.clone().unwrap_or_else(|| "pid".to_owned());
@@ -71,7 +78,7 @@ impl LockRule {
             form,
             format,
             keeps_open: self.keeps_open && form == LockShape::File,
-            witness: None,
+            witness: self.witness.as_deref().and_then(Pattern::new),
             socket: self.socket_path(),
             lifelong: false,
             common_name: false,

@@ -139,8 +139,8 @@ pub fn inspect(
         Lease::NoInformation(_) | Lease::NotAFile => false,
     };
     let ask_witness = || {
-        let name = kind.witness.filter(|_| owner.is_some());
-        name.map_or(Witness::NoAnswer, |name| witness::ask(spot, &lock_file, name))
+        let path = kind.witness.as_ref().filter(|_| owner.is_some());
+        path.map_or(Witness::NoAnswer, |path| witness::ask(spot, &lock_file, path))
     };
     let ask_socket = || {
         let path = kind.socket.as_ref().filter(|_| owner.is_some());

@@ -21,9 +21,9 @@ pub struct Kind {
     /// Whether its owner has the file open from the instant it exists until the lock is given up. Only then
     /// does "nobody has it open" say that nobody holds it.
     pub keeps_open: bool,
-    /// The name of a file that its owner has open instead, from soon after it has taken the lock until shortly before it
-    /// gives it up. It lies in directories beside the lock; the owner has one of them open or all.
-    pub witness: Option<&'static str>,
+    /// The files that its owner has open instead, from soon after it has taken the lock until shortly before it gives it
+    /// up: a path below the lock's directory. The owner has one of them open or all.
+    pub witness: Option<Pattern>,
     /// Where its owner listens, from soon after it has taken the lock until shortly before it gives it up.
     pub socket: Option<SocketPath>,
     /// Whether its owner holds it for its whole life, so that holding it long is nothing special.
@@ -129,7 +129,7 @@ fn openclaw() -> Vec<KindSpec> {
                 form: LockShape::Symlink(&["SingletonSocket", "SingletonCookie"]),
                 format: Format::HostAndPid,
                 keeps_open: false,
-                witness: Some("History"),
+                witness: Pattern::new("*/History"),
                 lifelong: true,
                 ..own("chromium")
             },

@@ -13,7 +13,7 @@ pub struct Pattern {
 
 /// One component, cut at its stars: a directory may have a million names, and each is held against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Glob(Vec<Vec<u8>>);
+pub(super) struct Glob(Vec<Vec<u8>>);
 
 impl Pattern {
     /// `None` if `text` is empty, absolute, or holds an empty component, `.` or `..`.
@@ -27,13 +27,20 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Its components.
+    pub(super) fn parts(&self) -> &[Glob] {
+        &self.parts
+    }
+}
+
 impl Glob {
     fn new(text: &[u8]) -> Glob {
         Glob(text.split(|byte| *byte == b'*').map(<[u8]>::to_vec).collect())
     }
 
     /// The one name that fits, if there is no star.
-    fn only_name(&self) -> Option<&[u8]> {
+    pub(super) fn only_name(&self) -> Option<&[u8]> {
         match self.0.as_slice() {
             [name] => Some(name),
             _ => None,
@@ -41,7 +48,7 @@ impl Glob {
     }
 
     /// Whether `name` fits: each star stands for any bytes, also none.
-    fn fits(&self, name: &[u8]) -> bool {
+    pub(super) fn fits(&self, name: &[u8]) -> bool {
         let (first, between, last) = match self.0.as_slice() {
             [whole] => return name == whole,
             [first, between @ .., last] => (first, between, last),

@@ -6,58 +6,78 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use super::evidence;
 use super::lock_file::LockFile;
+use super::rule::{Glob, Pattern};
 use super::verdict::{Lease, Witness};
 use super::walk::DirEntry;
 use crate::os::directory;
 use crate::os::files::{self, FileKind};
 
-/// How many names beside a lock are looked through. With more of them there is no answer.
+/// How many names are looked through. With more of them there is no answer.
 const MOST: usize = 10_000;
 
-/// What the files of this name say, in the directories beside the lock at `spot`. Each has to be an ordinary file of
-/// the lock's owner, through the same mount: others are somebody else's, and there is no answer.
-pub fn ask(spot: &DirEntry<'_>, lock: &LockFile, name: &str) -> Witness {
-    match answers(spot, lock, OsStr::new(name)) {
-        Ok(answers) if answers.contains(&Lease::Busy) => Witness::Open,
-        Ok(answers) if !answers.is_empty() && answers.iter().all(|answer| *answer == Lease::Granted) => {
+/// What the files at this path say, below the directory of the lock at `spot`. Each has to be an ordinary file of the
+/// lock's owner, on the same device: others are somebody else's, and there is no answer.
+pub fn ask(spot: &DirEntry<'_>, lock: &LockFile, path: &Pattern) -> Witness {
+    let mut answers = Vec::new();
+    match collect(spot.directory, path.parts(), lock, &mut { MOST }, &mut answers) {
+        _ if answers.contains(&Lease::Busy) => Witness::Open,
+        Ok(()) if !answers.is_empty() && answers.iter().all(|answer| *answer == Lease::Granted) => {
             Witness::NotOpen
         }
-        Ok(_) | Err(_) => Witness::NoAnswer,
+        Ok(()) | Err(_) => Witness::NoAnswer,
     }
 }
 
-fn answers(spot: &DirEntry<'_>, lock: &LockFile, name: &OsStr) -> io::Result<Vec<Lease>> {
-    let mut names = directory::list(spot.directory)?;
-    let mut beside: Vec<OsString> = Vec::new();
-    while let Some(found) = names.next_name() {
-        let found = found?;
-        if beside.len() == MOST {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        if found.kind.is_none_or(|kind| kind == FileKind::Directory) {
-            beside.push(found.name.to_owned());
-        }
-    }
-    let mut answers = Vec::new();
-    for directory in beside {
-        match witness(spot.directory, &directory, name, lock) {
-            Ok(answer) => answers.push(answer),
+/// The answers of all files whose path below `directory` has these parts. `room`: how many names may still be looked at.
+fn collect(
+    directory: BorrowedFd<'_>,
+    parts: &[Glob],
+    lock: &LockFile,
+    room: &mut usize,
+    answers: &mut Vec<Lease>,
+) -> io::Result<()> {
+    let Some((first, rest)) = parts.split_first() else { return Ok(()) };
+    for name in names(directory, first, rest.is_empty(), room)? {
+        let done = if rest.is_empty() {
+            witness(directory, &name, lock).map(|answer| answers.push(answer))
+        } else {
+            files::enter(directory, &name).and_then(|below| collect(below.as_fd(), rest, lock, room, answers))
+        };
+        match done {
             // There is no such file, or this is no directory.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(error),
+            done => done?,
         }
     }
-    Ok(answers)
+    Ok(())
+}
+
+/// The names in a directory that fit; only those of directories, if they are not the last part of a path.
+fn names(directory: BorrowedFd<'_>, glob: &Glob, last: bool, room: &mut usize) -> io::Result<Vec<OsString>> {
+    if let Some(name) = glob.only_name() {
+        return Ok(vec![OsStr::from_bytes(name).to_owned()]);
+    }
+    let mut found = Vec::new();
+    let mut names = directory::list(directory)?;
+    while let Some(name) = names.next_name() {
+        let name = name?;
+        *room = room.checked_sub(1).ok_or(io::ErrorKind::FileTooLarge)?;
+        let may_be = last || name.kind.is_none_or(|kind| kind == FileKind::Directory);
+        if may_be && glob.fits(name.name.as_bytes()) {
+            found.push(name.name.to_owned());
+        }
+    }
+    Ok(found)
 }
 
 /// The answer of one of them. The lease is given back with the file, at once.
-fn witness(beside: BorrowedFd<'_>, directory: &OsStr, name: &OsStr, lock: &LockFile) -> io::Result<Lease> {
-    let directory = files::enter(beside, directory)?;
-    let seen = files::meta_in(directory.as_fd(), name)?;
-    let file = files::open_to_read(directory.as_fd(), name)?;
+fn witness(directory: BorrowedFd<'_>, name: &OsStr, lock: &LockFile) -> io::Result<Lease> {
+    let seen = files::meta_in(directory, name)?;
+    let file = files::open_to_read(directory, name)?;
     let meta = files::meta(file.as_fd())?;
     let is_the_owners = meta.uid == lock.owner() && meta.device == lock.device();
     if meta.kind != FileKind::Regular || !meta.same_file(&seen) || !is_the_owners {

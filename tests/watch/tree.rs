@@ -179,6 +179,7 @@ fn an_operators_own_lock_is_watched_as_openclaws_are() {
         host: None,
         boot: None,
         keeps_open: true,
+        witness: None,
         socket: None,
     };
     let report_after = Some(Duration::from_secs(1800));

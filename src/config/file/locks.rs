@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::error::{InvalidValue, WithPath};
 use super::values::Reaction;
 use crate::config::lock_rule::{LockFormat, LockRule};
+use crate::locks::rule::Pattern;
 
 /// What is done about locks that a dead process left behind.
 #[derive(Deserialize, Default)]
@@ -64,6 +65,12 @@ fn checked(rule: LockRule) -> Result<LockRule, InvalidValue> {
             "'{socket}' has to be a path below the lock's directory, without '.', '..' and empty parts; it can have a '*' if the last part of 'path' has one"
         );
         return Err(InvalidValue::new(what).below("socket"));
+    }
+    if let Some(witness) = rule.witness.as_ref().filter(|text| Pattern::new(text).is_none()) {
+        let what = format!(
+            "'{witness}' has to be a path below the lock's directory, without '.', '..' and empty parts"
+        );
+        return Err(InvalidValue::new(what).below("witness"));
     }
     if rule.kind().is_none() {
         let path = &rule.path;

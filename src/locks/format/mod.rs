@@ -6,6 +6,7 @@
 //! | [`Json`](Format::Json) | JSON with the fields that an operator names | `json_at` |
 //! | [`PidAndTime`](Format::PidAndTime) | `7:1795330765232` | `text` |
 //! | [`Pid`](Format::Pid) | `7` | `text` |
+//! | [`FirstLine`](Format::FirstLine) | `7`, and more lines | `text` |
 //! | [`HostAndPid`](Format::HostAndPid) | a link to `host-7` | `link` |
 //!
 //! It never asks the system anything and never guesses: bytes that are not exactly what a known writer writes
@@ -88,6 +89,8 @@ pub enum Defect {
     PidOutOfRange,
     /// It is not a pid and nothing else.
     NotAPid,
+    /// Its first line is not a pid, or has no end.
+    NotFirstLine,
     /// It is not a pid, a colon and milliseconds.
     NotPidAndTime,
     /// It is not a host's name, a hyphen and a pid.
@@ -108,6 +111,7 @@ impl fmt::Display for Defect {
             Defect::PidIsNoNumber => f.write_str("its pid is not a whole number"),
             Defect::PidOutOfRange => f.write_str("its pid is a number that no process can have"),
             Defect::NotAPid => f.write_str("it is not a pid and nothing else"),
+            Defect::NotFirstLine => f.write_str("its first line is not a pid"),
             Defect::NotPidAndTime => f.write_str("it is not PID:MILLISECONDS"),
             Defect::NotHostAndPid => f.write_str("it does not point to HOST-PID"),
         }
@@ -144,6 +148,9 @@ pub enum Format {
     PidAndTime,
     /// A pid as text, and white space.
     Pid,
+    /// A line with a pid and blanks around it, and any other lines: `postmaster.pid`, filelock's `SoftFileLock`. Without
+    /// the end of the line it may be torn.
+    FirstLine,
     /// The name of a host, a hyphen and a pid: what a symbolic link points to.
     HostAndPid,
 }
@@ -160,6 +167,7 @@ impl Format {
             Format::JsonOwner => return content(json::owner(bytes)).into(),
             Format::PidAndTime => return content(text::pid_and_time(bytes)).into(),
             Format::Pid => return content(text::pid(bytes)).into(),
+            Format::FirstLine => return content(text::first_line(bytes)).into(),
             Format::Json(keys) => json_at::record(bytes, keys),
             Format::HostAndPid => link::record(bytes),
         };

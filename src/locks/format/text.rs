@@ -11,6 +11,13 @@ pub(super) fn pid(bytes: &[u8]) -> Result<Owner, Defect> {
     decimal_pid(bytes.trim_ascii(), Defect::NotAPid).map(Owner::of)
 }
 
+/// A line that is `7` with blanks around it, and any lines behind it.
+pub(super) fn first_line(bytes: &[u8]) -> Result<Owner, Defect> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(Defect::NotFirstLine)?;
+    let line = bytes.get(..end).unwrap_or_default();
+    decimal_pid(line.trim_ascii(), Defect::NotFirstLine).map(Owner::of)
+}
+
 /// Whether it is a sound pid file of another format: a pid and more lines, as PostgreSQL's, or a JSON object.
 pub(super) fn is_pid_and_more(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
@@ -76,6 +83,28 @@ mod tests {
     }
 
     #[test]
+    fn the_pid_can_be_on_the_first_of_several_lines() {
+        let read = |bytes: &[u8]| Format::FirstLine.read(bytes).content;
+        let owner = Content::Owner(Owner::of(Pid::new(31).unwrap()));
+        for bytes in [
+            // PostgreSQL's postmaster.pid, and filelock's SoftFileLock.
+            &b"31\n/var/lib/postgresql/data\n1795330765\n5432\n/tmp\n*\n  262219      32783\nready   \n"[..],
+            b"31\nbox1?pidns-f000015e\n1234567\n",
+            b"        31\n",
+            b"31\r\nmore",
+            b"31\n\xff",
+        ] {
+            assert_eq!(read(bytes), owner, "{}", bytes.escape_ascii());
+        }
+        // Without the end of the line it may be the beginning of 3100.
+        for bytes in [&b"31"[..], b"\n31\n", b"31 32\n", b"x31\n", b"-31\n"] {
+            assert_eq!(read(bytes), Content::Invalid(Defect::NotFirstLine), "{}", bytes.escape_ascii());
+        }
+        assert_eq!(read(b"0\n"), Content::Invalid(Defect::PidOutOfRange));
+        assert_eq!(read(b""), Content::Empty);
+    }
+
+    #[test]
     fn a_sound_pid_file_of_another_format_is_told_from_a_broken_one() {
         for (bytes, sound) in [
             (&b"31\n/var/lib/postgresql/data\n1795330765\n5432\n"[..], true),
@@ -100,7 +129,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = is_pid_and_more(&bytes);
-            for format in [Format::Pid, Format::PidAndTime, Format::HostAndPid] {
+            for format in [Format::Pid, Format::FirstLine, Format::PidAndTime, Format::HostAndPid] {
                 let _ = format.read(&bytes);
             }
         }
