@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/config", &["types", "locks", "supervisor"]),
     ("src/cli", &["config", "control", "types", "locks", "os", "report", "supervisor"]),
     ("src/bin/sexton-watch/main.rs", &["types", "os", "report", "runtime"]),
-    ("src/bin/sexton-watch/health.rs", &["config", "control", "types"]),
+    ("src/bin/sexton-watch/watch/health.rs", &["config", "control", "types"]),
     ("src/bin/sexton-watch/openclaw.rs", &[]),
     ("src/bin/sexton-watch/measure/stats.rs", &[]),
     ("src/bin/sexton-watch/measure/compare.rs", &[]),

@@ -4,11 +4,11 @@
 //! times as long.
 #![no_main]
 
-#[path = "../../src/bin/sexton-watch/follow.rs"]
+#[path = "../../src/bin/sexton-watch/watch/follow.rs"]
 #[allow(dead_code)]
 mod follow;
 
-#[path = "../../src/bin/sexton-watch/line_splitter.rs"]
+#[path = "../../src/bin/sexton-watch/watch/line_splitter.rs"]
 mod line_splitter;
 
 use std::cell::RefCell;

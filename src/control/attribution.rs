@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::kinship::{Finished, LeftBehind, Owner, Running, Runs, by_group, by_mark};
+use super::kinship::{Finished, LeftBehind, Owner, Running, Runs, TOOL_VARIABLE, by_group, by_mark};
 use super::protocol::{Process, Status};
 
-/// The variable that all processes of a tool carry, with its id.
-const TOOL: &str = "SEXTON_TOOL_ID";
 /// What OpenClaw sets for what its exec tool runs, and what that is called here.
 const OPENCLAW: (&str, &str) = ("OPENCLAW_SHELL", "exec");
 
@@ -65,7 +63,7 @@ fn by_environment(
 ) -> Option<Owner> {
     let variables = || environment.split(|byte| *byte == 0).filter_map(|one| std::str::from_utf8(one).ok());
     let value = |name: &str| variables().find_map(|one| one.strip_prefix(name)?.strip_prefix('='));
-    if let Some(mark) = value(TOOL).filter(|mark| !mark.is_empty()) {
+    if let Some(mark) = value(TOOL_VARIABLE).filter(|mark| !mark.is_empty()) {
         return Some(by_mark(runs, one, mark, alive));
     }
     let exec = value(OPENCLAW.0) == Some(OPENCLAW.1);

@@ -8,6 +8,10 @@
 
 use super::protocol::{ToolRecord, ToolRun};
 
+/// The variable that all processes of a tool carry, with its id.
+pub const TOOL_VARIABLE: &str = "SEXTON_TOOL_ID";
+/// The variable that all processes of a unit carry, with the unit's name.
+pub const UNIT_VARIABLE: &str = "SEXTON_UNIT";
 /// What stands before a unit's name in a mark, so that it is no tool's id.
 pub const UNIT: &str = "unit:";
 

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::watch_settings::WatchSettings;
 pub use crate::types::{HealthState, IncidentKind, UnitState};
 
+/// The variable that tells sexton-watch which of its descriptors leads to sexton.
+pub const WATCH_VARIABLE: &str = "SEXTON_WATCH_FD";
+
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]

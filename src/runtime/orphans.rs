@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::tool::MARK;
-use super::{EventLoop, units};
-use crate::control::kinship::{self, LeftBehind, Maker, Newcomer, Place, UNIT};
+use super::EventLoop;
+use crate::control::kinship::{self, LeftBehind, Maker, Newcomer, Place, TOOL_VARIABLE, UNIT, UNIT_VARIABLE};
 use crate::control::protocol::ToolRecord;
 use crate::control::rate_limit::RateLimiter;
 use crate::control::server::Server;
@@ -328,7 +327,8 @@ fn began(start: StartTime) -> u64 {
 /// A mark that we carry ourselves is of something that we are in, and says nothing.
 fn answer(unknown: &[Stat], tools: bool, supervisors: &[Place]) -> Vec<u8> {
     let ours = |name: &str| std::env::var_os(name).map(|value| value.as_bytes().to_vec());
-    let known = if tools { &[(units::MARK, UNIT), (MARK, "")][..] } else { &[(units::MARK, UNIT)] };
+    let known =
+        if tools { &[(UNIT_VARIABLE, UNIT), (TOOL_VARIABLE, "")][..] } else { &[(UNIT_VARIABLE, UNIT)] };
     let known: Vec<_> = known.iter().map(|(name, front)| (*name, *front, ours(name))).collect();
     let marked = |stat: &Stat| {
         let text = procfs::environment(stat.pid);

@@ -18,6 +18,7 @@ use super::EventLoop;
 use super::containment::Alive;
 use crate::config::{RecordTo, ToolPlan};
 use crate::control::client::{Cancel, Registration};
+use crate::control::kinship::TOOL_VARIABLE;
 use crate::control::protocol::{ToolRecord, ToolRun};
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::signals::SigInfo;
@@ -28,9 +29,6 @@ use crate::supervisor::{self, Event};
 use crate::types::{
     CancelledBy, CompatMode, Escaped, ExitStatus, MonoTime, Outcome, Pid, Signal, StopStage, exit_code,
 };
-
-/// The variable that every process of a tool carries, with the run's id.
-pub(super) const MARK: &str = "SEXTON_TOOL_ID";
 
 /// What tells us of our parent's death. It is sent for the end of the thread that started us, too, so that it is a
 /// reason to look and no more: as SIGIO is for all else that is waited for beside the signals.
@@ -135,7 +133,7 @@ impl<'a> Tool<'a> {
 
     /// What the tool's processes are told apart by.
     pub(super) fn mark(&self) -> (OsString, OsString) {
-        (MARK.into(), self.id.clone().into())
+        (TOOL_VARIABLE.into(), self.id.clone().into())
     }
 
     pub(super) fn beside(&self) -> BorrowedFd<'_> {

@@ -14,6 +14,7 @@ use crate::config::Plan;
 use crate::config::settings::Settings;
 use crate::config::unit::{GATEWAY, Unit};
 use crate::control::incidents::truncate_escaped;
+use crate::control::kinship::UNIT_VARIABLE;
 use crate::control::protocol::UnitStatus;
 use crate::locks::Root;
 use crate::os::shared_page::SharedPage;
@@ -54,9 +55,6 @@ impl Units {
     }
 }
 
-/// The variable by which the processes of a unit are known, with the unit's name.
-pub(super) const MARK: &str = "SEXTON_UNIT";
-
 /// What the supervisor needs to know of one.
 pub(super) fn rule(unit: &Unit) -> UnitRule {
     UnitRule {
@@ -86,7 +84,7 @@ fn plan_of(unit: &Unit) -> Plan {
             ..Settings::without_control()
         },
         restart: unit.restart.clone(),
-        env: unit.env.iter().cloned().chain([(MARK.into(), unit.name.clone().into())]).collect(),
+        env: unit.env.iter().cloned().chain([(UNIT_VARIABLE.into(), unit.name.clone().into())]).collect(),
         directory: unit.directory.clone(),
         user: unit.user,
         prefix: unit.prefix.then(|| unit.name.clone()),
@@ -106,6 +104,15 @@ impl EventLoop<'_> {
             self.found(missing(&name), &name, false, &format!("{name} was started again"))?;
         }
         Ok(started)
+    }
+
+    /// Something is to be watched, and was not until now.
+    pub(super) fn start_watching(&mut self) {
+        let program = self.programs.watch.clone();
+        let Some((unit, watch)) = watch::prepare(&self.plan, &mut self.server, program) else { return };
+        self.supervisor.add_unit(rule(&unit));
+        self.units.list.push(unit);
+        self.watch = Some(watch);
     }
 
     fn fork_unit(&mut self, id: UnitId) -> Event {

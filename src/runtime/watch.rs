@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{EventLoop, units};
+use super::EventLoop;
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
-use crate::control::protocol::{Condition, Incident, IncidentKind, WatchCommand, WatchConfig};
+use crate::control::protocol::{
+    Condition, Incident, IncidentKind, WATCH_VARIABLE, WatchCommand, WatchConfig,
+};
 use crate::control::server::Server;
 use crate::os::privileges::Identity;
 use crate::os::shared_page::SharedPage;
@@ -22,8 +24,7 @@ use crate::types::{Errno, Outcome, UnitState};
 
 /// The unit's name, and the program's.
 pub(super) const NAME: &str = "sexton-watch";
-/// The variable that tells it which descriptor leads to us, and that descriptor.
-const VARIABLE: &str = "SEXTON_WATCH_FD";
+/// The descriptor that leads to us.
 const NUMBER: &str = "3";
 /// Nobody in particular: the user of processes that own nothing.
 const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
@@ -95,7 +96,7 @@ fn unit(program: PathBuf) -> Unit {
             interval: Duration::from_secs(60),
             ..Restart::default()
         },
-        env: vec![(VARIABLE.into(), NUMBER.into())],
+        env: vec![(WATCH_VARIABLE.into(), NUMBER.into())],
         directory: Some(PathBuf::from("/")),
         user: None,
         required: false,
@@ -168,15 +169,6 @@ fn noted(page: &SharedPage) -> Option<Identity> {
 }
 
 impl EventLoop<'_> {
-    /// Something is to be watched, and was not until now.
-    pub(super) fn start_watching(&mut self) {
-        let program = self.programs.watch.clone();
-        let Some((unit, watch)) = prepare(&self.plan, &mut self.server, program) else { return };
-        self.supervisor.add_unit(units::rule(&unit));
-        self.units.list.push(unit);
-        self.watch = Some(watch);
-    }
-
     /// A sexton-watch begins and is told what to do.
     pub(super) fn send_config(&mut self, lasted: Vec<Incident>) {
         self.tell_settings(lasted);

@@ -1,40 +1,22 @@
 //! `sexton-watch`: the helper that looks. sexton starts it, as who owns the lock roots, when something is to be
 //! watched; what it sees goes to sexton as facts, and the decisions are made there.
 //!
-//! ```text
-//! link        the socket to sexton             knowledge   what is known, for whoever asks
-//! health      from answers to a state (pure)   window      latencies to percentiles (pure)
-//! probe       asks once: HTTP, TCP, a command  guard       the process around such a command
-//! doctor      `sexton doctor`, which looks once    measure     `sexton measure`, which compares
-//! ```
+//! | folder | what it does |
+//! |---|---|
+//! | [`watch`] | looks at a running gateway for as long as sexton runs, and shows what it knows |
+//! | [`probe`] | asks a gateway once: HTTP, TCP, a command |
+//! | [`doctor`] | `sexton doctor`, which looks once at everything |
+//! | [`measure`] | `sexton measure`, which compares gateways |
 //!
 //! One thread, on which every task runs until it waits; what may hang (a directory, a log, a look into a process's
 //! memory) is done by a thread of its own, once at a time, and not waited for longer than its deadline.
 //! hyper without a framework on top: there are four addresses to be answered and one kind of question to be asked.
 
-mod alerts;
-mod blocking;
-mod command_guard;
-mod curve;
 mod doctor;
-mod follow;
-mod health;
-mod latency_window;
-mod line_splitter;
-mod lock_watch;
-mod logs;
+mod html;
 mod measure;
-mod metrics;
 mod openclaw;
-mod page;
-mod pid1_link;
 mod probe;
-mod process_stats;
-mod prometheus;
-mod rate;
-mod serve;
-mod state;
-mod tree_limits;
 mod watch;
 
 use std::ffi::OsString;
@@ -56,7 +38,7 @@ meant to be started by hand: see docs/health.md. 'sexton doctor' and
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(plan) = command_guard::asked_for(&arguments) {
+    if let Some(plan) = probe::guard_asked_for(&arguments) {
         // What goes wrong is the last line that the command's caller reads.
         log::install(LevelFilter::ERROR, log::Format::Text);
         return ExitCode::from(runtime::run_tool(&plan));

@@ -8,8 +8,8 @@ use sexton::os::clock;
 use sexton::report::messages::latency;
 
 use super::finding::Finding;
-use crate::health::Outcome;
 use crate::probe;
+use crate::probe::Outcome;
 
 /// How many questions there are.
 const QUESTIONS: usize = 10;

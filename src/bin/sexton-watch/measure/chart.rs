@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::metric::Unit;
 use super::record::Record;
 use super::report::Report;
-use crate::page::escape;
+use crate::html::escape;
 
 /// A curve's size, in its own units.
 const WIDTH: f64 = 860.0;

@@ -15,9 +15,9 @@ use tokio::time::{sleep, timeout};
 use super::record::{LockScan, Loop, Point, Record, Said, ms};
 use super::sandbox::Sandbox;
 use super::words::Asked;
-use crate::health::Outcome;
 use crate::openclaw;
 use crate::probe;
+use crate::probe::Outcome;
 
 /// When one question is given up; the latency is then this.
 const QUESTION: Duration = Duration::from_secs(60);

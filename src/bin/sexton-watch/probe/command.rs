@@ -13,8 +13,8 @@ use sexton::types::{MonoTime, Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::command_guard;
-use crate::health::Outcome;
+use super::Outcome;
+use super::command_guard;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ fn start(argv: &[String], timeout: Duration, output: Stdio) -> io::Result<Guard>
         .arg0("sexton-watch")
         .args(command_guard::arguments(timeout))
         .args(argv.iter().map(OsStr::new))
-        .env_remove(crate::pid1_link::VARIABLE)
+        .env_remove(sexton::control::protocol::WATCH_VARIABLE)
         .stdin(Stdio::piped())
         .stdout(output)
         .stderr(Stdio::piped())

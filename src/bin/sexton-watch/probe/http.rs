@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sexton::control::protocol::EventLoop;
 
-use crate::health::Outcome;
+use super::Outcome;
 
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 64 * 1024;

@@ -1,6 +1,8 @@
 //! Asking the gateway, once: each question ends by its timeout, whatever it is.
 
+mod answer;
 mod command;
+mod command_guard;
 mod http;
 mod tcp;
 
@@ -12,9 +14,9 @@ use sexton::os::clock;
 use sexton::types::MonoTime;
 use tokio::net::TcpStream;
 
+pub use answer::{Answer, Outcome};
 pub use command::{End, Heard, hear, run};
-
-use crate::health::{Answer, Outcome};
+pub use command_guard::asked_for as guard_asked_for;
 
 /// What came of a question.
 pub struct Asked {

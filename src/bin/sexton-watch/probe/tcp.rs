@@ -1,7 +1,7 @@
 //! Whether somebody takes connections: the weakest of all questions, as the kernel answers for a process that
 //! hangs.
 
-use crate::health::Outcome;
+use super::Outcome;
 
 /// Connects to `address`, and hangs up.
 pub async fn connect(address: &str) -> Outcome {

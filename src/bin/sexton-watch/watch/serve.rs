@@ -28,9 +28,9 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::prometheus::Format;
-use crate::state::SharedState;
-use crate::{blocking, metrics, page};
+use super::prometheus::Format;
+use super::state::SharedState;
+use super::{blocking, metrics, page};
 
 /// The most connections at one time.
 const CONNECTIONS: usize = 64;

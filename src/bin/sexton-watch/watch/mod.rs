@@ -1,4 +1,35 @@
 //! The tasks, and their life: begun when sexton has said what is to be watched, ended with sexton.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `pid1_link` | the socket to sexton |
+//! | `state` | what is known, for whoever asks |
+//! | `health`, `latency_window`, `tree_limits`, `rate` | from what was seen to a state (pure) |
+//! | `process_stats`, `lock_watch`, `lock_scan`, `logs`, `follow`, `line_splitter` | what is looked at besides the probes |
+//! | `blocking` | threads for what may hang |
+//! | `alert_queue`, `alerts` | the incidents that are to be told, and the command that is told |
+//! | `serve`, `page`, `curve`, `metrics`, `prometheus` | the addresses that answer |
+
+mod alert_queue;
+mod alerts;
+mod blocking;
+mod curve;
+mod follow;
+mod health;
+mod latency_window;
+mod line_splitter;
+mod lock_scan;
+mod lock_watch;
+mod logs;
+mod metrics;
+mod page;
+mod pid1_link;
+mod process_stats;
+mod prometheus;
+mod rate;
+mod serve;
+mod state;
+mod tree_limits;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,10 +42,10 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use crate::health::{Gateway, Outcome};
-use crate::pid1_link::{Link, Outbox, Packet};
-use crate::state::{SharedState, WatchState};
-use crate::{alerts, lock_watch, logs, probe, process_stats, serve};
+use crate::probe::{self, Outcome};
+use health::Gateway;
+use pid1_link::{Link, Outbox, Packet};
+use state::{SharedState, WatchState};
 
 /// Threads for what may hang. They are made when they are needed.
 const THREADS: usize = 16;

@@ -11,9 +11,10 @@ use sexton::os::clock;
 use sexton::report::messages::latency;
 use sexton::types::Escaped;
 
-use crate::curve;
-use crate::metrics::{HEALTH, KINDS, UNITS, word};
-use crate::state::{Point, State, WatchState, now_ms};
+use super::curve;
+use super::metrics::{HEALTH, KINDS, UNITS, word};
+use super::state::{Point, State, WatchState};
+use crate::html::escape;
 
 const STYLE: &str = include_str!("page.css");
 /// The most rows of one table.
@@ -47,22 +48,6 @@ pub fn page(known: &WatchState, status: Option<&Status>) -> String {
         escape(status.map_or(env!("CARGO_PKG_VERSION"), |status| &status.version))
     );
     html
-}
-
-/// A text as it stands in HTML, between tags and between quotation marks.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            letter => safe.push(letter),
-        }
-    }
-    safe
 }
 
 /// What others have named, with everything visible that could hide in it.
@@ -161,7 +146,7 @@ fn span(ms: u64) -> String {
 }
 
 fn ago(then: u64) -> String {
-    span(now_ms().saturating_sub(then))
+    span(clock::wall_millis().saturating_sub(then))
 }
 
 fn section(html: &mut String, title: &str, columns: &[&str], rows: impl Iterator<Item = String>) {

@@ -14,12 +14,12 @@ use sexton::locks::listing::{Entry, Listing, list};
 use sexton::locks::{KnownRoot, Root, SweepContext, drops_to_owner};
 use sexton::os::{clock, files, process};
 use sexton::types::{Escaped, Pid};
-use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::blocking;
-use crate::health::Gateway;
-use crate::state::{SharedState, WatchState};
+use super::blocking;
+use super::health::Gateway;
+use super::lock_scan::LockScan;
+use super::state::{SharedState, WatchState};
 
 /// How long a look may take before that is worth a line.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -42,19 +42,6 @@ struct Writer {
     life: [Value; 2],
 }
 
-/// What the last look gave.
-#[derive(Debug, Clone, Default)]
-pub struct LockScan {
-    /// The first locks of all that were found.
-    pub entries: Vec<Entry>,
-    /// How many there were.
-    pub number: usize,
-    /// How many of them are held past their limit.
-    pub too_long: usize,
-    /// The locks that the gateway holds for its whole life.
-    of_gateway: Vec<PathBuf>,
-}
-
 /// Looks for ever.
 pub async fn look_for_ever(known: SharedState, what: HeldLocks) {
     let mut due = interval(what.interval.max(Duration::from_millis(1)));
@@ -75,13 +62,6 @@ pub async fn look_for_ever(known: SharedState, what: HeldLocks) {
         judge(&known, listings);
         look_at_gateway(&known).await;
     }
-}
-
-/// The look at the gateway's own locks: asked for by whoever got no good answer from it.
-#[derive(Default)]
-pub struct GatewayLook {
-    wanted: Notify,
-    done: Notify,
 }
 
 /// Has the gateway's own locks looked at, if it has any, and waits for that; not for a filesystem that hangs.
@@ -202,7 +182,7 @@ fn judge(known: &WatchState, listings: Vec<Listing>) {
 /// The path as everybody may see it.
 pub fn shown(entry: &Entry) -> String {
     let path = Escaped(Path::new(&entry.location.path)).to_string();
-    crate::state::bounded(&path, crate::state::SUBJECT)
+    super::state::bounded(&path, super::state::SUBJECT)
 }
 
 fn detail(entry: &Entry) -> String {

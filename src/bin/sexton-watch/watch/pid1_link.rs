@@ -9,16 +9,13 @@ use std::io;
 use std::os::fd::AsFd;
 
 use sexton::control::protocol::{
-    Condition, Health, IncidentKind, Request, TreeStats, WatchCommand, WatchReport,
+    Condition, Health, IncidentKind, Request, TreeStats, WATCH_VARIABLE, WatchCommand, WatchReport,
 };
 use sexton::os::{poll, seqpacket, unix_socket};
 use sexton::types::{Errno, Pid};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
-
-/// The variable that tells the descriptor's number.
-pub const VARIABLE: &str = "SEXTON_WATCH_FD";
 
 /// The longest packet that is taken, in bytes. A status with every process of a large tree is the longest.
 const LONGEST: usize = 4 << 20;
@@ -37,15 +34,16 @@ pub enum Packet {
 }
 
 impl Link {
-    /// Takes the descriptor over that [`VARIABLE`] names. To be called once, within the runtime.
+    /// Takes the descriptor over that [`WATCH_VARIABLE`] names. To be called once, within the runtime.
     ///
     /// # Errors
     /// It is not named, or is not what it should be; in words.
     pub fn inherited() -> Result<Link, String> {
-        let number =
-            std::env::var(VARIABLE).map_err(|_| "sexton starts it, and it is of no use alone".to_owned())?;
-        let wrong =
-            |what: &dyn std::fmt::Display| format!("{VARIABLE}={number} is not the socket to sexton: {what}");
+        let number = std::env::var(WATCH_VARIABLE)
+            .map_err(|_| "sexton starts it, and it is of no use alone".to_owned())?;
+        let wrong = |what: &dyn std::fmt::Display| {
+            format!("{WATCH_VARIABLE}={number} is not the socket to sexton: {what}")
+        };
         let descriptor = number.parse().map_err(|error: std::num::ParseIntError| wrong(&error))?;
         let socket = seqpacket::inherited(descriptor).map_err(|error| wrong(&error))?;
         UnixDatagram::from_std(socket.into()).map(Link).map_err(|error| wrong(&error))

@@ -9,10 +9,10 @@ use sexton::os::{cgroup, clock, process, procfs, tree};
 use sexton::types::Pid;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::blocking;
-use crate::health::Gateway;
-use crate::state::{SharedState, WatchState, now_ms};
-use crate::tree_limits::{Assessment, Count, TreeLimits, Zombie, is_news};
+use super::blocking;
+use super::health::Gateway;
+use super::state::{SharedState, WatchState};
+use super::tree_limits::{Assessment, Count, TreeLimits, Zombie, is_news};
 
 /// How long a count may take before that is worth a line: a process that hangs in the kernel can hold it up.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub async fn count_for_ever(known: SharedState) {
         let Some(Some(count)) = blocking::run("the census", DEADLINE, move || count(sexton)).await else {
             continue;
         };
-        let tallied = tally.take(clock::now(), now_ms(), &count);
+        let tallied = tally.take(clock::now(), clock::wall_millis(), &count);
         let first = told.is_none();
         if is_news(told.as_ref(), &tallied.census) {
             told = Some(tallied.census);

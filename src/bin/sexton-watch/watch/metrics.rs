@@ -7,8 +7,8 @@ use std::time::Duration;
 use sexton::control::protocol::{HealthState, IncidentKind, Status, UnitState, UnitStatus};
 use sexton::os::{process, procfs};
 
-use crate::prometheus::{Format, Page, Sample};
-use crate::state::{State, WatchState};
+use super::prometheus::{Format, Page, Sample};
+use super::state::{State, WatchState};
 
 /// Every kind, in words.
 pub const KINDS: [(IncidentKind, &str); 10] = [

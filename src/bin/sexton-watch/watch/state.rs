@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use sexton::config::watch_settings::{Probe, ProbeKind, WatchSettings};
 use sexton::control::incidents::truncate_escaped;
@@ -15,13 +15,14 @@ use sexton::os::clock;
 use sexton::types::{HealthState, MonoTime, Pid};
 use tokio::sync::watch;
 
-use crate::alerts::AlertQueue;
-use crate::health::{Answer, Gateway, HealthFsm, Outcome, Verdict};
-use crate::latency_window::Window;
-use crate::lock_watch::{GatewayLook, LockScan};
-use crate::pid1_link::Outbox;
-use crate::prometheus::Histogram;
-use crate::tree_limits::Assessment;
+use super::alert_queue::AlertQueue;
+use super::health::{Gateway, HealthFsm, Verdict};
+use super::latency_window::Window;
+use super::lock_scan::{GatewayLook, LockScan};
+use super::pid1_link::Outbox;
+use super::prometheus::Histogram;
+use super::tree_limits::Assessment;
+use crate::probe::{Answer, Outcome};
 
 /// The knowledge, as the tasks share it. It is never held across an await.
 pub type SharedState = Rc<WatchState>;
@@ -116,12 +117,6 @@ fn over(status: &Status) -> impl Iterator<Item = Incident> {
     status.incidents.iter().filter(|incident| incident.ended.is_some()).cloned()
 }
 
-/// The wall clock, in milliseconds since the epoch.
-pub fn now_ms() -> u64 {
-    let since = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// What an earlier sexton-watch has said that lasts. It is ours to end now.
 fn taken_over(incidents: Vec<Incident>) -> BTreeMap<(IncidentKind, String), Condition> {
     let lasting = incidents.into_iter().filter(|one| one.ended.is_none() && one.kind.is_of_watch());
@@ -144,7 +139,7 @@ impl WatchState {
             settings,
             unit: None,
             conditions: taken_over(incidents),
-            health: Health { since: now_ms(), ..Health::default() },
+            health: Health { since: clock::wall_millis(), ..Health::default() },
             event_loop: None,
             told: MonoTime(Duration::ZERO),
             tallied: None,
@@ -199,7 +194,7 @@ impl WatchState {
             return;
         }
         let now = clock::now();
-        let age = Duration::from_millis(now_ms().saturating_sub(unit.since));
+        let age = Duration::from_millis(clock::wall_millis().saturating_sub(unit.since));
         let gateway = match unit.state {
             UnitState::Running => Gateway::Runs(MonoTime(now.0.saturating_sub(age))),
             UnitState::Stopping => Gateway::Stops,
@@ -256,7 +251,7 @@ impl WatchState {
         if let (Some(course), Some((timeout, latency))) = (state.courses.get_mut(index), probe) {
             course.take(answer, timeout, latency);
         }
-        state.health.at = now_ms();
+        state.health.at = clock::wall_millis();
         self.update_health(&mut state);
     }
 
@@ -277,7 +272,7 @@ impl WatchState {
             .filter_map(|course| course.window.figures())
             .reduce(|one, other| one.worst(other));
         let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
-        let since = if changed { now_ms() } else { state.health.since };
+        let since = if changed { clock::wall_millis() } else { state.health.since };
         state.health = Health {
             state: now_is,
             since,
@@ -381,7 +376,7 @@ impl WatchState {
             };
             if !all.iter().any(same) {
                 let (kind, subject) = (condition.kind, condition.subject.clone());
-                let began = self.alarm.began(kind, &subject).unwrap_or_else(now_ms);
+                let began = self.alarm.began(kind, &subject).unwrap_or_else(clock::wall_millis);
                 all.push(Incident { kind, subject, detail: condition.detail.clone(), began, ended: None });
             }
         }

@@ -11,10 +11,10 @@ use sexton::types::MonoTime;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use crate::blocking;
-use crate::follow::Follower;
-use crate::rate::Rate;
-use crate::state::SharedState;
+use super::blocking;
+use super::follow::Follower;
+use super::rate::Rate;
+use super::state::SharedState;
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use sexton::types::MonoTime;
 
-use crate::line_splitter::{Cutter, LINE};
+use super::line_splitter::{Cutter, LINE};
 
 /// The most files that one rule follows.
 const FILES: usize = 64;

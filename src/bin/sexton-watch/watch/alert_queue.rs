@@ -1,15 +1,12 @@
-//! Tells the operator's command of incidents, one after another.
+//! The incidents on their way to the operator's command: each beginning once, and each end once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sexton::config::watch_settings::Alerts;
 use sexton::control::protocol::{Condition, Incident, IncidentKind};
+use sexton::os::clock;
 use tokio::sync::Notify;
 use tracing::warn;
-
-use crate::probe::{End, run};
-use crate::state::{SharedState, now_ms};
 
 /// The most incidents that wait for the command.
 const WAITING: usize = 64;
@@ -68,7 +65,7 @@ impl AlertQueue {
         if inner.ours.len() < REMEMBERED {
             inner.ours.insert(key.clone());
         }
-        let now = now_ms();
+        let now = clock::wall_millis();
         let began = inner.open.get(&key).copied().unwrap_or(now);
         let ended = (!condition.holds).then_some(now);
         let (kind, subject) = key;
@@ -90,12 +87,23 @@ impl AlertQueue {
         self.inner.borrow().open.get(&(kind, subject.to_owned())).copied()
     }
 
+    /// Waits for the next one that is to be told.
+    pub async fn next(&self) -> Incident {
+        loop {
+            if let Some(next) = self.inner.borrow_mut().waiting.pop_front() {
+                return next;
+            }
+            self.news.notified().await;
+        }
+    }
+
     /// What became of them so far.
     pub fn counts(&self) -> Counts {
         self.inner.borrow().counts
     }
 
-    fn count(&self, count: impl FnOnce(&mut Counts)) {
+    /// Counts what has become of one.
+    pub fn count(&self, count: impl FnOnce(&mut Counts)) {
         count(&mut self.inner.borrow_mut().counts);
     }
 }
@@ -119,40 +127,6 @@ impl Inner {
             return;
         }
         self.waiting.push_back(incident);
-    }
-}
-
-/// Runs the command for each incident, for ever, and never twice at once.
-pub async fn tell_for_ever(known: SharedState, alerts: Alerts) {
-    loop {
-        let next = known.alarm.inner.borrow_mut().waiting.pop_front();
-        let Some(incident) = next else {
-            known.alarm.news.notified().await;
-            continue;
-        };
-        let Ok(mut json) = serde_json::to_vec(&incident) else { continue };
-        json.push(b'\n');
-        let end = run(&alerts.command, alerts.timeout, &json).await;
-        let alarm = &known.alarm;
-        let why = match end {
-            End::Code(0, _) => {
-                alarm.count(|counts| counts.delivered += 1);
-                continue;
-            }
-            End::TimedOut => {
-                alarm.count(|counts| counts.timed_out += 1);
-                format!("it had not ended after {}", humantime::format_duration(alerts.timeout))
-            }
-            End::Code(code, said) => {
-                alarm.count(|counts| counts.failed += 1);
-                format!("it ended with {code}: {said}")
-            }
-            End::Failed(why) => {
-                alarm.count(|counts| counts.failed += 1);
-                why
-            }
-        };
-        warn!(name: "alert-failed", kind = ?incident.kind, subject = incident.subject, "the alert command failed: {why}");
     }
 }
 

@@ -20,29 +20,7 @@ use std::time::Duration;
 use sexton::config::watch_settings::Probe;
 use sexton::types::{HealthState, MonoTime};
 
-/// What one probe came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The right answer.
-    Good,
-    /// The answer that no new work is taken.
-    Draining,
-    /// The answer that the gateway is being started.
-    Starting,
-    /// No answer, or not the right one: why, in words.
-    Bad(String),
-}
-
-/// One probe that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// When it was asked.
-    pub asked: MonoTime,
-    /// How long the answer took; the timeout's length if there was none.
-    pub latency: Duration,
-    /// What it was.
-    pub outcome: Outcome,
-}
+use crate::probe::{Answer, Outcome};
 
 /// Where the gateway stands, as PID 1 tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sexton::types::MonoTime;
 
-use crate::state::Point;
+use super::state::Point;
 
 /// The drawing's size, in its own units.
 const WIDTH: f64 = 760.0;
@@ -32,7 +32,7 @@ pub fn draw(name: &str, points: &[Point], limit: Duration, now: MonoTime) -> Str
 
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Latency of {}\">",
-        crate::page::escape(name)
+        crate::html::escape(name)
     );
     // Writing to a string cannot fail.
     let mut line = FLOOR;
