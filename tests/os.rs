@@ -408,15 +408,16 @@ fn a_helper_can_hand_us_a_descriptor_and_its_flock() {
     use std::io::{Seek, Write};
     alone(|| {
         let (ours, theirs) = seqpacket::pair().unwrap();
-        assert!(seqpacket::receive::<8>(ours.as_fd()).is_none(), "nothing was sent yet");
+        assert!(seqpacket::receive(ours.as_fd(), &mut [0; 8]).is_none(), "nothing was sent yet");
         let helper = helper(&[theirs.as_fd()], || {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(b"from the helper").unwrap();
             u8::from(seqpacket::send(theirs.as_fd(), b"word", Some(file.as_fd())).is_err())
         });
         assert_eq!(wait_for(helper).status, ExitStatus::Exited(0));
-        let (message, length, file) = seqpacket::receive::<8>(ours.as_fd()).unwrap();
-        assert_eq!(&message[..length], b"word");
+        let mut buffer = [0; 8];
+        let (message, file) = seqpacket::receive(ours.as_fd(), &mut buffer).unwrap();
+        assert_eq!(message, b"word");
         let mut file = std::fs::File::from(file.unwrap());
         file.rewind().unwrap();
         assert_eq!(std::io::read_to_string(file).unwrap(), "from the helper");

@@ -85,12 +85,11 @@ pub fn send(to: BorrowedFd<'_>, message: &[u8], descriptor: Option<BorrowedFd<'_
     Ok(())
 }
 
-/// Takes one message of at most `room` bytes, with the descriptor that came with it, which is closed on
+/// Takes one message, as much of it as `buffer` has room for, with the descriptor that came with it, which is closed on
 /// exec. `None` if there is no message.
-pub fn receive<const ROOM: usize>(from: BorrowedFd<'_>) -> Option<([u8; ROOM], usize, Option<OwnedFd>)> {
-    let mut message = [0; ROOM];
+pub fn receive<'a>(from: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Option<(&'a [u8], Option<OwnedFd>)> {
     let mut space = nix::cmsg_space!([i32; 1]);
-    let mut parts = [IoSliceMut::new(&mut message)];
+    let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let received = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
     let length = received.bytes;
@@ -103,5 +102,5 @@ pub fn receive<const ROOM: usize>(from: BorrowedFd<'_>) -> Option<([u8; ROOM], u
             }
         }
     }
-    (length > 0).then_some((message, length, descriptor))
+    Some((buffer.get(..length).filter(|message| !message.is_empty())?, descriptor))
 }

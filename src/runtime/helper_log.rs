@@ -13,9 +13,8 @@ use crate::os::{poll, seqpacket};
 use crate::report::log;
 use crate::types::{Errno, Pid};
 
-/// How much is taken from the pipe at once, and how often in one turn: as much as a pipe holds.
-const PIECE: usize = 4096;
-const PIECES: usize = 16;
+/// How much is taken from the pipe in one turn, in bytes: as much as a pipe holds.
+const PIPE: u64 = 64 * 1024;
 
 /// The way from the helpers of one run to its log.
 #[derive(Default)]
@@ -60,14 +59,10 @@ impl HelperLog {
     /// Writes what they have said by now. `true` if there may be more.
     pub(super) fn pass_on(&mut self) -> bool {
         let Some((ours, _)) = &mut self.pipe else { return false };
-        let mut piece = [0; PIECE];
-        for _ in 0..PIECES {
-            // It never waits, and never comes to an end: we have the other one, too.
-            let Ok(length) = ours.read(&mut piece) else { return false };
-            self.begun.extend(piece.iter().take(length));
-            log::pass_on(&mut self.begun);
-        }
-        true
+        // It never waits, and never comes to an end, as we have the other one, too: without an error the limit was reached.
+        let may_have_more = ours.by_ref().take(PIPE).read_to_end(&mut self.begun).is_ok();
+        log::pass_on(&mut self.begun);
+        may_have_more
     }
 }
 

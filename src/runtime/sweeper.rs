@@ -264,8 +264,8 @@ impl<'a> Sweeper<'a> {
     fn take_messages(&mut self, inbox: &OwnedFd) -> (Vec<bool>, SweepSummary) {
         let mut swept = vec![false; self.roots.len()];
         let mut all = SweepSummary::default();
-        while let Some((bytes, length, registration)) = seqpacket::receive::<ROOM>(inbox.as_fd()) {
-            let message = bytes.get(..length).unwrap_or_default();
+        let mut buffer = [0; ROOM];
+        while let Some((message, registration)) = seqpacket::receive(inbox.as_fd(), &mut buffer) {
             if let Some(grandchild) = decode_pid(message) {
                 self.grandchild = Some(grandchild);
                 continue;
@@ -419,8 +419,11 @@ impl Job<'_> {
     /// count; a word that came too late is not the last one.
     fn wait_for_permission(&self) -> bool {
         stop_for_sexton();
-        let words = std::iter::from_fn(|| seqpacket::receive::<1>(self.outbox));
-        words.last().is_some_and(|(word, _, _)| word == [1])
+        let words = std::iter::from_fn(|| {
+            let mut word = [0];
+            seqpacket::receive(self.outbox, &mut word).is_some().then_some(word)
+        });
+        words.last() == Some([1])
     }
 
     /// Has everybody stand still.

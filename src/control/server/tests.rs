@@ -275,8 +275,12 @@ fn packet(watch: &OwnedFd, text: &str) {
 }
 
 fn told(watch: &OwnedFd) -> Vec<WatchCommand> {
-    let packets = std::iter::from_fn(|| seqpacket::receive::<4096>(watch.as_fd()));
-    packets.map(|(bytes, length, _)| serde_json::from_slice(&bytes[..length]).unwrap()).collect()
+    let mut buffer = [0; 4096];
+    let packets = std::iter::from_fn(|| {
+        let (packet, _) = seqpacket::receive(watch.as_fd(), &mut buffer)?;
+        Some(serde_json::from_slice(packet).unwrap())
+    });
+    packets.collect()
 }
 
 #[test]
