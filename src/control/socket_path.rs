@@ -120,44 +120,70 @@ pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    let made_directory = make(directory).map_err(system)?;
     // Where somebody else's link leads, he can change at any moment.
-    if fs::symlink_metadata(directory).is_ok_and(|meta| meta.is_symlink() && !is_trusted(&meta)) {
+    if !made_directory
+        && fs::symlink_metadata(directory).is_ok_and(|meta| meta.is_symlink() && !is_trusted(&meta))
+    {
         return Err(BindError::Unsafe(directory.to_owned()));
     }
-    let made_directory = make(directory).map_err(system)?;
-    // Between the look at what lies there and its replacement nobody else may do the same. Whoever keeps the
-    // directory for longer than that is no sexton, and only makes us go without this care.
+    bind_in(path, directory, made_directory)
+}
+
+/// Listens at `path`, whose directory is there. What a dead sexton has left there is replaced.
+fn bind_in(path: &Path, directory: &Path, made_directory: bool) -> Result<BoundSocket, BindError> {
+    let system = |error| BindError::System { path: path.to_owned(), error };
+    if !unix_socket::fits(path) {
+        return Err(BindError::TooLong(path.to_owned()));
+    }
+    // Between the name's appearance and the moment when somebody listens it looks like a dead one's; and between the look
+    // at a dead one's and its replacement nobody else may do the same. Whoever keeps the directory for longer than that is
+    // no sexton, and only makes us go without this care.
     let until = clock::now().after(PATIENCE);
     let mut kept = files::keep_others_out(directory);
     while matches!(kept, Ok(None)) && clock::now() < until {
         let _ = poll::any_until([], Some(clock::now().after(PATIENCE / 100)));
         kept = files::keep_others_out(directory);
     }
-    if let Ok(there) = fs::symlink_metadata(path) {
-        if !there.file_type().is_socket() {
-            return Err(BindError::NotASocket(path.to_owned()));
-        }
-        if there.uid() != privileges::effective_uid() {
-            return Err(BindError::NotOwned { path: path.to_owned(), owner: there.uid() });
-        }
-        match unix_socket::is_alive(path) {
-            Ok(true) => return Err(BindError::InUse(path.to_owned())),
-            Ok(false) => fs::remove_file(path).map_err(system)?,
-            Err(error) => return Err(system(error)),
-        }
-    }
     let listener = match unix_socket::listen(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            make_room(path)?;
+            unix_socket::listen(path)
+        }
         // The sexton that had made the directory has just ended, and took it away.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
             drop(kept);
             return claim_in_new(path, directory);
         }
-        listener => listener.map_err(system)?,
+        listener => listener,
     };
+    let listener = listener.map_err(system)?;
     let there = fs::symlink_metadata(path).map_err(system)?;
     drop(kept);
     let path = std::path::absolute(path).map_err(system)?;
     Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
+}
+
+/// Removes what a dead sexton has left at `path`.
+fn make_room(path: &Path) -> Result<(), BindError> {
+    let system = |error| BindError::System { path: path.to_owned(), error };
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        // It has just gone by itself.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(error)),
+    };
+    if !there.file_type().is_socket() {
+        return Err(BindError::NotASocket(path.to_owned()));
+    }
+    if there.uid() != privileges::effective_uid() {
+        return Err(BindError::NotOwned { path: path.to_owned(), owner: there.uid() });
+    }
+    match unix_socket::is_alive(path) {
+        Ok(true) => Err(BindError::InUse(path.to_owned())),
+        Ok(false) => fs::remove_file(path).map_err(system),
+        Err(error) => Err(system(error)),
+    }
 }
 
 /// Listens at `path` in a directory that is not there any more, and tries only once.
@@ -187,16 +213,14 @@ pub fn bind_default() -> Result<BoundSocket, BindError> {
     let mut problem = BindError::NoDirectory;
     for Place { directory, owner } in places(&[privileges::effective_uid()]) {
         let Ok(made) = make(&directory) else { continue };
-        if !owner.map_or_else(|| is_safe(&directory), |owner| is_closed(&directory, owner)) {
+        let sound = || owner.map_or_else(|| made || is_safe(&directory), |owner| is_closed(&directory, owner));
+        if !sound() {
             problem = BindError::Unsafe(directory);
             continue;
         }
         for path in names(&directory) {
-            match bind(&path) {
-                Ok(mut claimed) => {
-                    claimed.made_directory |= made;
-                    return Ok(claimed);
-                }
+            match bind_in(&path, &directory, made) {
+                Ok(claimed) => return Ok(claimed),
                 Err(taken @ BindError::InUse(_)) => problem = taken,
                 Err(other) => {
                     problem = other;
@@ -244,7 +268,7 @@ pub fn usual() -> Vec<Usual> {
     let users: Vec<u32> = std::iter::once(us).chain(of_init().filter(|uid| us == 0 && *uid != 0)).collect();
     let sound = |place: &Place| place.owner.is_none_or(|owner| is_closed(&place.directory, owner));
     let usual =
-        |Place { directory, owner }| names(&directory).into_iter().map(move |path| Usual { path, owner });
+        |Place { directory, owner }| names(&directory).map(move |path| Usual { path, owner }).collect::<Vec<_>>();
     places(&users).filter(sound).flat_map(usual).collect()
 }
 
@@ -269,9 +293,11 @@ fn places(users: &[u32]) -> impl Iterator<Item = Place> {
     closed.chain(open)
 }
 
-fn names(directory: &Path) -> Vec<PathBuf> {
-    let others = (2..=NEIGHBOURS).map(|number| format!("control-{number}.sock"));
-    std::iter::once("control.sock".to_owned()).chain(others).map(|name| directory.join(name)).collect()
+fn names(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    (1..=NEIGHBOURS).map(|number| match number {
+        1 => directory.join("control.sock"),
+        _ => directory.join(format!("control-{number}.sock")),
+    })
 }
 
 #[cfg(test)]

@@ -92,11 +92,15 @@ pub fn drops_to_owner(root: &Root) -> bool {
 #[must_use]
 pub fn are_known_missing(roots: &[Root]) -> bool {
     let missing = |places: &[PathBuf]| places.iter().all(|place| files::is_known_missing(place));
+    let is_discovered = |places: &[PathBuf]| {
+        roots.iter().any(|root| matches!(root, Root::Discovered(same) if same == places))
+    };
     roots.iter().all(|root| match root {
         Root::Given(_) => false,
+        Root::Discovered(places) => missing(places),
         // Whose directory it would be, the owner of the first that exists tells.
-        Root::Discovered(places) | Root::TemporaryOfOwner { states: places, .. } => missing(places),
-        Root::Temporary { base, uid } => missing(&[temporary(base, *uid)]),
+        Root::TemporaryOfOwner { states, .. } => is_discovered(states) || missing(states),
+        Root::Temporary { base, uid } => files::is_known_missing(&temporary(base, *uid)),
     })
 }
 

@@ -147,6 +147,11 @@ fn visit(mut each: impl FnMut(Pid) -> ControlFlow<()>) -> bool {
     }
 }
 
+/// Opens the kernel's list of our children, so that [`list`] needs no other file later.
+pub fn keep_list() {
+    let _ = any(|_| true);
+}
+
 thread_local! {
     /// The kernel's list of our children, and whose it is: a process that we fork has others. It stays open, so that the
     /// dead are found, too, when no file can be opened any more.

@@ -277,6 +277,15 @@ pub fn send_to_everybody(signal: Signal) -> io::Result<()> {
     kill(-1, signal)
 }
 
+/// Whether nobody else is in our pid namespace, zombies included (kill(2), pid -1: it fails with ESRCH only if there was
+/// no process to look at). Only for the init of a pid namespace.
+#[must_use]
+pub fn is_nobody_else_here() -> bool {
+    // SAFETY: the call takes plain values, and signal 0 is only checked.
+    let asked = unsafe { libc::kill(-1, 0) };
+    asked == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+}
+
 /// Sends `signal` with a value (sigqueue(3)).
 ///
 /// # Errors

@@ -8,28 +8,24 @@ use crate::config::unit::GATEWAY;
 use crate::control::protocol::{Answer, Request};
 use crate::control::registry::Key;
 use crate::control::server::{Server, ServerEvent};
-use crate::control::socket_path::{self, BindError, VARIABLE};
+use crate::control::socket_path::{self, BindError, BoundSocket, VARIABLE};
 use crate::os::{clock, process, signals};
 use crate::supervisor::{Event, Origin, Received, UnitId};
 use crate::types::{CompatMode, MonoTime, Outcome, Signal, UnitState};
 
-/// Opens the control socket. Without one everything else works the same, so that no failure is an end.
-pub(super) fn open(wanted: &Control, compat: CompatMode) -> Option<Server> {
-    let claimed = match wanted {
+/// Makes the control socket and tells its name to all that sexton starts. Who comes before [`listen`] waits. Without one
+/// everything else works the same, so that no failure is an end.
+pub(super) fn bind(wanted: &Control, compat: CompatMode) -> Option<BoundSocket> {
+    let bound = match wanted {
         Control::Off => return None,
         Control::Default => socket_path::bind_default(),
         Control::At(path) => socket_path::bind(path),
     };
-    let server = claimed.and_then(|claimed| {
-        let path = claimed.path().to_owned();
-        let server =
-            Server::new(Some(claimed)).map_err(|error| BindError::System { path: path.clone(), error })?;
-        process::set_variable(VARIABLE, path.as_os_str());
-        info!(name: "control-listening", path = %path.display(), "the control socket is open");
-        Ok(server)
-    });
-    match server {
-        Ok(server) => Some(server),
+    match bound {
+        Ok(socket) => {
+            process::set_variable(VARIABLE, socket.path().as_os_str());
+            Some(socket)
+        }
         // There are as many as there can be, or another program's name is worn, whose users miss nothing.
         Err(problem @ BindError::InUse(_)) if *wanted == Control::Default => {
             info!(name: "control-off", "there is no control socket: {problem}");
@@ -47,7 +43,32 @@ pub(super) fn open(wanted: &Control, compat: CompatMode) -> Option<Server> {
     }
 }
 
+/// Begins to answer those who come to the control socket.
+pub(super) fn listen(socket: BoundSocket) -> Option<Server> {
+    let path = socket.path().to_owned();
+    match Server::new(Some(socket)) {
+        Ok(server) => {
+            info!(name: "control-listening", path = %path.display(), "the control socket is open");
+            Some(server)
+        }
+        Err(error) => {
+            let problem = BindError::System { path, error };
+            warn!(name: "control-off", "there is no control socket: {problem}");
+            None
+        }
+    }
+}
+
 impl EventLoop<'_> {
+    /// What nobody needs before the command runs, and what is waited for from now on.
+    pub(super) fn finish_start(&mut self) {
+        let Some(server) = self.socket.take().and_then(listen) else { return };
+        if let Some(link) = &self.manager {
+            link.wait_for_others(server.waits_for());
+        }
+        self.server = Some(server);
+    }
+
     /// When this turn has to end, whatever comes.
     pub(super) fn next_deadline(&self) -> Option<MonoTime> {
         let server = self.server.as_ref().and_then(Server::next_deadline);

@@ -42,6 +42,7 @@ impl EventLoop<'_> {
 
     /// Waits for something to happen, and takes all of it in.
     fn run_once(&mut self) -> Result<(), Outcome> {
+        self.finish_start();
         let pending = self.reap_pending || self.log_pending;
         let deadline = if pending { Some(clock::now()) } else { self.next_deadline() };
         if !self.start_memory_released && self.main.is_some() && is_far(deadline) {
@@ -189,6 +190,7 @@ impl EventLoop<'_> {
         }
         if self.main_pid() == Some(dead.pid) {
             self.held = Some(dead.pid);
+            self.supervisor.hold(self.sweeper.may_sweep() && children::any(|_| true).is_some());
             self.death_pact.main_ended();
             if let Some(tool) = &mut self.tool {
                 tool.ended(dead.status);

@@ -121,6 +121,10 @@ impl EventLoop<'_> {
                     link.wait_for_exec(&started);
                 }
                 self.let_go();
+                if self.plan.locks.is_some() {
+                    // When it is needed no file may be to be opened any more.
+                    children::keep_list();
+                }
                 if let Some(tool) = &mut self.tool {
                     tool.started(&started);
                 }

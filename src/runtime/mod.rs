@@ -40,7 +40,7 @@ use crate::config::unit::Unit;
 use crate::control::protocol::Counters;
 use crate::control::rate_limit::RateLimiter;
 use crate::control::server::Server;
-use crate::os::children;
+use crate::control::socket_path::BoundSocket;
 use crate::os::freeze::Freezer;
 use crate::os::shared_page::SharedPage;
 use crate::os::signals::SignalSource;
@@ -150,7 +150,9 @@ struct EventLoop<'a> {
     signals: SignalSource,
     containment: Containment,
     sweeper: Sweeper<'a>,
-    /// The control socket, and sexton-watch's.
+    /// The control socket, until its server begins.
+    socket: Option<BoundSocket>,
+    /// The side of it that answers, and of sexton-watch's.
     server: Option<Server>,
     /// The service manager above.
     manager: Option<ManagerLink>,
@@ -227,7 +229,10 @@ impl<'a> EventLoop<'a> {
         }
         // First of all: whatever is opened from now on announces itself to it.
         let inlet = SignalSource::open()?;
-        let mut server = control::open(&plan.settings.control, plan.compat);
+        let mut socket = control::bind(&plan.settings.control, plan.compat);
+        let registers = socket.is_some();
+        // sexton-watch is reached through the same server, and is started before the command.
+        let mut server = socket.take_if(|_| plan.watching.is_some()).and_then(control::listen);
         let programs = Programs::of(plan, &FileAccess::Direct);
         let (looks, watch) = watch::prepare(plan, &mut server, programs.watch.clone()).unzip();
         let units: Vec<Unit> = looks.into_iter().chain(plan.units.iter().cloned()).collect();
@@ -235,15 +240,10 @@ impl<'a> EventLoop<'a> {
         if let (Some(link), Some(server)) = (&link, &server) {
             link.wait_for_others(server.waits_for());
         }
-        let surroundings = HostFacts {
-            tool: tool.is_some(),
-            neighbours: !units.is_empty(),
-            registers: server.as_ref().is_some_and(Server::listens),
-        };
+        let surroundings = HostFacts { tool: tool.is_some(), neighbours: !units.is_empty(), registers };
         let terminal = terminal::Terminal::open();
         let policy = Policy {
             tool: tool.as_ref().map(Tool::policy),
-            can_hold: plan.locks.is_some() && children::list().is_some(),
             init,
             seed: policy::seed(),
             units: units.iter().map(units::rule).collect(),
@@ -263,6 +263,7 @@ impl<'a> EventLoop<'a> {
             // A cgroup for each of many short runs costs more than it gives.
             containment: Containment::choose(init, tool.is_none()),
             sweeper: Sweeper::new(plan.locks.as_ref()),
+            socket,
             server,
             watch,
             manager: link,
@@ -326,6 +327,7 @@ impl<'a> EventLoop<'a> {
         let once = self.plan.restart.on == RestartOn::Never
             && self.plan.restart.force_exit_codes.is_empty()
             && self.plan.replace_on.is_empty()
+            && self.socket.is_none()
             && self.server.is_none();
         let passed = std::env::var("LISTEN_FDS").ok().and_then(|number| number.parse().ok());
         if once { 0 } else { passed.unwrap_or(0) }

@@ -108,6 +108,11 @@ impl<'a> Sweeper<'a> {
         std::mem::take(&mut self.released)
     }
 
+    /// Whether there may be something to sweep: there are roots, and the kernel does not remember that none exists.
+    pub(super) fn may_sweep(&self) -> bool {
+        !self.roots.is_empty() && !locks::are_known_missing(self.roots)
+    }
+
     /// Starts a sweep of every root. What it found, if there is none to wait for.
     pub(super) fn start(&mut self, occasion: SweepTrigger) -> Option<SweepSummary> {
         let Some(locks) = self.locks.filter(|locks| !locks.roots.is_empty()) else {

@@ -174,6 +174,12 @@ impl Supervisor {
         };
     }
 
+    /// Whether the main process, which has just died, stays a zombie as long as its number is evidence. To be said before
+    /// its death is told.
+    pub fn hold(&mut self, hold: bool) {
+        self.policy.can_hold = hold;
+    }
+
     /// Takes in what happened at `now`, and appends what is to be done to `out`.
     pub fn handle(&mut self, now: MonoTime, event: Event, out: &mut Vec<Action>) {
         if self.phase == Phase::Exited {

@@ -41,7 +41,7 @@ pub struct Policy {
     /// Whether lock roots are looked at now and then while the main process lives, so that locks are marked whose owners
     /// live: an init knows by that mark, in its next life, that they are dead.
     pub mark_locks: bool,
-    /// Whether a zombie can be held while others are reaped; it takes a readable /proc.
+    /// Whether a zombie is held while others are reaped: a lock may depend on its number. It takes a readable /proc.
     pub can_hold: bool,
     /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
     pub init: bool,
