@@ -1,9 +1,9 @@
-//! `starts_with [block=N]... [ignore=N]... [close=FD]... [open=FD:PATH]... [cgroup=DIR]... [subreaper=yes]
-//! -- COMMAND [ARG...]`
+//! `starts_with [block=N]... [ignore=N]... [default=N]... [close=FD]... [open=FD:PATH]... [cgroup=DIR]...
+//! [subreaper=yes] -- COMMAND [ARG...]`
 //!
 //! It promises: COMMAND replaces this process (same pid, same parent) and starts with exactly these
-//! changes: signal N blocked, signal N ignored, descriptor FD closed, descriptor FD open on PATH, itself in
-//! the cgroup DIR, itself a subreaper.
+//! changes: signal N blocked, signal N ignored, signal N with its default action, descriptor FD closed, descriptor FD
+//! open on PATH, itself in the cgroup DIR, itself a subreaper.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper: a failure must be loud")]
 #![allow(unsafe_code, reason = "signal(2) and dup2(2) on numbers that the caller chose")]
 
@@ -36,6 +36,14 @@ fn main() {
                 // SAFETY: ignoring a signal runs no code of ours.
                 let before = unsafe { libc::signal(number.parse().unwrap(), libc::SIG_IGN) };
                 assert_ne!(before, libc::SIG_ERR);
+            }
+            ("default", number) => {
+                // The kernel itself is asked, as the C library keeps some signals for itself. All zeroes are its default.
+                let (number, action) = (number.parse::<i32>().unwrap(), [0_u64; 4]);
+                let none = std::ptr::null_mut::<u64>();
+                // SAFETY: the default action runs no code of ours, and the action lives as long as the call.
+                let set = unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), none, 8) };
+                assert_eq!(set, 0);
             }
             ("close", fd) => to_close.push(fd.parse().unwrap()),
             ("open", place) => {

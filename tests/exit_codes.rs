@@ -99,6 +99,23 @@ fn a_command_that_cannot_be_executed_is_126() {
 }
 
 #[test]
+fn a_script_that_does_not_name_its_interpreter_is_run_by_sh() {
+    for mode in Mode::PID1_AND_NOT {
+        for by_path in [false, true] {
+            let Some(plan) = plan(mode) else { return };
+            let script = plan.path("script");
+            fs::write(&script, "echo \"$0 $1\"; exit 7\n").unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let path = format!("/no/such/directory:{}:/usr/bin:/bin", plan.path(""));
+            let name = if by_path { "script" } else { script.as_str() };
+            let mut victim = plan.variable("PATH", &path).run([name, "one"]);
+            victim.ends_with(7);
+            assert_eq!(victim.stdout().replace("//", "/"), format!("{script} one\n"), "{mode:?}");
+        }
+    }
+}
+
+#[test]
 fn a_closed_directory_in_path_does_not_make_a_missing_command_one_that_cannot_be_executed() {
     if !root() {
         return skip("root", "to become a user to whom /root is closed");

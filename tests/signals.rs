@@ -133,6 +133,24 @@ fn a_halt_signal_that_is_rewritten_to_itself_is_passed_on_as_it_is() {
     }
 }
 
+/// glibc keeps 32 and 33 for itself, musl 34 too. They end whoever does not know them.
+#[test]
+fn a_signal_that_the_c_library_keeps_for_itself_is_passed_on_and_does_not_end_sexton() {
+    for mode in Mode::ALL {
+        for number in 32..35 {
+            let Some(plan) = plan(mode) else { return };
+            let script = format!("setsid sleep {NEVER} & echo ready; wait");
+            // Whoever started the tests may ignore it, as Rust's standard library has its children do.
+            let born = plan.born([&format!("default={number}")]).options(["--grace", NEVER]);
+            let mut victim = born.run(["bash", "-c", &script]);
+            victim.says("ready");
+            victim.signal(number);
+            // Of sexton's own death by it there would be no code, and the daemon would be left.
+            victim.ends_with(128 + number);
+        }
+    }
+}
+
 /// A main process and another one in its group that each print their signals.
 fn group(plan: Plan) -> Victim {
     let [other, printer] = [plan.path("other"), helper("prints_signals")];

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::types::MonoTime;
+use crate::types::{MonoTime, Signal};
 
 /// The monotonic clock, clock_gettime(2): it never steps and stands still while the machine sleeps.
 #[must_use]
@@ -57,10 +57,8 @@ pub fn set_alarm(window: Duration) -> std::io::Result<()> {
     if unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) } == -1 {
         return Err(std::io::Error::last_os_error());
     }
-    super::signals::set_default(crate::types::Signal::ALRM)?;
-    let mut alarm = nix::sys::signal::SigSet::empty();
-    alarm.add(nix::sys::signal::Signal::SIGALRM);
-    Ok(alarm.thread_unblock()?)
+    super::signals::set_default(Signal::ALRM)?;
+    super::signals::unblock(Signal::ALRM)
 }
 
 /// How many clock ticks of /proc make a second: sysconf(3), `_SC_CLK_TCK`; 100 on every Linux in use.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod death_guard;
 pub mod descriptors;
 pub mod directory;
+pub mod exec;
 pub mod files;
 pub mod freeze;
 pub mod host;

@@ -120,6 +120,6 @@ pub fn exit_by_signal(signal: Signal) {
     let _ = super::signals::set_default(signal);
     // It is pending until the mask lets it through.
     if super::signals::send(own_pid(), signal).is_ok() {
-        super::signals::unblock(signal);
+        let _ = super::signals::unblock(signal);
     }
 }

@@ -4,16 +4,17 @@
 //! this needs no code that runs at any instruction, loses no value of a real-time signal, tells who sent it, and
 //! leaves no moment between unblocking and a handler's installation. Next to signalfd(2) and ppoll(2) it is one
 //! system call instead of two: what else is waited for announces itself by a signal, too (SIGIO).
+//!
+//! The kernel itself is asked (rt_sigprocmask(2), rt_sigaction(2), rt_sigtimedwait(2)): the C library takes its own
+//! signals, 32, 33 and with musl 34, out of what it is given, and other processes can send them all the same.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::SigSet;
-
 use crate::os::{clock, poll};
-use crate::types::{MonoTime, Pid, Signal};
+use crate::types::{MonoTime, Pid, Signal, SignalSet};
 
 /// A signal that was sent to this process (`siginfo_t`, sigaction(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +45,6 @@ const DEATHS_IN_A_ROW: u32 = 8;
 
 /// The inlet of all blocked signals.
 pub struct SignalSource {
-    all: libc::sigset_t,
-    but_death: libc::sigset_t,
-    but_announcements: libc::sigset_t,
     deaths: u32,
 }
 
@@ -62,14 +60,7 @@ impl SignalSource {
         set_default(Signal::CHLD)?;
         show_handled(Signal::HUP);
         poll::use_sigio();
-        let all = full_set();
-        let but = |signal: Signal| {
-            let mut set = all;
-            // SAFETY: the pointer is to a set of our own, and the number is a signal's.
-            unsafe { libc::sigdelset(&raw mut set, signal.number()) };
-            set
-        };
-        Ok(SignalSource { all, but_death: but(Signal::CHLD), but_announcements: but(Signal::IO), deaths: 0 })
+        Ok(SignalSource { deaths: 0 })
     }
 
     /// Waits until a signal has come, something in `beside` can be read, or `deadline` has passed, for ever if there
@@ -84,10 +75,13 @@ impl SignalSource {
         }
         if self.deaths >= DEATHS_IN_A_ROW {
             self.deaths = 0;
-            woken.signal = take(&self.but_death, Some(Duration::ZERO))?;
+            woken.signal = take(SignalSet::ALL.without(Signal::CHLD), Some(Duration::ZERO))?;
         }
         if woken.signal.is_none() {
-            let set = if matches!(beside, ExtraFds::Paused) { &self.but_announcements } else { &self.all };
+            let set = match beside {
+                ExtraFds::Paused => SignalSet::ALL.without(Signal::IO),
+                ExtraFds::Poll(_) | ExtraFds::None => SignalSet::ALL,
+            };
             let timeout = if woken.beside {
                 Some(Duration::ZERO)
             } else {
@@ -132,14 +126,17 @@ pub struct WakeUp {
     pub beside: bool,
 }
 
-/// The first pending signal of `set`, for which it is waited this long. `None` if none came.
-fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<SigInfo>> {
+/// The first pending signal of `set`, for which it is waited this long, for ever without a limit. `None` if none came.
+pub(super) fn take(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<SigInfo>> {
     // SAFETY: a siginfo is plain data, for which all zeroes are a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let timeout = timeout.map(|timeout| *nix::sys::time::TimeSpec::from_duration(timeout).as_ref());
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the set and the timeout are only read and live as long as the call; the siginfo is ours.
-    let number = unsafe { libc::sigtimedwait(set, &raw mut info, timeout) };
+    let (set, told) = (std::ptr::from_ref(&set), &raw mut info);
+    // SAFETY: the set has the kernel's 8 bytes, and like the timeout is only read and lives as long as the call; the
+    // siginfo is ours.
+    let number =
+        unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, set, told, timeout, size_of::<SignalSet>()) };
     if number == -1 {
         return match io::Error::last_os_error() {
             none if matches!(none.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => Ok(None),
@@ -152,7 +149,7 @@ fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<Si
     // SAFETY: as above.
     let value = unsafe { info.si_value() };
     let value = value.sival_ptr.addr() as u32;
-    Ok(Signal::new(number).map(|signal| SigInfo {
+    Ok(i32::try_from(number).ok().and_then(Signal::new).map(|signal| SigInfo {
         signal,
         code: info.si_code,
         sender,
@@ -164,11 +161,29 @@ fn take(set: &libc::sigset_t, timeout: Option<Duration>) -> io::Result<Option<Si
 /// executes (execve(2)), so that this tells what our parent wanted.
 #[must_use]
 pub fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: a sigaction is plain data, for which all zeroes are a value.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: a null second argument only asks; the third is ours to write to.
-    let asked = unsafe { libc::sigaction(signal.number(), std::ptr::null(), &raw mut action) };
-    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+    let mut action = KernelAction::default();
+    let told = &raw mut action;
+    // SAFETY: a null second argument only asks; what is told is ours to write to, and has room for what the kernel has.
+    let asked = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal.number(),
+            std::ptr::null::<KernelAction>(),
+            told,
+            size_of::<SignalSet>(),
+        )
+    };
+    asked == 0 && action.handler == libc::SIG_IGN
+}
+
+/// What the kernel takes for an action (`struct sigaction`, include/linux/signal_types.h).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct KernelAction {
+    handler: libc::sighandler_t,
+    flags: libc::c_ulong,
+    restorer: usize,
+    mask: u64,
 }
 
 /// Gives `signal` its default action. Async-signal-safe.
@@ -239,9 +254,13 @@ pub(super) fn hide_handled() -> io::Result<()> {
 }
 
 fn set_action(signal: Signal, action: libc::sighandler_t) -> io::Result<()> {
-    // SAFETY: neither SIG_DFL nor SIG_IGN runs any code of ours.
-    let before = unsafe { libc::signal(signal.number(), action) };
-    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let action = KernelAction { handler: action, ..KernelAction::default() };
+    let (new, no_answer) = (&raw const action, std::ptr::null_mut::<KernelAction>());
+    // SAFETY: neither SIG_DFL nor SIG_IGN runs any code of ours, and the action lives as long as the call.
+    let set = unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal.number(), new, no_answer, size_of::<SignalSet>())
+    };
+    if set == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sends `signal` to one process.
@@ -308,10 +327,9 @@ pub fn queue(pid: Pid, signal: Signal, value: i32) -> io::Result<()> {
 pub fn suspend_own_group(signal: Signal) -> io::Result<()> {
     kill(0, signal)?;
     // Ours is pending because it is blocked. Unblocking lets its default action happen here and now.
-    let mut only = SigSet::empty();
-    only.add(nix::sys::signal::Signal::try_from(signal.number())?);
-    only.thread_unblock()?;
-    Ok(only.thread_block()?)
+    let before = set_mask(SignalSet::ALL.without(signal))?;
+    set_mask(before)?;
+    Ok(())
 }
 
 /// Stops us. Returns when somebody has sent CONT; at once for the init of a pid namespace, which cannot stop
@@ -323,39 +341,25 @@ pub fn stop_self() -> io::Result<()> {
     send(super::process::own_pid(), Signal::STOP)
 }
 
-/// Every signal, 1 to 64. sigfillset(3) leaves out those that the C library keeps for itself (32 and 33; with musl 34,
-/// too), which other processes can send all the same.
-pub(super) fn full_set() -> libc::sigset_t {
-    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
-    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the C library's set begins with the kernel's, of 64 bits, and is at least as large and as aligned.
-    unsafe { (&raw mut all).cast::<u64>().write(u64::MAX) };
-    all
-}
-
-/// Sets the signal mask, and gives back what it was. The kernel is asked itself (rt_sigprocmask(2)), because the C
-/// library takes its own signals out of what it is given.
+/// Sets the signal mask, and gives back what it was.
 ///
 /// # Errors
 /// What rt_sigprocmask(2) says.
-pub(super) fn set_mask(mask: &libc::sigset_t) -> io::Result<libc::sigset_t> {
-    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
-    let mut old: libc::sigset_t = unsafe { std::mem::zeroed() };
-    let (new, before) = (std::ptr::from_ref(mask), &raw mut old);
-    // SAFETY: both sets live as long as the call, and begin with the 8 bytes of the kernel's.
-    let set =
-        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, before, size_of::<u64>()) };
-    if set == -1 { Err(io::Error::last_os_error()) } else { Ok(old) }
+pub(super) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
+    change_mask(libc::SIG_SETMASK, mask)
 }
 
 /// Lets `signal` through.
-pub(super) fn unblock(signal: Signal) {
-    // SAFETY: a signal set is plain bits, for which all zeroes are a value.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a set of our own, and the number is a signal's.
-    unsafe { libc::sigaddset(&raw mut set, signal.number()) };
-    // SAFETY: the set is ours, and a null third argument asks for nothing.
-    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+pub(super) fn unblock(signal: Signal) -> io::Result<()> {
+    change_mask(libc::SIG_UNBLOCK, SignalSet::default().with(signal)).map(|_| ())
+}
+
+fn change_mask(how: i32, mask: SignalSet) -> io::Result<SignalSet> {
+    let mut before = SignalSet::default();
+    let (new, old) = (&raw const mask, &raw mut before);
+    // SAFETY: both sets live as long as the call, and have the kernel's 8 bytes.
+    let set = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, new, old, size_of::<SignalSet>()) };
+    if set == -1 { Err(io::Error::last_os_error()) } else { Ok(before) }
 }
 
 fn kill(target: i32, signal: Signal) -> io::Result<()> {

@@ -15,8 +15,8 @@ use super::errno;
 use crate::os::cgroup::Cgroup;
 use crate::os::privileges::{self, Identity};
 use crate::os::startup::Inherited;
-use crate::os::{let_go, process, signals, terminal};
-use crate::types::{CompatMode, Errno, Pid, Signal, StartStep, exit_code};
+use crate::os::{exec, let_go, process, signals, terminal};
+use crate::types::{CompatMode, Errno, Pid, Signal, SignalSet, StartStep, exit_code};
 
 /// What to start and how.
 pub struct Request<'a> {
@@ -198,35 +198,18 @@ fn become_command(
 
 fn execute(command: &[CString], inherited: &Inherited) -> Result<Infallible, (StartStep, Errno)> {
     restore(inherited).map_err(at(StartStep::Signals))?;
-    let program: &CStr = command.first().ok_or((StartStep::Exec, Errno(libc::ENOENT)))?;
-    nix::unistd::execvp(program, command).map_err(|error| (StartStep::Exec, why_not(program, error)))
+    let error = exec::become_program(command);
+    Err((StartStep::Exec, errno(error)))
 }
 
 fn at(step: StartStep) -> impl Fn(std::io::Error) -> (StartStep, Errno) {
     move |error| (step, Errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
-/// Where execvp(3) looks for a command if there is no `PATH` (confstr(3), `_CS_PATH`; musl's execvp.c).
-pub const DEFAULT_PATH: &str =
-    if cfg!(target_env = "musl") { "/usr/local/bin:/bin:/usr/bin" } else { "/bin:/usr/bin" };
-
-/// execvp(3) says EACCES when any directory of `PATH` may not be searched, even if the command is in none of
-/// them. That is "not found" for a shell, and for us.
-fn why_not(program: &CStr, error: nix::Error) -> Errno {
-    let name = OsStr::from_bytes(program.to_bytes());
-    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-    let searched = !program.to_bytes().contains(&b'/');
-    let found = || std::env::split_paths(&path).any(|directory| directory.join(name).exists());
-    if error == nix::Error::EACCES && searched && !found() { Errno(libc::ENOENT) } else { errno(error) }
-}
-
 /// Stands in for a command where none is wanted: waits until it is asked to end, and ends well.
 fn pause() -> ! {
-    let mut stops = nix::sys::signal::SigSet::empty();
-    for stop in [nix::sys::signal::Signal::SIGTERM, nix::sys::signal::Signal::SIGINT] {
-        stops.add(stop);
-    }
-    while stops.wait().is_err() {}
+    let stops = SignalSet::default().with(Signal::TERM).with(Signal::INT);
+    while !matches!(signals::take(stops, None), Ok(Some(_))) {}
     exit_now(0)
 }
 
@@ -348,7 +331,7 @@ fn restore(inherited: &Inherited) -> std::io::Result<()> {
     if inherited.children_ignored {
         signals::set_ignored(Signal::CHLD)?;
     }
-    signals::set_mask(&inherited.mask).map(|_| ())
+    signals::set_mask(inherited.mask).map(|_| ())
 }
 
 /// What a helper has as its standard descriptors. Those of whoever started us it has not: it can outlive us, in a

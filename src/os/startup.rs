@@ -15,14 +15,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 use crate::os::signals;
-use crate::types::Signal;
+use crate::types::{Signal, SignalSet};
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
 /// What sexton was started with and hands on to the main process.
 pub struct Inherited {
     /// The signal mask.
-    pub(super) mask: libc::sigset_t,
+    pub(super) mask: SignalSet,
     /// Whether SIGCHLD was ignored, which [`SignalSource::open`](signals::SignalSource::open) undoes for us.
     pub(super) children_ignored: bool,
     /// Which of the descriptors 0, 1 and 2 were closed.
@@ -34,10 +34,7 @@ impl Inherited {
     /// the helper, is not the command's business.
     #[must_use]
     pub fn for_a_command(&self) -> Inherited {
-        let mut mask = self.mask;
-        // SAFETY: the pointer is to a set of our own, and the number is a signal's.
-        unsafe { libc::sigdelset(&raw mut mask, libc::SIGIO) };
-        Inherited { mask, ..*self }
+        Inherited { mask: self.mask.without(Signal::IO), ..*self }
     }
 }
 
@@ -46,9 +43,9 @@ impl Inherited {
 /// found.
 pub fn inherited() -> &'static Inherited {
     INHERITED.get_or_init(|| {
-        let mask = block_all();
         Inherited {
-            mask,
+            // The call cannot fail with a set of our own.
+            mask: signals::set_mask(SignalSet::ALL).unwrap_or_default(),
             children_ignored: signals::is_ignored(Signal::CHLD),
             closed: [0, 1, 2].map(is_closed),
         }
@@ -161,16 +158,8 @@ fn hold_pipe(to_read: bool) -> bool {
 /// Puts the signal mask back to what we were started with, for work in which nothing has to be passed on.
 /// SIGIO stays blocked: it comes to whoever asks for a lease while another process opens the file.
 pub fn unblock() {
-    let mut mask = inherited().mask;
-    // SAFETY: the pointer is to a set of our own, and the number is a signal's.
-    unsafe { libc::sigaddset(&raw mut mask, libc::SIGIO) };
     // It cannot fail with a set of our own.
-    let _ = signals::set_mask(&mask);
-}
-
-fn block_all() -> libc::sigset_t {
-    // The call cannot fail with a set of our own.
-    signals::set_mask(&signals::full_set()).unwrap_or_else(|_| *nix::sys::signal::SigSet::empty().as_ref())
+    let _ = signals::set_mask(inherited().mask.with(Signal::IO));
 }
 
 fn is_closed(descriptor: i32) -> bool {

@@ -4,14 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid as NixPid, tcgetpgrp, tcsetpgrp};
 
-use crate::os::poll;
+use crate::os::{poll, signals};
+use crate::types::{Signal, SignalSet};
 
 /// The controlling terminal of our session.
 pub struct Terminal(File);
@@ -146,19 +147,11 @@ pub fn detach() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     if leader {
-        for signal in [nix::sys::signal::Signal::SIGHUP, nix::sys::signal::Signal::SIGCONT] {
-            let set: SigSet = [signal].into_iter().collect();
-            take_pending(&set);
+        for signal in [Signal::HUP, Signal::CONT] {
+            signals::take(SignalSet::default().with(signal), Some(Duration::ZERO))?;
         }
     }
     Ok(())
-}
-
-/// Takes away a signal of `set` that is pending, if one is (sigtimedwait(2)).
-fn take_pending(set: &SigSet) {
-    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the set and the time are ours; the kernel is not asked who sent the signal.
-    unsafe { libc::sigtimedwait(set.as_ref(), std::ptr::null_mut(), &raw const now) };
 }
 
 /// Makes the terminal on standard input the controlling one of our session, if it is nobody's

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt,
-    listen as nix_listen, setsockopt, shutdown, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, setsockopt,
+    shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -50,10 +50,10 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     // Linux takes the permissions of the name from those of the unbound socket.
     fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-    // nix refuses what is more than the C library's SOMAXCONN, which is 128 in musl; the kernel takes more.
-    let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXALLOWABLE);
-    nix_listen(&listener, backlog)?;
-    Ok(listener)
+    // SAFETY: the descriptor is open, and the call takes plain values. (nix refuses more than the C library's `SOMAXCONN`,
+    // which has nothing to do with what the kernel takes.)
+    let listening = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) };
+    if listening == -1 { Err(io::Error::last_os_error()) } else { Ok(listener) }
 }
 
 /// Takes the next connection, if there is one. It never blocks, nor does what it gives.
@@ -193,7 +193,7 @@ mod tests {
         let stream = listen(&path).unwrap();
         assert_eq!(ask(), Listener::Lives(Some(crate::os::process::own_pid())));
         // No more may wait there than the one that was not accepted.
-        nix_listen(&stream, Backlog::new(0).unwrap()).unwrap();
+        nix::sys::socket::listen(&stream, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         assert_eq!(ask(), Listener::Lives(None));
         drop(stream);
         assert_eq!(ask(), Listener::None);

@@ -121,11 +121,15 @@ impl FromStr for Signal {
     }
 }
 
-/// A set of signals.
+/// A set of signals, laid out as the kernel has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
 pub struct SignalSet(u64);
 
 impl SignalSet {
+    /// Every signal, those that a C library keeps for itself included.
+    pub const ALL: SignalSet = SignalSet(u64::MAX);
+
     /// Whether `signal` is in the set.
     #[must_use]
     pub fn contains(self, signal: Signal) -> bool {
@@ -136,6 +140,12 @@ impl SignalSet {
     #[must_use]
     pub fn with(self, signal: Signal) -> SignalSet {
         SignalSet(self.0 | 1 << (signal.0 - 1))
+    }
+
+    /// The set without `signal`.
+    #[must_use]
+    pub fn without(self, signal: Signal) -> SignalSet {
+        SignalSet(self.0 & !(1 << (signal.0 - 1)))
     }
 }
 

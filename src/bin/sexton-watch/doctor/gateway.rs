@@ -12,7 +12,7 @@ use std::time::Duration;
 use sexton::config::Plan;
 use sexton::locks::roots::discover;
 use sexton::os::files::{self, FileKind, Meta};
-use sexton::os::{privileges, spawn};
+use sexton::os::{exec, privileges};
 use sexton::report::messages::latency;
 
 use super::finding::{Finding, Severity};
@@ -43,7 +43,7 @@ pub fn found(plan: &Plan) -> (Vec<Finding>, Option<bool>) {
         let what = "no command is known: neither a sexton runs, nor does the configuration file name one";
         return (vec![Finding::ok(NAME, format!("{what}; 'sexton doctor -- COMMAND' looks at one"))], None);
     };
-    let path = variable(plan, "PATH").unwrap_or_else(|| spawn::DEFAULT_PATH.into());
+    let path = variable(plan, "PATH").unwrap_or_else(|| exec::DEFAULT_PATH.into());
     let tried: Vec<PathBuf> = match name.contains('/') {
         true => vec![PathBuf::from(&name)],
         false => env::split_paths(&path).map(|directory| directory.join(&name)).collect(),
