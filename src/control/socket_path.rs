@@ -213,7 +213,8 @@ pub fn bind_default() -> Result<BoundSocket, BindError> {
     let mut problem = BindError::NoDirectory;
     for Place { directory, owner } in places(&[privileges::effective_uid()]) {
         let Ok(made) = make(&directory) else { continue };
-        let sound = || owner.map_or_else(|| made || is_safe(&directory), |owner| is_closed(&directory, owner));
+        let sound =
+            || owner.map_or_else(|| made || is_safe(&directory), |owner| is_closed(&directory, owner));
         if !sound() {
             problem = BindError::Unsafe(directory);
             continue;

@@ -2,26 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
-use nix::time::{ClockId, clock_gettime};
-
 use crate::types::{MonoTime, Signal};
 
 /// The monotonic clock, clock_gettime(2): it never steps and stands still while the machine sleeps.
 #[must_use]
 pub fn now() -> MonoTime {
-    MonoTime(read(ClockId::CLOCK_MONOTONIC))
+    MonoTime(read(libc::CLOCK_MONOTONIC))
 }
 
 /// Time since boot, sleep included: the clock in which /proc counts a process's start.
 #[must_use]
 pub fn since_boot() -> Duration {
-    read(ClockId::CLOCK_BOOTTIME)
+    read(libc::CLOCK_BOOTTIME)
 }
 
 /// How much of a processor this thread has had.
 #[must_use]
 pub fn own_time() -> Duration {
-    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// The wall clock. It steps; no decision may depend on it alone.
@@ -68,7 +66,9 @@ pub fn ticks_per_second() -> u64 {
     ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
-fn read(clock: ClockId) -> Duration {
-    // The call cannot fail for these clocks (clock_gettime(2)).
-    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+fn read(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is ours to be written to. The call cannot fail for these clocks (clock_gettime(2)).
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

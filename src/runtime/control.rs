@@ -70,10 +70,10 @@ impl EventLoop<'_> {
     }
 
     /// When this turn has to end, whatever comes.
-    pub(super) fn next_deadline(&self) -> Option<MonoTime> {
+    pub(super) fn next_deadline(&mut self) -> Option<MonoTime> {
         let server = self.server.as_ref().and_then(Server::next_deadline);
         let others = [
-            self.supervisor.next_deadline(),
+            self.supervisor_deadline(),
             self.oom.deadline(),
             self.reload.deadline(),
             self.orphans.deadline(),

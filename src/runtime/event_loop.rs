@@ -86,7 +86,7 @@ impl EventLoop<'_> {
         self.oom.tick();
         self.check_death_pact();
         self.end_late_reload();
-        let due = self.supervisor.next_deadline().is_some_and(|deadline| deadline <= clock::now());
+        let due = self.supervisor_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.dispatch(Event::Tick)?;
         }
@@ -203,6 +203,11 @@ impl EventLoop<'_> {
         self.dispatch(Event::Died { pid: dead.pid, status: dead.status })
     }
 
+    /// When the supervisor wants to be told that time has passed. It is asked once after what it has been told.
+    pub(super) fn supervisor_deadline(&mut self) -> Option<MonoTime> {
+        *self.deadline.get_or_insert_with(|| self.supervisor.next_deadline())
+    }
+
     /// Tells the supervisor and carries out what it asks for, and what follows from that, until it is quiet.
     ///
     /// # Errors
@@ -211,6 +216,7 @@ impl EventLoop<'_> {
         // The buffer is handed round, because one reap should not cost one allocation.
         let mut actions = std::mem::take(&mut self.actions);
         self.supervisor.handle(clock::now(), event, &mut actions);
+        self.deadline = None;
         for action in actions.drain(..) {
             if let Some(answer) = self.execute(action)? {
                 self.dispatch(answer)?;

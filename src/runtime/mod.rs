@@ -51,7 +51,7 @@ use crate::os::{let_go, process, signals, spawn, terminal};
 use crate::report::line_limit::LineLimit;
 use crate::report::messages;
 use crate::supervisor::{Action, Policy, RestartOn, Snapshot, Supervisor, Terminal as Foreground};
-use crate::types::{CompatMode, Escaped, Outcome, Pid, Signal, exit_code};
+use crate::types::{CompatMode, Escaped, MonoTime, Outcome, Pid, Signal, exit_code};
 use containment::Containment;
 pub use install::run as install;
 pub use locks_command::run as look_after_locks;
@@ -147,6 +147,8 @@ struct EventLoop<'a> {
     last_status: Option<Snapshot>,
     inherited: &'static Inherited,
     supervisor: Supervisor,
+    /// What its next deadline is, if it was asked since it was told something.
+    deadline: Option<Option<MonoTime>>,
     signals: SignalSource,
     containment: Containment,
     sweeper: Sweeper<'a>,
@@ -259,6 +261,7 @@ impl<'a> EventLoop<'a> {
             last_status: None,
             inherited,
             supervisor: Supervisor::new(policy),
+            deadline: None,
             signals: inlet,
             // A cgroup for each of many short runs costs more than it gives.
             containment: Containment::choose(init, tool.is_none()),

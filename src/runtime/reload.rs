@@ -169,6 +169,7 @@ impl EventLoop<'_> {
             registers: self.server.as_ref().is_some_and(Server::listens),
         };
         self.supervisor.amend(policy(&self.plan, surroundings));
+        self.deadline = None;
         self.dispatch(Event::Reloaded)?;
         if watched && watching {
             self.send_config_again();

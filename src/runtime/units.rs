@@ -111,6 +111,7 @@ impl EventLoop<'_> {
         let program = self.programs.watch.clone();
         let Some((unit, watch)) = watch::prepare(&self.plan, &mut self.server, program) else { return };
         self.supervisor.add_unit(rule(&unit));
+        self.deadline = None;
         self.units.list.push(unit);
         self.watch = Some(watch);
     }

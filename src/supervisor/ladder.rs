@@ -113,6 +113,7 @@ pub(super) enum Due {
 }
 
 /// Whichever deadline comes first.
+#[inline]
 pub(super) fn earlier(a: Option<MonoTime>, b: Option<MonoTime>) -> Option<MonoTime> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

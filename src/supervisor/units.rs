@@ -368,9 +368,9 @@ impl Supervisor {
     /// The unit that is started again next, and when. None is while everything ends, nor before what the lost have
     /// left behind is gone.
     fn next_unit_again(&self) -> Option<(MonoTime, UnitId)> {
-        let free = self.takes_units() && !self.orphans.is_busy();
         let beside_gateway = matches!(self.phase, Phase::Running { .. });
-        self.units.next_to_wait_for(beside_gateway).filter(|_| free)
+        let next = self.units.next_to_wait_for(beside_gateway)?;
+        (self.takes_units() && !self.orphans.is_busy()).then_some(next)
     }
 
     /// Whether a unit can be started beside the gateway at this moment.
