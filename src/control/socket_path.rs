@@ -268,8 +268,9 @@ pub fn usual() -> Vec<Usual> {
     let of_init = || fs::metadata("/proc/1").map(|meta| meta.uid()).ok();
     let users: Vec<u32> = std::iter::once(us).chain(of_init().filter(|uid| us == 0 && *uid != 0)).collect();
     let sound = |place: &Place| place.owner.is_none_or(|owner| is_closed(&place.directory, owner));
-    let usual =
-        |Place { directory, owner }| names(&directory).map(move |path| Usual { path, owner }).collect::<Vec<_>>();
+    let usual = |Place { directory, owner }| {
+        names(&directory).map(move |path| Usual { path, owner }).collect::<Vec<_>>()
+    };
     places(&users).filter(sound).flat_map(usual).collect()
 }
 
