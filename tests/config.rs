@@ -147,7 +147,7 @@ fn settings() -> Vec<Setting> {
             &["--grace", "1s"],
             ("SEXTON_GRACE", "2s"),
             "grace = '3s'",
-            json!(["1s", "2s", "3s", "30s", "30s"]),
+            json!(["1s", "2s", "3s", "5m 30s", "30s"]),
         ),
         row(
             "/kill_after",
@@ -454,4 +454,69 @@ fn a_file_bounds_a_stop_under_tinis_name_too() {
     let ended = child.try_wait().unwrap();
     let _ = child.kill();
     assert_eq!(ended.and_then(|status| status.code()), Some(137), "without a bound it waits for ever");
+}
+
+/// A stand-in for OpenClaw that is installed as npm does it, a link in PATH into the package, and that updates itself
+/// between its first start and its second.
+fn installed(folder: Folder, version: &str, updates_to: &str) -> Folder {
+    let root = folder.directory.path().to_owned();
+    let package = root.join("lib/openclaw");
+    fs::create_dir_all(&package).unwrap();
+    fs::create_dir(root.join("bin")).unwrap();
+    let described = |version: &str| format!(r#"{{"name":"openclaw","version":"{version}"}}"#);
+    fs::write(package.join("package.json"), described(version)).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"respawn=$OPENCLAW_NO_RESPAWN\"\n[ -e updated ] && exit 0\n\
+         touch updated\necho '{}' >{}/package.json\nexit 1\n",
+        described(updates_to),
+        package.display()
+    );
+    fs::write(package.join("openclaw.mjs"), script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(package.join("openclaw.mjs"), mode).unwrap();
+    std::os::unix::fs::symlink("../lib/openclaw/openclaw.mjs", root.join("bin/openclaw")).unwrap();
+    let path = format!("{}:{}", root.join("bin").display(), std::env::var("PATH").unwrap());
+    folder.set("PATH", &path)
+}
+
+#[test]
+fn the_version_that_is_installed_chooses_the_settings_at_each_start() {
+    let folder = installed(Folder::new(), "2026.7.30", "2026.10.1");
+    let (_, plan, _) = folder.said(&["--preset", "openclaw", "check", "--", "openclaw", "gateway"]);
+    let found = |line: &str| assert!(plan.contains(line), "{line}: {plan}");
+    found("# gateway version: 2026.7.30, by /");
+    found("# settings by version: <= 2026.7: it allows itself 25 s");
+    found("grace = \"30s\"");
+    found("OPENCLAW_NO_RESPAWN = \"1\"");
+    // What the operator says wins over every version.
+    let own = folder
+        .put("own.toml", "preset = 'openclaw'\n[restart]\non = 'on-failure'\ndelay = '1ms'\nlimit = 7\n");
+    let (code, out, log) =
+        folder.said(&["-v", "--no-locks", "--config", own.to_str().unwrap(), "--", "openclaw", "gateway"]);
+    assert_eq!((code, out.as_str()), (Some(0), "respawn=1\nrespawn=\n"), "{log}");
+    assert!(log.contains("the gateway's settings are those for <= 2026.7"), "{log}");
+    let newer = "the gateway's settings are those for 2026.9.5+";
+    let newest = log.lines().filter(|line| line.contains(newer)).collect::<Vec<_>>();
+    assert!(newest.len() == 1 && newest[0].contains("newer than those that were tried"), "{log}");
+    let (_, plan, _) =
+        folder.said(&["--config", own.to_str().unwrap(), "check", "--json", "--", "openclaw", "gateway"]);
+    let plan: Value = serde_json::from_str(&plan).unwrap();
+    assert_eq!((&plan["grace"], &plan["restart"]["limit"]), (&json!("5m 30s"), &json!(7)));
+    assert_eq!(plan["restart"]["interval"], "5m", "of the version's row");
+}
+
+#[test]
+fn a_package_that_cannot_be_read_holds_no_start_up() {
+    let folder = installed(Folder::new(), "2026.9.6", "2026.9.6");
+    let package = folder.directory.path().join("lib/openclaw/package.json");
+    fs::remove_file(&package).unwrap();
+    nix::unistd::mkfifo(&package, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let began = Instant::now();
+    let words = ["--preset", "openclaw", "--no-locks", "--", "openclaw", "gateway"];
+    fs::write(folder.directory.path().join("updated"), "").unwrap();
+    let (code, out, log) = folder.said(&words);
+    assert_eq!((code, out.as_str()), (Some(0), "respawn=\n"), "{log}");
+    let unknown = log.lines().filter(|line| line.contains("unknown, as the command does not tell")).count();
+    assert_eq!(unknown, 1, "{log}");
+    assert!(began.elapsed() < PATIENCE);
 }

@@ -31,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
             variable: &|_| None,
             owner: None,
             files: &FileAccess::Direct,
+            package: &|_, _, _| None,
         };
         file::File::read(Some(Path::new(PLACE)), &around)
             .inspect_err(|refused| one_line(&refused.to_string()))

@@ -17,7 +17,7 @@ use crate::config::settings::{Given, Settings};
 use crate::config::unit::GATEWAY;
 use crate::config::value::{Count, Form, LogFormat};
 use crate::config::watch_settings::{HeldLocks, WatchSettings};
-use crate::config::{Control, Locks, Plan, Problem};
+use crate::config::{Control, Locks, Origin, Plan, Problem};
 use crate::locks::{Root, roots};
 use crate::os::{privileges, process};
 use crate::report::log::Format;
@@ -147,6 +147,9 @@ impl Args {
             unit.directory = unit.directory.take().map(|path| initial_cwd().join(path));
         }
         let held_too_long = locks.is_some() && file.locks.held_too_long.is_some();
+        let windows = |given: &Given| given.grace.is_some() || given.stop_sequence.is_some();
+        let own = [&self.line, &self.environment, &file.given].into_iter().any(windows);
+        let windows_of_preset = windows(&file.preset) && !own;
         let watching = watching(file.watching, locks.as_ref(), held_too_long);
         Ok(Plan {
             command,
@@ -161,7 +164,7 @@ impl Args {
             watching,
             ready: file.ready,
             pass_signal: file.pass_signal,
-            origin: file.origin,
+            origin: Origin { windows_of_preset, ..file.origin },
             ..Plan::bare(CompatMode::Native)
         })
     }

@@ -5,21 +5,27 @@
 //! project's folder runs the project, and no file that lies about can change what a given command means.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::args::Args;
 use super::outer;
 use crate::config::file::{ConfigError, File, LoadContext};
 use crate::config::file_access::FileAccess;
-use crate::os::privileges;
+use crate::config::package::{self, Place};
+use crate::os::{isolated, privileges};
 
 /// What the operator of a machine or the maker of an image has to say.
 const SYSTEM: &str = "/etc/sexton/sexton.toml";
 /// What a project has to say.
 const PROJECT: &str = "sexton.toml";
+
+/// How long the gateway's package is looked for before the start.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether sexton begins or runs.
 #[derive(Debug, Clone, Copy)]
@@ -41,16 +47,39 @@ pub(super) fn file_of_a_supervisor(args: &Args, when: When<'_>) -> Result<File, 
 }
 
 fn read(args: &Args, named: Option<&Path>, when: When<'_>, starts: bool) -> Result<File, ConfigError> {
+    // What was seen is kept where another version of the gateway can ask for it.
+    let recording = FileAccess::Recording(RefCell::default());
     let (files, owner) = match when {
+        When::Startup if starts => (&recording, None),
         When::Startup => (&FileAccess::Direct, None),
         When::Reload(files) => (files, Some(privileges::effective_uid())),
     };
+    let mut file = look(args, named, when, (files, owner), starts)?;
+    if file.origin.row.is_some() && starts {
+        file.origin.seen = recording.into_answers();
+    }
+    Ok(file)
+}
+
+fn look(
+    args: &Args,
+    named: Option<&Path>,
+    when: When<'_>,
+    (files, owner): (&FileAccess, Option<u32>),
+    starts: bool,
+) -> Result<File, ConfigError> {
+    // A process that has just begun to be an init has nobody to end it where a filesystem hangs.
+    let apart = starts && matches!(when, When::Startup);
     let around = LoadContext {
         preset: args.preset().filter(|name| !name.is_empty()),
         command: &args.command,
         variable: &|name| std::env::var_os(name),
         owner,
         files,
+        package: &|name, command, variable| {
+            let find = || package::find(name, command, &Place { directory: initial_cwd(), variable });
+            if apart { isolated::call(PATIENCE, find).ok().flatten() } else { find() }
+        },
     };
     if let Some(path) = named.or(args.config()) {
         let path = at(path, when);

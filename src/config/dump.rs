@@ -10,13 +10,15 @@ use serde_json::{Map, Value, json};
 
 use super::Plan;
 use super::lock_rule::{LockFormat, LockRule};
+use super::openclaw::Package;
+use super::preset::Row;
 use super::setting::Table;
 use super::settings::Given;
 use super::unit::Unit;
 use super::watch_settings::{ProbeKind, WatchSettings};
 use crate::locks::Root;
 use crate::supervisor::{Ready, Restart, RestartOn};
-use crate::types::IncidentKind;
+use crate::types::{Escaped, IncidentKind};
 
 /// As JSON, in one object.
 #[must_use]
@@ -66,6 +68,10 @@ fn effective(plan: &Plan) -> Vec<(&'static str, Value)> {
     if let Some(preset) = &plan.origin.preset {
         found.push(("preset", json!(preset)));
     }
+    if let Some(row) = &plan.origin.row {
+        found.push(("gateway_version", json!(gateway_version(row))));
+        found.push(("settings_by_version", json!(format!("{}: {}", row.name, row.reason))));
+    }
     if let Some(locks) = plan.locks.as_ref().filter(|locks| !explicit(&locks.roots)) {
         let roots = locks.roots.iter().map(ToString::to_string).collect::<Vec<_>>();
         found.push(("lock_roots_where_openclaw_would_look", json!(roots)));
@@ -78,6 +84,21 @@ fn effective(plan: &Plan) -> Vec<(&'static str, Value)> {
         found.push(("order_of_start", json!(order)));
     }
     found
+}
+
+/// Which version the gateway has, and who says so.
+#[must_use]
+pub fn gateway_version(row: &Row) -> String {
+    match &row.package {
+        None => "unknown, as the command does not tell; the settings are those for the newest".to_owned(),
+        Some(Package { version, file }) => {
+            let by = file
+                .as_ref()
+                .map_or("by the command".to_owned(), |file| format!("by {}", Escaped(file.as_ref())));
+            let newer = if row.is_newer { ", newer than those that were tried" } else { "" };
+            format!("{version}, {by}{newer}")
+        }
+    }
 }
 
 fn explicit(roots: &[Root]) -> bool {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::file_access::Answers;
 use super::lock_rule::{self, LockRule};
+use super::preset::Row;
 use super::settings::Settings;
 use super::unit::{Tools, Unit, User};
 use super::watch_settings::WatchSettings;
@@ -68,6 +70,13 @@ pub struct Origin {
     pub file: Option<PathBuf>,
     /// The preset.
     pub preset: Option<String>,
+    /// What of it the gateway's version has chosen.
+    pub row: Option<Row>,
+    /// How long a stop may take is said by the preset alone.
+    pub windows_of_preset: bool,
+    /// What was seen of files when all of this was read, if a version has chosen something: with another version,
+    /// another plan can be made of it.
+    pub seen: Answers,
 }
 
 /// Where the control socket is.
@@ -235,6 +244,17 @@ impl Plan {
         self.replace_on.contains(&kind)
             && kind != IncidentKind::Unhealthy
             && (kind != IncidentKind::Log || logs().any(|log| log.restart && log.name == subject))
+    }
+
+    /// How long a stop may take at most: the windows of the main process, of what it leaves behind and of the units,
+    /// and the sweep.
+    #[must_use]
+    pub fn longest_stop(&self) -> Duration {
+        let steps: Duration = self.settings.stop_sequence.iter().map(|step| step.1).sum();
+        let main = if self.settings.stop_sequence.is_empty() { self.settings.grace } else { steps };
+        let units: Duration = self.units.iter().map(|unit| unit.grace + unit.kill_after).sum();
+        let sweep = self.locks.as_ref().map_or(Duration::ZERO, |locks| locks.deadline);
+        main + self.settings.kill_after + units + sweep
     }
 
     /// The exit code to give for the main process's own.

@@ -3,13 +3,30 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::openclaw::{Package, Version};
+
 /// The names of all presets.
 pub const NAMES: &str = "openclaw";
 
-const OPENCLAW: &str = include_str!("presets/openclaw.toml");
+/// One preset.
+struct Preset {
+    name: &'static str,
+    text: &'static str,
+    /// The port in the addresses of its probes, which the gateway listens on if it is told nothing else.
+    port: &'static str,
+    /// The option and the variable that tell it another one.
+    tells_port: (&'static str, &'static str),
+}
 
-/// The port that OpenClaw's gateway listens on if it is told nothing else.
-const OPENCLAW_PORT: &str = "18789";
+const PRESETS: &[Preset] = &[Preset {
+    name: "openclaw",
+    text: include_str!("presets/openclaw.toml"),
+    port: "18789",
+    tells_port: ("--port", "OPENCLAW_GATEWAY_PORT"),
+}];
 
 /// The text of a preset for this command in this environment; `None` if there is no such preset.
 pub fn text(
@@ -17,16 +34,85 @@ pub fn text(
     command: &[OsString],
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Option<Cow<'static, str>> {
-    if name != "openclaw" {
-        return None;
-    }
-    // As the gateway reads them: its option, then its variable.
-    let port = option(command, "--port").or_else(|| variable("OPENCLAW_GATEWAY_PORT")?.into_string().ok());
+    let preset = PRESETS.iter().find(|preset| preset.name == name)?;
+    let (option_name, variable_name) = preset.tells_port;
+    // As the gateways read them: the option, then the variable.
+    let port = option(command, option_name).or_else(|| variable(variable_name)?.into_string().ok());
     let port = port.filter(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     Some(match port {
-        Some(port) => OPENCLAW.replace(OPENCLAW_PORT, &port).into(),
-        None => OPENCLAW.into(),
+        Some(port) => {
+            preset.text.replace(&format!("127.0.0.1:{}", preset.port), &format!("127.0.0.1:{port}")).into()
+        }
+        None => preset.text.into(),
     })
+}
+
+/// What of a preset was chosen by the gateway's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Which versions it is for.
+    pub name: String,
+    /// Why they have settings of their own.
+    pub reason: String,
+    /// The name of the package whose version is meant.
+    pub package_name: String,
+    /// The gateway's package; `None` if that cannot be told.
+    pub package: Option<Package>,
+    /// It is newer than all that were tried.
+    pub is_newer: bool,
+}
+
+/// The settings of a preset that differ from version to version.
+pub struct Versions<'a> {
+    table: DeTable<'a>,
+}
+
+impl<'a> Versions<'a> {
+    /// Takes them out of the preset, if it has some.
+    pub fn take(preset: &mut DeTable<'a>) -> Option<Versions<'a>> {
+        match preset.remove("versions")?.into_inner() {
+            DeValue::Table(table) => Some(Versions { table }),
+            _ => None,
+        }
+    }
+
+    /// The name of the package that has a version.
+    pub fn package(&self) -> &str {
+        string(&self.table, "package")
+    }
+
+    /// The settings for this package, with what was chosen. The last ones are for what is not known.
+    pub fn choose(mut self, package: Option<Package>) -> Option<(DeTable<'a>, Row)> {
+        let tried = version(&self.table, "tried");
+        let package_name = self.package().to_owned();
+        let DeValue::Array(rows) = self.table.remove("rows")?.into_inner() else { return None };
+        let known = package.as_ref().map(|package| package.version);
+        let fits = |row: &DeValue<'_>| match (known, row.as_table()) {
+            (Some(known), Some(row)) => version(row, "from").is_none_or(|from| from <= known),
+            _ => true,
+        };
+        let mut rows = rows.into_iter().map(Spanned::into_inner);
+        let DeValue::Table(mut row) = rows.rfind(fits)? else { return None };
+        let chosen = Row {
+            name: string(&row, "name").to_owned(),
+            reason: string(&row, "reason").to_owned(),
+            package_name,
+            is_newer: known > tried && known.is_some(),
+            package,
+        };
+        match row.remove("set")?.into_inner() {
+            DeValue::Table(settings) => Some((settings, chosen)),
+            _ => None,
+        }
+    }
+}
+
+fn string<'t>(table: &'t DeTable<'_>, key: &str) -> &'t str {
+    table.get(key).and_then(|value| value.get_ref().as_str()).unwrap_or_default()
+}
+
+fn version(table: &DeTable<'_>, key: &str) -> Option<Version> {
+    string(table, key).parse().ok()
 }
 
 /// The value of `--name VALUE` or `--name=VALUE`; the last one counts.
@@ -64,6 +150,35 @@ mod tests {
                 "{line} {port:?}"
             );
         }
-        assert_eq!(super::text("nanobot", &[], &|_| None), None);
+        assert_eq!(super::text("unheard-of", &[], &|_| None), None);
+    }
+
+    #[test]
+    fn the_version_chooses_the_row() {
+        let row = |version: Option<&str>| {
+            let text = text("openclaw", &[], &|_| None).unwrap();
+            let mut preset = DeTable::parse(&text).unwrap().into_inner();
+            let versions = Versions::take(&mut preset).unwrap();
+            assert_eq!((versions.package(), preset.get("versions").is_none()), ("openclaw", true));
+            let package = version.map(|version| Package { version: version.parse().unwrap(), file: None });
+            let (_, row) = versions.choose(package).unwrap();
+            assert!(!row.reason.is_empty());
+            (row.name, row.is_newer)
+        };
+        for (version, name, is_newer) in [
+            (Some("2025.12.1"), "<= 2026.7", false),
+            (Some("2026.5.22"), "<= 2026.7", false),
+            (Some("2026.7.31"), "<= 2026.7", false),
+            (Some("2026.8.0-beta.1"), "2026.8+", false),
+            (Some("2026.8.1"), "2026.8+", false),
+            (Some("2026.9.4"), "2026.8+", false),
+            (Some("2026.9.5-beta.1"), "2026.9.5+", false),
+            (Some("2026.9.6"), "2026.9.5+", false),
+            (Some("2026.9.7"), "2026.9.5+", true),
+            (Some("2026.10.1"), "2026.9.5+", true),
+            (None, "2026.9.5+", false),
+        ] {
+            assert_eq!(row(version), (name.to_owned(), is_newer), "{version:?}");
+        }
     }
 }

@@ -55,6 +55,7 @@ fn mixed(old: &Plan, reloaded: Plan) -> Plan {
         tools: reloaded.tools,
         watching,
         replace_on: reloaded.replace_on,
+        origin: reloaded.origin,
         ..old.clone()
     }
 }

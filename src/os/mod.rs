@@ -14,6 +14,7 @@ pub mod exec;
 pub mod files;
 pub mod freeze;
 pub mod host;
+pub mod isolated;
 pub mod lease;
 pub mod let_go;
 pub mod memory;

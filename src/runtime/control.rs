@@ -76,6 +76,7 @@ impl EventLoop<'_> {
             self.supervisor_deadline(),
             self.oom.deadline(),
             self.reload.deadline(),
+            self.look.as_ref().map(|look| look.until),
             self.orphans.deadline(),
         ];
         server.into_iter().chain(others.into_iter().flatten()).min()

@@ -86,6 +86,7 @@ impl EventLoop<'_> {
         self.oom.tick();
         self.check_death_pact();
         self.end_late_reload();
+        self.end_late_look()?;
         let due = self.supervisor_deadline().is_some_and(|deadline| deadline <= clock::now());
         if due {
             self.dispatch(Event::Tick)?;
@@ -181,6 +182,7 @@ impl EventLoop<'_> {
             self.death_pact.reaped(dead.pid);
             self.found_orphans(dead.pid)?;
             self.reload_read(dead.pid)?;
+            self.version_read(dead.pid)?;
             let ended = self.sweeper.ended(dead.pid);
             self.note_released();
             return match ended {

@@ -32,7 +32,7 @@ impl EventLoop<'_> {
             Action::AbandonSweep => self.sweeper.abandon(),
             Action::Freeze => return Ok(Some(self.freeze())),
             Action::Thaw { stood } => self.thaw(stood),
-            Action::Start => return Ok(Some(self.start())),
+            Action::Start => return Ok(self.start_by_version()),
             Action::StartUnit(unit) => return self.start_unit(unit).map(Some),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SignalAll(signal) => self.containment.send(signal, self.sweeper.helpers()),
@@ -86,7 +86,7 @@ impl EventLoop<'_> {
         }
     }
 
-    fn start(&mut self) -> Event {
+    pub(super) fn start(&mut self) -> Event {
         let plan = Rc::clone(&self.plan);
         let inlets = if plan.is_helper { self.output_to_log() } else { self.relay_output() };
         let relayed = inlets.iter().flat_map(|inlets| [(inlets.out.as_fd(), 1), (inlets.err.as_fd(), 2)]);

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{error, warn};
 
-use super::isolated::{self, ForkError};
 use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::listing::{Entry, Listing, Name, VerdictName, list};
 use crate::locks::{self, Action, KnownRoot, Request, Root, RootOwner, SweepContext};
+use crate::os::isolated::{self, ForkError};
 use crate::os::{clock, process, startup};
-use crate::report::{output, table};
+use crate::report::{log, output, table};
 use crate::types::{Escaped, exit_code};
 
 /// Does what was asked for, prints the answer to standard output, and gives the exit code.
@@ -194,7 +194,7 @@ fn in_a_child<T: Serialize + for<'a> Deserialize<'a>>(
             let _ = write!(io::stderr(), "\r\x1b[Kwaiting for {root}: {seconds}s of at most {limit} ");
         }
     };
-    let said = isolated::call_aloud(deadline, &mut waits, work);
+    let said = isolated::call_aloud(deadline, &mut waits, log::become_helper, work);
     if told {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }

@@ -12,7 +12,6 @@ mod execute;
 mod freeze;
 mod helper_log;
 mod install;
-pub mod isolated;
 mod locks_command;
 mod manager_link;
 mod oom;
@@ -26,6 +25,7 @@ mod sweeper;
 mod tool;
 mod tool_shell;
 mod units;
+mod versions;
 mod watch;
 
 use std::ffi::{CString, OsString};
@@ -84,6 +84,7 @@ fn run_with<'a>(plan: &'a Rc<Plan>, prepare: impl FnOnce(&mut EventLoop<'a>)) ->
     match EventLoop::new(plan, None) {
         Ok(mut runtime) => {
             prepare(&mut runtime);
+            runtime.tell_version();
             let outcome = runtime.run().0;
             let code = outcome.code(plan.compat);
             match outcome {
@@ -139,6 +140,8 @@ struct EventLoop<'a> {
     /// How the configuration is read again, if it can be.
     reread: Option<Reread<'a>>,
     reload: Reload,
+    /// The look at the gateway's package that a start waits for.
+    look: Option<versions::Look>,
     /// Where the other programs of the package are.
     programs: Programs,
     /// Where it is noted how we are, if this is the supervisor of a unit.
@@ -256,6 +259,7 @@ impl<'a> EventLoop<'a> {
             plan: Rc::clone(plan),
             reread: None,
             reload: Reload::default(),
+            look: None,
             programs,
             status_page: None,
             last_status: None,

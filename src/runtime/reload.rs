@@ -156,6 +156,19 @@ impl EventLoop<'_> {
         };
         self.programs = programs;
         let Change { now, taken, left } = reload::between(&self.plan, reloaded);
+        self.adopt(now);
+        self.dispatch(Event::Reloaded)?;
+        let (taken, left) = (taken.join(", "), left.join(", "));
+        info!(name: "reloaded", taken, left, "the configuration was read again");
+        let left = if left.is_empty() { left } else { format!("; after a new start of sexton only: {left}") };
+        let taken = if taken.is_empty() { "nothing".to_owned() } else { taken };
+        let blind = self.plan.watching.is_some() && self.watch.is_none();
+        let blind = if blind { "; nothing is watched, because sexton-watch is not there" } else { "" };
+        Ok(Answer::Done(format!("changed: {taken}{left}{blind}")))
+    }
+
+    /// Goes on by this plan.
+    pub(super) fn adopt(&mut self, now: Plan) {
         let watching = now.watching != self.plan.watching;
         log::set_level(now.settings.log);
         self.plan = Rc::new(now);
@@ -170,17 +183,9 @@ impl EventLoop<'_> {
         };
         self.supervisor.amend(policy(&self.plan, surroundings));
         self.deadline = None;
-        self.dispatch(Event::Reloaded)?;
         if watched && watching {
             self.send_config_again();
         }
-        let (taken, left) = (taken.join(", "), left.join(", "));
-        info!(name: "reloaded", taken, left, "the configuration was read again");
-        let left = if left.is_empty() { left } else { format!("; after a new start of sexton only: {left}") };
-        let taken = if taken.is_empty() { "nothing".to_owned() } else { taken };
-        let blind = self.plan.watching.is_some() && self.watch.is_none();
-        let blind = if blind { "; nothing is watched, because sexton-watch is not there" } else { "" };
-        Ok(Answer::Done(format!("changed: {taken}{left}{blind}")))
     }
 
     /// The settings that come of what the helper has seen, without a look at any file.
@@ -192,8 +197,11 @@ impl EventLoop<'_> {
         read.map_err(|_| broke_off())?;
         let answers: Result<Answers, String> = serde_json::from_slice(&told).map_err(|_| broke_off())?;
         let seen = FileAccess::Recorded(answers?);
-        let reloaded = reread(&seen)?;
+        let mut reloaded = reread(&seen)?;
         let programs = Programs::of(&reloaded, &seen);
+        if reloaded.origin.row.is_some() {
+            reloaded.origin.seen = seen.into_answers();
+        }
         Ok((reloaded, programs))
     }
 }

@@ -123,7 +123,7 @@ fn the_compose_file_runs_a_gateway_that_is_watched_and_started_again() {
     let first = pid().unwrap();
     let seen = gateway.exec(&["cat", &format!("/proc/{first}/environ")]).out;
     let seen: Vec<&str> = seen.split('\0').collect();
-    for variable in ["SHELL=/usr/bin/sexton-sh", "OPENCLAW_NO_RESPAWN=1", "OPENCLAW_GATEWAY_TOKEN=token"] {
+    for variable in ["SHELL=/usr/bin/sexton-sh", "OPENCLAW_GATEWAY_TOKEN=token"] {
         assert!(seen.contains(&variable), "{variable}: {seen:?}");
     }
     for (place, writable) in

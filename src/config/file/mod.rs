@@ -36,6 +36,8 @@ use super::settings::Given;
 use super::unit::{Tools, Unit};
 use super::watch_settings::WatchSettings;
 use super::{preset, setting};
+use crate::config::openclaw::Package;
+use crate::config::preset::Versions;
 use crate::supervisor::{Ready, Restart};
 use crate::types::{Escaped, IncidentKind, one_line};
 use argv::{Argv, RawEnv, environment};
@@ -121,7 +123,17 @@ pub struct LoadContext<'a> {
     pub owner: Option<u32>,
     /// How files are looked at.
     pub files: &'a FileAccess,
+    /// Finds the package of a name that a command launches, by the variables of its environment.
+    pub package: FindPackage<'a>,
 }
+
+/// Finds the package of a name that a command launches, by the variables of its environment; `None` if that cannot be
+/// told.
+pub type FindPackage<'a> =
+    &'a dyn Fn(&str, &[OsString], &dyn Fn(&str) -> Option<OsString>) -> Option<Package>;
+
+/// What is asked for to learn the gateway's version.
+pub const PACKAGE: &str = "the gateway's package";
 
 impl File {
     /// Reads the file at `path`, if there is to be one, over its preset.
@@ -130,7 +142,10 @@ impl File {
     /// The first thing that is wrong with it.
     pub fn read(path: Option<&Path>, around: &LoadContext<'_>) -> Result<File, ConfigError> {
         let shown = path.map(|path| Escaped(path).to_string()).unwrap_or_default();
-        let look = |path| around.files.ask(&shown, || text::read(path, around.owner));
+        // By a name that does not change when the working directory does.
+        let question = path.and_then(|path| std::path::absolute(path).ok());
+        let question = question.map(|path| Escaped(&path).to_string()).unwrap_or_default();
+        let look = |path| around.files.ask(&question, || text::read(path, around.owner));
         let text = path.map(look).transpose();
         let text =
             text.map_err(|error| ConfigError::Unreadable { path: shown.clone(), error })?.unwrap_or_default();
@@ -166,6 +181,7 @@ impl File {
             |table: &mut DeTable<'_>| setting::take(table).map_err(|error| wrong(in_our_words(&error)));
         let given = take(&mut own_keys)?;
         let mut preset = Given::default();
+        let mut row = None;
         let mut file = raw(&own_keys)?;
         if let Some(name) = around.preset.map(str::to_owned).or_else(|| file.preset.clone()) {
             let own: Vec<OsString> = file.command.iter().flat_map(Argv::plain).map(OsString::from).collect();
@@ -179,13 +195,24 @@ impl File {
             })?;
             let base = DeTable::parse(&text).map_err(|error| wrong(not_toml(&text, &error)))?;
             let mut base = base.into_inner();
+            if let Some(versions) = Versions::take(&mut base) {
+                let variable =
+                    |name: &str| file.env.get(name).map(OsString::from).or_else(|| (around.variable)(name));
+                let find = || Ok((around.package)(versions.package(), command, &variable));
+                let package = around.files.ask(PACKAGE, find).unwrap_or_default();
+                if let Some((settings, chosen)) = versions.choose(package) {
+                    overlay(&mut base, settings);
+                    row = Some(chosen);
+                }
+            }
             drop_already_set(&mut base, around.variable);
             preset = take(&mut base)?;
             overlay(&mut base, own_keys);
             file = raw(&base)?;
             file.preset = Some(name);
         }
-        let checked = file.check(around.files).map_err(|flaw| wrong(flaw.place(&root)))?;
+        let mut checked = file.check(around.files).map_err(|flaw| wrong(flaw.place(&root)))?;
+        checked.origin.row = row;
         Ok(File { given, preset, ..checked })
     }
 }
@@ -249,7 +276,7 @@ impl Raw {
         }
         let tools = self.tools.check().below("tools")?;
         Ok(File {
-            origin: Origin { file: None, preset: self.preset },
+            origin: Origin { preset: self.preset, ..Origin::default() },
             given: Given::default(),
             preset: Given::default(),
             command: command.into_iter().map(OsString::from).collect(),

@@ -29,6 +29,7 @@ fn read_in(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
         variable: &variable,
         owner: None,
         files: &FileAccess::Direct,
+        package: &|_, _, _| None,
     };
     let here = path.display().to_string();
     File::read(Some(&path), &around).map_err(|refused| refused.to_string().replace(&here, "FILE"))
@@ -106,9 +107,9 @@ fn a_file_is_laid_over_its_preset_value_by_value() {
     let plain = read("preset = 'openclaw'").unwrap();
     assert_eq!(
         (plain.preset.grace, plain.restart.prevent_exit_codes.as_slice(), plain.restart.on),
-        (Some(secs(30)), &[78][..], RestartOn::Never)
+        (Some(secs(330)), &[78][..], RestartOn::Never)
     );
-    assert_eq!(plain.env, [("OPENCLAW_NO_RESPAWN".into(), "1".into())]);
+    assert_eq!(plain.env, []);
     assert!(
         plain.preset.tool_shell == Some(true) && plain.tools.timeout.is_none() && plain.tools.end_orphans
     );
@@ -124,7 +125,7 @@ fn a_file_is_laid_over_its_preset_value_by_value() {
         (over.given.grace, over.restart.prevent_exit_codes.as_slice(), over.restart.on),
         (Some(secs(330)), &[78][..], RestartOn::Always)
     );
-    assert_eq!((over.env.len(), over.watching.logs.len(), over.watching.health.len()), (2, 2, 1));
+    assert_eq!((over.env.len(), over.watching.logs.len(), over.watching.health.len()), (1, 3, 1));
     assert_eq!(over.watching.start_period, secs(180));
     let set = read_in("preset = 'openclaw'", &[("OPENCLAW_NO_RESPAWN", "")]).unwrap();
     assert_eq!(set.env, [], "the operator has set it");
@@ -268,6 +269,7 @@ fn what_is_wrong_is_said_with_its_place_and_key_and_what_to_write() {
         variable: &|_| None,
         owner: None,
         files: &FileAccess::Direct,
+        package: &|_, _, _| None,
     };
     let refused = |path: &str| File::read(Some(Path::new(path)), &none).unwrap_err().to_string();
     assert!(refused("/nowhere.toml").contains("/nowhere.toml cannot be read: No such file"));

@@ -26,8 +26,8 @@ use sexton::cli::{self, DoctorArgs};
 use sexton::config::Plan;
 use sexton::control::protocol::Status;
 use sexton::os::clock;
+use sexton::os::isolated::{self, ForkError};
 use sexton::report::{log, output};
-use sexton::runtime::isolated::{self, ForkError};
 use sexton::types::{CompatMode, MonoTime, UnitState, exit_code};
 
 use finding::{Finding, Severity};

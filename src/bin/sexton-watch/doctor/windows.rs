@@ -13,15 +13,6 @@ use crate::probe;
 
 const NAME: &str = "stop windows";
 
-/// How long sexton's stop may take at most.
-fn needed(plan: &Plan) -> Duration {
-    let steps: Duration = plan.settings.stop_sequence.iter().map(|step| step.1).sum();
-    let main = if plan.settings.stop_sequence.is_empty() { plan.settings.grace } else { steps };
-    let units: Duration = plan.units.iter().map(|unit| unit.grace + unit.kill_after).sum();
-    let sweep = plan.locks.as_ref().map_or(Duration::ZERO, |locks| locks.deadline);
-    main + plan.settings.kill_after + units + sweep
-}
-
 /// Who may kill sexton while it stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Above {
@@ -60,7 +51,7 @@ pub async fn check(
         (None, None) if is_container() => Above::Container,
         (None, None) => Above::Nobody,
     };
-    judge(needed(plan), &above)
+    judge(plan.longest_stop(), &above)
 }
 
 /// The time that this release of OpenClaw takes to drain.
@@ -272,12 +263,12 @@ mod tests {
     fn all_windows_are_added_up() {
         use sexton::config::value::Step;
         let mut plan = Plan::bare(CompatMode::Native);
-        assert_eq!(needed(&plan), Duration::from_secs(35));
+        assert_eq!(plan.longest_stop(), Duration::from_secs(35));
         plan.settings.stop_sequence = vec![
             Step(sexton::types::Signal::TERM, Duration::from_secs(20)),
             Step(sexton::types::Signal::INT, Duration::from_secs(5)),
         ];
-        assert_eq!(needed(&plan), Duration::from_secs(30));
+        assert_eq!(plan.longest_stop(), Duration::from_secs(30));
         assert_eq!(drain(&plan, (2026, 9, 6)), []);
         plan.settings.stop_sequence.clear();
         assert_eq!(drain(&plan, (2026, 9, 6)).len(), 1);

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::os::spawn::{self, Output};
-use crate::os::{children, clock, poll, seqpacket, signals};
-use crate::report::log;
+use super::spawn::{self, Output};
+use super::{children, clock, poll, seqpacket, signals};
 use crate::types::{Errno, MonoTime, Pid, Signal};
 
 /// After how much time without a word it is told that there is none.
@@ -46,18 +45,20 @@ pub fn call<T: Serialize + for<'a> Deserialize<'a>>(
 }
 
 /// The same, with what it says on standard error and in its log passed on to ours; and `waits` is told each second that
-/// passes in silence, with the time since the beginning.
+/// passes in silence, with the time since the beginning. `before` runs in it first, as for
+/// [`fork_helper`](spawn::fork_helper).
 ///
 /// # Errors
 /// Why nothing was heard within `deadline`.
 pub fn call_aloud<T: Serialize + for<'a> Deserialize<'a>>(
     deadline: Duration,
     waits: &mut dyn FnMut(Duration),
+    before: impl FnOnce(),
     work: impl FnOnce() -> T,
 ) -> Result<T, ForkError> {
     let (answer, theirs) = seqpacket::pipe().map_err(refused)?;
     let (said, says) = seqpacket::pipe().map_err(refused)?;
-    let pid = start(Output::To(says.as_fd()), &theirs, log::become_helper, work)?;
+    let pid = start(Output::To(says.as_fd()), &theirs, before, work)?;
     drop((theirs, says));
     read_answer(answer, pid, Some(Aloud { said: File::from(said), waits }), deadline)
 }

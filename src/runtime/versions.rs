@@ -1,0 +1,151 @@
+//! Which version of the gateway is started, where a preset has settings by version.
+//!
+//! The first start has what was read with the configuration. An update changes the package below a sexton that runs, so
+//! that before each further start a helper looks at it again. The start waits for the helper, for a moment at most.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::EventLoop;
+use crate::config::dump;
+use crate::config::file::PACKAGE;
+use crate::config::file_access::FileAccess;
+use crate::config::openclaw::Package;
+use crate::config::package::{self, Place};
+use crate::config::preset::Row;
+use crate::config::reload;
+use crate::os::{clock, files, process, signals};
+use crate::supervisor::Event;
+use crate::types::{MonoTime, Outcome, Pid, Signal};
+
+/// How long a start waits for the look at the package.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// How much a helper can have said, in bytes: a version, and a path with every letter escaped.
+const LARGEST: u64 = 64 * 1024;
+
+/// A look at the package that is under way, and that a start waits for.
+pub(super) struct Look {
+    helper: Pid,
+    /// Where the helper leaves what it has found.
+    found: File,
+    /// When it is given up.
+    pub(super) until: MonoTime,
+}
+
+impl EventLoop<'_> {
+    /// Starts the main process; a start after the first one waits for a look at its package. The event, if it is
+    /// started at once.
+    pub(super) fn start_by_version(&mut self) -> Option<Event> {
+        let again = self.supervisor.gateway().restarts > 0 && self.reread.is_some();
+        let Some(row) = self.plan.origin.row.clone().filter(|_| again) else { return Some(self.start()) };
+        match self.begin_look(&row) {
+            Ok(look) => {
+                self.look = Some(look);
+                None
+            }
+            Err(error) => {
+                warn!(name: "gateway-version-unread", %error, "no process can be made that reads the gateway's version; \
+                      the settings stay those for the last one");
+                Some(self.start())
+            }
+        }
+    }
+
+    fn begin_look(&mut self, row: &Row) -> std::io::Result<Look> {
+        let found = files::in_memory(c"sexton-version")?;
+        let command: Vec<OsString> =
+            self.plan.command.iter().map(|word| OsStr::from_bytes(word.to_bytes()).to_owned()).collect();
+        let plan = std::rc::Rc::clone(&self.plan);
+        let variable = |name: &str| {
+            let set = plan.env.iter().rev().find(|(known, _)| known == name);
+            set.map(|(_, value)| value.clone()).or_else(|| std::env::var_os(name))
+        };
+        let directory = self.initial_cwd.as_deref().unwrap_or(Path::new("/")).to_owned();
+        let work = || {
+            let place = Place { directory: &directory, variable: &variable };
+            let package = package::find(&row.package_name, &command, &place);
+            let told = serde_json::to_vec(&package).map_err(std::io::Error::from);
+            u8::from(told.and_then(|told| (&found).write_all(&told)).is_err())
+        };
+        let helper = self.sweeper.start_helper(&[found.as_fd()], work);
+        let helper = helper.map_err(|error| std::io::Error::from_raw_os_error(error.0))?;
+        Ok(Look { helper, found, until: clock::now().after(DEADLINE) })
+    }
+
+    /// Gives the look up that takes too long: the start waits no longer.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn end_late_look(&mut self) -> Result<(), Outcome> {
+        let late = |look: &mut Look| look.until <= clock::now();
+        let Some(look) = self.look.take_if(late) else { return Ok(()) };
+        // It may hang in the kernel, so that nobody waits for its end.
+        let _ = signals::send(look.helper, Signal::KILL);
+        let deadline = humantime::format_duration(DEADLINE);
+        warn!(name: "gateway-version-late", %deadline, "the gateway's version was not read in time; the settings stay \
+              those for the last one");
+        let event = self.start();
+        self.dispatch(event)
+    }
+
+    /// A helper of ours has ended and is reaped. If it is the one that looked, the start waits no longer.
+    ///
+    /// # Errors
+    /// The outcome, if this is the end.
+    pub(super) fn version_read(&mut self, helper: Pid) -> Result<(), Outcome> {
+        let ended = |look: &mut Look| look.helper == helper;
+        let Some(look) = self.look.take_if(ended) else { return Ok(()) };
+        self.take_version(look.found);
+        let event = self.start();
+        self.dispatch(event)
+    }
+
+    /// Takes over the settings for this version, if it is another one.
+    fn take_version(&mut self, mut found: File) {
+        let mut told = Vec::new();
+        let read = found.rewind().and_then(|()| found.take(LARGEST).read_to_end(&mut told));
+        let package = read.ok().and_then(|_| serde_json::from_slice::<Option<Package>>(&told).ok());
+        // One that broke off has found nothing, and changes nothing.
+        let Some(package) = package else { return };
+        if self.plan.origin.row.as_ref().is_none_or(|row| row.package == package) {
+            return;
+        }
+        let mut seen = self.plan.origin.seen.clone();
+        let Ok(answer) = serde_json::to_value(&package) else { return };
+        seen.insert(PACKAGE.to_owned(), answer);
+        let access = FileAccess::Recorded(seen);
+        let Some(Ok(mut reloaded)) = self.reread.map(|reread| reread(&access)) else { return };
+        reloaded.origin.seen = access.into_answers();
+        let env = std::mem::take(&mut reloaded.env);
+        let mut change = reload::between(&self.plan, reloaded);
+        // The environment is that of the start that comes now.
+        change.now.env = env;
+        self.adopt(change.now);
+        self.tell_version();
+    }
+
+    /// Says which settings the gateway's version has chosen, and what they ask of whoever stands above us.
+    pub(super) fn tell_version(&self) {
+        let Some(row) = &self.plan.origin.row else { return };
+        let (settings, version) = (&*row.name, dump::gateway_version(row));
+        if row.package.is_none() || row.is_newer {
+            warn!(name: "gateway-version", version, settings, "the gateway's settings are those for {settings}");
+        } else {
+            info!(name: "gateway-version", version, settings, "the gateway's settings are those for {settings}");
+        }
+        let init = process::own_pid() == Pid::INIT;
+        let service = std::env::var_os("INVOCATION_ID").is_some() && self.manager.is_none();
+        if (init || service) && self.plan.origin.windows_of_preset {
+            let needed = humantime::format_duration(self.plan.longest_stop());
+            warn!(name: "stop-window", %needed, "a stop may take {needed}, and nobody tells us whether it may: give it that \
+                  much (stop_grace_period, --stop-timeout, terminationGracePeriodSeconds, TimeoutStopSec), or set grace");
+        }
+    }
+}
