@@ -149,6 +149,27 @@ fn a_main_process_that_ignores_term_has_its_grace_and_then_everything_gets_term_
     }
 }
 
+/// A gateway that waits for its deaf tool, which ends before KILL is due, and then takes a while of its own.
+const WAITS_FOR_ITS_TOOL: &str = r#"
+mkfifo "$0"; exec 9<>"$0"
+trap 'trap "" TERM; sleep 2.4; read -t 1.2 -u 9; exit 0' TERM
+sleep 1000 & echo ready; while :; do wait; done"#;
+
+#[test]
+fn a_gateway_that_waited_for_its_tools_is_not_killed_while_it_ends() {
+    for mode in Mode::ALL {
+        let Some(plan) = plan(mode) else { return };
+        let plan = plan.options(["--grace", "200ms", "--kill-after", "3s"]);
+        let fifo = plan.path("fifo");
+        let mut victim = plan.run(["bash", "-c", WAITS_FOR_ITS_TOOL, &fifo]);
+        victim.says("ready");
+        let begin = Instant::now();
+        victim.signal(TERM);
+        victim.ends_with(0);
+        assert!(begin.elapsed() > Duration::from_millis(3200), "{mode:?}: KILL was due, and was not needed");
+    }
+}
+
 #[test]
 fn each_repeated_stop_signal_skips_a_rung() {
     for (mode, [first, second, third]) in

@@ -15,7 +15,7 @@ use super::unit::{Tools, Unit, User};
 use super::watch_settings::WatchSettings;
 use crate::locks::listing::VerdictName;
 use crate::locks::{Action, LockKinds, Root};
-use crate::supervisor::{Ready, Restart};
+use crate::supervisor::{AFTER_OTHERS, Ready, Restart};
 use crate::types::{CompatMode, IncidentKind};
 
 /// One run of sexton.
@@ -247,14 +247,14 @@ impl Plan {
     }
 
     /// How long a stop may take at most: the windows of the main process, of what it leaves behind and of the units,
-    /// and the sweep.
+    /// what the main process may have after the last other one, and the sweep.
     #[must_use]
     pub fn longest_stop(&self) -> Duration {
         let steps: Duration = self.settings.stop_sequence.iter().map(|step| step.1).sum();
         let main = if self.settings.stop_sequence.is_empty() { self.settings.grace } else { steps };
         let units: Duration = self.units.iter().map(|unit| unit.grace + unit.kill_after).sum();
         let sweep = self.locks.as_ref().map_or(Duration::ZERO, |locks| locks.deadline);
-        main + self.settings.kill_after + units + sweep
+        main + self.settings.kill_after + AFTER_OTHERS + units + sweep
     }
 
     /// The exit code to give for the main process's own.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::directory;
 use crate::types::{Pid, Signal, StartTime};
@@ -288,6 +288,12 @@ pub fn environment(pid: Pid) -> Vec<u8> {
         let _ = file.take(ROOM).read_to_end(&mut environment);
     }
     environment
+}
+
+/// The program that a process executes, by its path (proc_pid_exe(5)); `None` if it has none or we may not look.
+#[must_use]
+pub fn program(pid: Pid) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
 /// The children of one thread of a process, dead ones included (proc_pid_task_children(5); it takes a kernel

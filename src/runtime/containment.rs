@@ -156,6 +156,16 @@ impl Containment {
         self.living(helpers).into_iter().any(|stat| stat.group == group.raw())
     }
 
+    /// Whether anybody is alive besides the main process and its own children that run the same program: those are a
+    /// part of it, as Node's are that start tools for a gateway, and end with it.
+    pub(super) fn has_others(&self, main: Pid, helpers: &[Pid]) -> bool {
+        let program = procfs::program(main);
+        let part = |stat: &Stat| {
+            stat.parent == main.raw() && program.is_some() && procfs::program(stat.pid) == program
+        };
+        self.living(helpers).iter().any(|stat| stat.pid != main && !part(stat))
+    }
+
     fn send_one_by_one(&self, signal: Signal, helpers: &[Pid]) {
         if signal == Signal::KILL {
             self.kill_children(helpers);

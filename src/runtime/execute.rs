@@ -45,6 +45,10 @@ impl EventLoop<'_> {
                 };
                 return Ok(event.filter(|_| signal == Signal::KILL));
             }
+            Action::LookForOthers { main } => {
+                let alive = self.containment.has_others(main, self.sweeper.helpers());
+                return Ok(Some(Event::OthersSeen { alive }));
+            }
             Action::CountRemaining => {
                 return Ok(Some(Event::Remaining(self.containment.rest(self.held, self.sweeper.helpers()))));
             }

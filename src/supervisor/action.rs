@@ -55,6 +55,12 @@ pub enum Action {
         /// The signal.
         signal: Signal,
     },
+    /// Look whether anybody is left besides the main process and what is a part of it; answered by
+    /// [`OthersSeen`](super::Event::OthersSeen).
+    LookForOthers {
+        /// The main process, which is alive or an unreaped zombie.
+        main: Pid,
+    },
     /// Say what is left; answered by [`Remaining`](super::Event::Remaining).
     CountRemaining,
     /// Look for processes of lost tools among those that came to us; answered by

@@ -75,6 +75,11 @@ pub enum Event {
     QueueDrained,
     /// The answer to [`CountRemaining`](super::Action::CountRemaining).
     Remaining(Remaining),
+    /// The answer to [`LookForOthers`](super::Action::LookForOthers).
+    OthersSeen {
+        /// There is somebody.
+        alive: bool,
+    },
     /// The answer to KILL by [`SignalOthers`](super::Action::SignalOthers) if there was nobody to get it.
     OthersGone,
     /// The same if no process of the main process's group is alive, and some other is.

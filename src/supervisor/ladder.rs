@@ -10,6 +10,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// nothing that sexton could do would end it.
 const KILL_WINDOW: Duration = Duration::from_secs(10);
 
+/// How long the main process has after the last other process has ended: a gateway that waits for its tools is only then
+/// about to end by itself. KILL is put off by no more than this.
+pub const AFTER_OTHERS: Duration = Duration::from_secs(2);
+/// How often it is looked whether there is another, in the last of these times before KILL.
+const LOOKS: Duration = Duration::from_millis(250);
+
 /// Where the ladder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Ladder {
@@ -20,8 +26,9 @@ pub(super) enum Ladder {
     /// The main process died of the stop signal. What is in its process group has what is left of the grace; the
     /// others have less, and get KILL when that is over.
     Drain { until: MonoTime, others: Option<Repeat> },
-    /// Everything got TERM.
-    Leftovers { until: MonoTime },
+    /// Everything got TERM. While the main process lives, it is looked from `look` on whether anybody else does, and
+    /// `others` is when somebody was last seen.
+    Leftovers { until: MonoTime, look: Option<MonoTime>, others: Option<MonoTime> },
     /// Everything gets KILL, again and again.
     Kill { again: MonoTime, give_up: MonoTime },
 }
@@ -46,6 +53,17 @@ impl Ladder {
         Ladder::Drain { until, others: Some(Repeat { again: others, give_up: others.after(KILL_WINDOW) }) }
     }
 
+    /// The stage after TERM to everything, which nobody looks into.
+    pub(super) fn leftovers(until: MonoTime) -> Ladder {
+        Ladder::Leftovers { until, look: None, others: None }
+    }
+
+    /// The same while the main process lives, who is to have [`AFTER_OTHERS`].
+    pub(super) fn leftovers_with_main(now: MonoTime, until: MonoTime) -> Ladder {
+        let look = now.after(until.since(now).saturating_sub(AFTER_OTHERS));
+        Ladder::Leftovers { until, look: Some(look), others: None }
+    }
+
     /// The stage of KILL, entered at `now`.
     pub(super) fn kill(now: MonoTime) -> Ladder {
         Ladder::Kill { again: now.after(PAUSE), give_up: now.after(KILL_WINDOW) }
@@ -55,7 +73,8 @@ impl Ladder {
     pub(super) fn deadline(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } | Ladder::Leftovers { until } => Some(until),
+            Ladder::Grace { until, .. } => Some(until),
+            Ladder::Leftovers { until, look, .. } => Some(look.unwrap_or(until)),
             Ladder::Drain { until, others } => Some(others.map_or(until, |others| others.again.min(until))),
             Ladder::Kill { again, .. } => Some(again),
         }
@@ -65,7 +84,7 @@ impl Ladder {
     pub(super) fn end(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } | Ladder::Drain { until, .. } | Ladder::Leftovers { until } => {
+            Ladder::Grace { until, .. } | Ladder::Drain { until, .. } | Ladder::Leftovers { until, .. } => {
                 Some(until)
             }
             Ladder::Kill { give_up, .. } => Some(give_up),
@@ -76,7 +95,11 @@ impl Ladder {
     pub(super) fn due(self, now: MonoTime) -> Due {
         match self {
             Ladder::Grace { until, .. } if now >= until => Due::Leftovers,
-            Ladder::Drain { until, .. } | Ladder::Leftovers { until } if now >= until => Due::Kill,
+            Ladder::Leftovers { until, look: Some(look), others } if now >= look => {
+                let next = now.after(LOOKS).min(until);
+                Due::Look(Ladder::Leftovers { until, look: (now < until).then_some(next), others })
+            }
+            Ladder::Drain { until, .. } | Ladder::Leftovers { until, .. } if now >= until => Due::Kill,
             Ladder::Drain { until, others: Some(Repeat { again, give_up }) } if now >= again => {
                 let first = again.after(KILL_WINDOW) == give_up;
                 let others = (now < give_up).then(|| Repeat { again: now.after(PAUSE), give_up });
@@ -106,6 +129,8 @@ pub(super) enum Due {
     Kill,
     /// Send KILL to those outside the main process's group, maybe for the first time, and go on with this ladder.
     KillOthers { next: Ladder, first: bool },
+    /// Look whether anybody but the main process is left, and go on with this ladder.
+    Look(Ladder),
     /// Send KILL once more and go on with this ladder.
     KillAgain(Ladder),
     /// Nothing helps.

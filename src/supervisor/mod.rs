@@ -27,6 +27,8 @@
 //!     \-- main died, and something is left ----------------/
 //! ```
 //!
+//! Where the main process is the last one in `Leftovers`, KILL waits a moment for it ([`AFTER_OTHERS`]).
+//!
 //! `Drain` is for what a launcher leaves behind: its process group has what is left of the grace, and what left that
 //! group has the window of `Leftovers`.
 
@@ -58,6 +60,7 @@ mod units;
 pub use action::{Action, Gone, Note, SweepTrigger};
 pub use event::{Event, FreezeResult, Origin, Received, Remaining, SweepFailure, SweepSummary, Terminal};
 pub use forwarding::Forwarding;
+pub use ladder::AFTER_OTHERS;
 pub use orphans::ToolKey;
 pub use policy::Policy;
 pub use restart::{Restart, RestartOn};
@@ -215,6 +218,7 @@ impl Supervisor {
                 self.orphans_tick(now, out);
             }
             Event::Remaining(rest) => self.rest(now, rest, out),
+            Event::OthersSeen { alive } => self.others_seen(now, alive, out),
             Event::OthersGone => self.others_gone(),
             Event::GroupGone => self.group_gone(now, out),
             Event::SweepDone(found) => self.sweep_done(now, found, out),

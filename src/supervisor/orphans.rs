@@ -67,7 +67,7 @@ impl Supervisor {
         if matches!(self.phase, Phase::Running { .. })
             && !self.orphans.stops.iter().any(|(known, _)| *known == tool)
         {
-            self.orphans.stops.push((tool, Ladder::Leftovers { until: now.after(grace) }));
+            self.orphans.stops.push((tool, Ladder::leftovers(now.after(grace))));
             out.push(Action::SendToOrphans { tool, signal: Signal::TERM });
         }
     }
@@ -111,7 +111,7 @@ impl Supervisor {
             match ladder.due(now) {
                 Due::Nothing => return true,
                 Due::GiveUp => return false,
-                Due::KillAgain(next) | Due::KillOthers { next, .. } => *ladder = next,
+                Due::KillAgain(next) | Due::KillOthers { next, .. } | Due::Look(next) => *ladder = next,
                 Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now),
             }
             out.push(kill);

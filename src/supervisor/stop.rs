@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ladder::{Asked, Due, Ladder};
+use super::ladder::{AFTER_OTHERS, Asked, Due, Ladder};
 use super::restart_decision::AfterExit;
 use super::{Action, ExitedMain, Note, Origin, Phase, Received, StopStage, Supervisor};
 use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
@@ -41,6 +41,14 @@ impl Supervisor {
             Due::Nothing => {}
             Due::Leftovers => self.next_stage(now, out),
             Due::Kill => self.kill(now, out),
+            Due::Look(next) => {
+                self.ladder = next;
+                match self.phase {
+                    Phase::Running { pid } => out.push(Action::LookForOthers { main: pid }),
+                    // Nobody waits for the others any more.
+                    _ => self.look_no_more(),
+                }
+            }
             Due::KillOthers { next, first } => {
                 self.ladder = next;
                 self.kill_others(first, out);
@@ -94,7 +102,10 @@ impl Supervisor {
 
     pub(super) fn stop_leftovers(&mut self, now: MonoTime, window: Duration, out: &mut Vec<Action>) {
         self.release(now, out);
-        self.ladder = Ladder::Leftovers { until: now.after(window) };
+        let until = now.after(window);
+        // A tool's deadline is its own.
+        let waits = matches!(self.phase, Phase::Running { .. }) && self.policy.tool.is_none();
+        self.ladder = if waits { Ladder::leftovers_with_main(now, until) } else { Ladder::leftovers(until) };
         self.stopped = None;
         // A tool's tree has one window: its grace.
         self.report_stage(
@@ -102,6 +113,26 @@ impl Supervisor {
             out,
         );
         out.push(Action::SignalAll(Signal::TERM));
+    }
+
+    fn look_no_more(&mut self) {
+        if let Ladder::Leftovers { look, .. } = &mut self.ladder {
+            *look = None;
+        }
+    }
+
+    /// Whether anybody but the main process is left. A main process that was waiting for the others has a moment after
+    /// the last of them.
+    pub(super) fn others_seen(&mut self, now: MonoTime, alive: bool, out: &mut Vec<Action>) {
+        let Ladder::Leftovers { until, look, others } = &mut self.ladder else { return };
+        let end = others.map(|seen| seen.after(AFTER_OTHERS)).filter(|end| *end > now);
+        match (now >= *until, alive, end) {
+            (false, true, _) => *others = Some(now),
+            (false, false, None) => *look = None,
+            (true, false, Some(end)) => (*until, *look, *others) = (end, None, None),
+            (true, ..) => self.kill(now, out),
+            (false, false, Some(_)) => {}
+        }
     }
 
     /// What is left when the main process has ended during its window: until when its process group may go on, if the

@@ -46,6 +46,7 @@ fn pid(raw: i32) -> Pid {
 }
 
 const MAIN: i32 = 7;
+const MAIN_PID: Pid = Pid::new(MAIN).expect("it is not 0");
 
 fn sent(signal: Signal) -> Event {
     Event::Signal(Received { signal, origin: Origin::Process })
@@ -101,11 +102,22 @@ impl Story {
     }
 
     /// Lets the time pass that the supervisor wants to pass, and ticks.
+    fn tick(&mut self) -> Vec<Action> {
+        self.now = self.supervisor.next_deadline().expect("a deadline");
+        self.tell(Event::Tick)
+    }
+
+    /// The same with a main process that is alone, until something is asked for besides that.
     fn wait(&mut self) -> (Duration, Vec<Action>) {
-        let deadline = self.supervisor.next_deadline().expect("a deadline");
-        let waited = deadline.since(self.now);
-        self.now = deadline;
-        (waited, self.tell(Event::Tick))
+        let began = self.now;
+        let mut asked = self.tick();
+        if asked.pop_if(|action| *action == LOOK).is_some() {
+            asked.extend(self.tell(Event::OthersSeen { alive: false }));
+            if asked.is_empty() {
+                asked = self.wait().1;
+            }
+        }
+        (self.now.since(began), asked)
     }
 
     /// The same with children that live on and are counted meanwhile, again and again.
@@ -131,6 +143,7 @@ fn send(signal: Signal) -> Action {
     Action::Send { pid: pid(MAIN), group: false, signal, value: None }
 }
 
+const LOOK: Action = Action::LookForOthers { main: MAIN_PID };
 const ENDED: Action = Action::Exit(Outcome::Exited { code: 0 });
 const LAST_SWEEP: Action =
     Action::Sweep(SweepTrigger::TreeGone(Gone { zombie: Pid::new(MAIN), clean: true }));
@@ -232,6 +245,73 @@ fn the_ladder_climbs_when_nobody_obeys() {
     assert_eq!(story.wait().1, [Action::SignalAll(Signal::KILL)], "KILL goes on until nobody is left");
     assert_eq!(story.tell(died(MAIN)), []);
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
+}
+
+#[test]
+fn a_main_process_that_waited_for_the_others_has_a_moment_after_the_last_of_them() {
+    let (second, look) = (Duration::from_secs(1), Duration::from_millis(250));
+    let term = MonoTime::default().after(GRACE);
+    let due = term.after(STRAGGLERS);
+    let begin = || {
+        let mut story = Story::running(policy());
+        story.tell(sent(Signal::TERM));
+        assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
+        assert_eq!(story.tick(), [LOOK]);
+        assert_eq!(due.since(story.now), 2 * second, "nobody looks any earlier");
+        story
+    };
+    let kill = [Action::SignalAll(Signal::KILL)];
+    // Whoever is alone by then ended the others long ago, and is not looked at again.
+    let mut story = begin();
+    assert_eq!(story.tell(Event::OthersSeen { alive: false }), []);
+    assert_eq!((story.tick(), story.now), (kill.to_vec(), due));
+    // Others that live to the end are no reason to wait.
+    let mut story = begin();
+    for _ in 0..8 {
+        assert_eq!(story.tell(Event::OthersSeen { alive: true }), []);
+        assert_eq!(story.tick(), [LOOK]);
+    }
+    assert_eq!(story.now, due);
+    assert_eq!(story.tell(Event::OthersSeen { alive: true }), kill);
+    // The last of them is seen for the last time after so many looks; KILL comes two seconds after that.
+    for looks in [1, 4, 8] {
+        let mut story = begin();
+        for _ in 1..looks {
+            story.tell(Event::OthersSeen { alive: true });
+            assert_eq!(story.tick(), [LOOK]);
+        }
+        let last = story.now;
+        story.tell(Event::OthersSeen { alive: true });
+        while story.now < due {
+            assert_eq!(story.tick(), [LOOK], "{looks}");
+            let killed = story.tell(Event::OthersSeen { alive: false });
+            assert_eq!(
+                killed,
+                if story.now == last.after(2 * second) { kill.to_vec() } else { vec![] },
+                "{looks}"
+            );
+        }
+        if looks > 1 {
+            assert_eq!((story.tick(), story.now), (kill.to_vec(), last.after(2 * second)), "{looks}");
+        }
+        assert!(story.now <= due.after(2 * second));
+    }
+    // A second signal waits for nobody, and who ends meanwhile has ended.
+    for ends in [false, true] {
+        let mut story = begin();
+        story.tell(Event::OthersSeen { alive: true });
+        while story.now < due {
+            story.tick();
+            story.tell(Event::OthersSeen { alive: story.now < due });
+        }
+        story.pass(look);
+        if ends {
+            assert_eq!(story.tell(died(MAIN)), []);
+            assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
+        } else {
+            assert_eq!(story.tell(sent(Signal::TERM)), kill);
+        }
+    }
 }
 
 #[test]

@@ -142,6 +142,8 @@ impl World {
         let s = &self.supervisor;
         let ladder = match s.ladder {
             Ladder::Idle => 0,
+            Ladder::Leftovers { look: Some(_), others: None, .. } => 100,
+            Ladder::Leftovers { look: Some(_), others: Some(_), .. } => 101,
             Ladder::Leftovers { .. } => 1,
             Ladder::Kill { .. } => 2,
             Ladder::Drain { others: None, .. } => 3,
@@ -415,6 +417,10 @@ impl World {
                     self.answer = Some(if other { Event::GroupGone } else { Event::OthersGone });
                     self.orphan = if other { Life::Zombie } else { self.orphan };
                 }
+            }
+            Action::LookForOthers { main } => {
+                assert!(main == pid(MAIN) && unreaped(self.main), "its number is its own");
+                self.answer = Some(Event::OthersSeen { alive: self.orphan == Life::Alive });
             }
             Action::CountRemaining => self.counting = true,
             Action::Reap(dead) => {

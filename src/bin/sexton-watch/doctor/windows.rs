@@ -263,12 +263,12 @@ mod tests {
     fn all_windows_are_added_up() {
         use sexton::config::value::Step;
         let mut plan = Plan::bare(CompatMode::Native);
-        assert_eq!(plan.longest_stop(), Duration::from_secs(35));
+        assert_eq!(plan.longest_stop(), Duration::from_secs(37));
         plan.settings.stop_sequence = vec![
             Step(sexton::types::Signal::TERM, Duration::from_secs(20)),
             Step(sexton::types::Signal::INT, Duration::from_secs(5)),
         ];
-        assert_eq!(plan.longest_stop(), Duration::from_secs(30));
+        assert_eq!(plan.longest_stop(), Duration::from_secs(32));
         assert_eq!(drain(&plan, (2026, 9, 6)), []);
         plan.settings.stop_sequence.clear();
         assert_eq!(drain(&plan, (2026, 9, 6)).len(), 1);

@@ -54,6 +54,8 @@ pub struct World {
     counting: bool,
     /// KILL was for those outside the gateway's group, and nobody was there.
     no_others: bool,
+    /// Whether there is another was asked, and this is the answer.
+    others: Option<bool>,
     /// A stop signal came that is for good.
     pub stop_sent: bool,
     /// Something was asked to end before it is killed.
@@ -95,6 +97,7 @@ impl World {
             owed: false,
             counting: false,
             no_others: false,
+            others: None,
             stop_sent: false,
             asked_to_end: false,
             asked_still: false,
@@ -117,7 +120,11 @@ impl World {
         let [phase, ladder, live_sweep] =
             [format!("{:?}", s.phase), format!("{:?}", s.ladder), format!("{:?}", s.live_sweep.state)]
                 .map(first_word);
-        let others_left = matches!(s.ladder, Ladder::Drain { others: Some(_), .. });
+        let others_left = match s.ladder {
+            Ladder::Drain { others, .. } => (others.is_some(), false),
+            Ladder::Leftovers { look, others, .. } => (look.is_some(), others.is_some()),
+            _ => (false, false),
+        };
         let units = format!("{:?}", s.units);
         let units = (
             units.matches("again: true").count(),
@@ -348,6 +355,9 @@ impl World {
             for action in actions {
                 self.check_and_do(now, action);
             }
+            if let Some(alive) = self.others.take() {
+                events.push_front(Event::OthersSeen { alive });
+            }
             if std::mem::take(&mut self.no_others) {
                 events.push_front(Event::OthersGone);
             }
@@ -465,6 +475,10 @@ impl World {
             Action::SendToOrphans { tool, signal } => {
                 assert!(tool == LOST && self.lost, "no signal to a tool of which nobody is left");
                 self.lost_gone |= signal == Signal::KILL;
+            }
+            Action::LookForOthers { main } => {
+                assert!(main == pid(MAIN) && self.main.is_there(), "its number is its own");
+                self.others = Some(self.stranger == Life::Alive);
             }
             Action::CountRemaining => self.counting = true,
             Action::Reap(dead) => self.check_reap(dead.raw()),
