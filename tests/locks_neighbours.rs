@@ -8,6 +8,7 @@ mod house;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
@@ -295,7 +296,18 @@ fn a_socket_that_answers_keeps_its_lock_against_every_word() {
     // As many as may wait there: the kernel says EAGAIN.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
     stays("a server with a full queue");
+    // A server that ends takes no more connections, and holds the lock until its clients are gone.
+    nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Read).unwrap();
+    stays("a server that listens no longer");
     drop(listener);
+    let early = x_server(&house, |path| {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+        let early = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(early.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+        early
+    });
+    stays("a server that does not listen yet");
+    drop(early);
     let datagrams = x_server(&house, |path| UnixDatagram::bind(path).unwrap());
     stays("a server of another protocol");
     drop(datagrams);

@@ -93,25 +93,47 @@ pub fn connect(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Whether anybody listens at `path`: `false` if the socket that lies there is a dead process's.
+/// Whether a process has the socket at `path`: `false` if the one that lies there is a dead process's.
 ///
 /// # Errors
 /// What connect(2) says, but for the refusal that is an answer.
 pub fn is_alive(path: &Path) -> io::Result<bool> {
+    Ok(!matches!(knock(path)?, Knocked::Dead))
+}
+
+/// What connect(2) shows of the process that bound a socket.
+enum Knocked {
+    /// It listens, and the kernel took the connection.
+    Connected(OwnedFd),
+    /// It has the socket, but takes no connection of ours.
+    Bound,
+    /// No process has the socket.
+    Dead,
+}
+
+/// Asks for the socket at `path`, without waiting. A stream is refused by a dead socket, and by a living one that does
+/// not listen yet or takes no more connections (shutdown(2)). A datagram socket tells them apart: the kernel finds the
+/// living one, and says that it is of another type (`EPROTOTYPE`, connect(2)).
+fn knock(path: &Path) -> nix::Result<Knocked> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
-        // More wait there than it takes, so that somebody lives.
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
-        Err(Errno::ECONNREFUSED) => Ok(false),
-        Err(error) => Err(error.into()),
+    let address = UnixAddr::new(path)?;
+    for kind in [SockType::Stream, SockType::Datagram] {
+        let socket = socket(AddressFamily::Unix, kind, flags, None)?;
+        match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
+            Ok(()) => return Ok(Knocked::Connected(socket)),
+            // More wait there than it takes, or it speaks another protocol.
+            Err(Errno::EAGAIN | Errno::EPROTOTYPE) => return Ok(Knocked::Bound),
+            Err(Errno::ECONNREFUSED) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(Knocked::Dead)
 }
 
 /// What a socket file says of whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
-    /// A process listens there: its pid, if it lives in our pid namespace and the kernel says so.
+    /// A process has it, and listens or may: its pid, if it lives in our pid namespace and the kernel says so.
     Lives(Option<Pid>),
     /// No process does.
     None,
@@ -119,25 +141,19 @@ pub enum Listener {
     NoAnswer(crate::types::Errno),
 }
 
-/// Whether a process listens at the very socket that `file` is, opened with `O_PATH`, in whatever namespace. Nothing is
-/// sent, nothing is waited for, and the connection ends at once.
+/// Whether a process has the very socket that `file` is, opened with `O_PATH`, in whatever namespace. Nothing is sent,
+/// nothing is waited for, and the connection ends at once.
 ///
-/// It is asked through /proc/self/fd, so that no other socket can take its place. One that is bound and does not
-/// listen yet refuses as a dead one does.
+/// It is asked through /proc/self/fd, so that no other socket can take its place. One that is bound and does not listen
+/// yet, or not any more, is a living process's.
 #[must_use]
 pub fn listener(file: BorrowedFd<'_>) -> Listener {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let ask = || {
-        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        let address = UnixAddr::new(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
-        nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
-        Ok(socket)
-    };
-    match ask() {
-        Ok(socket) => Listener::Lives(peer(socket.as_fd()).ok().and_then(|peer| Pid::new(peer.pid))),
-        // More wait there than it takes, or it speaks another protocol: somebody lives.
-        Err(Errno::EAGAIN | Errno::EPROTOTYPE) => Listener::Lives(None),
-        Err(Errno::ECONNREFUSED) => Listener::None,
+    match knock(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))) {
+        Ok(Knocked::Connected(socket)) => {
+            Listener::Lives(peer(socket.as_fd()).ok().and_then(|peer| Pid::new(peer.pid)))
+        }
+        Ok(Knocked::Bound) => Listener::Lives(None),
+        Ok(Knocked::Dead) => Listener::None,
         Err(error) => Listener::NoAnswer(super::errno(error)),
     }
 }
@@ -181,6 +197,8 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(is_alive(&path).unwrap());
         assert_eq!(listen(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        shutdown(listener.as_raw_fd(), Shutdown::Read).unwrap();
+        assert!(is_alive(&path).unwrap(), "its process lives, although it takes no more");
         drop(listener);
         assert!(!is_alive(&path).unwrap());
     }
@@ -202,6 +220,17 @@ mod tests {
         assert_eq!(ask(), Listener::Lives(None), "another protocol");
         drop(other);
         assert_eq!(ask(), Listener::None);
+        for kind in [SockType::Stream, SockType::SeqPacket] {
+            std::fs::remove_file(&path).unwrap();
+            let early = socket(AddressFamily::Unix, kind, SockFlag::empty(), None).unwrap();
+            bind(early.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+            assert_eq!(ask(), Listener::Lives(None), "{kind:?}: bound, and does not listen yet");
+            nix::sys::socket::listen(&early, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
+            shutdown(early.as_raw_fd(), Shutdown::Read).unwrap();
+            assert_eq!(ask(), Listener::Lives(None), "{kind:?}: it listens no longer");
+            drop(early);
+            assert_eq!(ask(), Listener::None, "{kind:?}");
+        }
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "").unwrap();
         assert_eq!(ask(), Listener::None, "which is why it has to be a socket");
