@@ -97,7 +97,9 @@ pub fn process(owner: &Owner, context: &SweepContext<'_>, kernel: &Kernel) -> Pr
     match procfs::stat(pid) {
         Ok(Some(stat)) if stat.is_dead() => Process::Zombie,
         Ok(Some(stat)) => match owner.start {
-            Some(recorded) if recorded != stat.start && procfs::in_other_time_ns(pid) => Process::OtherTimeNs,
+            Some(recorded) if recorded != stat.start && procfs::may_be_in_other_time_ns(pid) => {
+                Process::OtherTimeNs
+            }
             _ => Process::Lives(stat.start),
         },
         // /proc may be missing, or mounted so that it shows only our own processes (proc(5), hidepid).
@@ -119,7 +121,7 @@ pub fn nested(owner: &Owner) -> Nested {
         };
         match owner.start {
             Some(recorded) if recorded == stat.start => return Nested::Owner(pid),
-            Some(_) if !procfs::in_other_time_ns(pid) => {}
+            Some(_) if !procfs::may_be_in_other_time_ns(pid) => {}
             _ => answer = Nested::MayBeOwner(pid),
         }
     }

@@ -253,7 +253,7 @@ fn steps(judged: &Judged) -> Vec<Step> {
         Process::HeldZombie => "it has just died".to_owned(),
         Process::OwnProcess => "the number is sexton's own now".to_owned(),
         Process::Lives(start) => format!("one of this number lives, started at tick {} since boot", start.0),
-        Process::OtherTimeNs => "one of this number lives in another time namespace".to_owned(),
+        Process::OtherTimeNs => "one of this number lives, perhaps in another time namespace".to_owned(),
         Process::Hidden => "one of this number exists, but /proc does not show it".to_owned(),
     };
     let origin = match evidence.origin {

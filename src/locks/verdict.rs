@@ -42,8 +42,8 @@ pub enum Process {
     OwnProcess,
     /// It lives, and this is when it was started.
     Lives(StartTime),
-    /// It lives in another time namespace, and is not the one that the lock names if that lived in ours. Start times
-    /// are shifted by the namespace of whoever reads them, so that what its owner may have written down there says nothing
+    /// It lives in another time namespace, or may, and is not the one that the lock names if that lived in ours. Start
+    /// times are shifted by the namespace of whoever reads them, so that what its owner may have written down there says nothing
     /// here (time_namespaces(7)).
     OtherTimeNs,
     /// It exists, but /proc does not show it.
@@ -251,7 +251,7 @@ pub enum UnclearReason {
         /// The same process's number in ours.
         pid: Pid,
     },
-    /// A process with that number lives in another time namespace, where start times are others.
+    /// A process with that number may live in another time namespace, where start times are others.
     OtherTimeNs(Pid),
     /// A process with that number exists, but /proc does not show it.
     Hidden(Pid),
@@ -416,7 +416,7 @@ impl fmt::Display for OwnerState {
                 found.0, recorded.0
             ),
             OwnerState::NumberInUse(pid) => write!(f, "a process has the number {pid} now"),
-            OwnerState::OtherTimeNs(pid) => write!(f, "process {pid} lives in another time namespace"),
+            OwnerState::OtherTimeNs(pid) => write!(f, "process {pid} may live in another time namespace"),
             OwnerState::Hidden(pid) => write!(f, "process {pid} is hidden"),
         }
     }
@@ -466,7 +466,7 @@ impl fmt::Display for UnclearReason {
             UnclearReason::OtherTimeNs(pid) => {
                 write!(
                     f,
-                    "a process {pid} lives in another time namespace, where its start is another number"
+                    "a process {pid} may live in another time namespace, where its start is another number"
                 )
             }
             UnclearReason::Hidden(pid) => write!(f, "a process {pid} exists, but /proc does not show it"),

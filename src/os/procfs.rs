@@ -95,13 +95,34 @@ pub fn is_stopped(stat: &Stat) -> bool {
             .all(|line| parse_stat(&line).is_some_and(|stat| still(stat.state)))
 }
 
-/// Whether this process is known to live in another time namespace than we (time_namespaces(7)): the start times that
-/// it reads in /proc are then not those that we read there. Whose is not for us to see, which is another user's, is taken
-/// to live in ours, as nearly everybody does.
+/// Whether this process lives in another time namespace than we, or may: the start times that it reads in /proc are then
+/// not those that we read there (time_namespaces(7), Linux 5.6).
+///
+/// The link to the namespace of another user's process is not for us to read (ptrace(2), `PTRACE_MODE_READ_FSCREDS`).
+/// What its clock is ahead of the machine's is, for everybody. That is said of the namespace of its children, which is
+/// its own but between unshare(2) and the next execve(2).
 #[must_use]
-pub fn in_other_time_ns(pid: Pid) -> bool {
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/time")).ok();
-    namespace(&pid.to_string()).is_some_and(|theirs| namespace("self").is_some_and(|ours| ours != theirs))
+pub fn may_be_in_other_time_ns(pid: Pid) -> bool {
+    let link = |process: &str| fs::read_link(format!("/proc/{process}/ns/time"));
+    match (link("self"), link(&pid.to_string())) {
+        // This kernel has one time for all.
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => false,
+        (Ok(ours), Ok(theirs)) => ours != theirs,
+        _ => {
+            let ahead =
+                |process: &str| parse_ahead(&read_text(format!("/proc/{process}/timens_offsets")).ok()?);
+            let ours = ahead("self");
+            ours.is_none() || ours != ahead(&pid.to_string())
+        }
+    }
+}
+
+/// How far the clock that start times are counted by is ahead of the machine's, in seconds and nanoseconds, from the text
+/// of /proc/PID/timens_offsets (time_namespaces(7)). `None` if it does not say, as that of a process that has ended.
+#[must_use]
+pub fn parse_ahead(offsets: &str) -> Option<(i64, i64)> {
+    let mut words = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_ascii_whitespace();
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
 /// The visible processes that have this number in a pid namespace below ours: those of a container, or of a tool
@@ -483,6 +504,20 @@ mod tests {
         assert_eq!(parse_rights(status), Some(expected));
         assert_eq!(parse_rights("Uid:\t1\t2\t3\nGid:\t5\t6\t7\t8\nCapPrm:\t0\n"), None);
         assert_eq!(rights(crate::os::process::own_pid()).unwrap().users[0], nix::unistd::geteuid().as_raw());
+    }
+
+    #[test]
+    fn a_clock_that_does_not_say_how_far_it_is_ahead_is_not_taken_for_ours() {
+        let text = "monotonic           7         0\nboottime      5000000         3\n";
+        assert_eq!(parse_ahead(text), Some((5_000_000, 3)));
+        assert_eq!(parse_ahead("monotonic 0 0\nboottime -5 0\n"), Some((-5, 0)));
+        // A zombie's file is empty.
+        for text in ["", "monotonic 0 0\n", "boottime\n", "boottime 1\n", "boottime x 0\n"] {
+            assert_eq!(parse_ahead(text), None, "{text:?}");
+        }
+        assert!(!may_be_in_other_time_ns(crate::os::process::own_pid()));
+        // None of this number can be.
+        assert!(may_be_in_other_time_ns(Pid::new(i32::MAX).unwrap()), "no answer");
     }
 
     const LINE: &[u8] = b"7 (a) (b\n) c) S 1 7 5 34816 7 4194560 123 456 0 0 1 2 0 0 20 0 11 0 107252 22 33";
