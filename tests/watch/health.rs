@@ -275,10 +275,14 @@ fn what_the_answer_says_counts() {
         (Mood::Answers(200, "nonsense".into()), "the answer has no field ready"),
         (Mood::Answers(302, String::new()), "status 302 instead of 200"),
         (Mood::Babbles, "the answer's body: length limit exceeded"),
+        (
+            Mood::Announces,
+            "the connection to 127.0.0.1:PORT broke: the answer is longer than 256 KiB with all that stands before it",
+        ),
     ] {
         stand_in.be(mood);
         let detail = watched.condition(IncidentKind::Unhealthy, true).detail;
-        assert_eq!(detail, format!("readyz: {why}"));
+        assert_eq!(detail, format!("readyz: {}", why.replace("PORT", &stand_in.port.to_string())));
         stand_in.answers(200, "{\"ready\":true}");
         watched.condition(IncidentKind::Unhealthy, false);
     }

@@ -17,6 +17,8 @@ pub enum Mood {
     Hangs,
     /// It sends a body that never ends.
     Babbles,
+    /// It says 200 after far more informational answers (RFC 9110, 15.2) than any server has a use for.
+    Announces,
     Over,
 }
 
@@ -93,6 +95,11 @@ fn answer(mut stream: TcpStream, mood: &Mood, asked: &Mutex<Vec<String>>) -> std
             loop {
                 stream.write_all(&[b'x'; 4096])?;
             }
+        }
+        Mood::Announces => {
+            // 2.5 MB: more than sexton-watch reads of any answer.
+            stream.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000))?;
+            (200, "{\"ready\":true}".into())
         }
         Mood::Hangs | Mood::Over => return Ok(()),
     };

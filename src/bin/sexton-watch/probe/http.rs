@@ -1,7 +1,10 @@
 //! GET, and what the answer says. A connection for each question: one that is kept would not show that new ones
 //! are no longer taken. Redirects are answers like any other, and not followed.
 
-use std::pin::pin;
+use std::error::Error as _;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -10,11 +13,15 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sexton::control::protocol::EventLoop;
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, Take, join};
 
 use super::Outcome;
 
-/// The largest answer that is read, in bytes.
+/// The largest body of an answer that is read, in bytes.
 const LARGEST: usize = 64 * 1024;
+/// The most that is read of one connection, in bytes: the body, whatever its encoding adds to it, and what stands before
+/// it. hyper passes over informational answers as long as they come, and a task that does so stops all the others.
+const LONGEST: u64 = 256 * 1024;
 
 /// Asks `url`; well is what has this status and these fields.
 pub async fn get(url: &str, status: u16, fields: &[(String, Value)]) -> (Outcome, Option<EventLoop>) {
@@ -34,9 +41,13 @@ async fn exchange(url: &str) -> Result<(StatusCode, Bytes), String> {
         _ => return Err(format!("'{url}' is not of the form http://HOST[:PORT]/PATH")),
     };
     let stream = super::connect(&host).await.map_err(|error| format!("cannot connect to {host}: {error}"))?;
-    let broken = |error: hyper::Error| format!("the connection to {host} broke: {error}");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let broken = |error: hyper::Error| match error.source() {
+        Some(cause) => format!("the connection to {host} broke: {cause}"),
+        None => format!("the connection to {host} broke: {error}"),
+    };
+    let (reading, writing) = stream.into_split();
+    let stream = TokioIo::new(join(Bounded(reading.take(LONGEST)), writing));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path)
         .header(HOST, uri.authority().map_or(host.as_str(), |authority| authority.as_str()))
@@ -55,6 +66,24 @@ async fn exchange(url: &str) -> Result<(StatusCode, Bytes), String> {
         biased;
         answer = &mut answer => answer,
         _ = &mut connection => answer.await,
+    }
+}
+
+/// What says so when more was to be read than may be.
+struct Bounded<T>(Take<T>);
+
+impl<T: AsyncRead + Unpin> AsyncRead for Bounded<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.limit() == 0 {
+            return Poll::Ready(Err(io::Error::other(
+                "the answer is longer than 256 KiB with all that stands before it",
+            )));
+        }
+        Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
