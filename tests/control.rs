@@ -445,6 +445,26 @@ fn a_client_does_not_wait_for_a_sexton_that_stands_still() {
     assert!(text(&nobody.stderr).starts_with("sexton: no sexton answers at "), "{nobody:?}");
 }
 
+#[test]
+fn a_client_does_not_wait_for_an_answer_that_never_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let answers = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let end = Instant::now() + PATIENCE;
+        // Never a whole line, and always something to be read.
+        while Instant::now() < end && stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    let begun = Instant::now();
+    let late = run(&socket, ["status", "--deadline", "300ms"]);
+    assert!(begun.elapsed() < SHORT_TIMEOUT, "after {:?}: {late:?}", begun.elapsed());
+    assert_eq!(late.status.code(), Some(69), "{late:?}");
+    let said = text(&late.stderr);
+    assert!(said.contains("did not answer in time") && said.lines().count() == 1, "{said}");
+    answers.join().unwrap();
+}
+
 /// A life that says whether the lock of the one before it is still there, and takes it.
 const LIFE: &str = r#"test -e "$0/one.jsonl.lock" && echo stale >>"$0/../lives" || echo clean >>"$0/../lives"
     echo "{\"pid\":$$,\"createdAt\":\"2026-11-22T06:59:25.232Z\"}" >"$0/one.jsonl.lock"; exec sleep 1000"#;

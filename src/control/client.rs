@@ -157,7 +157,8 @@ impl Connection {
                 return Ok(answer);
             }
             let ready = poll::until(self.socket.as_fd(), Some(deadline));
-            if !ready.unwrap_or(false) {
+            // An answer that goes on and on can be read at any moment.
+            if !ready.unwrap_or(false) || clock::now() >= deadline {
                 return Err(Failure::Timeout);
             }
             if !self.take()? {
