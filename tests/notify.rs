@@ -648,6 +648,46 @@ fn descriptors_that_the_manager_is_to_keep_reach_it() {
 }
 
 #[test]
+fn that_the_manager_does_not_take_descriptors_is_said_once() {
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let file = plan.path("kept");
+    fs::write(&file, "x").unwrap();
+    let plan = plan.variable("FDSTORE", "9").variable("SEXTON_LOG", "debug");
+    let (mut victim, fifo) = gateway(&manager, plan);
+    manager.hears("STATUS=starting");
+    let say = |victim: &mut Victim, line: &str| {
+        fs::write(&fifo, format!("{line}\n")).unwrap();
+        victim.says(line);
+    };
+    let address = SocketAddr::from_abstract_name(&manager.name[1..]).unwrap();
+    let others = UnixDatagram::unbound().unwrap();
+    others.set_nonblocking(true).unwrap();
+    for outage in 1..=2 {
+        // The manager is behind: it reads nothing, and its socket is full.
+        while others.send_to_addr(b"X=other", &address).is_ok() {}
+        let deferred = |victim: &Victim| victim.stderr().matches("notify-deferred").count();
+        let before = deferred(&victim);
+        for number in 0..5 {
+            say(&mut victim, &format!("with {file} FDSTORE=1|FDNAME=lost-{outage}-{number}"));
+        }
+        say(&mut victim, &format!("STATUS=outage {outage}"));
+        wait_until("all that was said has been heard", || deferred(&victim) > before);
+        let log = victim.stderr();
+        assert_eq!(log.matches("fdstore-failed").count(), outage, "{log}");
+        // It is there again, and keeps what it is given.
+        manager.forget();
+        manager.hears(&format!("STATUS=starting; outage {outage}"));
+        say(&mut victim, "FDSTOREREMOVE=1|FDNAME=any");
+        manager.hears("FDSTOREREMOVE=1");
+        assert_eq!(manager.all("FDNAME=lost"), [""; 0]);
+        manager.forget();
+    }
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
+
+#[test]
 fn a_promise_that_nobody_could_keep_is_not_passed_on() {
     let Some(plan) = plan(Mode::Tree) else { return };
     let manager = Manager::without_path(&plan);

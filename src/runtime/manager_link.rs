@@ -7,7 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -49,6 +49,8 @@ pub(super) struct ManagerLink {
     waits_for_exec: bool,
     /// The manager could not be told, which was said.
     lost: bool,
+    /// The manager did not take what it was to keep, which was said.
+    not_kept: bool,
 }
 
 impl ManagerLink {
@@ -83,6 +85,7 @@ impl ManagerLink {
             text: String::new(),
             waits_for_exec: false,
             lost: false,
+            not_kept: false,
         })
     }
 
@@ -141,6 +144,18 @@ impl ManagerLink {
     pub(super) fn ready_now(&mut self, main: &Started) {
         self.waits_for_exec = false;
         self.many.remove(main);
+    }
+
+    /// Hands on what the manager is to keep. What it does not take, as it is behind or gone, is not kept: the gateway's
+    /// descriptors are not ours to hold on to.
+    fn keep(&mut self, text: &str, descriptors: &[OwnedFd]) {
+        let taken = self.outlet.send_with(text.as_bytes(), descriptors);
+        if let Err(error) = &taken
+            && !self.not_kept
+        {
+            warn!(name: "fdstore-failed", %error, "the service manager did not take what the gateway gave it to keep");
+        }
+        self.not_kept = taken.is_err();
     }
 
     fn send(&mut self, text: &str) -> Option<Event> {
@@ -271,10 +286,8 @@ impl EventLoop<'_> {
         if let (Some(own), Some(link)) = (own, &mut self.manager) {
             link.text = own;
         }
-        if let (Some(store), Some(link)) = (store, &self.manager)
-            && let Err(error) = link.outlet.send_with(store.trim_end().as_bytes(), &letter.descriptors)
-        {
-            warn!(name: "fdstore-failed", %error, "the service manager did not take what the gateway gave it to keep");
+        if let (Some(store), Some(link)) = (store, &mut self.manager) {
+            link.keep(store.trim_end(), &letter.descriptors);
         }
         // Now the gateway need not wait any longer.
         drop(letter);
