@@ -247,12 +247,18 @@ fn an_owner_whom_proc_does_not_show_keeps_its_lock() {
 #[test]
 fn an_owner_in_another_time_namespace_keeps_its_lock() {
     let Some(words) = ahead() else { return };
-    let other_users: &[bool] = if house::is_root("another user's locks") { &[false, true] } else { &[false] };
-    for other_user in other_users {
+    let below: &[&str] = &["--pid", "--mount-proc"];
+    let cases: &[(bool, &[&str])] = if house::is_root("another user's locks, and in a pid namespace below") {
+        &[(false, &[]), (true, &[]), (false, below), (true, below)]
+    } else {
+        &[(false, &[])]
+    };
+    for (other_user, more) in cases {
         let house = House::new();
         let mut owner = Command::new(words[0]);
         owner
             .args(&words[1..])
+            .args(*more)
             .args(["sh", "-c", &format!("{TAKE} take \"$1\" one; echo up; read -r _"), "sh"])
             .arg(house.path(""))
             .stdin(Stdio::piped())
@@ -270,10 +276,12 @@ fn an_owner_in_another_time_namespace_keeps_its_lock() {
         }
         let sexton = || Command::new(env!("CARGO_BIN_EXE_sexton"));
         let (said, swept) = (by_hand(&house, &mut sexton(), &[]), by_hand(&house, &mut sexton(), &["sweep"]));
-        assert!(
-            taken(&house, "one") && said.contains("may live in another time namespace"),
-            "{other_user}: {said}{swept}"
-        );
+        let why = if more.is_empty() {
+            "may live in another time namespace"
+        } else {
+            "in a pid namespace of its own, and nothing tells whether it is the owner"
+        };
+        assert!(taken(&house, "one") && said.contains(why), "{other_user} {more:?}: {said}{swept}");
         if *other_user {
             let ours = said.lines().find(|line| line.contains("-ours.lock")).unwrap();
             assert!(ours.contains("is another process now"), "{said}");
@@ -282,7 +290,7 @@ fn an_owner_in_another_time_namespace_keeps_its_lock() {
         drop(owner.stdin.take());
         owner.wait().unwrap();
         let said = by_hand(&house, &mut sexton(), &["sweep"]);
-        assert!(!taken(&house, "one"), "{other_user}: {said}");
+        assert!(!taken(&house, "one"), "{other_user} {more:?}: {said}");
     }
 }
 

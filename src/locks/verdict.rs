@@ -461,7 +461,7 @@ impl fmt::Display for UnclearReason {
             }
             UnclearReason::NestedNumber { number, pid } => write!(
                 f,
-                "process {pid} is {number} in a pid namespace of its own, and the lock does not say when its owner was started"
+                "process {pid} is {number} in a pid namespace of its own, and nothing tells whether it is the owner"
             ),
             UnclearReason::OtherTimeNs(pid) => {
                 write!(
