@@ -461,7 +461,9 @@ fn a_client_does_not_wait_for_an_answer_that_never_ends() {
     assert!(begun.elapsed() < SHORT_TIMEOUT, "after {:?}: {late:?}", begun.elapsed());
     assert_eq!(late.status.code(), Some(69), "{late:?}");
     let said = text(&late.stderr);
-    assert!(said.contains("did not answer in time") && said.lines().count() == 1, "{said}");
+    // On a fast machine more has come until then than any answer has.
+    let why = said.contains("did not answer in time") || said.contains("it is too long");
+    assert!(why && said.lines().count() == 1, "{said}");
     answers.join().unwrap();
 }
 

@@ -11,8 +11,8 @@ use super::socket_path::{self, Usual, VARIABLE};
 use crate::os::{clock, poll, privileges, unix_socket};
 use crate::types::{Escaped, MonoTime};
 
-/// The longest answer that is taken, in bytes: a status with every tool that there can be fits well.
-const LONGEST_ANSWER: usize = 16 << 20;
+/// The longest answer that is taken, in bytes: several times a status with every tool that there can be.
+const LONGEST_ANSWER: usize = 4 << 20;
 
 /// Why there was no answer, in one line.
 #[derive(Debug, thiserror::Error)]
