@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use common::process::{look, send};
 use common::victim::{Mode, Plan, Victim, plan};
-use common::{NEVER, PATIENCE, helper, wait_until};
+use common::{NEVER, PATIENCE, SHORT_TIMEOUT, helper, wait_until};
+use nix::libc;
 
 /// The manager, with what it has heard.
 struct Manager {
@@ -645,6 +646,66 @@ fn descriptors_that_the_manager_is_to_keep_reach_it() {
     manager.hears("FDSTOREREMOVE=1");
     fs::write(&fifo, "exit 0\n").unwrap();
     victim.ends_with(0);
+}
+
+/// A connection with data that its peer does not take: whoever closes it last waits until it is gone (socket(7),
+/// `SO_LINGER`). The peer is the first of the two.
+fn lingering() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sends = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    sends.set_nonblocking(true).unwrap();
+    let mut refused = 0;
+    // What the kernel has moved to the peer meanwhile makes room again.
+    wait_until("no more data is taken", || {
+        let taken = std::io::Write::write(&mut sends, &[0; 1 << 16]).is_ok();
+        refused = if taken { 0 } else { refused + 1 };
+        refused > 20
+    });
+    let linger = libc::linger { l_onoff: 1, l_linger: 600 };
+    nix::sys::socket::setsockopt(&sends, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    (peer, sends)
+}
+
+#[test]
+fn who_sends_what_takes_for_ever_to_be_closed_holds_nobody_up() {
+    use nix::errno::Errno;
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    use std::os::fd::AsRawFd as _;
+    let Some(plan) = plan(Mode::Tree) else { return };
+    let manager = Manager::without_path(&plan);
+    let socket = plan.path("control.sock");
+    let (mut victim, _fifo) = gateway(&manager, plan.variable("SEXTON_CONTROL", &socket));
+    let environment = fs::read(format!("/proc/{}/environ", victim.main().pid)).unwrap();
+    let name = environment.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(b"NOTIFY_SOCKET=@"));
+    let client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let datagrams = UnixDatagram::unbound().unwrap();
+    let address = UnixAddr::new_abstract(name.unwrap()).unwrap();
+    let (_first, notice) = lingering();
+    let (_second, request) = lingering();
+    let parts = [std::io::IoSlice::new(b"STATUS=x\n")];
+    let pass = |socket: i32, what: i32, to: Option<&UnixAddr>| {
+        sendmsg(socket, &parts, &[ControlMessage::ScmRights(&[what])], MsgFlags::empty(), to)
+    };
+    // We are not to be the last to close them.
+    send(victim.pid(), 19).unwrap();
+    pass(datagrams.as_raw_fd(), notice.as_raw_fd(), Some(&address)).unwrap();
+    // From Linux 6.16 on it is refused (SO_PASSRIGHTS); before, nothing can be done about it.
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers =
+        release.split(|letter: char| !letter.is_ascii_digit()).map(|number| number.parse::<u32>());
+    let refuses = matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 16));
+    let sent = if refuses { pass(client.as_raw_fd(), request.as_raw_fd(), None) } else { Err(Errno::EPERM) };
+    if sent.is_err() {
+        let none = libc::linger { l_onoff: 0, l_linger: 0 };
+        nix::sys::socket::setsockopt(&request, nix::sys::socket::sockopt::Linger, &none).unwrap();
+    }
+    drop((notice, request, client));
+    send(victim.pid(), 18).unwrap();
+    let begun = Instant::now();
+    victim.signal(15);
+    victim.ends_with(143);
+    assert!(begun.elapsed() < SHORT_TIMEOUT, "{:?}, {sent:?}: {}", begun.elapsed(), victim.stderr());
 }
 
 #[test]

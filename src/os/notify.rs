@@ -77,8 +77,9 @@ pub struct Datagram {
     pub pid: i32,
     /// The sender's uid.
     pub uid: u32,
-    /// What came with it. A sender that waits until it was read (`BARRIER=1`) waits until these are closed.
-    pub descriptors: Vec<OwnedFd>,
+    /// Descriptors came with it, and it has not been taken. A sender that waits until it was read (`BARRIER=1`) waits until
+    /// these are closed.
+    pub has_descriptors: bool,
 }
 
 impl NotifySocket {
@@ -105,35 +106,78 @@ impl NotifySocket {
         Ok(OsString::from_vec([b"@", name].concat()))
     }
 
-    /// Takes one message. A message that says nothing, because it was too long or its sender is unknown, has
-    /// no text.
+    /// Takes one message, unless descriptors came with it. That one stays, and is for
+    /// [`take_with_descriptors`](NotifySocket::take_with_descriptors). A message that says nothing, because it was too long
+    /// or its sender is unknown, has no text.
     ///
     /// # Errors
     /// `WouldBlock` if there is none; else what recvmsg(2) says.
     pub fn take(&self) -> io::Result<Datagram> {
+        let look = self.receive(MsgFlags::MSG_PEEK)?;
+        // Without descriptors there is nothing whose end could take its time. What is taken is what was looked at: nobody
+        // else reads here.
+        if look.has_descriptors { Ok(look) } else { self.receive(MsgFlags::empty()) }
+    }
+
+    /// Leaves no room for descriptors, so that the kernel says that there were some and gives none.
+    fn receive(&self, peek: MsgFlags) -> io::Result<Datagram> {
         let mut text = vec![0; LONGEST];
-        let mut space = nix::cmsg_space!(UnixCredentials, [i32; DESCRIPTORS]);
+        let mut space = nix::cmsg_space!(UnixCredentials);
         let mut parts = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT | peek;
         let received = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-        let (mut length, mut pid, mut uid) = (received.bytes, 0, u32::MAX);
+        let (length, flags) = (received.bytes, received.flags);
+        text.truncate(if flags.contains(MsgFlags::MSG_TRUNC) { 0 } else { length });
+        let (pid, uid) = credentials(&space).unwrap_or((0, u32::MAX));
+        Ok(Datagram { text, pid, uid, has_descriptors: flags.contains(MsgFlags::MSG_CTRUNC) })
+    }
+
+    /// Takes the next message for the sake of its descriptors. Only a process that may hang does so: to close what a
+    /// stranger gave can take for ever, as with a connection that has data left (socket(7), `SO_LINGER`) or a file of a
+    /// filesystem that does not answer.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; else what recvmsg(2) says.
+    pub fn take_with_descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut space = nix::cmsg_space!(UnixCredentials, [i32; DESCRIPTORS]);
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+        let mut nothing = [0; 1];
+        let mut parts = [IoSliceMut::new(&mut nothing)];
+        let received = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         let mut descriptors = Vec::new();
-        if received.flags.contains(MsgFlags::MSG_TRUNC) {
-            length = 0;
-        }
         for control in received.cmsgs()? {
-            match control {
-                ControlMessageOwned::ScmCredentials(sender) => (pid, uid) = (sender.pid(), sender.uid()),
-                ControlMessageOwned::ScmRights(numbers) => {
-                    // SAFETY: the kernel has just given us this number, and nobody else knows it.
-                    descriptors
-                        .extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
-                }
-                _ => {}
+            if let ControlMessageOwned::ScmRights(numbers) = control {
+                // SAFETY: the kernel has just given us this number, and nobody else knows it.
+                descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
             }
         }
-        text.truncate(length);
-        Ok(Datagram { text, pid, uid, descriptors })
+        Ok(descriptors)
+    }
+}
+
+/// The pid and the uid in a control message of credentials, the first in `space` (unix(7), `SCM_CREDENTIALS`).
+fn credentials(space: &[u8]) -> Option<(i32, u32)> {
+    let credentials = space.get(control_length(0)..control_length(size_of::<libc::ucred>()))?;
+    // SAFETY: the bytes are as many as a header has, and any bytes are one.
+    let header: libc::cmsghdr = unsafe { std::ptr::read_unaligned(space.as_ptr().cast()) };
+    if (header.cmsg_level, header.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) {
+        return None;
+    }
+    // SAFETY: the bytes are as many as the structure has, and any bytes are one.
+    let sender: libc::ucred = unsafe { std::ptr::read_unaligned(credentials.as_ptr().cast()) };
+    Some((sender.pid, sender.uid))
+}
+
+/// How long a control message with so many bytes is (cmsg(3)).
+fn control_length(data: usize) -> usize {
+    // SAFETY: it computes with a number.
+    let length = unsafe { libc::CMSG_LEN(u32::try_from(data).unwrap_or(u32::MAX)) };
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+impl AsFd for NotifySender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -163,11 +207,17 @@ mod tests {
         let pid = process::own_pid().raw();
         let heard = inbox.take().unwrap();
         assert_eq!((heard.text.as_slice(), heard.pid, heard.uid), (b"READY=1".as_slice(), pid, uid));
-        assert!(heard.descriptors.is_empty());
+        assert!(!heard.has_descriptors);
         assert_eq!(inbox.take().unwrap().text, b"", "what is too long says nothing");
         let (reading, writing) = nix::unistd::pipe().unwrap();
         outlet.send_with(b"FDSTORE=1", &[writing]).unwrap();
-        let [kept] = <[OwnedFd; 1]>::try_from(inbox.take().unwrap().descriptors).unwrap();
+        for _ in 0..2 {
+            let heard = inbox.take().unwrap();
+            assert_eq!((heard.text.as_slice(), heard.pid, heard.uid), (b"FDSTORE=1".as_slice(), pid, uid));
+            assert!(heard.has_descriptors, "it stays where it is");
+        }
+        let [kept] = <[OwnedFd; 1]>::try_from(inbox.take_with_descriptors().unwrap()).unwrap();
+        assert_eq!(inbox.take().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         nix::unistd::write(&kept, b"x").unwrap();
         let mut byte = [0];
         assert_eq!(nix::unistd::read(&reading, &mut byte), Ok(1), "it is a copy of the pipe's end");

@@ -50,10 +50,21 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     // Linux takes the permissions of the name from those of the unbound socket.
     fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+    refuse_descriptors(listener.as_fd());
     // SAFETY: the descriptor is open, and the call takes plain values. (nix refuses more than the C library's `SOMAXCONN`,
     // which has nothing to do with what the kernel takes.)
     let listening = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) };
     if listening == -1 { Err(io::Error::last_os_error()) } else { Ok(listener) }
+}
+
+/// Has the kernel refuse what descriptors a client sends, from Linux 6.16 on (`SO_PASSRIGHTS`); connections have it from
+/// their listener. To close what a stranger gave can take for ever, and even what is never received is closed by us.
+fn refuse_descriptors(listener: BorrowedFd<'_>) {
+    const SO_PASSRIGHTS: i32 = 83;
+    let (no, size) = (0_i32, libc::socklen_t::try_from(size_of::<i32>()).unwrap_or_default());
+    let (socket, value) = (listener.as_raw_fd(), (&raw const no).cast());
+    // SAFETY: the pointer is to a number of ours, and the size is that number's. An older kernel knows no such option.
+    let _ = unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, SO_PASSRIGHTS, value, size) };
 }
 
 /// Takes the next connection, if there is one. It never blocks, nor does what it gives.

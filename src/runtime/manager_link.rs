@@ -5,9 +5,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::Write;
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -17,9 +18,9 @@ use crate::config::Plan;
 use crate::os::notify::{Datagram, NotifySender, NotifySocket};
 use crate::os::poll::{EpollSet, Interest};
 use crate::os::spawn::Started;
-use crate::os::{clock, privileges, process, signals, tree};
-use crate::supervisor::{Event, ManagerState, Message, Notify, Ready, notify_message};
-use crate::types::{CompatMode, HealthState, MonoTime, Outcome, Pid, one_line};
+use crate::os::{clock, privileges, process, seqpacket, signals, tree};
+use crate::supervisor::{Event, ManagerState, Message, Notify, NotifyMessage, Ready, notify_message};
+use crate::types::{CompatMode, HealthState, MonoTime, Outcome, Pid, Signal, one_line};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 const WINDOW: &str = "WATCHDOG_USEC";
@@ -34,6 +35,10 @@ const LETTERS_A_TURN: usize = 4;
 const EXECUTED: u64 = 0;
 const INBOX: u64 = 1;
 const OTHERS: u64 = 2;
+const TAKEN: u64 = 3;
+
+/// How many helpers may hang over the descriptors of messages. With more of them the gateway is not heard any more.
+const HANGING: usize = 8;
 
 /// The way up, and the way for the gateway.
 pub(super) struct ManagerLink {
@@ -51,6 +56,14 @@ pub(super) struct ManagerLink {
     lost: bool,
     /// The manager did not take what it was to keep, which was said.
     not_kept: bool,
+    /// Ends when a helper has taken the message whose descriptors it is to close; until then nobody else reads.
+    taking: Option<File>,
+    /// What else that message says. The manager has the descriptors before it hears of it.
+    says: Vec<NotifyMessage>,
+    /// The helpers that have taken one, and may hang over it.
+    closing: Vec<Pid>,
+    /// So many of them hang that nobody is heard any more, which was said.
+    deaf: bool,
 }
 
 impl ManagerLink {
@@ -86,6 +99,10 @@ impl ManagerLink {
             waits_for_exec: false,
             lost: false,
             not_kept: false,
+            taking: None,
+            says: Vec::new(),
+            closing: Vec::new(),
+            deaf: false,
         })
     }
 
@@ -146,10 +163,9 @@ impl ManagerLink {
         self.many.remove(main);
     }
 
-    /// Hands on what the manager is to keep. What it does not take, as it is behind or gone, is not kept: the gateway's
-    /// descriptors are not ours to hold on to.
-    fn keep(&mut self, text: &str, descriptors: &[OwnedFd]) {
-        let taken = self.outlet.send_with(text.as_bytes(), descriptors);
+    /// Whether the manager has taken what it is to keep. What it does not take, as it is behind or gone, is not kept: the
+    /// gateway's descriptors are not ours to hold on to.
+    fn kept(&mut self, taken: std::io::Result<()>) {
         if let Err(error) = &taken
             && !self.not_kept
         {
@@ -249,14 +265,98 @@ impl EventLoop<'_> {
             }
         }
         for _ in 0..LETTERS_A_TURN {
+            if !self.is_taken()? {
+                break;
+            }
             let Some(letter) = self.next_message() else { break };
+            let mut store = None;
             if self.sender_allowed(&letter) {
-                self.read(letter)?;
+                store = self.read(&letter)?;
             } else {
                 debug!(name: "notify-rejected", pid = letter.pid, uid = letter.uid, "a stranger's message");
             }
+            if letter.has_descriptors {
+                self.take_descriptors(store.as_deref());
+            }
         }
         Ok(())
+    }
+
+    /// Whether the message whose descriptors a helper is to close has been taken, so that the next one can be looked at.
+    fn is_taken(&mut self) -> Result<bool, Outcome> {
+        let Some(link) = &mut self.manager else { return Ok(false) };
+        let Some(taking) = &mut link.taking else { return Ok(true) };
+        let mut errno = [0; 4];
+        let stored = match taking.read(&mut errno) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Ok(4) => Some(i32::from_ne_bytes(errno)),
+            // There was nothing to be stored, or the helper has ended.
+            Ok(_) | Err(_) => None,
+        };
+        link.many.remove(taking);
+        match stored {
+            Some(0) => link.kept(Ok(())),
+            Some(errno) => link.kept(Err(std::io::Error::from_raw_os_error(errno))),
+            None => {}
+        }
+        link.taking = None;
+        if let Some(inbox) = &link.inbox {
+            said(link.many.add(inbox, INBOX, Interest::Read));
+        }
+        for notice in std::mem::take(&mut link.says) {
+            self.dispatch(Event::NotifyMessage(notice))?;
+        }
+        Ok(true)
+    }
+
+    /// Has a helper take the message with descriptors that comes next, give them to the manager if that is to `store` them,
+    /// and end. The sender chose them, and to close them can take for ever.
+    fn take_descriptors(&mut self, store: Option<&str>) {
+        let helpers = self.sweeper.helpers();
+        let Some(link) = &mut self.manager else { return };
+        let Some(inbox) = &link.inbox else { return };
+        // Until it has been taken nobody else is to find it.
+        link.many.remove(inbox);
+        link.closing.retain(|helper| helpers.contains(helper));
+        if link.closing.len() >= HANGING {
+            if !std::mem::replace(&mut link.deaf, true) {
+                warn!(name: "notify-recv-failed", "the gateway is not heard any more: what it sent cannot be closed");
+            }
+            return;
+        }
+        if link.closing.len() >= HANGING / 2 {
+            for helper in &link.closing {
+                let _ = signals::send(*helper, Signal::KILL);
+            }
+        }
+        let outlet = &link.outlet;
+        let begun = seqpacket::pipe().and_then(|(ours, theirs)| {
+            let keep = [inbox.as_fd(), outlet.as_fd(), theirs.as_fd()];
+            let helper = self.sweeper.start_helper(&keep, || {
+                let Ok(descriptors) = inbox.take_with_descriptors() else { return 1 };
+                let sent = store.map(|store| outlet.send_with(store.as_bytes(), &descriptors));
+                let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+                let said = sent.map(|sent| sent.map_or_else(errno, |()| 0).to_ne_bytes());
+                let told = theirs
+                    .try_clone()
+                    .and_then(|pipe| File::from(pipe).write_all(said.as_ref().map_or(b"-", |errno| errno)));
+                // The end of a process closes a connection without waiting for it.
+                descriptors.into_iter().for_each(std::mem::forget);
+                u8::from(told.is_err())
+            })?;
+            Ok((helper, ours))
+        });
+        match begun {
+            Ok((helper, ours)) => {
+                link.closing.push(helper);
+                said(link.many.add(&ours, TAKEN, Interest::Read));
+                link.taking = Some(File::from(ours));
+            }
+            Err(error) => {
+                warn!(name: "notify-recv-failed", %error, "could not take what the gateway sent");
+                said(link.many.add(inbox, INBOX, Interest::Read));
+            }
+        }
     }
 
     fn next_message(&self) -> Option<Datagram> {
@@ -280,21 +380,26 @@ impl EventLoop<'_> {
         known && Pid::new(letter.pid).is_some_and(ours)
     }
 
-    fn read(&mut self, letter: Datagram) -> Result<(), Outcome> {
+    /// Takes in what it says. What is left is for the manager, with the descriptors that came with it.
+    fn read(&mut self, letter: &Datagram) -> Result<Option<String>, Outcome> {
         let notify_message::Heard { notices, own, store } =
-            notify_message::read(&letter.text, !letter.descriptors.is_empty());
+            notify_message::read(&letter.text, letter.has_descriptors);
         if let (Some(own), Some(link)) = (own, &mut self.manager) {
             link.text = own;
         }
-        if let (Some(store), Some(link)) = (store, &mut self.manager) {
-            link.keep(store.trim_end(), &letter.descriptors);
+        let store = store.map(|store| store.trim_end().to_owned());
+        if let (true, Some(link)) = (letter.has_descriptors, &mut self.manager) {
+            link.says = notices;
+            return Ok(store);
         }
-        // Now the gateway need not wait any longer.
-        drop(letter);
         for notice in notices {
             self.dispatch(Event::NotifyMessage(notice))?;
         }
-        Ok(())
+        if let (Some(store), Some(link)) = (store, &mut self.manager) {
+            let taken = link.outlet.send(store.as_bytes());
+            link.kept(taken);
+        }
+        Ok(None)
     }
 
     /// How it ended, which is the last that the manager hears. However soon that is after the text before it: who looks
