@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::libc;
@@ -26,7 +26,7 @@ use nix::sys::stat::Mode as Permissions;
 use common::cgroup::Cgroup;
 use common::process::{look, send};
 use common::victim::{Mode, Victim, plan};
-use common::{NEVER, SHORT_TIMEOUT, helper, root, skip, wait_until};
+use common::{NEVER, SHORT_TIMEOUT, helper, root, sexton, skip, wait_until};
 
 #[test]
 fn a_limit_on_processes_is_reported_and_the_start_is_tried_again() {
@@ -301,4 +301,19 @@ fn the_next_sexton_removes_the_empty_cgroup_of_a_killed_one_and_no_live_ones() {
         victim.ends_with(code);
     }
     assert_eq!(shared.below_it(), [] as [PathBuf; 0]);
+}
+
+/// The kernel tells who writes to a file that may not grow any more by a signal (setrlimit(2), `RLIMIT_FSIZE`). The log is
+/// sexton's, and the gateway has nothing to do with it.
+#[test]
+fn a_log_that_may_not_grow_any_more_costs_the_command_nothing() {
+    for more in ["-v", "-vv"] {
+        let directory = tempfile::tempdir().unwrap();
+        let log = File::create(directory.path().join("log")).unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-c", "ulimit -f 0; exec \"$@\"", "bash"]).arg(sexton());
+        command.args([more, "--no-locks", "--control", "off", "--", "sh", "-c", "sleep 0.2; exit 7"]);
+        let ended = command.stdin(Stdio::null()).stderr(log).status().unwrap();
+        assert_eq!(ended.code(), Some(7), "{more}");
+    }
 }

@@ -343,7 +343,8 @@ fn proof(
         _ if evidence.local && evidence.all_visible && evidence.nested == Nested::NoOwner => {
             Ok(Proof::AllVisible)
         }
-        _ if evidence.declared_exclusive => Ok(Proof::Declared),
+        // The word is that no owner lives outside this pid namespace. Those below it have to be seen.
+        _ if evidence.declared_exclusive && evidence.nested == Nested::NoOwner => Ok(Proof::Declared),
         state => Err(UnclearReason::NoProof(state)),
     }
 }

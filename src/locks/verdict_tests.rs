@@ -107,7 +107,7 @@ fn expected(e: &Evidence) -> char {
     let refused = e.local && e.socket == Socket::Refused;
     let marked = e.mark == MarkSays::OwnerGone;
     let listens = matches!(e.socket, Socket::Listens(_));
-    let declared = named && e.declared_exclusive;
+    let declared = named && e.declared_exclusive && e.nested == Nested::NoOwner;
     let dead = !may_live
         && !e.shared
         && (just_died || marked || witness || refused || earlier_boot || none_visible || declared);
@@ -269,10 +269,10 @@ fn a_number_that_is_missing_here_proves_nothing_for_other_containers() {
         let below = Evidence { nested: Nested::MayBeOwner(Pid::INIT), ..certain };
         assert!(matches!(judge(&below), Verdict::Unclear(UnclearReason::NestedNumber { .. })));
     }
-    // What cannot be seen below is no proof that there is nothing, and no objection to the operator's word.
+    // What cannot be seen below is no proof that there is nothing, whatever the operator's word is: it is of those outside.
     let unseen = Evidence { nested: Nested::NotSeen, all_visible: true, ..missing };
     assert_eq!(proof_of(&unseen), None);
-    assert_eq!(proof_of(&Evidence { declared_exclusive: true, ..unseen }), Some(Proof::Declared));
+    assert_eq!(proof_of(&Evidence { declared_exclusive: true, ..unseen }), None);
 }
 
 #[test]

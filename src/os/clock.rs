@@ -2,12 +2,22 @@
 
 use std::time::{Duration, SystemTime};
 
+use nix::sys::time::TimeSpec;
+
 use crate::types::{MonoTime, Signal};
 
 /// The monotonic clock, clock_gettime(2): it never steps and stands still while the machine sleeps.
 #[must_use]
 pub fn now() -> MonoTime {
     MonoTime(read(libc::CLOCK_MONOTONIC))
+}
+
+/// How long a call is to wait, as the kernel counts it: one that is longer than any life comes back early, and whoever
+/// waits looks at the clock and waits again.
+#[must_use]
+pub(super) fn timespec(wait: Duration) -> TimeSpec {
+    const LONGEST: Duration = Duration::from_secs(1 << 30);
+    TimeSpec::from_duration(wait.min(LONGEST))
 }
 
 /// Time since boot, sleep included: the clock in which /proc counts a process's start.
@@ -71,4 +81,19 @@ fn read(clock: libc::clockid_t) -> Duration {
     // SAFETY: the structure is ours to be written to. The call cannot fail for these clocks (clock_gettime(2)).
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_the_kernel_cannot_count_is_a_long_one() {
+        use nix::sys::time::TimeValLike as _;
+        let second = Duration::from_secs(1);
+        assert_eq!(timespec(second), TimeSpec::from_duration(second));
+        for wait in [Duration::MAX, Duration::from_secs(1 << 63)] {
+            assert!(timespec(wait).num_seconds() >= 1 << 30, "{wait:?}");
+        }
+    }
 }

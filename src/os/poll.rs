@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::time::TimeSpec;
 
 use crate::os::{clock, process};
 use crate::types::MonoTime;
@@ -55,7 +54,7 @@ pub fn any_until<const N: usize>(
     descriptors: [BorrowedFd<'_>; N],
     deadline: Option<MonoTime>,
 ) -> io::Result<[bool; N]> {
-    let timeout = deadline.map(|moment| TimeSpec::from_duration(moment.since(clock::now())));
+    let timeout = deadline.map(|moment| clock::timespec(moment.since(clock::now())));
     let mut descriptors = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
     match ppoll(&mut descriptors, timeout, None) {
         Ok(_) => Ok(descriptors.map(|descriptor| descriptor.any().unwrap_or(false))),

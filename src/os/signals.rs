@@ -130,7 +130,7 @@ pub struct WakeUp {
 pub(super) fn take(set: SignalSet, timeout: Option<Duration>) -> io::Result<Option<SigInfo>> {
     // SAFETY: a siginfo is plain data, for which all zeroes are a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let timeout = timeout.map(|timeout| *nix::sys::time::TimeSpec::from_duration(timeout).as_ref());
+    let timeout = timeout.map(|timeout| *clock::timespec(timeout).as_ref());
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let (set, told) = (std::ptr::from_ref(&set), &raw mut info);
     // SAFETY: the set has the kernel's 8 bytes, and like the timeout is only read and lives as long as the call; the

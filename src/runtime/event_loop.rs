@@ -13,7 +13,7 @@ use crate::os::children::{self, Change, Dead};
 use crate::os::signals::{ExtraFds, SigInfo, WakeUp};
 use crate::os::spawn::Started;
 use crate::os::terminal::Presence;
-use crate::os::{clock, memory, poll, procfs};
+use crate::os::{clock, memory, poll, process, procfs};
 use crate::supervisor::{Event, Origin, Received};
 use crate::types::{MonoTime, Outcome, Pid, Signal};
 
@@ -27,6 +27,12 @@ const BLIND: Duration = Duration::from_millis(50);
 /// Whether this is a long wait, the first of which ends the start.
 fn is_far(deadline: Option<MonoTime>) -> bool {
     deadline.is_none_or(|deadline| deadline > clock::now().after(Duration::from_secs(1)))
+}
+
+/// Whether the kernel says by this signal that a file of ours, the log, may not grow any more (setrlimit(2),
+/// `RLIMIT_FSIZE`). The write has failed, and the command has nothing to do with it.
+fn is_of_our_own_write(signal: SigInfo) -> bool {
+    signal.signal.number() == libc::SIGXFSZ && signal.sender == process::own_pid().raw()
 }
 
 impl EventLoop<'_> {
@@ -72,7 +78,7 @@ impl EventLoop<'_> {
                 debug!(name: "signal-received", "Received SIGCHLD");
                 child_changed = true;
             }
-            Some(signal) if !self.is_a_hint(signal) => {
+            Some(signal) if !self.is_a_hint(signal) && !is_of_our_own_write(signal) => {
                 let received = self.received(signal);
                 self.dispatch(Event::Signal(received))?;
             }
