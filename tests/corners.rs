@@ -245,7 +245,7 @@ fn valgrind_finds_nothing_in_a_whole_life() {
         (setsid true &); 'SEXTON' tool -- true && 'SEXTON' status >status && 'SEXTON' signal CONT
         trap 'sleep 1000 & exit 3' TERM; 'SEXTON' stop; while :; do sleep 0.01; done"
         .replace("DIR", plan.path("").trim_end_matches('/'))
-        .replace("SEXTON", common::sexton().to_str().unwrap());
+        .replace("SEXTON", sexton().to_str().unwrap());
     let valgrind = [
         "valgrind",
         "--quiet",
