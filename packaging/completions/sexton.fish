@@ -36,7 +36,7 @@ complete -c sexton -n "__fish_sexton_needs_command" -s e -l remap-exit -d 'Turn 
 complete -c sexton -n "__fish_sexton_needs_command" -l lock-root -d 'State directory with locks; repeatable. Without it, OpenClaw\'s is found' -r -F
 complete -c sexton -n "__fish_sexton_needs_command" -l sweep-timeout -d 'What a sweep may take at start' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l config -d 'Read more settings from this file' -r -F
-complete -c sexton -n "__fish_sexton_needs_command" -l preset -d 'Begin with what suits this gateway: openclaw' -r
+complete -c sexton -n "__fish_sexton_needs_command" -l preset -d 'Begin with what suits a gateway: hermes, ...' -r
 complete -c sexton -n "__fish_sexton_needs_command" -l lock-action -d 'Of a lock left behind: remove, or hand-over' -r -f -a "remove\t''
 hand-over\t''"
 complete -c sexton -n "__fish_sexton_needs_command" -l start-window -d 'How long a lock that was handed over is left to the starting gateway' -r

@@ -9,24 +9,41 @@ use toml::de::{DeTable, DeValue};
 use super::openclaw::{Package, Version};
 
 /// The names of all presets.
-pub const NAMES: &str = "openclaw";
+pub const NAMES: &str =
+    "openclaw, hermes, nanobot, openhands, qwenpaw, mcp-proxy, mcpo, mcp-hub, supergateway";
 
 /// One preset.
 struct Preset {
     name: &'static str,
     text: &'static str,
-    /// The port in the addresses of its probes, which the gateway listens on if it is told nothing else.
-    port: &'static str,
-    /// The option and the variable that tell it another one.
-    tells_port: (&'static str, &'static str),
+    /// The port in the addresses of its probes, which the gateway listens on if it is told nothing else; the option and
+    /// the variable that tell it another one, if there is a variable.
+    port: Option<(&'static str, &'static str, &'static str)>,
 }
 
-const PRESETS: &[Preset] = &[Preset {
-    name: "openclaw",
-    text: include_str!("presets/openclaw.toml"),
-    port: "18789",
-    tells_port: ("--port", "OPENCLAW_GATEWAY_PORT"),
-}];
+const PRESETS: &[Preset] = &[
+    Preset {
+        name: "openclaw",
+        text: include_str!("presets/openclaw.toml"),
+        port: Some(("18789", "--port", "OPENCLAW_GATEWAY_PORT")),
+    },
+    Preset { name: "hermes", text: include_str!("presets/hermes.toml"), port: None },
+    Preset {
+        name: "nanobot",
+        text: include_str!("presets/nanobot.toml"),
+        port: Some(("18790", "--port", "")),
+    },
+    Preset { name: "openhands", text: include_str!("presets/openhands.toml"), port: None },
+    Preset {
+        name: "qwenpaw",
+        text: include_str!("presets/qwenpaw.toml"),
+        port: Some(("8088", "--port", "")),
+    },
+    Preset { name: "mcp-proxy", text: include_str!("presets/mcp-proxy.toml"), port: None },
+    Preset { name: "mcpo", text: include_str!("presets/mcpo.toml"), port: None },
+    Preset { name: "mcp-hub", text: include_str!("presets/mcp-hub.toml"), port: None },
+    Preset { name: "supergateway", text: include_str!("presets/supergateway.toml"), port: None },
+];
 
 /// The text of a preset for this command in this environment; `None` if there is no such preset.
 pub fn text(
@@ -35,14 +52,12 @@ pub fn text(
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Option<Cow<'static, str>> {
     let preset = PRESETS.iter().find(|preset| preset.name == name)?;
-    let (option_name, variable_name) = preset.tells_port;
+    let Some((usual, option_name, variable_name)) = preset.port else { return Some(preset.text.into()) };
     // As the gateways read them: the option, then the variable.
     let port = option(command, option_name).or_else(|| variable(variable_name)?.into_string().ok());
     let port = port.filter(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     Some(match port {
-        Some(port) => {
-            preset.text.replace(&format!("127.0.0.1:{}", preset.port), &format!("127.0.0.1:{port}")).into()
-        }
+        Some(port) => preset.text.replace(&format!("127.0.0.1:{usual}"), &format!("127.0.0.1:{port}")).into(),
         None => preset.text.into(),
     })
 }
@@ -129,6 +144,8 @@ fn option(command: &[OsString], name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::file::{File, LoadContext};
+    use crate::config::file_access::FileAccess;
 
     #[test]
     fn the_probes_ask_the_port_that_the_gateway_was_given() {
@@ -151,6 +168,28 @@ mod tests {
             );
         }
         assert_eq!(super::text("unheard-of", &[], &|_| None), None);
+    }
+
+    #[test]
+    fn every_preset_is_sound_and_named() {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        assert_eq!(names.join(", "), NAMES);
+        for preset in PRESETS {
+            assert!(preset.text.starts_with(&format!("# preset = \"{}\": ", preset.name)));
+            let none = LoadContext {
+                preset: Some(preset.name),
+                command: &["gateway".into()],
+                variable: &|_| None,
+                owner: None,
+                files: &FileAccess::Direct,
+                package: &|_, _, _| None,
+            };
+            let file = File::read(None, &none).unwrap_or_else(|error| panic!("{}: {error}", preset.name));
+            assert!(file.preset.grace.is_some() && file.replace_on.is_empty(), "{}", preset.name);
+            if let Some((port, ..)) = preset.port {
+                assert!(preset.text.contains(&format!("127.0.0.1:{port}/")), "{}", preset.name);
+            }
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ settings! {
 
     /// The preset, if the operator names one, who wins over the file.
     preset: Option<String> = None =>
-        option("preset", "NAME", "Begin with what suits this gateway: openclaw"),
+        option("preset", "NAME", "Begin with what suits a gateway: hermes, ..."),
 
     /// Whether the command's `SHELL` is sexton-sh, so that each tool that it runs is managed.
     tool_shell: bool = false =>

@@ -89,7 +89,8 @@ pub struct File {
 #[cfg_attr(test, schemars(title = "sexton.toml"))]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
-    /// A set of values to begin with: `openclaw`. The file's own values win over it.
+    /// A set of values to begin with: `openclaw`, `hermes`, `nanobot`, `openhands`, `qwenpaw`, `mcp-proxy`, `mcpo`,
+    /// `mcp-hub` or `supergateway`. The file's own values win over it.
     preset: Option<String>,
     /// The command and its arguments, for a command line without one.
     command: Option<Argv>,
