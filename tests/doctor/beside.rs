@@ -86,7 +86,7 @@ fn a_gateway_that_is_well_is_said_to_be() {
     says("configuration", "sexton.toml");
     says("role", "PID 1");
     says("health", "10 answers");
-    says("stop windows", "at most 20s, and has 1m");
+    says("stop windows", "at most 22s, and has 1m");
     says("lock root", "the sexton that runs uses it");
 }
 

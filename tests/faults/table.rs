@@ -110,6 +110,7 @@ pub const CALLS: &[Call] = &[
     never("setfsuid", libc::SYS_setfsuid),
     // Sockets.
     call("socket", libc::SYS_socket, &[EMFILE, ENOBUFS]),
+    call("setsockopt", libc::SYS_setsockopt, &[ENOPROTOOPT]),
     call("socketpair", libc::SYS_socketpair, &[EMFILE, ENOBUFS]),
     call("connect", libc::SYS_connect, &[ECONNREFUSED, EAGAIN]),
     call("bind", libc::SYS_bind, &[EADDRINUSE, EACCES, EROFS]),
