@@ -52,7 +52,7 @@ impl SignalSource {
     /// Opens it. The signals must be blocked; see [`startup`](super::startup).
     ///
     /// SIGCHLD gets its default action: whoever started us may have ignored it, and then the kernel would
-    /// reap our children behind our back (wait(2)). HUP is shown as one that is dealt with, as [`show_handled`] has it.
+    /// reap our children behind our back (wait(2)). HUP is shown as one that is dealt with, as `show_handled` has it.
     ///
     /// # Errors
     /// What sigaction(2) says.
@@ -202,7 +202,7 @@ pub fn set_ignored(signal: Signal) -> io::Result<()> {
     set_action(signal, libc::SIG_IGN)
 }
 
-/// The signals that have [`never`] as their handler, a bit for each.
+/// The signals that have [`never`](fn@never) as their handler, a bit for each.
 static SHOWN: AtomicU64 = AtomicU64::new(0);
 
 /// A handler that never runs, because its signal stays blocked.
