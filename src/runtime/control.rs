@@ -3,6 +3,7 @@
 use tracing::{info, warn};
 
 use super::EventLoop;
+use super::inquiry::Inquiry;
 use crate::config::Control;
 use crate::config::unit::GATEWAY;
 use crate::control::protocol::{Answer, Request};
@@ -26,12 +27,11 @@ pub(super) fn bind(wanted: &Control, compat: CompatMode) -> Option<BoundSocket> 
             process::set_variable(VARIABLE, socket.path().as_os_str());
             Some(socket)
         }
-        // There are as many as there can be, or another program's name is worn, whose users miss nothing.
-        Err(problem @ BindError::InUse(_)) if *wanted == Control::Default => {
-            info!(name: "control-off", "there is no control socket: {problem}");
-            None
-        }
-        Err(problem) if compat != CompatMode::Native => {
+        // Another program's name is worn, whose users miss nothing, or there are as many as there can be.
+        Err(problem)
+            if compat != CompatMode::Native
+                || (matches!(problem, BindError::InUse(_)) && *wanted == Control::Default) =>
+        {
             info!(name: "control-off", "there is no control socket: {problem}");
             None
         }
@@ -76,7 +76,7 @@ impl EventLoop<'_> {
             self.supervisor_deadline(),
             self.oom.deadline(),
             self.reload.deadline(),
-            self.look.as_ref().map(|look| look.until),
+            self.look.as_ref().map(Inquiry::deadline),
             self.orphans.deadline(),
         ];
         server.into_iter().chain(others.into_iter().flatten()).min()

@@ -11,6 +11,7 @@ mod event_loop;
 mod execute;
 mod freeze;
 mod helper_log;
+mod inquiry;
 mod install;
 mod locks_command;
 mod manager_link;
@@ -53,6 +54,7 @@ use crate::report::messages;
 use crate::supervisor::{Action, Policy, RestartOn, Snapshot, Supervisor, Terminal as Foreground};
 use crate::types::{CompatMode, Escaped, MonoTime, Outcome, Pid, Signal, exit_code};
 use containment::Containment;
+use inquiry::Inquiry;
 pub use install::run as install;
 pub use locks_command::run as look_after_locks;
 use manager_link::ManagerLink;
@@ -141,7 +143,7 @@ struct EventLoop<'a> {
     reread: Option<Reread<'a>>,
     reload: Reload,
     /// The look at the gateway's package that a start waits for.
-    look: Option<versions::Look>,
+    look: Option<Inquiry>,
     /// Where the other programs of the package are.
     programs: Programs,
     /// Where it is noted how we are, if this is the supervisor of a unit.

@@ -5,15 +5,13 @@
 //! ended, PID 1 makes the same settings of it.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tracing::info;
 
 use super::EventLoop;
+use super::inquiry::Inquiry;
 use super::policy::{HostFacts, policy};
 use super::programs::Programs;
 use crate::config::Plan;
@@ -22,10 +20,10 @@ use crate::config::reload::{self, Change};
 use crate::control::protocol::Answer;
 use crate::control::registry::Key;
 use crate::control::server::Server;
-use crate::os::{clock, files, memory, signals};
+use crate::os::memory;
 use crate::report::log;
 use crate::supervisor::Event;
-use crate::types::{Escaped, MonoTime, Outcome, Pid, Signal};
+use crate::types::{Escaped, MonoTime, Outcome, Pid};
 
 /// How the configuration is read again: the settings, or what is wrong with them in one line.
 pub type Reread<'a> = &'a dyn Fn(&FileAccess) -> Result<Plan, String>;
@@ -50,11 +48,8 @@ pub(super) struct Reload {
 
 /// One reading of the configuration.
 struct Reading {
-    helper: Pid,
-    /// Where the helper leaves what it has seen.
-    seen: File,
-    /// When it is given up.
-    until: MonoTime,
+    /// What the helper has seen, or what is wrong.
+    seen: Inquiry,
     /// Who waits for it.
     asked: Vec<Key>,
 }
@@ -62,7 +57,7 @@ struct Reading {
 impl Reload {
     /// When the reading that is under way is given up.
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        self.reading.as_ref().map(|reading| reading.until)
+        self.reading.as_ref().map(|reading| reading.seen.deadline())
     }
 }
 
@@ -88,25 +83,18 @@ impl EventLoop<'_> {
                 "process {helper}, which was to read the configuration before, still hangs; ask again when it has ended"
             ));
         }
-        let begun = files::in_memory(c"sexton-reload").map_err(|error| error.to_string()).and_then(|seen| {
-            let helper =
-                self.sweeper.start_helper(&[seen.as_fd()], || u8::from(tell(reread, &seen).is_err()));
-            Ok((helper.map_err(|error| error.to_string())?, seen))
-        });
-        let (helper, seen) =
-            begun.map_err(|error| format!("no process can be made that reads the configuration: {error}"))?;
-        self.reload.reading = Some(Reading { helper, seen, until: clock::now().after(DEADLINE), asked });
+        let seen = Inquiry::begin(&mut self.sweeper, c"sexton-reload", DEADLINE, || look(reread))
+            .map_err(|error| format!("no process can be made that reads the configuration: {error}"))?;
+        self.reload.reading = Some(Reading { seen, asked });
         Ok(())
     }
 
     /// Gives the reading up that takes too long. Something keeps a file from being read, and it would not be read by
     /// those who wait for the next one either.
     pub(super) fn end_late_reload(&mut self) {
-        let late = |reading: &mut Reading| reading.until <= clock::now();
+        let late = |reading: &mut Reading| reading.seen.is_late();
         let Some(reading) = self.reload.reading.take_if(late) else { return };
-        // It may hang in the kernel, so that nobody waits for its end.
-        let _ = signals::send(reading.helper, Signal::KILL);
-        self.reload.given_up = Some(reading.helper);
+        self.reload.given_up = Some(reading.seen.give_up());
         let file = self.plan.origin.file.as_ref();
         let file = file.map_or("of its file".to_owned(), |path| format!("of {}", Escaped(path)));
         let answer = Answer::Refused(format!(
@@ -124,8 +112,8 @@ impl EventLoop<'_> {
     /// The outcome, if this is the end.
     pub(super) fn reload_read(&mut self, helper: Pid) -> Result<(), Outcome> {
         self.reload.given_up.take_if(|given_up| *given_up == helper);
-        let ended = |reading: &mut Reading| reading.helper == helper;
-        let Some(Reading { seen, asked, .. }) = self.reload.reading.take_if(ended) else { return Ok(()) };
+        let ended = |reading: &mut Reading| reading.seen.is_of(helper);
+        let Some(Reading { seen, asked }) = self.reload.reading.take_if(ended) else { return Ok(()) };
         let answer = self.take_over(seen)?;
         self.answer_all(asked.into_iter(), &answer);
         // What it took is not needed again soon.
@@ -149,7 +137,7 @@ impl EventLoop<'_> {
     ///
     /// # Errors
     /// The outcome, if this is the end.
-    fn take_over(&mut self, seen: File) -> Result<Answer, Outcome> {
+    fn take_over(&mut self, seen: Inquiry) -> Result<Answer, Outcome> {
         let (reloaded, programs) = match self.settings_of(seen) {
             Ok(settings) => settings,
             Err(why) => return Ok(Answer::Refused(why)),
@@ -189,14 +177,11 @@ impl EventLoop<'_> {
     }
 
     /// The settings that come of what the helper has seen, without a look at any file.
-    fn settings_of(&self, mut seen: File) -> Result<(Plan, Programs), String> {
+    fn settings_of(&self, seen: Inquiry) -> Result<(Plan, Programs), String> {
         let reread = self.reread.ok_or("this sexton reads no configuration")?;
-        let mut told = Vec::new();
-        let read = seen.rewind().and_then(|()| seen.take(LARGEST).read_to_end(&mut told));
+        let answers: Option<Result<Answers, String>> = seen.answer(LARGEST);
         let broke_off = || "the process that read the configuration broke off; ask again".to_owned();
-        read.map_err(|_| broke_off())?;
-        let answers: Result<Answers, String> = serde_json::from_slice(&told).map_err(|_| broke_off())?;
-        let seen = FileAccess::Recorded(answers?);
+        let seen = FileAccess::Recorded(answers.ok_or_else(broke_off)??);
         let mut reloaded = reread(&seen)?;
         let programs = Programs::of(&reloaded, &seen);
         if reloaded.origin.row.is_some() {
@@ -206,12 +191,10 @@ impl EventLoop<'_> {
     }
 }
 
-/// Runs in the helper: reads the configuration, and leaves in `seen` what was seen or what is wrong.
-fn tell(reread: Reread<'_>, mut seen: &File) -> io::Result<()> {
+/// Runs in the helper: reads the configuration. What was seen, or what is wrong.
+fn look(reread: Reread<'_>) -> Result<Answers, String> {
     let recording = FileAccess::Recording(RefCell::default());
-    let answers = reread(&recording).map(|reloaded| {
-        Programs::of(&reloaded, &recording);
-        recording.into_answers()
-    });
-    seen.write_all(&serde_json::to_vec(&answers)?)
+    let reloaded = reread(&recording)?;
+    Programs::of(&reloaded, &recording);
+    Ok(recording.into_answers())
 }

@@ -4,9 +4,6 @@
 //! that before each further start a helper looks at it again. The start waits for the helper, for a moment at most.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +11,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::EventLoop;
+use super::inquiry::Inquiry;
 use crate::config::dump;
 use crate::config::file::PACKAGE;
 use crate::config::file_access::FileAccess;
@@ -21,23 +19,14 @@ use crate::config::openclaw::Package;
 use crate::config::package::{self, Place};
 use crate::config::preset::Row;
 use crate::config::reload;
-use crate::os::{clock, files, process, signals};
+use crate::os::process;
 use crate::supervisor::Event;
-use crate::types::{MonoTime, Outcome, Pid, Signal};
+use crate::types::{Outcome, Pid};
 
 /// How long a start waits for the look at the package.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// How much a helper can have said, in bytes: a version, and a path with every letter escaped.
 const LARGEST: u64 = 64 * 1024;
-
-/// A look at the package that is under way, and that a start waits for.
-pub(super) struct Look {
-    helper: Pid,
-    /// Where the helper leaves what it has found.
-    found: File,
-    /// When it is given up.
-    pub(super) until: MonoTime,
-}
 
 impl EventLoop<'_> {
     /// Starts the main process; a start after the first one waits for a look at its package. The event, if it is
@@ -58,8 +47,7 @@ impl EventLoop<'_> {
         }
     }
 
-    fn begin_look(&mut self, row: &Row) -> std::io::Result<Look> {
-        let found = files::in_memory(c"sexton-version")?;
+    fn begin_look(&mut self, row: &Row) -> std::io::Result<Inquiry> {
         let command: Vec<OsString> =
             self.plan.command.iter().map(|word| OsStr::from_bytes(word.to_bytes()).to_owned()).collect();
         let plan = std::rc::Rc::clone(&self.plan);
@@ -68,15 +56,11 @@ impl EventLoop<'_> {
             set.map(|(_, value)| value.clone()).or_else(|| std::env::var_os(name))
         };
         let directory = self.initial_cwd.as_deref().unwrap_or(Path::new("/")).to_owned();
-        let work = || {
+        let find = || {
             let place = Place { directory: &directory, variable: &variable };
-            let package = package::find(&row.package_name, &command, &place);
-            let told = serde_json::to_vec(&package).map_err(std::io::Error::from);
-            u8::from(told.and_then(|told| (&found).write_all(&told)).is_err())
+            package::find(&row.package_name, &command, &place)
         };
-        let helper = self.sweeper.start_helper(&[found.as_fd()], work);
-        let helper = helper.map_err(|error| std::io::Error::from_raw_os_error(error.0))?;
-        Ok(Look { helper, found, until: clock::now().after(DEADLINE) })
+        Inquiry::begin(&mut self.sweeper, c"sexton-version", DEADLINE, find)
     }
 
     /// Gives the look up that takes too long: the start waits no longer.
@@ -84,10 +68,8 @@ impl EventLoop<'_> {
     /// # Errors
     /// The outcome, if this is the end.
     pub(super) fn end_late_look(&mut self) -> Result<(), Outcome> {
-        let late = |look: &mut Look| look.until <= clock::now();
-        let Some(look) = self.look.take_if(late) else { return Ok(()) };
-        // It may hang in the kernel, so that nobody waits for its end.
-        let _ = signals::send(look.helper, Signal::KILL);
+        let Some(look) = self.look.take_if(|look| look.is_late()) else { return Ok(()) };
+        look.give_up();
         let deadline = humantime::format_duration(DEADLINE);
         warn!(name: "gateway-version-late", %deadline, "the gateway's version was not read in time; the settings stay \
               those for the last one");
@@ -100,20 +82,16 @@ impl EventLoop<'_> {
     /// # Errors
     /// The outcome, if this is the end.
     pub(super) fn version_read(&mut self, helper: Pid) -> Result<(), Outcome> {
-        let ended = |look: &mut Look| look.helper == helper;
-        let Some(look) = self.look.take_if(ended) else { return Ok(()) };
-        self.take_version(look.found);
+        let Some(look) = self.look.take_if(|look| look.is_of(helper)) else { return Ok(()) };
+        self.take_version(look);
         let event = self.start();
         self.dispatch(event)
     }
 
     /// Takes over the settings for this version, if it is another one.
-    fn take_version(&mut self, mut found: File) {
-        let mut told = Vec::new();
-        let read = found.rewind().and_then(|()| found.take(LARGEST).read_to_end(&mut told));
-        let package = read.ok().and_then(|_| serde_json::from_slice::<Option<Package>>(&told).ok());
+    fn take_version(&mut self, found: Inquiry) {
         // One that broke off has found nothing, and changes nothing.
-        let Some(package) = package else { return };
+        let Some(package) = found.answer::<Option<Package>>(LARGEST) else { return };
         if self.plan.origin.row.as_ref().is_none_or(|row| row.package == package) {
             return;
         }
