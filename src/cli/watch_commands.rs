@@ -12,6 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
+use super::words::written;
 use super::{Request, Usage, args, map_clap_error, subcommand};
 use crate::config::setting::Table;
 use crate::config::settings::Given;
@@ -219,8 +220,8 @@ fn line(matches: &mut ArgMatches) -> Vec<OsString> {
         let option = OsString::from(setting.option());
         match setting.form {
             Form::Flag => line.push(option),
-            Form::Count => line.extend(vec![option; matches.get_count(setting.name).into()]),
-            _ => line.extend(matches.get_raw(setting.name).into_iter().flatten().map(|value| {
+            Form::Count => line.extend(written(setting, matches).iter().map(|_| option.clone())),
+            _ => line.extend(written(setting, matches).iter().map(|value| {
                 let mut option = option.clone();
                 option.push("=");
                 option.push(value);

@@ -149,7 +149,7 @@ impl<G: Table> Words<G> {
 }
 
 /// What stands for the values of an option, in the words or in its variable.
-fn written<G: Table>(setting: &Setting<G>, matches: &ArgMatches) -> Vec<OsString> {
+pub(super) fn written<G: Table>(setting: &Setting<G>, matches: &ArgMatches) -> Vec<OsString> {
     match setting.form {
         Form::Count => vec![OsString::new(); matches.get_count(setting.name).into()],
         _ => matches.get_raw(setting.name).into_iter().flatten().map(OsStr::to_owned).collect(),

@@ -16,28 +16,35 @@ pub const NAMES: &str =
 struct Preset {
     name: &'static str,
     text: &'static str,
-    /// The port in the addresses of its probes, which the gateway listens on if it is told nothing else; the option and
-    /// the variable that tell it another one, if there is a variable.
-    port: Option<(&'static str, &'static str, &'static str)>,
+    /// The port in the addresses of its probes.
+    port: Option<Port>,
+}
+
+/// The port that a gateway listens on if it is told nothing else, and what tells it another one.
+#[derive(Clone, Copy)]
+struct Port {
+    usual: &'static str,
+    option: &'static str,
+    variable: Option<&'static str>,
 }
 
 const PRESETS: &[Preset] = &[
     Preset {
         name: "openclaw",
         text: include_str!("presets/openclaw.toml"),
-        port: Some(("18789", "--port", "OPENCLAW_GATEWAY_PORT")),
+        port: Some(Port { usual: "18789", option: "--port", variable: Some("OPENCLAW_GATEWAY_PORT") }),
     },
     Preset { name: "hermes", text: include_str!("presets/hermes.toml"), port: None },
     Preset {
         name: "nanobot",
         text: include_str!("presets/nanobot.toml"),
-        port: Some(("18790", "--port", "")),
+        port: Some(Port { usual: "18790", option: "--port", variable: None }),
     },
     Preset { name: "openhands", text: include_str!("presets/openhands.toml"), port: None },
     Preset {
         name: "qwenpaw",
         text: include_str!("presets/qwenpaw.toml"),
-        port: Some(("8088", "--port", "")),
+        port: Some(Port { usual: "8088", option: "--port", variable: None }),
     },
     Preset { name: "mcp-proxy", text: include_str!("presets/mcp-proxy.toml"), port: None },
     Preset { name: "mcpo", text: include_str!("presets/mcpo.toml"), port: None },
@@ -52,9 +59,11 @@ pub fn text(
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Option<Cow<'static, str>> {
     let preset = PRESETS.iter().find(|preset| preset.name == name)?;
-    let Some((usual, option_name, variable_name)) = preset.port else { return Some(preset.text.into()) };
+    let Some(Port { usual, option: option_name, variable: variable_name }) = preset.port else {
+        return Some(preset.text.into());
+    };
     // As the gateways read them: the option, then the variable.
-    let port = option(command, option_name).or_else(|| variable(variable_name)?.into_string().ok());
+    let port = option(command, option_name).or_else(|| variable(variable_name?)?.into_string().ok());
     let port = port.filter(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     Some(match port {
         Some(port) => preset.text.replace(&format!("127.0.0.1:{usual}"), &format!("127.0.0.1:{port}")).into(),
@@ -186,8 +195,8 @@ mod tests {
             };
             let file = File::read(None, &none).unwrap_or_else(|error| panic!("{}: {error}", preset.name));
             assert!(file.preset.grace.is_some() && file.replace_on.is_empty(), "{}", preset.name);
-            if let Some((port, ..)) = preset.port {
-                assert!(preset.text.contains(&format!("127.0.0.1:{port}/")), "{}", preset.name);
+            if let Some(Port { usual, .. }) = preset.port {
+                assert!(preset.text.contains(&format!("127.0.0.1:{usual}/")), "{}", preset.name);
             }
         }
     }

@@ -128,6 +128,16 @@ impl Status {
     }
 }
 
+impl Status {
+    /// How many processes of the tree are alive: those that are listed, which whoever can see them counts, else those of
+    /// this census.
+    #[must_use]
+    pub fn living(&self, census: &TreeStats) -> u64 {
+        let living = self.processes.iter().filter(|process| process.state != 'Z').count();
+        if living > 0 { living as u64 } else { census.processes }
+    }
+}
+
 /// A unit, or the gateway.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct UnitStatus {

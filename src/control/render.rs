@@ -38,12 +38,10 @@ pub fn status(status: &Status, wall: u64) -> String {
         let _ = writeln!(text, "\n{}", fold::line(&line, "health: ".len()));
     }
     if let Some(census) = &status.census {
-        // Whoever can see the processes counts those that are listed below.
-        let living = status.processes.iter().filter(|process| process.state != 'Z').count();
         let _ = writeln!(
             text,
             "\ncensus: {} processes, {} zombies, {} resident, {}{} a minute",
-            if living > 0 { living as u64 } else { census.processes },
+            status.living(census),
             census.zombies,
             size(census.rss),
             if census.growth < 0 { "-" } else { "+" },

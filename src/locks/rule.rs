@@ -19,19 +19,21 @@ impl Pattern {
     /// `None` if `text` is empty, absolute, or holds an empty component, `.` or `..`.
     #[must_use]
     pub fn new(text: &str) -> Option<Pattern> {
-        let sound = |part: &str| !matches!(part, "" | "." | "..");
-        let parts = || text.split('/');
-        parts()
-            .all(sound)
-            .then(|| Pattern { parts: parts().map(|part| Glob::new(part.as_bytes())).collect() })
+        let parts = components(text)?.map(|part| Glob::new(part.as_bytes())).collect();
+        Some(Pattern { parts })
     }
-}
 
-impl Pattern {
     /// Its components.
     pub(super) fn parts(&self) -> &[Glob] {
         &self.parts
     }
+}
+
+/// The components of a path that leads down. `None` if `text` is empty, absolute, or holds an empty component, `.` or
+/// `..`.
+pub(super) fn components(text: &str) -> Option<impl Iterator<Item = &str>> {
+    let parts = text.split('/');
+    parts.clone().all(|part| !matches!(part, "" | "." | "..")).then_some(parts)
 }
 
 impl Glob {

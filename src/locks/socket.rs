@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::lock_file::LockFile;
+use super::rule::components;
 use super::verdict::Socket;
 use super::walk::DirEntry;
 use crate::os::files::{self, FileKind, Meta};
@@ -30,11 +31,7 @@ impl SocketPath {
     /// `.` or `..`; or if it has a star in it, and the last part of `lock` does not have exactly one.
     #[must_use]
     pub fn new(text: &str, lock: &str) -> Option<SocketPath> {
-        let parts: Vec<Vec<u8>> = text.split('/').map(|part| part.as_bytes().to_vec()).collect();
-        let sound = |part: &Vec<u8>| !matches!(part.as_slice(), b"" | b"." | b"..");
-        if !parts.iter().all(sound) {
-            return None;
-        }
+        let parts = components(text)?.map(|part| part.as_bytes().to_vec()).collect();
         let name = lock.rsplit('/').next().unwrap_or(lock);
         let around = name
             .split_once('*')

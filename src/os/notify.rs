@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    UnixCredentials, bind, getsockname, recvmsg, sendmsg, sendto, setsockopt, socket, sockopt,
+    UnixCredentials, bind, getsockname, recv, recvmsg, sendmsg, sendto, setsockopt, socket, sockopt,
 };
 
 /// The longest message, in bytes; what service managers take (`PIPE_BUF` in systemd's manager).
@@ -113,18 +113,21 @@ impl NotifySocket {
     /// # Errors
     /// `WouldBlock` if there is none; else what recvmsg(2) says.
     pub fn take(&self) -> io::Result<Datagram> {
-        let look = self.receive(MsgFlags::MSG_PEEK)?;
-        // Without descriptors there is nothing whose end could take its time. What is taken is what was looked at: nobody
-        // else reads here.
-        if look.has_descriptors { Ok(look) } else { self.receive(MsgFlags::empty()) }
+        let look = self.look()?;
+        if !look.has_descriptors {
+            // It is the one that was looked at, as nobody else reads here.
+            recv(self.0.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT)?;
+        }
+        Ok(look)
     }
 
-    /// Leaves no room for descriptors, so that the kernel says that there were some and gives none.
-    fn receive(&self, peek: MsgFlags) -> io::Result<Datagram> {
+    /// The next message, which stays where it is. There is no room for descriptors, so that the kernel says that there are
+    /// some and gives none.
+    fn look(&self) -> io::Result<Datagram> {
         let mut text = vec![0; LONGEST];
         let mut space = nix::cmsg_space!(UnixCredentials);
         let mut parts = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT | peek;
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         let received = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         let (length, flags) = (received.bytes, received.flags);
         text.truncate(if flags.contains(MsgFlags::MSG_TRUNC) { 0 } else { length });

@@ -17,26 +17,29 @@ use crate::os::poll;
 /// What a pipe takes in one piece (`PIPE_BUF`, pipe(7)). A longer line could be torn by another writer's.
 pub const LONGEST_LINE: usize = 4096;
 
+/// The variable that names the stream of the journal's.
+const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
 /// Whether standard error goes to systemd's journal: `JOURNAL_STREAM` names the device and the inode of the
 /// stream that a service was started with (systemd.exec(5)), which may have been redirected since.
 #[must_use]
 pub fn is_journal() -> bool {
-    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
+    let Some(stream) = std::env::var_os(JOURNAL_STREAM) else {
         return false;
     };
-    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    file.and_then(|file| file.metadata())
-        .is_ok_and(|meta| stream == *format!("{}:{}", meta.dev(), meta.ino()))
+    stream_of(io::stderr().as_fd()).is_ok_and(|ours| ours == stream)
+}
+
+/// The name that `JOURNAL_STREAM` has for what is written to: its device and its inode.
+fn stream_of(way: BorrowedFd<'_>) -> io::Result<OsString> {
+    let meta = File::from(way.try_clone_to_owned()?).metadata()?;
+    Ok(format!("{}:{}", meta.dev(), meta.ino()).into())
 }
 
 /// The variable by which a program sees that what it writes to `way` goes to the journal, if our standard error does.
 #[must_use]
 pub fn journal_stream(way: BorrowedFd<'_>) -> Option<(OsString, OsString)> {
-    if !is_journal() {
-        return None;
-    }
-    let meta = way.try_clone_to_owned().map(File::from).and_then(|file| file.metadata()).ok()?;
-    Some(("JOURNAL_STREAM".into(), format!("{}:{}", meta.dev(), meta.ino()).into()))
+    is_journal().then(|| stream_of(way).ok()).flatten().map(|stream| (JOURNAL_STREAM.into(), stream))
 }
 
 /// Standard error, written to without blocking.

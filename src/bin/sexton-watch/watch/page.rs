@@ -113,10 +113,7 @@ fn tiles(html: &mut String, state: &State, status: Option<&Status>) {
         tile(bytes(census.pss.unwrap_or(census.rss)), "memory of the tree");
         let sign = if census.growth < 0 { "−" } else { "+" };
         tile(format!("{sign}{}", bytes(census.growth.unsigned_abs())), "growth a minute");
-        // As the list below has it, and 'sexton status'.
-        let listed = status.into_iter().flat_map(|status| &status.processes);
-        let living = listed.filter(|process| process.state != 'Z').count() as u64;
-        tile(if living > 0 { living } else { census.processes }.to_string(), "processes");
+        tile(status.map_or(census.processes, |status| status.living(census)).to_string(), "processes");
         tile(census.zombies.to_string(), "zombies not reaped");
     }
     if let Some(look) = &state.locks {
