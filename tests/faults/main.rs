@@ -38,7 +38,6 @@ use nix::errno::Errno;
 use nix::libc;
 
 use common::victim::Mode;
-use common::{root, skip};
 use life::{Life, live};
 use table::{CALLS, Call};
 use tracer::Done;
@@ -186,11 +185,8 @@ fn list(all: bool) -> Vec<Fault> {
 
 #[test]
 fn whatever_fails_nobody_is_lost_and_nothing_hangs() {
-    if !root() {
-        return skip("to trace processes of another pid namespace", "root");
-    }
-    if !cfg!(target_arch = "x86_64") {
-        return skip("x86-64", "the tracer knows its registers alone");
+    if !tracer::works() {
+        return;
     }
     let wanted = std::env::var("SEXTON_FAULTS").unwrap_or_default();
     let mut list = list(!wanted.is_empty());
@@ -235,11 +231,8 @@ fn whatever_fails_nobody_is_lost_and_nothing_hangs() {
 /// anybody who has died. The others have to be found all the same, or KILL is repeated for ten seconds.
 #[test]
 fn an_init_that_can_open_nothing_any_more_finds_its_dead() {
-    if !root() {
-        return skip("to trace processes of another pid namespace", "root");
-    }
-    if !cfg!(target_arch = "x86_64") {
-        return skip("x86-64", "the tracer knows its registers alone");
+    if !tracer::works() {
+        return;
     }
     let life = Life { mode: Mode::Pid1, is_stopped: false };
     let opens = calm(life).calls[&(Whom::Sexton, libc::SYS_openat)];

@@ -7,13 +7,26 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use nix::libc::c_long;
 
 use crate::Whom;
-use crate::common::helper;
+use crate::common::{helper, root, skip};
 
 /// What was done in a life: how often whose call was made, at most by one process.
 #[derive(Default)]
 pub struct Done {
     pub calls: BTreeMap<(Whom, c_long), u64>,
     pub failed: u64,
+}
+
+/// Whether somebody can be traced here; where not, a line has said so.
+pub fn works() -> bool {
+    if !root() {
+        skip("to trace processes of another pid namespace", "root");
+        return false;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        skip("x86-64", "the tracer knows its registers alone");
+        return false;
+    }
+    true
 }
 
 /// A tracer (`examples/injects.rs`) that goes away with the test.
