@@ -79,13 +79,17 @@ fn with_clock(plan: Plan) -> (Plan, Option<String>) {
     }
     let file = plan.path("clock");
     fs::write(&file, "+0").unwrap();
-    let plan = plan
-        .variable("LD_PRELOAD", &library)
-        .variable("FAKETIME_TIMESTAMP_FILE", &file)
-        .variable("FAKETIME_CACHE_DURATION", "1")
+    // What the library shares lies in /dev/shm, by pid. A killed process leaves it there, and the next one of that number
+    // fails. Nobody loads it who has another /dev/shm.
+    let own_memory = r#"mount -t tmpfs -o mode=1777 tmpfs /dev/shm && exec env "$@""#;
+    let plan = plan.through(["unshare", "--mount", "sh", "-c", own_memory, "sh"]).through([
+        &format!("LD_PRELOAD={library}"),
+        &format!("FAKETIME_TIMESTAMP_FILE={file}"),
+        "FAKETIME_CACHE_DURATION=1",
         // Nobody can set the clock that deadlines go by, nor the times of files.
-        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .variable("NO_FAKE_STAT", "1");
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "NO_FAKE_STAT=1",
+    ]);
     (plan, Some(file))
 }
 
