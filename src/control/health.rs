@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::protocol::{HealthState, Incident, IncidentKind, Status, UnitState};
-use super::render::{time, word};
+use super::render::time;
 use crate::report::messages;
 use crate::types::one_line;
 
@@ -24,7 +24,7 @@ pub struct Verdict {
 pub fn judge(status: &Status, wall: u64) -> Verdict {
     let gateway = &status.gateway;
     if gateway.state != UnitState::Running {
-        let state = word(&gateway.state);
+        let state = gateway.state.word();
         return Verdict { well: false, words: format!("the gateway does not run: {state}") };
     }
     let lost = |status: &Status| {
@@ -42,7 +42,7 @@ pub fn judge(status: &Status, wall: u64) -> Verdict {
         }
         Some(health) => health,
     };
-    let state = word(&health.state);
+    let state = health.state.word();
     let since = time(wall.saturating_sub(health.since));
     let figure = |name: &str, ms: Option<f64>| ms.map(|ms| format!("{name} {}", messages::latency(ms)));
     let figures: Vec<String> =

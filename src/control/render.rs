@@ -33,7 +33,7 @@ pub fn status(status: &Status, wall: u64) -> String {
     if let Some(health) = &status.health {
         let p99 = health.p99_ms.map(|p99| format!(", p99 {}", messages::latency(p99))).unwrap_or_default();
         let reason = if health.reason.is_empty() { String::new() } else { format!(": {}", health.reason) };
-        let (state, since) = (word(&health.state), ago(health.since));
+        let (state, since) = (health.state.word(), ago(health.since));
         let line = format!("health: {state} for {since}{p99}{}", one_line(&reason));
         let _ = writeln!(text, "\n{}", fold::line(&line, "health: ".len()));
     }
@@ -56,7 +56,13 @@ pub fn status(status: &Status, wall: u64) -> String {
             let lasted = time(incident.ended.unwrap_or(wall).saturating_sub(incident.began));
             let ended =
                 incident.ended.map_or("lasts".to_owned(), |ended| format!("ended {} ago", ago(ended)));
-            [word(&incident.kind), incident.subject.clone(), lasted, ended, incident.detail.clone()]
+            [
+                incident.kind.word().to_owned(),
+                incident.subject.clone(),
+                lasted,
+                ended,
+                incident.detail.clone(),
+            ]
         })
         .collect();
     section(&mut text, ["INCIDENT", "OF", "FOR", "NOW", "DETAIL"], &incidents);
@@ -85,7 +91,14 @@ fn units(text: &mut String, status: &Status, ago: &dyn Fn(u64) -> String) {
         .map(|unit| {
             let pid = unit.main.or(unit.pid).map_or("-".to_owned(), |pid| pid.to_string());
             let last = unit.last.as_deref().unwrap_or("-").to_owned();
-            [unit.name.clone(), word(&unit.state), ago(unit.since), pid, unit.restarts.to_string(), last]
+            [
+                unit.name.clone(),
+                unit.state.word().to_owned(),
+                ago(unit.since),
+                pid,
+                unit.restarts.to_string(),
+                last,
+            ]
         })
         .collect();
     section(text, ["UNIT", "STATE", "FOR", "PID", "RESTARTS", "LAST RUN"], &rows);
@@ -158,11 +171,6 @@ pub fn processes(processes: &[Process]) -> String {
 /// `{"exited":{"code":3}}` as `exited with 3`. What is none of our outcomes is shown as it is.
 fn outcome(value: &serde_json::Value) -> String {
     Outcome::deserialize(value).map_or_else(|_| value.to_string(), |outcome| outcome.to_string())
-}
-
-/// How one of our own enumerations is written in JSON.
-pub(super) fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
 
 /// The two largest units of a time in milliseconds, which is enough for people.

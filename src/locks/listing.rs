@@ -22,6 +22,7 @@ use super::verdict::{Lease, MarkSays, Nested, Origin, Process, Socket, Verdict, 
 use super::walk::{WalkEvent, walk};
 use crate::os::procfs;
 use crate::os::safe_path::Place;
+use crate::types::words;
 
 /// What a look at one root gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,20 +58,20 @@ impl From<&Path> for Name {
     }
 }
 
-/// What is said of one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VerdictName {
-    /// Somebody holds it.
-    Held,
-    /// Its owner is gone.
-    Orphaned,
-    /// Nobody can tell.
-    Unclear,
-    /// It has a lock's name and is none.
-    Skipped,
-    /// It is somebody else's to judge.
-    NotJudged,
+words! {
+    /// What is said of one thing.
+    pub enum VerdictName {
+        /// Somebody holds it.
+        Held = "held",
+        /// Its owner is gone.
+        Orphaned = "orphaned",
+        /// Nobody can tell.
+        Unclear = "unclear",
+        /// It has a lock's name and is none.
+        Skipped = "skipped",
+        /// It is somebody else's to judge.
+        NotJudged = "not-judged",
+    }
 }
 
 /// One thing that was found.

@@ -227,16 +227,6 @@ fn count_wanted(listings: &[Listing], task: &Task) -> usize {
     listings.iter().flat_map(|listing| &listing.entries).filter(|entry| is_selected(task, entry)).count()
 }
 
-fn word(word: VerdictName) -> &'static str {
-    match word {
-        VerdictName::Held => "held",
-        VerdictName::Orphaned => "orphaned",
-        VerdictName::Unclear => "unclear",
-        VerdictName::Skipped => "skipped",
-        VerdictName::NotJudged => "not judged",
-    }
-}
-
 fn as_table(listings: &[Listing], task: &Task) -> String {
     let mut rows: Vec<[String; 6]> = Vec::new();
     let entries = listings.iter().flat_map(|listing| &listing.entries);
@@ -253,7 +243,7 @@ fn as_table(listings: &[Listing], task: &Task) -> String {
         });
         let late = if entry.held_too_long { "; held past its limit" } else { "" };
         rows.push([
-            word(entry.verdict).to_owned(),
+            entry.verdict.word().replace('-', " "),
             entry.kind.clone().unwrap_or_else(|| "-".to_owned()),
             owner,
             age,
@@ -303,6 +293,6 @@ fn explain(listings: &[Listing], path: &Path, json: bool) -> Option<String> {
     for (number, step) in entry.evidence.iter().enumerate() {
         text.push_str(&format!("  {}. {}\n     {}\n", number + 1, step.asked, step.answer));
     }
-    text.push_str(&format!("  {}: {}\n", word(entry.verdict), entry.why));
+    text.push_str(&format!("  {}: {}\n", entry.verdict.word().replace('-', " "), entry.why));
     Some(text)
 }

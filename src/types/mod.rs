@@ -15,5 +15,6 @@ pub use exit_code::StartStep;
 pub use outcome::{CancelledBy, Outcome, StopStage};
 pub use process::{Errno, ExitStatus, MonoTime, Pid, StartTime};
 pub use signal::{ParseSignalError, Signal, SignalSet};
+pub(crate) use state::words;
 pub use state::{HealthReport, HealthState, IncidentKind, UnitState};
 pub use text::{Escaped, is_deceptive, one_line, printable};

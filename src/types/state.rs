@@ -2,44 +2,74 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+/// An enumeration whose values are written as these words, in JSON as in texts and labels.
+macro_rules! words {
+    (
+        $(#[$outer:meta])*
+        pub enum $name:ident {
+            $($(#[$inner:meta])* $value:ident = $word:literal,)*
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$inner])* #[serde(rename = $word)] $value,)*
+        }
 
-/// Where a unit stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnitState {
-    /// Its turn has not come.
-    #[default]
-    Pending,
-    /// It is being started, or locks are swept before.
-    Starting,
-    /// It runs.
-    Running,
-    /// The stop ladder is on its way.
-    Stopping,
-    /// It will be started again after a pause.
-    Waiting,
-    /// It has ended and is not started again.
-    Ended,
+        impl $name {
+            /// Every value.
+            pub const ALL: &[$name] = &[$($name::$value),*];
+
+            /// Its word, as in JSON and in labels.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $($name::$value => $word,)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// Where a unit stands.
+    #[derive(Default)]
+    pub enum UnitState {
+        /// Its turn has not come.
+        #[default]
+        Pending = "pending",
+        /// It is being started, or locks are swept before.
+        Starting = "starting",
+        /// It runs.
+        Running = "running",
+        /// The stop ladder is on its way.
+        Stopping = "stopping",
+        /// It will be started again after a pause.
+        Waiting = "waiting",
+        /// It has ended and is not started again.
+        Ended = "ended",
+    }
 }
 
-/// How a gateway is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HealthState {
-    /// Nobody looks, or nothing is known yet.
-    #[default]
-    Unknown,
-    /// It has not answered well yet, and need not have: its start period is not over.
-    Starting,
-    /// It answers well and in time.
-    Healthy,
-    /// It answers well, and too late.
-    Slow,
-    /// It does not answer, or not well.
-    Unhealthy,
-    /// It answers that it takes no new work, as it does while it stops.
-    Draining,
+words! {
+    /// How a gateway is.
+    #[derive(Default)]
+    pub enum HealthState {
+        /// Nobody looks, or nothing is known yet.
+        #[default]
+        Unknown = "unknown",
+        /// It has not answered well yet, and need not have: its start period is not over.
+        Starting = "starting",
+        /// It answers well and in time.
+        Healthy = "healthy",
+        /// It answers well, and too late.
+        Slow = "slow",
+        /// It does not answer, or not well.
+        Unhealthy = "unhealthy",
+        /// It answers that it takes no new work, as it does while it stops.
+        Draining = "draining",
+    }
 }
 
 /// How a gateway is, as whoever asked it says.
@@ -53,30 +83,30 @@ pub struct HealthReport {
     pub latency: Option<Duration>,
 }
 
-/// The kinds of conditions. Metrics are labelled with them, so that there are only these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IncidentKind {
-    /// The gateway does not answer.
-    Unhealthy,
-    /// The gateway answers too late.
-    Slow,
-    /// A lock is held past its limit by an owner that lives.
-    LockHeld,
-    /// The tree's memory is above its soft limit.
-    Memory,
-    /// A live parent does not reap its zombies.
-    Zombies,
-    /// A pattern comes too often in a log.
-    Log,
-    /// The kernel killed a process of the tree for want of memory.
-    OutOfMemory,
-    /// The gateway was started again as often as it may be.
-    RestartLimit,
-    /// sexton-watch is not there.
-    WatchLost,
-    /// A unit has ended and is not started again.
-    UnitEnded,
+words! {
+    /// The kinds of conditions. Metrics are labelled with them, so that there are only these.
+    pub enum IncidentKind {
+        /// The gateway does not answer.
+        Unhealthy = "unhealthy",
+        /// The gateway answers too late.
+        Slow = "slow",
+        /// A lock is held past its limit by an owner that lives.
+        LockHeld = "lock-held",
+        /// The tree's memory is above its soft limit.
+        Memory = "memory",
+        /// A live parent does not reap its zombies.
+        Zombies = "zombies",
+        /// A pattern comes too often in a log.
+        Log = "log",
+        /// The kernel killed a process of the tree for want of memory.
+        OutOfMemory = "out-of-memory",
+        /// The gateway was started again as often as it may be.
+        RestartLimit = "restart-limit",
+        /// sexton-watch is not there.
+        WatchLost = "watch-lost",
+        /// A unit has ended and is not started again.
+        UnitEnded = "unit-ended",
+    }
 }
 
 impl IncidentKind {
@@ -84,22 +114,5 @@ impl IncidentKind {
     #[must_use]
     pub fn is_of_watch(self) -> bool {
         !matches!(self, IncidentKind::RestartLimit | IncidentKind::WatchLost | IncidentKind::UnitEnded)
-    }
-
-    /// Its word, as in JSON and in labels.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            IncidentKind::Unhealthy => "unhealthy",
-            IncidentKind::Slow => "slow",
-            IncidentKind::LockHeld => "lock-held",
-            IncidentKind::Memory => "memory",
-            IncidentKind::Zombies => "zombies",
-            IncidentKind::Log => "log",
-            IncidentKind::OutOfMemory => "out-of-memory",
-            IncidentKind::RestartLimit => "restart-limit",
-            IncidentKind::WatchLost => "watch-lost",
-            IncidentKind::UnitEnded => "unit-ended",
-        }
     }
 }

@@ -13,10 +13,10 @@
 //! hyper without a framework on top: there are four addresses to be answered and one kind of question to be asked.
 
 mod doctor;
-mod html;
 mod measure;
 mod openclaw;
 mod probe;
+mod svg;
 mod watch;
 
 use std::ffi::OsString;

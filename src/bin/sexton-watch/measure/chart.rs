@@ -1,19 +1,16 @@
 //! The report as one page with its curves, which needs nothing but itself. Pure.
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::metric::Unit;
 use super::record::Record;
 use super::report::Report;
-use crate::html::escape;
+use crate::svg::{self, Field};
 
 /// A curve's size, in its own units.
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = WIDTH - 12.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = HEIGHT - 40.0;
+const FIELD: Field = Field { left: 70.0, right: WIDTH - 12.0, top: 12.0, bottom: HEIGHT - 40.0 };
 
 const STYLE: &str = "\
 :root{--ink:#1f2328;--soft:#656d76;--grid:#d8dee4;--ground:#fff;--base:#0969da;--candidate:#bc4c00}\
@@ -29,61 +26,52 @@ circle.base{fill:var(--base)}circle.candidate{fill:var(--candidate)}li,footer{co
 
 /// The page.
 pub fn page(report: &Report) -> String {
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>sexton measure</title>\
-         <style>{STYLE}</style></head><body><main><h1>sexton measure</h1>\
-         <p><span class=\"base\">base</span> <code>{}</code></p>",
-        escape(&report.commands.0)
-    );
-    // Writing to a string cannot fail.
-    if let Some(command) = &report.commands.1 {
-        let _ = write!(
-            html,
-            "<p><span class=\"candidate\">candidate</span> <code>{}</code></p>",
-            escape(command)
-        );
-    }
-    let runs = report.base.len();
-    let _ = write!(html, "<h2>Health latency since the launch, {runs} runs each</h2>");
-    html.push_str(&draw(
-        "Latency",
-        Scale::Logarithmic,
-        Unit::Milliseconds,
-        &lines(report, &|record: &Record| {
-            record.points.iter().map(|point| (point.at_ms / 1000.0, point.took_ms)).collect()
-        }),
-    ));
-    html.push_str("<h2>Resident memory of the whole tree since the launch</h2>");
+    let latency =
+        |record: &Record| record.points.iter().map(|point| (point.at_ms / 1000.0, point.took_ms)).collect();
     #[allow(clippy::cast_precision_loss, reason = "memory is shown in MiB")]
     let memory = |record: &Record| {
         let mib = |rss: u64| rss as f64 / f64::from(1 << 20);
         record.looks.iter().map(|look| (look.at_ms / 1000.0, mib(look.rss))).collect()
     };
-    html.push_str(&draw("Memory", Scale::Linear, Unit::Mebibytes, &lines(report, &memory)));
-    html.push_str("<h2>In numbers</h2><table>");
-    if report.candidate.is_some() {
-        let headings = ["metric", "base", "candidate", "ratio", "candidate is"];
-        table(&mut html, &headings.map(str::to_owned), &report.cells());
-    } else {
-        let headings = ["metric", "median", "least", "most"];
-        table(&mut html, &headings.map(str::to_owned), &report.lone_cells());
-    }
-    html.push_str("</table><ul>");
-    for note in report.notes() {
-        let _ = write!(html, "<li>{}</li>", escape(&note));
-    }
-    let _ = writeln!(html, "</ul><footer>sexton {}</footer></main></body></html>", env!("CARGO_PKG_VERSION"));
-    html
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                title { "sexton measure" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main {
+                h1 { "sexton measure" }
+                p { span.base { "base" } " " code { (report.commands.0) } }
+                @if let Some(command) = &report.commands.1 {
+                    p { span.candidate { "candidate" } " " code { (command) } }
+                }
+                h2 { "Health latency since the launch, " (report.base.len()) " runs each" }
+                (draw("Latency", Scale::Logarithmic, Unit::Milliseconds, &lines(report, &latency)))
+                h2 { "Resident memory of the whole tree since the launch" }
+                (draw("Memory", Scale::Linear, Unit::Mebibytes, &lines(report, &memory)))
+                h2 { "In numbers" }
+                @if report.candidate.is_some() {
+                    (table(["metric", "base", "candidate", "ratio", "candidate is"], &report.cells()))
+                } @else {
+                    (table(["metric", "median", "least", "most"], &report.lone_cells()))
+                }
+                ul { @for note in report.notes() { li { (note) } } }
+                footer { "sexton " (env!("CARGO_PKG_VERSION")) }
+            } }
+        }
+    };
+    page.into_string() + "\n"
 }
 
-fn table<const N: usize>(html: &mut String, headings: &[String; N], rows: &[[String; N]]) {
-    let cells = |row: &[String; N], tag: &str| -> String {
-        row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
-    };
-    let _ = write!(html, "<tr>{}</tr>", cells(headings, "th"));
-    for row in rows {
-        let _ = write!(html, "<tr>{}</tr>", cells(row, "td"));
+fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Markup {
+    html! {
+        table {
+            tr { @for heading in headings { th { (heading) } } }
+            @for row in rows { tr { @for cell in row { td { (cell) } } } }
+        }
     }
 }
 
@@ -105,72 +93,44 @@ fn lines(report: &Report, points: &dyn Fn(&Record) -> Vec<(f64, f64)>) -> Vec<Li
 #[derive(Clone, Copy, PartialEq)]
 enum Scale {
     Linear,
-    /// From one upwards: 2 ms and 40 s have to be seen in one picture.
+    /// From one upwards.
     Logarithmic,
 }
 
-fn draw(name: &str, scale: Scale, unit: Unit, lines: &[Line]) -> String {
+fn draw(name: &str, scale: Scale, unit: Unit, lines: &[Line]) -> Markup {
     let all = || lines.iter().flat_map(|line| &line.points);
     let span = all().map(|point| point.0).fold(1.0, f64::max);
     let most = all().map(|point| point.1).fold(1.0, f64::max);
     let (ticks, top) = ticks(scale, most);
-    let x = |seconds: f64| LEFT + (RIGHT - LEFT) * seconds / span;
-    let y = |value: f64| match scale {
-        Scale::Linear => BOTTOM - (BOTTOM - TOP) * value / top,
-        Scale::Logarithmic => BOTTOM - (BOTTOM - TOP) * value.max(1.0).log10() / top.log10(),
+    let height = |value: f64| match scale {
+        Scale::Linear => value / top,
+        Scale::Logarithmic => svg::logarithmic(value, top),
     };
-    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{name}\">");
-    for tick in ticks {
-        let at = y(tick);
-        let _ = write!(
-            svg,
-            "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{RIGHT}\" y2=\"{at:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8.0,
-            at + 4.0,
-            unit.show(tick)
-        );
-    }
+    let place = |(seconds, value): &(f64, f64)| (FIELD.x(seconds / span), FIELD.y(height(*value)));
     let step = step(span);
     let digits = usize::from(step < 1.0);
-    for second in std::iter::successors(Some(0.0), |second| Some(second + step)).take_while(|at| *at <= span)
-    {
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{second:.digits$} s</text>",
-            x(second),
-            BOTTOM + 20.0
-        );
-    }
-    for line in lines {
-        let _ = write!(svg, "<polyline class=\"{}\" points=\"", line.class);
-        for (seconds, value) in &line.points {
-            let _ = write!(svg, "{:.1},{:.1} ", x(*seconds), y(*value));
-        }
-        svg.push_str("\"/>");
-        // A point alone would not be seen as a line.
-        if let [(seconds, value)] = line.points.as_slice() {
-            let _ = write!(
-                svg,
-                "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
-                line.class,
-                x(*seconds),
-                y(*value)
-            );
+    let seconds = std::iter::successors(Some(0.0), |second| Some(second + step)).take_while(|at| *at <= span);
+    html! {
+        svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(name) {
+            @for tick in ticks { (FIELD.grid_line(height(tick), &unit.show(tick))) }
+            @for second in seconds {
+                (svg::text(FIELD.x(second / span), FIELD.bottom + 20.0, "middle", &format!("{second:.digits$} s")))
+            }
+            @for line in lines {
+                (svg::curve(line.class, line.points.iter().map(place)))
+                // A point alone would not be seen as a line.
+                @if let [point] = line.points.as_slice() { (svg::dot(line.class, place(point))) }
+            }
         }
     }
-    svg.push_str("</svg>");
-    svg
 }
 
 /// Where the lines of the grid are, and where the axis ends.
 fn ticks(scale: Scale, most: f64) -> (Vec<f64>, f64) {
     match scale {
         Scale::Logarithmic => {
-            let powers = most.log10().ceil().max(1.0);
-            let ticks = std::iter::successors(Some(1.0), |tick| Some(tick * 10.0));
-            let top = 10_f64.powf(powers);
-            (ticks.take_while(|tick| *tick <= top * 1.01).collect(), top)
+            let top = 10_f64.powf(most.log10().ceil().max(1.0));
+            (svg::powers(top).collect(), top)
         }
         Scale::Linear => {
             // Labels have no digits behind the point.
@@ -229,7 +189,10 @@ mod tests {
         for pair in curves.iter().flat_map(|curve| curve.split_whitespace()) {
             let (x, y) = pair.split_once(',').unwrap();
             let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
-            assert!((LEFT..=RIGHT).contains(&x) && (TOP..=BOTTOM).contains(&y), "{pair}");
+            assert!(
+                (FIELD.left..=FIELD.right).contains(&x) && (FIELD.top..=FIELD.bottom).contains(&y),
+                "{pair}"
+            );
         }
         assert!(page.contains(">100.0 s<"), "the axis reaches above 40 s");
     }

@@ -4,67 +4,27 @@
 
 use std::time::Duration;
 
-use sexton::control::protocol::{HealthState, IncidentKind, Status, UnitState, UnitStatus};
+use sexton::control::protocol::{HealthState, IncidentKind, Status, UnitState};
 use sexton::os::{process, procfs};
 
-use super::prometheus::{Format, Page, Sample};
+use super::prometheus::{Format, Labels, Page};
 use super::state::{State, WatchState};
 
-/// Every kind, in words.
-pub const KINDS: [(IncidentKind, &str); 10] = [
-    (IncidentKind::Unhealthy, "unhealthy"),
-    (IncidentKind::Slow, "slow"),
-    (IncidentKind::LockHeld, "lock-held"),
-    (IncidentKind::Memory, "memory"),
-    (IncidentKind::Zombies, "zombies"),
-    (IncidentKind::Log, "log"),
-    (IncidentKind::OutOfMemory, "out-of-memory"),
-    (IncidentKind::RestartLimit, "restart-limit"),
-    (IncidentKind::WatchLost, "watch-lost"),
-    (IncidentKind::UnitEnded, "unit-ended"),
-];
-
-/// Every state of the health, in words.
-pub const HEALTH: [(HealthState, &str); 6] = [
-    (HealthState::Unknown, "unknown"),
-    (HealthState::Starting, "starting"),
-    (HealthState::Healthy, "healthy"),
-    (HealthState::Slow, "slow"),
-    (HealthState::Unhealthy, "unhealthy"),
-    (HealthState::Draining, "draining"),
-];
-
-/// Every state of a unit, in words.
-pub const UNITS: [(UnitState, &str); 6] = [
-    (UnitState::Pending, "pending"),
-    (UnitState::Starting, "starting"),
-    (UnitState::Running, "running"),
-    (UnitState::Stopping, "stopping"),
-    (UnitState::Waiting, "waiting"),
-    (UnitState::Ended, "ended"),
-];
-
-/// The word for one of a list.
-pub fn word<T: PartialEq>(list: &[(T, &'static str)], of: &T) -> &'static str {
-    list.iter().find(|(one, _)| one == of).map_or("unknown", |(_, word)| word)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the formats know only floating point")]
-fn float(number: u64) -> f64 {
-    number as f64
-}
-
-fn yes(yes: bool) -> f64 {
-    f64::from(u8::from(yes))
+fn label(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
 }
 
 /// The page. `status` is what sexton has said of itself, if it did.
-pub fn page(known: &WatchState, status: Option<&Status>, format: Format) -> String {
-    let mut page = Page::new(format);
+///
+/// # Errors
+///
+/// If a value cannot be written in the format.
+pub fn page(known: &WatchState, status: Option<&Status>, format: Format) -> Result<String, std::fmt::Error> {
+    let mut page = Page::default();
     let state = known.state.borrow();
-    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-    page.gauges("sexton_watch_info", "The version of sexton-watch; always 1.", [(version, 1.0)]);
-    page.gauge("sexton_up", "Whether sexton has answered.", yes(status.is_some()));
+    let version = label("version", env!("CARGO_PKG_VERSION"));
+    page.gauges("sexton_watch_info", "The version of sexton-watch; always 1.", [(version, true)]);
+    page.gauge("sexton_up", "Whether sexton has answered.", Some(status.is_some()));
     health(&mut page, &state);
     tree(&mut page, &state);
     locks_and_logs(&mut page, &state);
@@ -76,57 +36,56 @@ pub fn page(known: &WatchState, status: Option<&Status>, format: Format) -> Stri
         ("dropped", alerts.dropped),
     ];
     page.counters(
-        "sexton_alerts_total",
+        "sexton_alerts",
         "Alerts by what became of them.",
-        results.map(|(result, number)| (vec![("result", result)], number)),
+        results.map(|(result, number)| (label("result", result), number)),
     );
     let lasting = known.incidents(&state, status);
-    let active = |kind: &IncidentKind| lasting.iter().filter(|incident| incident.kind == *kind).count();
-    let incidents = KINDS.map(|(kind, word)| (vec![("kind", word)], float(active(&kind) as u64)));
+    let active =
+        |kind: &IncidentKind| lasting.iter().filter(|incident| incident.kind == *kind).count() as u64;
+    let incidents = IncidentKind::ALL.iter().map(|kind| (label("kind", kind.word()), active(kind)));
     page.gauges("sexton_incidents_active", "Incidents that last, by kind.", incidents);
     if let Some(status) = status {
         sexton(&mut page, status);
     }
-    let memory = procfs::resident(process::own_pid()).map(float);
+    let memory = procfs::resident(process::own_pid());
     page.gauge("sexton_watch_resident_memory_bytes", "The resident memory of sexton-watch itself.", memory);
-    page.finish()
+    page.encode(format)
 }
 
 fn health(page: &mut Page, state: &State) {
     let health = &state.health;
-    let is = HEALTH.map(|(one, word)| (vec![("state", word)], yes(health.state == one)));
+    let is = HealthState::ALL.iter().map(|state| (label("state", state.word()), health.state == *state));
     page.gauges("sexton_gateway_health", "1 for the state that the gateway's health is in.", is);
     page.gauge(
         "sexton_gateway_ready",
         "Whether the gateway answers well, if too late perhaps.",
-        yes(state.ready()),
+        Some(state.ready()),
     );
     let figures =
         [("last", health.last_ms), ("p50", health.p50_ms), ("p99", health.p99_ms), ("max", health.max_ms)];
-    let figures = figures.into_iter().filter_map(|(stat, ms)| Some((vec![("stat", stat)], ms? / 1000.0)));
+    let figures = figures.into_iter().filter_map(|(stat, ms)| Some((label("stat", stat), ms? / 1000.0)));
     page.gauges(
         "sexton_gateway_latency_seconds",
         "How long the gateway took to answer: the last answer, and percentiles of the last ones.",
         figures,
     );
     let probes = || state.settings.health.iter().zip(&state.courses);
-    if !state.courses.is_empty() {
-        page.histograms(
-            "sexton_probe_duration_seconds",
-            "How long answers to a probe took; no answer counts as long as its timeout.",
-            probes().map(|(probe, course)| (vec![("probe", probe.name.as_str())], &course.histogram)),
-        );
-    }
+    page.histograms(
+        "sexton_probe_duration_seconds",
+        "How long answers to a probe took; no answer counts as long as its timeout.",
+        probes().map(|(probe, course)| (label("probe", &probe.name), &course.histogram)),
+    );
     page.counters(
-        "sexton_probe_failures_total",
+        "sexton_probe_failures",
         "Probes without an answer, or with a wrong one.",
-        probes().map(|(probe, course)| (vec![("probe", probe.name.as_str())], course.bad)),
+        probes().map(|(probe, course)| (label("probe", &probe.name), course.bad)),
     );
     let Some(said) = health.event_loop else { return };
     page.gauge(
         "sexton_gateway_event_loop_degraded",
         "Whether the gateway thinks that its event loop does badly.",
-        yes(said.degraded),
+        Some(said.degraded),
     );
     page.gauge(
         "sexton_gateway_event_loop_delay_p99_seconds",
@@ -144,74 +103,74 @@ fn tree(page: &mut Page, state: &State) {
     page.gauge(
         "sexton_tree_memory_limit_bytes",
         "The memory above which the tree has too much.",
-        state.settings.limits.memory.map(float),
+        state.settings.limits.memory,
     );
     let Some(tallied) = &state.tallied else { return };
     let census = &tallied.census;
-    page.gauge("sexton_tree_processes", "Processes below sexton that live.", float(census.processes));
+    page.gauge("sexton_tree_processes", "Processes below sexton that live.", Some(census.processes));
     page.gauge(
         "sexton_tree_zombies",
         "Zombies that a living parent other than sexton does not reap.",
-        float(census.zombies),
+        Some(census.zombies),
     );
     page.gauge(
         "sexton_tree_resident_memory_bytes",
         "Resident memory of the tree, shared pages counted every time.",
-        float(census.rss),
+        Some(census.rss),
     );
     page.gauge(
         "sexton_tree_proportional_memory_bytes",
         "Memory of the tree, shared pages counted once.",
-        census.pss.map(float),
+        census.pss,
     );
     #[expect(clippy::cast_precision_loss, reason = "the formats know only floating point")]
     let growth = census.growth as f64 / 60.0;
     page.gauge(
         "sexton_tree_memory_growth_bytes_per_second",
         "How fast the resident memory has grown over the last five minutes.",
-        growth,
+        Some(growth),
     );
     page.counter(
-        "sexton_tree_oom_kills_total",
+        "sexton_tree_oom_kills",
         "Processes that the kernel has killed for want of memory.",
-        tallied.oom_kills,
+        tallied.oom_kills.into(),
     );
     page.counter(
-        "sexton_tree_forks_refused_total",
+        "sexton_tree_forks_refused",
         "Processes that the kernel has refused because there were too many.",
-        tallied.forks_refused,
+        tallied.forks_refused.into(),
     );
 }
 
 fn locks_and_logs(page: &mut Page, state: &State) {
     if let Some(look) = &state.locks {
-        page.gauge("sexton_locks", "Locks in the lock roots.", float(look.number as u64));
+        page.gauge("sexton_locks", "Locks in the lock roots.", Some(look.number as u64));
         page.gauge(
             "sexton_locks_held_too_long",
             "Locks that a living owner holds past their limit.",
-            float(look.too_long as u64),
+            Some(look.too_long as u64),
         );
     }
     page.counters(
-        "sexton_log_matches_total",
+        "sexton_log_matches",
         "Lines that matched a log rule.",
         state
             .settings
             .logs
             .iter()
             .zip(&state.log_matches)
-            .map(|(rule, number)| (vec![("rule", rule.name.as_str())], *number)),
+            .map(|(rule, number)| (label("rule", &rule.name), *number)),
     );
 }
 
 fn sexton(page: &mut Page, status: &Status) {
-    let version = vec![("version", status.version.as_str())];
-    page.gauges("sexton_info", "The version of sexton; always 1.", [(version, 1.0)]);
+    let version = label("version", &status.version);
+    page.gauges("sexton_info", "The version of sexton; always 1.", [(version, true)]);
     let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
     page.gauge(
         "sexton_start_time_seconds",
         "When sexton was started, since the epoch.",
-        seconds(status.since),
+        Some(seconds(status.since)),
     );
     let gateway = status.gateway.pid.map(|_| seconds(status.gateway.since));
     page.gauge(
@@ -221,29 +180,30 @@ fn sexton(page: &mut Page, status: &Status) {
     );
     let counters = &status.counters;
     for (name, help, value) in [
-        ("sexton_gateway_restarts_total", "How often the gateway was started again.", counters.restarts),
-        ("sexton_reaped_total", "Adopted processes that were reaped.", counters.reaped),
-        ("sexton_locks_removed_total", "Locks that were removed or handed over.", counters.locks_removed),
-        ("sexton_signals_total", "Signals that were passed on.", counters.signals),
-        ("sexton_log_lines_dropped_total", "Log lines that nobody took.", counters.log_lines_dropped),
-        ("sexton_tools_total", "Tool runs that ended.", counters.tools),
+        ("sexton_gateway_restarts", "How often the gateway was started again.", counters.restarts),
+        ("sexton_reaped", "Adopted processes that were reaped.", counters.reaped),
+        ("sexton_locks_removed", "Locks that were removed or handed over.", counters.locks_removed),
+        ("sexton_signals", "Signals that were passed on.", counters.signals),
+        ("sexton_log_lines_dropped", "Log lines that nobody took.", counters.log_lines_dropped),
+        ("sexton_tools", "Tool runs that ended.", counters.tools),
     ] {
-        page.counter(name, help, value);
+        page.counter(name, help, Some(value));
     }
-    page.gauge("sexton_tools_running", "Tool runs that are under way.", float(status.tools.len() as u64));
-    let states = |unit: &'static str, of: &UnitStatus| {
-        let of = of.state;
-        UNITS.map(move |(one, word)| (vec![("unit", unit), ("state", word)], yes(of == one)))
+    page.gauge("sexton_tools_running", "Tool runs that are under way.", Some(status.tools.len() as u64));
+    // The gateway may have a name of its own in the status.
+    let units = || {
+        let others = status.units.iter().map(|unit| (unit.name.as_str(), unit));
+        std::iter::once(("gateway", &status.gateway)).chain(others)
     };
-    let gateway = states("gateway", &status.gateway);
-    let units = status.units.iter().flat_map(|unit| {
-        UNITS.map(|(one, word)| (vec![("unit", unit.name.as_str()), ("state", word)], yes(unit.state == one)))
+    let states = units().flat_map(|(name, unit)| {
+        let labels =
+            move |state: &UnitState| vec![("unit", name.to_owned()), ("state", state.word().to_owned())];
+        UnitState::ALL.iter().map(move |state| (labels(state), unit.state == *state))
     });
-    let all: Vec<Sample<'_>> = gateway.into_iter().chain(units).collect();
-    page.gauges("sexton_unit_state", "1 for the state that a unit is in; the gateway is one.", all);
+    page.gauges("sexton_unit_state", "1 for the state that a unit is in; the gateway is one.", states);
     page.counters(
-        "sexton_unit_restarts_total",
+        "sexton_unit_restarts",
         "How often a unit was started again.",
-        status.units.iter().map(|unit| (vec![("unit", unit.name.as_str())], unit.restarts)),
+        status.units.iter().map(|unit| (label("unit", &unit.name), unit.restarts)),
     );
 }

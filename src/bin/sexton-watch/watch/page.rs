@@ -1,10 +1,10 @@
 //! The page for people: one document with everything in it, which loads itself again every few seconds.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sexton::control::protocol::{HealthState, Incident, Process, Status, UnitState, UnitStatus};
 use sexton::locks::listing::VerdictName;
 use sexton::os::clock;
@@ -12,9 +12,7 @@ use sexton::report::messages::latency;
 use sexton::types::Escaped;
 
 use super::curve;
-use super::metrics::{HEALTH, KINDS, UNITS, word};
 use super::state::{Point, State, WatchState};
-use crate::html::escape;
 
 const STYLE: &str = include_str!("page.css");
 /// The most rows of one table.
@@ -23,40 +21,47 @@ const ROWS: usize = 300;
 /// The page. `status` is what sexton has said, if it did.
 pub fn page(known: &WatchState, status: Option<&Status>) -> String {
     let state = known.state.borrow();
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"5\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{} · sexton</title>\
-         <style>{STYLE}</style></head><body><main>",
-        word(&HEALTH, &state.health.state)
-    );
-    head(&mut html, &state, status);
-    tiles(&mut html, &state, status);
     let incidents = known.incidents(&state, status);
     let over = status.into_iter().flat_map(|status| &status.incidents).filter(|one| one.ended.is_some());
-    table_of_incidents(&mut html, incidents.iter().chain(over));
-    curves(&mut html, &state);
-    if let Some(status) = status {
-        units(&mut html, status);
-        tools(&mut html, status);
-        tree(&mut html, status);
-    }
-    locks(&mut html, &state);
-    let _ = writeln!(
-        html,
-        "<footer>sexton {} · the same for machines: <a href=\"/status\">/status</a>, <a href=\"/metrics\">/metrics</a>, \
-         <a href=\"/readyz\">/readyz</a></footer></main></body></html>",
-        escape(status.map_or(env!("CARGO_PKG_VERSION"), |status| &status.version))
-    );
-    html
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="refresh" content="5";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                title { (state.health.state.word()) " · sexton" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main {
+                (head(&state, status))
+                (tiles(&state, status))
+                (table_of_incidents(incidents.iter().chain(over)))
+                (curves(&state))
+                @if let Some(status) = status {
+                    (units(status))
+                    (tools(status))
+                    (tree(status))
+                }
+                (locks(&state))
+                footer {
+                    "sexton " (status.map_or(env!("CARGO_PKG_VERSION"), |status| &status.version))
+                    " · the same for machines: " a href="/status" { "/status" } ", "
+                    a href="/metrics" { "/metrics" } ", " a href="/readyz" { "/readyz" }
+                }
+            } }
+        }
+    };
+    page.into_string() + "\n"
 }
 
 /// What others have named, with everything visible that could hide in it.
 fn foreign(text: &str) -> String {
-    escape(&Escaped(Path::new(text)).to_string())
+    Escaped(Path::new(text)).to_string()
 }
 
-fn pill(class: &str, text: &str) -> String {
-    format!("<span class=\"pill {class}\">{}</span>", escape(text))
+fn pill(class: &str, text: &str) -> Markup {
+    html! { span class={ "pill " (class) } { (text) } }
 }
 
 fn colour(health: HealthState) -> &'static str {
@@ -68,28 +73,26 @@ fn colour(health: HealthState) -> &'static str {
     }
 }
 
-fn head(html: &mut String, state: &State, status: Option<&Status>) {
+fn head(state: &State, status: Option<&Status>) -> Markup {
     let health = &state.health;
-    let _ =
-        write!(html, "<header><h1>Gateway</h1>{}", pill(colour(health.state), word(&HEALTH, &health.state)));
-    if let Some(unit) = status.map(|status| &status.gateway).or(state.unit.as_ref()) {
-        let pid = unit.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-        let text = format!("{} for {}{pid}", word(&UNITS, &unit.state), ago(unit.since));
-        html.push_str(&pill("", &text));
+    let unit = status.map(|status| &status.gateway).or(state.unit.as_ref());
+    html! {
+        header {
+            h1 { "Gateway" }
+            (pill(colour(health.state), health.state.word()))
+            @if let Some(unit) = unit {
+                @let pid = unit.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+                (pill("", &format!("{} for {}{pid}", unit.state.word(), ago(unit.since))))
+            }
+            @if status.is_none() { (pill("bad", "sexton does not answer")) }
+        }
+        p.why { (foreign(&health.reason)) " · for " (ago(health.since)) }
     }
-    if status.is_none() {
-        html.push_str(&pill("bad", "sexton does not answer"));
-    }
-    let _ =
-        write!(html, "</header><p class=\"why\">{} · for {}</p>", foreign(&health.reason), ago(health.since));
 }
 
-fn tiles(html: &mut String, state: &State, status: Option<&Status>) {
-    html.push_str("<div class=\"tiles\">");
-    let mut tile = |value: String, label: &str| {
-        let _ =
-            write!(html, "<div class=\"tile\"><b>{}</b><span>{}</span></div>", escape(&value), escape(label));
-    };
+fn tiles(state: &State, status: Option<&Status>) -> Markup {
+    let mut tiles: Vec<(String, &str)> = Vec::new();
+    let mut tile = |value: String, label| tiles.push((value, label));
     let health = &state.health;
     for (ms, label) in [
         (health.p50_ms, "latency, median"),
@@ -122,7 +125,9 @@ fn tiles(html: &mut String, state: &State, status: Option<&Status>) {
     if let Some(status) = status {
         tile(status.counters.restarts.to_string(), "restarts");
     }
-    html.push_str("</div>");
+    html! {
+        div.tiles { @for (value, label) in &tiles { div.tile { b { (value) } span { (label) } } } }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -146,90 +151,96 @@ fn ago(then: u64) -> String {
     span(clock::wall_millis().saturating_sub(then))
 }
 
-fn section(html: &mut String, title: &str, columns: &[&str], rows: impl Iterator<Item = String>) {
-    let _ = write!(html, "<section><h2>{}</h2><table><tr>", escape(title));
-    for column in columns {
-        let class = if column.starts_with('#') { " class=\"n\"" } else { "" };
-        let _ = write!(html, "<th{class}>{}</th>", escape(column.trim_start_matches('#')));
+/// A table. `#` before a column's name means numbers.
+fn section(title: &str, columns: &[&str], rows: impl Iterator<Item = Markup>) -> Markup {
+    html! {
+        section {
+            h2 { (title) }
+            table {
+                tr {
+                    @for column in columns {
+                        th.n[column.starts_with('#')] { (column.trim_start_matches('#')) }
+                    }
+                }
+                @for row in rows.take(ROWS) { tr { (row) } }
+            }
+        }
     }
-    html.push_str("</tr>");
-    rows.take(ROWS).for_each(|row| html.push_str(&row));
-    html.push_str("</table></section>");
 }
 
-fn table_of_incidents<'a>(html: &mut String, incidents: impl Iterator<Item = &'a Incident>) {
+fn table_of_incidents<'a>(incidents: impl Iterator<Item = &'a Incident>) -> Markup {
     let mut incidents = incidents.peekable();
     if incidents.peek().is_none() {
-        html.push_str("<section><h2>Incidents</h2><div class=\"none\">None.</div></section>");
-        return;
+        return html! { section { h2 { "Incidents" } div.none { "None." } } };
     }
     let row = |incident: &Incident| {
         let (class, state) = match incident.ended {
             None => ("bad", format!("for {}", ago(incident.began))),
             Some(ended) => ("", format!("over since {}", ago(ended))),
         };
-        format!(
-            "<tr><td class=\"nw\">{}</td><td class=\"nw\">{}</td><td class=\"w\"><code>{}</code></td><td class=\"w\">{}</td></tr>",
-            pill(class, word(&KINDS, &incident.kind)),
-            escape(&state),
-            foreign(&incident.subject),
-            foreign(&incident.detail)
-        )
+        html! {
+            td.nw { (pill(class, incident.kind.word())) }
+            td.nw { (state) }
+            td.w { code { (foreign(&incident.subject)) } }
+            td.w { (foreign(&incident.detail)) }
+        }
     };
-    section(html, "Incidents", &["kind", "since", "of", "what"], incidents.map(row));
+    section("Incidents", &["kind", "since", "of", "what"], incidents.map(row))
 }
 
-fn curves(html: &mut String, state: &State) {
-    for (probe, course) in state.settings.health.iter().zip(&state.courses) {
-        let points: Vec<Point> = course.recent.iter().copied().collect();
-        let curve = curve::draw(&probe.name, &points, probe.slow_after, clock::now());
-        let _ = write!(html, "<section><h2>Latency: {}</h2>{curve}</section>", foreign(&probe.name));
+fn curves(state: &State) -> Markup {
+    html! {
+        @for (probe, course) in state.settings.health.iter().zip(&state.courses) {
+            @let points: Vec<Point> = course.recent.iter().copied().collect();
+            section {
+                h2 { "Latency: " (foreign(&probe.name)) }
+                (curve::draw(&probe.name, &points, probe.slow_after, clock::now()))
+            }
+        }
     }
 }
 
-fn unit_row(unit: &UnitStatus) -> String {
+fn unit_row(unit: &UnitStatus) -> Markup {
     let class = match unit.state {
         UnitState::Running => "good",
         UnitState::Waiting | UnitState::Stopping => "warn",
         UnitState::Pending | UnitState::Starting | UnitState::Ended => "",
     };
-    format!(
-        "<tr><td>{}</td><td class=\"nw\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"w\">{}</td></tr>",
-        foreign(&unit.name),
-        pill(class, word(&UNITS, &unit.state)),
+    html! {
+        td { (foreign(&unit.name)) }
+        td.nw { (pill(class, unit.state.word())) }
         // As 'sexton status' has it: a unit's own process, and not its supervisor.
-        unit.main.or(unit.pid).map(|pid| pid.to_string()).unwrap_or_default(),
-        ago(unit.since),
-        unit.restarts,
-        foreign(unit.last.as_deref().unwrap_or_default())
-    )
+        td.n { @if let Some(pid) = unit.main.or(unit.pid) { (pid) } }
+        td.n { (ago(unit.since)) }
+        td.n { (unit.restarts) }
+        td.w { (foreign(unit.last.as_deref().unwrap_or_default())) }
+    }
 }
 
-fn units(html: &mut String, status: &Status) {
+fn units(status: &Status) -> Markup {
     let rows = std::iter::once(&status.gateway).chain(&status.units).map(unit_row);
-    section(html, "Units", &["name", "state", "#pid", "#for", "#restarts", "last run"], rows);
+    section("Units", &["name", "state", "#pid", "#for", "#restarts", "last run"], rows)
 }
 
-fn tools(html: &mut String, status: &Status) {
+fn tools(status: &Status) -> Markup {
     if status.tools.is_empty() {
-        return;
+        return Markup::default();
     }
     let rows = status.tools.iter().map(|tool| {
-        format!(
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"w\"><code>{}</code></td></tr>",
-            foreign(&tool.name),
-            tool.pid,
-            ago(tool.began),
-            tool.timeout.map(span).unwrap_or_default(),
-            foreign(&tool.argv.join(" "))
-        )
+        html! {
+            td { (foreign(&tool.name)) }
+            td.n { (tool.pid) }
+            td.n { (ago(tool.began)) }
+            td.n { @if let Some(timeout) = tool.timeout { (span(timeout)) } }
+            td.w { code { (foreign(&tool.argv.join(" "))) } }
+        }
     });
-    section(html, "Tools", &["name", "#pid", "#for", "#deadline", "command"], rows);
+    section("Tools", &["name", "#pid", "#for", "#deadline", "command"], rows)
 }
 
-fn tree(html: &mut String, status: &Status) {
+fn tree(status: &Status) -> Markup {
     if status.processes.is_empty() {
-        return;
+        return Markup::default();
     }
     let mut depths: BTreeMap<i32, usize> = BTreeMap::from([(status.pid, 0)]);
     let rows = status.processes.iter().map(|process| {
@@ -238,28 +249,25 @@ fn tree(html: &mut String, status: &Status) {
         tree_row(process, depth)
     });
     let columns = ["process", "#pid", "#state", "#age", "#memory", "of"];
-    section(html, &format!("Processes: {}", status.processes.len()), &columns, rows);
+    section(&format!("Processes: {}", status.processes.len()), &columns, rows)
 }
 
-fn tree_row(process: &Process, depth: usize) -> String {
-    let twig = match depth {
-        0 | 1 => String::new(),
-        depth => format!("<span class=\"twig\">{}└ </span>", "&nbsp;&nbsp;".repeat(depth.min(20) - 2)),
-    };
+fn tree_row(process: &Process, depth: usize) -> Markup {
+    // No-break spaces, two a level.
+    let indent = (depth > 1).then(|| format!("{}└ ", "\u{a0}\u{a0}".repeat(depth.min(20) - 2)));
     let state = process.state.to_string();
-    let state = if process.state == 'Z' { pill("warn", &state) } else { escape(&state) };
-    format!(
-        "<tr><td><code>{twig}{}</code></td><td class=\"n\">{}</td><td class=\"n\">{state}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-        foreign(&process.name),
-        process.pid,
-        span(process.age),
-        bytes(process.rss),
-        foreign(process.of.as_deref().unwrap_or_default())
-    )
+    html! {
+        td { code { @if let Some(indent) = indent { span.twig { (indent) } } (foreign(&process.name)) } }
+        td.n { (process.pid) }
+        td.n { @if process.state == 'Z' { (pill("warn", &state)) } @else { (state) } }
+        td.n { (span(process.age)) }
+        td.n { (bytes(process.rss)) }
+        td { (foreign(process.of.as_deref().unwrap_or_default())) }
+    }
 }
 
-fn locks(html: &mut String, state: &State) {
-    let Some(look) = &state.locks else { return };
+fn locks(state: &State) -> Markup {
+    let Some(look) = &state.locks else { return Markup::default() };
     let rows = look.entries.iter().filter(|entry| entry.verdict != VerdictName::NotJudged).map(|entry| {
         let (class, verdict) = match entry.verdict {
             VerdictName::Held if entry.held_too_long => ("bad", "held too long"),
@@ -268,16 +276,16 @@ fn locks(html: &mut String, state: &State) {
             VerdictName::Unclear => ("", "unclear"),
             VerdictName::Skipped | VerdictName::NotJudged => ("", "skipped"),
         };
-        let seconds = |seconds: Option<u64>| seconds.map(|s| span(s.saturating_mul(1000))).unwrap_or_default();
-        format!(
-            "<tr><td class=\"nw\">{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"w\"><code>{}</code></td></tr>",
-            pill(class, verdict),
-            foreign(entry.kind.as_deref().unwrap_or_default()),
-            entry.pid.map(|pid| pid.to_string()).unwrap_or_default(),
-            seconds(entry.age_seconds),
-            seconds(entry.limit_seconds),
-            foreign(&entry.location.path)
-        )
+        let seconds =
+            |seconds: Option<u64>| seconds.map(|s| span(s.saturating_mul(1000))).unwrap_or_default();
+        html! {
+            td.nw { (pill(class, verdict)) }
+            td { (foreign(entry.kind.as_deref().unwrap_or_default())) }
+            td.n { @if let Some(pid) = entry.pid { (pid) } }
+            td.n { (seconds(entry.age_seconds)) }
+            td.n { (seconds(entry.limit_seconds)) }
+            td.w { code { (foreign(&entry.location.path)) } }
+        }
     });
-    section(html, &format!("Locks: {}", look.number), &["", "kind", "#pid", "#age", "#limit", "path"], rows);
+    section(&format!("Locks: {}", look.number), &["", "kind", "#pid", "#age", "#limit", "path"], rows)
 }

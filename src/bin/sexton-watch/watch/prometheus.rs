@@ -1,9 +1,18 @@
-//! Metrics as text: Prometheus' own format, and OpenMetrics 1.0 for whoever asks for it.
+//! Metrics as text: Prometheus' own format, and OpenMetrics 1.0 for a client that asks for it. prometheus-client writes
+//! both.
 //!
 //! Every value is read at the moment of a scrape, so that a registry of counters would be a second place for the same
 //! numbers.
 
-use std::fmt::Write;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 
 /// How it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,154 +32,162 @@ impl Format {
     /// Its name in HTTP.
     pub fn content_type(self) -> &'static str {
         match self {
-            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::Text => prometheus_text::CONTENT_TYPE,
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
 }
 
-/// A distribution of durations.
-#[derive(Debug, Clone, Default)]
-pub struct Histogram {
-    /// How many fell below each of [`BOUNDS`], and no lower one.
-    buckets: [u64; BOUNDS.len()],
-    sum: f64,
-    count: u64,
+/// An empty distribution of durations, in seconds.
+pub fn durations() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0])
 }
 
-/// The upper bounds of the buckets, in seconds.
-const BOUNDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+/// Names and values of labels.
+pub type Labels = Vec<(&'static str, String)>;
 
-impl Histogram {
-    /// Adds one, in seconds.
-    pub fn add(&mut self, seconds: f64) {
-        if let Some((_, bucket)) = BOUNDS.iter().zip(&mut self.buckets).find(|(bound, _)| seconds <= **bound)
-        {
-            *bucket += 1;
+/// What stands in one line, or in those of one distribution.
+#[derive(Debug)]
+pub enum Value {
+    /// A whole number that goes up and down.
+    Whole(u64),
+    /// Another number that goes up and down.
+    Number(f64),
+    /// A number that only goes up.
+    Counter(u64),
+    /// A distribution.
+    Histogram(Histogram),
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Value {
+        Value::Whole(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Value {
+        Value::Number(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Value {
+        Value::Whole(u64::from(yes))
+    }
+}
+
+impl Value {
+    fn kind(&self) -> MetricType {
+        match self {
+            Value::Whole(_) | Value::Number(_) => MetricType::Gauge,
+            Value::Counter(_) => MetricType::Counter,
+            Value::Histogram(_) => MetricType::Histogram,
         }
-        self.sum += seconds;
-        self.count += 1;
+    }
+
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Value::Whole(number) => ConstGauge::new(*number).encode(encoder),
+            Value::Number(number) => ConstGauge::new(*number).encode(encoder),
+            Value::Counter(number) => ConstCounter::new(*number).encode(encoder),
+            Value::Histogram(histogram) => histogram.encode(encoder),
+        }
     }
 }
 
 /// A page of metrics.
+#[derive(Debug, Default)]
 pub struct Page {
-    format: Format,
-    text: String,
+    families: Vec<Family>,
+}
+
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    samples: Vec<(Labels, Value)>,
 }
 
 impl Page {
-    /// An empty page.
-    pub fn new(format: Format) -> Page {
-        Page { format, text: String::new() }
-    }
-
-    /// The whole page.
-    pub fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
-        }
-        self.text
-    }
-
     /// A value that goes up and down; nothing if there is none.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<Option<f64>>) {
-        if let Some(value) = value.into() {
-            self.gauges(name, help, [(vec![], value)]);
-        }
+    pub fn gauge<V: Into<Value>>(&mut self, name: &'static str, help: &'static str, value: Option<V>) {
+        self.gauges(name, help, value.map(|value| (vec![], value)));
     }
 
     /// The same with labels.
-    pub fn gauges<'a>(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample<'a>>) {
-        self.family(name, "gauge", help, samples);
-    }
-
-    /// A value that only goes up; its name ends in `_total`.
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Into<Option<u64>>) {
-        if let Some(value) = value.into() {
-            self.counters(name, help, [(vec![], value)]);
-        }
-    }
-
-    /// The same with labels.
-    pub fn counters<'a>(
+    pub fn gauges<V: Into<Value>>(
         &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels<'a>, u64)>,
+        name: &'static str,
+        help: &'static str,
+        samples: impl IntoIterator<Item = (Labels, V)>,
     ) {
-        #[expect(clippy::cast_precision_loss, reason = "both formats know only floating point")]
-        self.family(name, "counter", help, samples.into_iter().map(|(labels, value)| (labels, value as f64)));
+        self.family(name, help, samples.into_iter().map(|(labels, value)| (labels, value.into())));
+    }
+
+    /// A value that only goes up; nothing if there is none. `_total` is written behind its name.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, value: Option<u64>) {
+        self.counters(name, help, value.map(|value| (vec![], value)));
+    }
+
+    /// The same with labels.
+    pub fn counters(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        samples: impl IntoIterator<Item = (Labels, u64)>,
+    ) {
+        self.family(name, help, samples.into_iter().map(|(labels, value)| (labels, Value::Counter(value))));
     }
 
     /// Distributions, each with its labels.
     pub fn histograms<'a>(
         &mut self,
-        name: &str,
-        help: &str,
-        histograms: impl IntoIterator<Item = (Labels<'a>, &'a Histogram)>,
+        name: &'static str,
+        help: &'static str,
+        histograms: impl IntoIterator<Item = (Labels, &'a Histogram)>,
     ) {
-        self.head(name, "histogram", help);
-        for (labels, histogram) in histograms {
-            let mut below = 0;
-            for (bound, bucket) in BOUNDS.iter().zip(histogram.buckets) {
-                below += bucket;
-                let bound = bound.to_string();
-                let labels: Labels<'_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
-                self.sample(&format!("{name}_bucket"), &labels, &below.to_string());
-            }
-            let all: Labels<'_> = labels.iter().copied().chain([("le", "+Inf")]).collect();
-            self.sample(&format!("{name}_bucket"), &all, &histogram.count.to_string());
-            self.sample(&format!("{name}_sum"), &labels, &histogram.sum.to_string());
-            self.sample(&format!("{name}_count"), &labels, &histogram.count.to_string());
-        }
+        let value = |histogram: &Histogram| Value::Histogram(histogram.clone());
+        self.family(name, help, histograms.into_iter().map(|(labels, histogram)| (labels, value(histogram))));
     }
 
-    fn family<'a>(
+    fn family(
         &mut self,
-        name: &str,
-        kind: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = Sample<'a>>,
+        name: &'static str,
+        help: &'static str,
+        samples: impl Iterator<Item = (Labels, Value)>,
     ) {
-        let mut samples = samples.into_iter().peekable();
-        if samples.peek().is_none() {
-            return;
-        }
-        self.head(name, kind, help);
-        for (labels, value) in samples {
-            self.sample(name, &labels, &value.to_string());
-        }
+        self.families.push(Family { name, help, samples: samples.collect() });
     }
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // OpenMetrics has a counter's family named without the ending that its sample has.
-        let name = match self.format {
-            Format::OpenMetrics => name.strip_suffix("_total").unwrap_or(name),
-            Format::Text => name,
-        };
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &Labels<'_>, value: &str) {
-        self.text.push_str(name);
-        for (place, (label, value)) in labels.iter().enumerate() {
-            let before = if place == 0 { '{' } else { ',' };
-            let _ = write!(self.text, "{before}{label}=\"{}\"", escaped(value));
+    /// The whole page.
+    ///
+    /// # Errors
+    ///
+    /// If a value cannot be written in the format: a whole number from 2^63 on.
+    pub fn encode(self, format: Format) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut page = String::new();
+        match format {
+            Format::Text => prometheus_text::encode(&mut page, &registry)?,
+            Format::OpenMetrics => text::encode(&mut page, &registry)?,
         }
-        let after = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{after} {value}");
+        Ok(page)
     }
 }
 
-/// Names and values of labels.
-pub type Labels<'a> = Vec<(&'a str, &'a str)>;
-/// One line.
-pub type Sample<'a> = (Labels<'a>, f64);
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in &self.families {
+            let Some((_, first)) = family.samples.first() else { continue };
+            let mut encoder = encoder.encode_descriptor(family.name, family.help, None, first.kind())?;
+            for (labels, value) in &family.samples {
+                value.encode(encoder.encode_family(labels)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -178,34 +195,36 @@ mod tests {
     use super::*;
 
     fn page(format: Format) -> String {
-        let mut page = Page::new(format);
-        page.gauge("x_a", "A.", 1.5);
-        page.gauge("x_none", "None.", None);
-        page.counters("x_b_total", "B.", [(vec![("l", "q\"\\\nz"), ("m", "")], 3)]);
-        let mut histogram = Histogram::default();
-        [0.001, 0.2, 100.0].iter().for_each(|seconds| histogram.add(*seconds));
-        page.histograms("x_c_seconds", "C.", [(vec![("p", "1")], &histogram)]);
-        page.finish()
+        let mut page = Page::default();
+        page.gauge("x_a", "A.", Some(1.5));
+        page.gauge("x_yes", "Yes.", Some(true));
+        page.gauge("x_none", "None.", None::<f64>);
+        page.counters("x_b", "B.", [(vec![("l", "q\"\\\nz".to_owned()), ("m", String::new())], 3)]);
+        let histogram = durations();
+        [0.001, 0.2, 100.0].iter().for_each(|seconds| histogram.observe(*seconds));
+        page.histograms("x_c_seconds", "C.", [(vec![("p", "1".to_owned())], &histogram)]);
+        page.encode(format).unwrap()
     }
 
     #[test]
     fn both_formats_are_written_as_they_are_defined() {
         let text = page(Format::Text);
-        assert!(
-            text.starts_with(
-                "# HELP x_a A.\n# TYPE x_a gauge\nx_a 1.5\n# HELP x_b_total B.\n# TYPE x_b_total counter\n\
-             x_b_total{l=\"q\\\"\\\\\\nz\",m=\"\"} 3\n# HELP x_c_seconds C.\n# TYPE x_c_seconds histogram\n\
-             x_c_seconds_bucket{p=\"1\",le=\"0.001\"} 1\n"
-            ),
-            "{text}"
-        );
-        assert!(
-            text.ends_with(
-                "x_c_seconds_bucket{p=\"1\",le=\"60\"} 2\nx_c_seconds_bucket{p=\"1\",le=\"+Inf\"} 3\n\
-             x_c_seconds_sum{p=\"1\"} 100.201\nx_c_seconds_count{p=\"1\"} 3\n"
-            ),
-            "{text}"
-        );
+        let lines = |lines: &[&str]| {
+            let all: Vec<&str> = text.lines().collect();
+            assert!(all.windows(lines.len()).any(|some| some == lines), "{lines:?} in {text}");
+        };
+        lines(&["# HELP x_a A.", "# TYPE x_a gauge", "x_a 1.5", "# HELP x_yes Yes."]);
+        lines(&["x_yes 1", "# HELP x_b_total B.", "# TYPE x_b_total counter"]);
+        lines(&[
+            "x_b_total{l=\"q\\\"\\\\\\nz\",m=\"\"} 3",
+            "# HELP x_c_seconds C.",
+            "# TYPE x_c_seconds histogram",
+        ]);
+        lines(&["x_c_seconds_sum{p=\"1\"} 100.201", "x_c_seconds_count{p=\"1\"} 3"]);
+        for bucket in ["{p=\"1\",le=\"0.001\"} 1", "{p=\"1\",le=\"60\"} 2", "{p=\"1\",le=\"+Inf\"} 3"] {
+            lines(&[&format!("x_c_seconds_bucket{bucket}")]);
+        }
+        assert!(!text.contains("x_none"), "{text}");
         let open = page(Format::OpenMetrics);
         assert!(open.contains("# TYPE x_b counter\nx_b_total{"), "{open}");
         assert!(open.ends_with("\n# EOF\n"), "{open}");

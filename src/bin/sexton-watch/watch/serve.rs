@@ -205,7 +205,14 @@ async fn answer(
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             let format = Format::accepted(accept.unwrap_or_default());
             let status = known.status().await;
-            reply(StatusCode::OK, format.content_type(), metrics::page(known, status.as_deref(), format))
+            match metrics::page(known, status.as_deref(), format) {
+                Ok(page) => reply(StatusCode::OK, format.content_type(), page),
+                Err(_) => reply(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    TEXT,
+                    "a value cannot be written as a metric\n".to_owned(),
+                ),
+            }
         }
         "/" => {
             let status = match known.status().await {

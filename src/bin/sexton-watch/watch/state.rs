@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use sexton::config::watch_settings::{Probe, ProbeKind, WatchSettings};
 use sexton::control::incidents::truncate_escaped;
 use sexton::control::protocol::{
@@ -20,7 +21,7 @@ use super::health::{Gateway, HealthFsm, Verdict};
 use super::latency_window::Window;
 use super::lock_scan::{GatewayLook, LockScan};
 use super::pid1_link::Outbox;
-use super::prometheus::Histogram;
+use super::prometheus;
 use super::tree_limits::Assessment;
 use crate::probe::{Answer, Outcome};
 
@@ -407,7 +408,7 @@ impl State {
 impl Course {
     fn new(window: usize) -> Course {
         let (window, recent) = (Window::new(window), VecDeque::new());
-        Course { window, last: None, histogram: Histogram::default(), bad: 0, recent }
+        Course { window, last: None, histogram: prometheus::durations(), bad: 0, recent }
     }
 
     /// A gateway begins, of which nothing is known.
@@ -423,7 +424,7 @@ impl Course {
         self.last = (!bad || answer.latency >= timeout).then_some(answer.latency);
         if self.last.is_some() {
             self.window.push(answer.latency);
-            self.histogram.add(answer.latency.as_secs_f64());
+            self.histogram.observe(answer.latency.as_secs_f64());
         }
         if self.recent.len() >= POINTS {
             self.recent.pop_front();
