@@ -63,3 +63,19 @@ fn another_namespaces_proc_is_taken_for_none() {
         assert!(begun.elapsed().as_secs() < 10, "no window was slept out: {said}");
     }
 }
+
+/// A step before the stop signal is for the gateway's user, and who that is cannot be seen.
+#[test]
+fn root_runs_no_step_for_a_gateway_that_may_be_another_users() {
+    if !nix::unistd::geteuid().is_root() {
+        return common::skip("root", "to unmount /proc in a mount namespace");
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (config, mark) = (state.path().join("sexton.toml"), state.path().join("mark"));
+    std::fs::write(&config, format!("[stop]\nbefore = [\"touch\", \"{}\"]\n", mark.display())).unwrap();
+    let options = format!("--config {}", config.display());
+    let (code, said) = run(true, &options, "trap \"exit 6\" TERM; kill -TERM 1; while :; do sleep 0.1; done");
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("stop.before was not run: it cannot be told whose the gateway is"), "{said}");
+    assert!(!mark.exists());
+}

@@ -158,6 +158,7 @@ impl Args {
             env: file.env,
             prefix: file.prefix.then(|| GATEWAY.to_owned()),
             restart: file.restart,
+            before_stop: file.before_stop,
             replace_on: file.replace_on,
             units,
             tools,

@@ -142,6 +142,10 @@ fn file_only(plan: &Plan) -> Value {
         "output": output(plan.prefix.is_some()),
         "env": environment(&plan.env),
         "restart": restart(&plan.restart),
+        "stop": {
+            "before": plan.before_stop.as_ref().map(|before| strings(&before.command)),
+            "before_timeout": plan.before_stop.as_ref().map(|before| time(before.timeout)),
+        },
         "units": table(units),
         "tools": {
             "timeout": plan.tools.timeout.map(time),

@@ -20,5 +20,5 @@ pub mod unit;
 pub mod value;
 pub mod watch_settings;
 
-pub use plan::{Control, Locks, LocksCommand, Origin, Plan, Problem, Task};
+pub use plan::{BeforeStop, Control, Locks, LocksCommand, Origin, Plan, Problem, Task};
 pub use tool::{RecordTo, ToolPlan};

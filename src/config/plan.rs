@@ -47,6 +47,8 @@ pub struct Plan {
     pub prefix: Option<String>,
     /// What follows the command's end.
     pub restart: Restart,
+    /// What comes before the stop signal, if anything does.
+    pub before_stop: Option<BeforeStop>,
     /// The conditions under which the command is stopped by its ladder and started again.
     pub replace_on: Vec<IncidentKind>,
     /// The command's neighbours, in their order of start.
@@ -61,6 +63,15 @@ pub struct Plan {
     pub watching: Option<WatchSettings>,
     /// The configuration file that was read, and the preset.
     pub origin: Origin,
+}
+
+/// A command that comes before the stop signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeforeStop {
+    /// The command and its arguments.
+    pub command: Vec<CString>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// Where a plan comes from, besides the command line and the environment.
@@ -212,6 +223,7 @@ impl Plan {
             is_helper: false,
             prefix: None,
             restart: Restart::default(),
+            before_stop: None,
             replace_on: Vec::new(),
             units: Vec::new(),
             tools: Tools::default(),
@@ -246,7 +258,7 @@ impl Plan {
             && (kind != IncidentKind::Log || logs().any(|log| log.restart && log.name == subject))
     }
 
-    /// How long a stop may take at most: the windows of the main process, of what it leaves behind and of the units,
+    /// How long a stop may take at most: the windows of the step before it, of the main process, of what it leaves behind and of the units,
     /// what the main process may have after the last other one, and the sweep.
     #[must_use]
     pub fn longest_stop(&self) -> Duration {
@@ -254,7 +266,8 @@ impl Plan {
         let main = if self.settings.stop_sequence.is_empty() { self.settings.grace } else { steps };
         let units: Duration = self.units.iter().map(|unit| unit.grace + unit.kill_after).sum();
         let sweep = self.locks.as_ref().map_or(Duration::ZERO, |locks| locks.deadline);
-        main + self.settings.kill_after + AFTER_OTHERS + units + sweep
+        let before = self.before_stop.as_ref().map_or(Duration::ZERO, |before| before.timeout);
+        before + main + self.settings.kill_after + AFTER_OTHERS + units + sweep
     }
 
     /// The exit code to give for the main process's own.

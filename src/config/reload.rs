@@ -20,8 +20,8 @@ pub struct Change {
 
 /// What can change while everything runs of that which only a file can say: a key, or all keys of a table. Each of the
 /// other settings says it in its definition.
-const LIVE: [&str; 8] =
-    ["alerts", "health", "limits", "locks.held_too_long", "logs", "restart", "tools", "watch"];
+const LIVE: [&str; 9] =
+    ["alerts", "health", "limits", "locks.held_too_long", "logs", "restart", "stop", "tools", "watch"];
 
 fn is_live(key: &str) -> bool {
     setting::by_key(key).map_or_else(|| among(&LIVE, key), |setting| setting.definition.live)
@@ -52,6 +52,7 @@ fn mixed(old: &Plan, reloaded: Plan) -> Plan {
     Plan {
         settings: old.settings.with_live_of(&reloaded.settings),
         restart: reloaded.restart,
+        before_stop: reloaded.before_stop,
         tools: reloaded.tools,
         watching,
         replace_on: reloaded.replace_on,

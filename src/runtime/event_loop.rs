@@ -208,7 +208,11 @@ impl EventLoop<'_> {
                 self.dispatch(Event::StartFailed { step, errno })?;
             }
         }
-        self.dispatch(Event::Died { pid: dead.pid, status: dead.status })
+        self.dispatch(Event::Died { pid: dead.pid, status: dead.status })?;
+        match self.step_ended(dead) {
+            Some(event) => self.dispatch(event),
+            None => Ok(()),
+        }
     }
 
     /// When the supervisor wants to be told that time has passed. It is asked once after what it has been told.

@@ -34,6 +34,8 @@ impl EventLoop<'_> {
             Action::Thaw { stood } => self.thaw(stood),
             Action::Start => return Ok(self.start_by_version()),
             Action::StartUnit(unit) => return self.start_unit(unit).map(Some),
+            Action::RunStep(step) => return Ok(self.run_step(step)),
+            Action::EndStep => self.end_step(),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
             Action::SignalAll(signal) => self.containment.send(signal, self.sweeper.helpers()),
             Action::SignalOthers { group, signal } => {
@@ -219,6 +221,13 @@ impl EventLoop<'_> {
             Note::StartRetry(pause) => {
                 let pause = humantime::format_duration(pause);
                 warn!(name: "start-retry", %pause, "a limit on processes is reached; the start is tried again");
+            }
+            Note::BeforeStop(window) => {
+                let window = humantime::format_duration(window);
+                info!(name: "before-stop", %window, "the step before the stop signal begins");
+            }
+            Note::BeforeStopOverdue => {
+                warn!(name: "before-stop-overdue", "the step before the stop signal did not end in time; the signal follows");
             }
             Note::Stopping { signal, grace } => {
                 let grace = humantime::format_duration(grace);

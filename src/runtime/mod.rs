@@ -22,6 +22,7 @@ mod policy;
 mod programs;
 mod reload;
 mod status;
+mod step;
 mod sweeper;
 mod tool;
 mod tool_shell;
@@ -64,6 +65,7 @@ use programs::Programs;
 use reload::Reload;
 pub use reload::Reread;
 use status::StartTimes;
+use step::RunningStep;
 use sweeper::Sweeper;
 use tool::Tool;
 pub use tool::run as run_tool;
@@ -178,6 +180,8 @@ struct EventLoop<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
+    /// The step that runs.
+    step: Option<RunningStep>,
     /// Whom the kernel kills for want of memory.
     oom: oom::OomWatch,
     /// That the main process dies with us.
@@ -285,6 +289,7 @@ impl<'a> EventLoop<'a> {
             units: Units::new(units),
             relay: None,
             main: None,
+            step: None,
             oom: oom::OomWatch::default(),
             death_pact: death_pact::DeathPact::default(),
             initial_cwd: None,

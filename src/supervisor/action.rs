@@ -31,6 +31,10 @@ pub enum Action {
     /// Start the supervisor of this unit; answered by [`UnitStarted`](super::Event::UnitStarted) or
     /// [`UnitStartFailed`](super::Event::UnitStartFailed).
     StartUnit(UnitId),
+    /// Run this step; answered by [`StepEnded`](super::Event::StepEnded) when it has ended, or could not be begun.
+    RunStep(Step),
+    /// Ask the step that runs to end. Nothing is told of it any more.
+    EndStep,
     /// Send a signal to the main process or a unit's supervisor, which is alive or an unreaped zombie.
     Send {
         /// The process; also the id of its group.
@@ -102,6 +106,13 @@ pub enum Action {
     Exit(Outcome),
 }
 
+/// A command that speaks with the main process, or about it, and runs as its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// What comes before the stop signal.
+    BeforeStop,
+}
+
 /// Why locks are swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SweepTrigger {
@@ -144,6 +155,10 @@ pub enum Note {
     SignalIgnored(Signal),
     /// The system had no process to give, and is asked again after this time.
     StartRetry(Duration),
+    /// The step before the stop signal begins, and has this long.
+    BeforeStop(Duration),
+    /// That step did not end in time: the stop signal follows.
+    BeforeStopOverdue,
     /// The stop ladder begins, or its next step.
     Stopping {
         /// The stop signal.

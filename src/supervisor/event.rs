@@ -71,6 +71,8 @@ pub enum Event {
     /// The answer to [`Suspend`](super::Action::Suspend): sexton was stopped and has been resumed, or could
     /// not be stopped because no shell would ever resume it.
     Resumed,
+    /// The step that [`RunStep`](super::Action::RunStep) asked for has ended, or could not be begun.
+    StepEnded,
     /// Every death of this turn has been told.
     QueueDrained,
     /// The answer to [`CountRemaining`](super::Action::CountRemaining).

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Received;
 use crate::types::{MonoTime, Signal};
 
 /// The pause between two rounds of KILL. It is short and stays so, because a fork bomb uses it to grow.
@@ -21,6 +22,8 @@ const LOOKS: Duration = Duration::from_millis(250);
 pub(super) enum Ladder {
     /// Nobody asked for a stop.
     Idle,
+    /// The step that comes before this stop signal runs.
+    Before { received: Received, until: MonoTime },
     /// The main process got this signal, which is the stop signal or this step of its stop sequence.
     Grace { asked: Asked, until: MonoTime, step: usize },
     /// The main process died of the stop signal. What is in its process group has what is left of the grace; the
@@ -73,7 +76,7 @@ impl Ladder {
     pub(super) fn deadline(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } => Some(until),
+            Ladder::Before { until, .. } | Ladder::Grace { until, .. } => Some(until),
             Ladder::Leftovers { until, look, .. } => Some(look.unwrap_or(until)),
             Ladder::Drain { until, others } => Some(others.map_or(until, |others| others.again.min(until))),
             Ladder::Kill { again, .. } => Some(again),
@@ -84,9 +87,10 @@ impl Ladder {
     pub(super) fn end(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Grace { until, .. } | Ladder::Drain { until, .. } | Ladder::Leftovers { until, .. } => {
-                Some(until)
-            }
+            Ladder::Before { until, .. }
+            | Ladder::Grace { until, .. }
+            | Ladder::Drain { until, .. }
+            | Ladder::Leftovers { until, .. } => Some(until),
             Ladder::Kill { give_up, .. } => Some(give_up),
         }
     }
@@ -94,6 +98,7 @@ impl Ladder {
     /// What the clock asks for.
     pub(super) fn due(self, now: MonoTime) -> Due {
         match self {
+            Ladder::Before { until, .. } if now >= until => Due::StopSignal,
             Ladder::Grace { until, .. } if now >= until => Due::Leftovers,
             Ladder::Leftovers { until, look: Some(look), others } if now >= look => {
                 let next = now.after(LOOKS).min(until);
@@ -110,6 +115,7 @@ impl Ladder {
                 Due::KillAgain(Ladder::Kill { again: now.after(PAUSE), give_up })
             }
             Ladder::Idle
+            | Ladder::Before { .. }
             | Ladder::Grace { .. }
             | Ladder::Drain { .. }
             | Ladder::Leftovers { .. }
@@ -123,6 +129,8 @@ impl Ladder {
 pub(super) enum Due {
     /// No window has ended.
     Nothing,
+    /// The step before the stop signal has had its time.
+    StopSignal,
     /// Enter the leftover processes' stage.
     Leftovers,
     /// Enter the stage of KILL.

@@ -27,6 +27,9 @@
 //!     \-- main died, and something is left ----------------/
 //! ```
 //!
+//! Where the operator has a step that comes before the stop signal, `Before` is between `Idle` and `Grace`: it ends with
+//! the step, with its window, or with the next stop signal.
+//!
 //! Where the main process is the last one in `Leftovers`, KILL waits a moment for it ([`AFTER_OTHERS`]).
 //!
 //! `Drain` is for what a launcher leaves behind: its process group has what is left of the grace, and what left that
@@ -57,7 +60,7 @@ mod tests;
 mod tool;
 mod units;
 
-pub use action::{Action, Gone, Note, SweepTrigger};
+pub use action::{Action, Gone, Note, Step, SweepTrigger};
 pub use event::{Event, FreezeResult, Origin, Received, Remaining, SweepFailure, SweepSummary, Terminal};
 pub use forwarding::Forwarding;
 pub use ladder::AFTER_OTHERS;
@@ -167,6 +170,7 @@ impl Supervisor {
             stop_signals: new.stop_signals,
             forwarding: new.forwarding,
             stop_sequence: new.stop_sequence,
+            before_stop: new.before_stop,
             wait_all: new.wait_all,
             end_orphans: new.end_orphans,
             adopted_deaths_trigger_scan: new.adopted_deaths_trigger_scan
@@ -217,6 +221,7 @@ impl Supervisor {
                 self.sweep_if_wanted(now, out);
                 self.orphans_tick(now, out);
             }
+            Event::StepEnded => self.step_ended(now, out),
             Event::Remaining(rest) => self.rest(now, rest, out),
             Event::OthersSeen { alive } => self.others_seen(now, alive, out),
             Event::OthersGone => self.others_gone(),

@@ -112,7 +112,7 @@ impl Supervisor {
                 Due::Nothing => return true,
                 Due::GiveUp => return false,
                 Due::KillAgain(next) | Due::KillOthers { next, .. } | Due::Look(next) => *ladder = next,
-                Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now),
+                Due::StopSignal | Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now),
             }
             out.push(kill);
             true

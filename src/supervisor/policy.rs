@@ -21,6 +21,8 @@ pub struct Policy {
     /// What the main process gets when it is to stop, and the window of each, in the place of the signal
     /// that came and of `grace`. Empty if that is enough.
     pub stop_sequence: Vec<(Signal, Duration)>,
+    /// How long the step before that may take; `None` if there is none.
+    pub before_stop: Option<Duration>,
     /// Whether what the main process leaves behind may live on, and is waited for.
     pub wait_all: bool,
     /// Whether the main process has a session of its own, where no key of our terminal reaches it.

@@ -57,7 +57,7 @@ impl Supervisor {
         };
         self.phase = Phase::StoppingLeftovers { zombie, recount: Some(now.after(pause)) };
         let lives_on = self.policy.wait_all && self.ladder == Ladder::Idle;
-        if !lives_on && matches!(self.ladder, Ladder::Idle | Ladder::Grace { .. }) {
+        if !lives_on && matches!(self.ladder, Ladder::Idle | Ladder::Before { .. } | Ladder::Grace { .. }) {
             self.stop_what_is_left(now, zombie, out);
         }
     }

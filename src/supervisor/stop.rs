@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ladder::{AFTER_OTHERS, Asked, Due, Ladder};
 use super::restart_decision::AfterExit;
-use super::{Action, ExitedMain, Note, Origin, Phase, Received, StopStage, Supervisor};
+use super::{Action, ExitedMain, Note, Origin, Phase, Received, Step, StopStage, Supervisor};
 use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
 
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
@@ -39,6 +39,10 @@ impl Supervisor {
     pub(super) fn advance(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         match self.ladder.due(now) {
             Due::Nothing => {}
+            Due::StopSignal => {
+                out.push(Action::Note(Note::BeforeStopOverdue));
+                self.next_stage(now, out);
+            }
             Due::Leftovers => self.next_stage(now, out),
             Due::Kill => self.kill(now, out),
             Due::Look(next) => {
@@ -72,13 +76,19 @@ impl Supervisor {
         }
     }
 
-    /// The main process's window is over. Its stop sequence may have another signal for it.
+    /// The window of the main process, or of the step before, is over. Its stop sequence may have another signal for it.
     fn next_stage(&mut self, now: MonoTime, out: &mut Vec<Action>) {
+        if let (Ladder::Before { received, .. }, Phase::Running { pid }) = (self.ladder, self.phase) {
+            out.push(Action::EndStep);
+            return self.ask_main(now, pid, received, out);
+        }
         let next = match self.ladder {
             Ladder::Grace { step, .. } => step.saturating_add(1),
-            Ladder::Idle | Ladder::Drain { .. } | Ladder::Leftovers { .. } | Ladder::Kill { .. } => {
-                usize::MAX
-            }
+            Ladder::Idle
+            | Ladder::Before { .. }
+            | Ladder::Drain { .. }
+            | Ladder::Leftovers { .. }
+            | Ladder::Kill { .. } => usize::MAX,
         };
         match (self.phase, self.policy.stop_sequence.get(next)) {
             (Phase::Running { pid }, Some(&(signal, window))) => {
@@ -249,14 +259,17 @@ impl Supervisor {
             Ladder::Leftovers { .. } if self.tool.by_parents_death() => {
                 out.push(Action::Note(Note::Dropped(signal)));
             }
-            Ladder::Grace { .. } | Ladder::Drain { .. } | Ladder::Leftovers { .. } => {
+            Ladder::Before { .. }
+            | Ladder::Grace { .. }
+            | Ladder::Drain { .. }
+            | Ladder::Leftovers { .. } => {
                 self.escalate(now, signal, out);
             }
             Ladder::Kill { .. } => out.push(Action::Note(Note::Dropped(signal))),
         }
     }
 
-    /// The first stage: the main process is asked to end.
+    /// The first stage: the step before the stop signal, or that signal if there is no step.
     pub(super) fn begin_ladder(
         &mut self,
         now: MonoTime,
@@ -264,6 +277,23 @@ impl Supervisor {
         received: Received,
         out: &mut Vec<Action>,
     ) {
+        let Some(window) = self.policy.before_stop else {
+            return self.ask_main(now, pid, received, out);
+        };
+        self.ladder = Ladder::Before { received, until: now.after(window) };
+        self.wake_main(pid, out);
+        out.extend([Action::Note(Note::BeforeStop(window)), Action::RunStep(Step::BeforeStop)]);
+    }
+
+    /// The step has ended, or could not be begun. Nothing is left to do if the main process has ended meanwhile.
+    pub(super) fn step_ended(&mut self, now: MonoTime, out: &mut Vec<Action>) {
+        if let (Ladder::Before { received, .. }, Phase::Running { pid }) = (self.ladder, self.phase) {
+            self.ask_main(now, pid, received, out);
+        }
+    }
+
+    /// The main process is asked to end.
+    fn ask_main(&mut self, now: MonoTime, pid: Pid, received: Received, out: &mut Vec<Action>) {
         let signal = received.signal;
         let first = self.policy.stop_sequence.first().copied();
         let grace = first.map_or(self.policy.grace, |(_, window)| window);
@@ -277,18 +307,22 @@ impl Supervisor {
             }
             None => self.send(pid, received, out),
         }
+        self.wake_main(pid, out);
+        self.report_stage(StopStage::Grace, out);
+    }
+
+    /// A stopped process would sleep through its whole window.
+    fn wake_main(&mut self, pid: Pid, out: &mut Vec<Action>) {
         if self.stopped.take().is_some() {
-            // A stopped process would sleep through its whole window.
             let group = self.policy.group;
             out.push(Action::Send { pid, group, signal: Signal::CONT, value: None });
         }
-        self.report_stage(StopStage::Grace, out);
     }
 
     pub(super) fn escalate(&mut self, now: MonoTime, signal: Signal, out: &mut Vec<Action>) {
         out.push(Action::Note(Note::StopEscalated(signal)));
         match self.ladder {
-            Ladder::Grace { .. } => self.next_stage(now, out),
+            Ladder::Before { .. } | Ladder::Grace { .. } => self.next_stage(now, out),
             Ladder::Drain { .. } | Ladder::Leftovers { .. } => self.kill(now, out),
             Ladder::Idle | Ladder::Kill { .. } => {}
         }

@@ -22,6 +22,7 @@ fn policy() -> Policy {
         stop_signals: [Signal::TERM, Signal::INT].into_iter().collect(),
         forwarding: Forwarding::default(),
         stop_sequence: Vec::new(),
+        before_stop: None,
         wait_all: false,
         session: false,
         tool: None,
@@ -650,6 +651,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
     assert_eq!(story.tell(failure), [outcome]);
 }
 
+mod before_stop;
 mod live_sweep;
 mod model;
 mod orphans;

@@ -14,6 +14,7 @@ mod locks;
 mod order;
 pub(super) mod reader;
 mod restart;
+mod stop;
 mod systemd;
 mod text;
 mod tools;
@@ -31,7 +32,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file_access::FileAccess;
-use super::plan::Origin;
+use super::plan::{BeforeStop, Origin};
 use super::settings::Given;
 use super::unit::{Tools, Unit};
 use super::watch_settings::WatchSettings;
@@ -68,6 +69,8 @@ pub struct File {
     pub env: Vec<(OsString, OsString)>,
     /// What follows the command's end.
     pub restart: Restart,
+    /// What comes before the stop signal.
+    pub before_stop: Option<BeforeStop>,
     /// The units in their order of start.
     pub units: Vec<Unit>,
     /// How tools are run.
@@ -100,6 +103,7 @@ struct Raw {
     env: RawEnv,
     locks: locks::RawLocks,
     restart: RawRestart,
+    stop: stop::RawStop,
     /// Long-lived processes beside the gateway, by name.
     units: BTreeMap<String, units::RawUnit>,
     tools: tools::RawTools,
@@ -285,6 +289,7 @@ impl Raw {
             prefix: self.output == units::Output::Prefix,
             env: environment(self.env).below("env")?,
             restart: self.restart.check().below("restart")?,
+            before_stop: self.stop.check().below("stop")?,
             units: units::check(self.units, files).below("units")?,
             tools,
             watching,

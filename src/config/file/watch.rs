@@ -175,7 +175,11 @@ fn host_and_port(address: &str) -> Result<(), InvalidValue> {
     }
 }
 
-fn positive(key: &str, time: Option<Text<Duration>>, usual: u64) -> Result<Duration, InvalidValue> {
+pub(super) fn positive(
+    key: &str,
+    time: Option<Text<Duration>>,
+    usual: u64,
+) -> Result<Duration, InvalidValue> {
     let time = time.map_or(Duration::from_secs(usual), |time| time.0);
     if time.is_zero() { Err(InvalidValue::new("it has to be longer than 0").below(key)) } else { Ok(time) }
 }

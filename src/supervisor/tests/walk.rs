@@ -49,6 +49,9 @@ struct World {
     /// The sweep under way looks while the main process runs, or waits for a word.
     beside: bool,
     waits: bool,
+    /// The step before the stop signal runs, and it was its turn.
+    stepping: bool,
+    stepped: bool,
 }
 
 const ORPHAN: i32 = 9;
@@ -79,10 +82,11 @@ enum Step {
     Count,
     StopSignal,
     OtherSignal,
+    CommandEnds,
     Deadline,
 }
 
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 25] = [
     Step::Begin,
     Step::Started,
     Step::StartFailed,
@@ -106,6 +110,7 @@ const STEPS: [Step; 24] = [
     Step::Count,
     Step::StopSignal,
     Step::OtherSignal,
+    Step::CommandEnds,
     Step::Deadline,
 ];
 
@@ -134,6 +139,8 @@ impl World {
             steps: 0,
             beside: false,
             waits: false,
+            stepping: false,
+            stepped: false,
         }
     }
 
@@ -149,6 +156,7 @@ impl World {
             Ladder::Drain { others: None, .. } => 3,
             Ladder::Drain { others: Some(_), .. } => 4,
             Ladder::Grace { step, .. } => 5 + step,
+            Ladder::Before { .. } => 200,
         };
         let live_sweep = match s.live_sweep.state {
             State::Idle => 'r',
@@ -197,7 +205,7 @@ impl World {
             self.dying,
             self.asked,
             s.stopped.is_some(),
-            (self.beside, self.waits, self.obeyed, self.in_group),
+            (self.beside, self.waits, self.obeyed, self.in_group, self.stepping, self.stepped),
         )
     }
 
@@ -259,6 +267,7 @@ impl World {
             }
             Step::StopSignal => vec![sent(Signal::TERM)],
             Step::OtherSignal => vec![sent(Signal::HUP)],
+            Step::CommandEnds if self.stepping => vec![Event::StepEnded],
             Step::Deadline => {
                 *now = self.supervisor.next_deadline()?;
                 vec![Event::Tick]
@@ -295,12 +304,16 @@ impl World {
             Step::OneRuns | Step::CannotStop => self.asked = false,
             Step::SweepDies => self.dying = false,
             Step::Count => self.counting = false,
+            Step::CommandEnds => self.stepping = false,
             _ => {}
         }
         let mut events = VecDeque::from(events);
         while let Some(event) = events.pop_front() {
             match event {
-                Event::Died { pid, .. } if pid.raw() == MAIN => self.told_main = true,
+                // A step is one of those that are left behind from now on.
+                Event::Died { pid, .. } if pid.raw() == MAIN => {
+                    (self.told_main, self.stepping) = (true, false)
+                }
                 Event::Died { .. } => self.told_orphan = true,
                 _ => {}
             }
@@ -374,6 +387,9 @@ impl World {
             Action::Send { pid, signal, .. } => {
                 assert_eq!(pid.raw(), MAIN);
                 assert!(unreaped(self.main), "no signal to a reaped pid");
+                let before = self.supervisor.policy.before_stop.is_some();
+                assert!(signal != Signal::TERM || self.stepped || !before, "the step comes first");
+                assert!(signal != Signal::TERM || !self.stepping, "and has ended or was given up");
                 self.got_term |= signal == Signal::TERM;
                 assert!(signal != Signal::CONT || !self.removing, "nobody wakes it while locks are removed");
             }
@@ -447,6 +463,15 @@ impl World {
             Action::Note(Note::SweepFailed) => self.judged |= self.main != Life::Unborn,
             Action::ReportAlive(_) | Action::ReportOthers { .. } | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
+            Action::RunStep(super::super::Step::BeforeStop) => {
+                assert!(unreaped(self.main) && !self.got_term, "it comes before the stop signal");
+                assert!(!self.stepped, "it has one turn");
+                (self.stepping, self.stepped) = (true, true);
+            }
+            Action::EndStep => {
+                assert!(self.stepping, "only what runs is ended");
+                self.stepping = false;
+            }
         }
     }
 
@@ -568,6 +593,7 @@ fn the_operators_rules_are_kept_in_every_order() {
                 ..policy()
             },
         ),
+        ("a step before", Policy { before_stop: Some(20 * second), ..policy() }),
         ("wait all", Policy { wait_all: true, ..policy() }),
     ];
     let plain = walk(policy());

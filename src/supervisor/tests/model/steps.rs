@@ -56,6 +56,7 @@ pub enum Step {
     LostAreGone,
     StopSignal,
     OtherSignal,
+    CommandEnds,
     Condition,
     RestartWanted,
     UnitRestartWanted,
@@ -74,7 +75,7 @@ impl Step {
     }
 }
 
-pub const STEPS: [Step; 40] = [
+pub const STEPS: [Step; 41] = [
     Step::Begin,
     Step::SweepEnds,
     Step::SweepLeavesSome,
@@ -107,6 +108,7 @@ pub const STEPS: [Step; 40] = [
     Step::LostAreGone,
     Step::StopSignal,
     Step::OtherSignal,
+    Step::CommandEnds,
     Step::Condition,
     Step::RestartWanted,
     Step::UnitRestartWanted,

@@ -63,6 +63,8 @@ pub struct World {
     /// Everybody was asked to stand still, and whether they do.
     asked_still: bool,
     still: bool,
+    /// A step runs.
+    stepping: bool,
     /// KILL ended the gateway, and nobody has said so yet.
     untold: bool,
     /// It was just started, and may not be the command yet; it could not become it.
@@ -102,6 +104,7 @@ impl World {
             asked_to_end: false,
             asked_still: false,
             still: false,
+            stepping: false,
             untold: false,
             fresh: false,
             cannot_execute: false,
@@ -147,7 +150,7 @@ impl World {
             (self.main, self.units, self.killed, self.stranger, self.untold, others_left),
             (self.finding, self.lost, self.lost_gone, s.orphans.is_busy()),
             (self.sweeping, self.waits, self.removing, self.hanging, self.swept, self.owed),
-            (self.asked_still, self.still, self.counting, self.stop_sent),
+            (self.asked_still, self.still, self.counting, self.stop_sent, self.stepping),
             (self.starts, self.refused, self.fresh, s.start_failed.is_some(), s.restart_limit_hit, s.tool),
         )
     }
@@ -229,6 +232,7 @@ impl World {
             Step::NoneFound if self.finding && !self.lost => vec![Event::OrphansFound],
             Step::LostAreGone if self.lost_gone => vec![Event::OrphansGone { tool: LOST }],
             Step::StopSignal => vec![sent(Signal::TERM)],
+            Step::CommandEnds if self.stepping => vec![Event::StepEnded],
             Step::OtherSignal if cast.words => vec![sent(Signal::HUP)],
             // A tool has nobody who asks for such a thing.
             Step::Condition | Step::RestartWanted if s.policy.tool.is_some() => return None,
@@ -336,6 +340,7 @@ impl World {
                 self.stop_sent |= !waits;
             }
             Step::RestartWanted => self.wanted = true,
+            Step::CommandEnds => self.stepping = false,
             _ => {}
         }
         self.tell(*now, events);
@@ -388,6 +393,7 @@ impl World {
     }
 
     fn main_dies(&mut self) {
+        self.stepping = false;
         (self.main, self.swept) = (Life::Zombie, self.supervisor.policy.sweep.is_none());
     }
 
@@ -441,6 +447,7 @@ impl World {
             Action::Send { pid, signal, .. } if pid.raw() == MAIN => {
                 assert!(self.main.is_there(), "no signal to a reaped pid");
                 let ending = signal == Signal::TERM && self.supervisor.after_exit == AfterExit::Shutdown;
+                assert!(signal != Signal::TERM || !self.stepping, "the step has ended, or was given up");
                 assert!(!ending || !self.unit_after_lives(), "the unit after it is stopped before it");
                 assert!(!self.removing || signal != Signal::CONT, "nobody is woken while locks are removed");
                 self.asked_to_end |= signal == Signal::TERM;
@@ -472,6 +479,11 @@ impl World {
                 }
             }
             Action::FindOrphans => self.finding = true,
+            Action::RunStep(_) => self.stepping = true,
+            Action::EndStep => {
+                assert!(self.stepping, "only what runs is ended");
+                self.stepping = false;
+            }
             Action::SendToOrphans { tool, signal } => {
                 assert!(tool == LOST && self.lost, "no signal to a tool of which nobody is left");
                 self.lost_gone |= signal == Signal::KILL;
