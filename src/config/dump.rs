@@ -285,9 +285,15 @@ fn watched(
         _ => (None, [].as_slice()),
     };
     let fields = table(fields.iter().cloned());
+    let beats = watching.health.iter().find_map(|probe| match &probe.ask {
+        ProbeKind::Heartbeat { file, max_age } => Some((file, *max_age)),
+        _ => None,
+    });
     let health = json!({
         "url": asked(&|ask| if let ProbeKind::Http { url, .. } = ask { Some(json!(url)) } else { None }),
         "tcp": asked(&|ask| if let ProbeKind::Tcp { address } = ask { Some(json!(address)) } else { None }),
+        "file": beats.map(|(file, _)| json!(file)),
+        "max_age": beats.map(|(_, max_age)| time(max_age)),
         "command": asked(&|ask| if let ProbeKind::Command { argv } = ask { Some(json!(argv)) } else { None }).pop(),
         "status": status,
         "fields": fields,

@@ -75,6 +75,13 @@ pub enum ProbeKind {
         /// Host and port.
         address: String,
     },
+    /// Look whether this file was written lately.
+    Heartbeat {
+        /// The file, which the gateway writes again and again.
+        file: PathBuf,
+        /// How long ago it may have been written.
+        max_age: Duration,
+    },
     /// Run this; 0 means well.
     Command {
         /// The command and its arguments.

@@ -1,6 +1,6 @@
 //! Health by latency: what is told, and how soon.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use sexton::config::watch_settings::{HeldLocks, Probe, ProbeKind, WatchSettings};
@@ -63,6 +63,34 @@ fn a_hang_behind_a_bound_port_is_known_in_time_and_its_end_too() {
     assert_eq!(health.state, HealthState::Healthy);
     // The timeouts count as long as they are.
     assert!(health.max_ms.unwrap() >= 400.0 && health.p50_ms.unwrap() < 150.0, "{health:?}");
+}
+
+#[test]
+fn a_heartbeat_file_counts_while_it_is_written_by_this_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let beat = dir.path().join("beat");
+    let written = |ago: u64| {
+        let file = std::fs::File::create(&beat).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();
+    };
+    // The gateway before this one wrote it, a moment ago as it were.
+    written(30);
+    let ask = ProbeKind::Heartbeat { file: beat.clone(), max_age: Duration::from_secs(60) };
+    let mut watched = Watched::start(watching(vec![probe("file beat", ask)]));
+    let why = watched.condition(IncidentKind::Unhealthy, true).detail;
+    assert!(why.ends_with("beat: last written before this run of the gateway"), "{why}");
+    written(0);
+    watched.health(HealthState::Healthy);
+    watched.forget();
+    written(90);
+    let why = watched.condition(IncidentKind::Unhealthy, true).detail;
+    assert!(why.contains("beat: written 1m 30s ago, 1m is the limit"), "{why}");
+    written(0);
+    watched.health(HealthState::Healthy);
+    watched.forget();
+    std::fs::remove_file(&beat).unwrap();
+    let why = watched.condition(IncidentKind::Unhealthy, true).detail;
+    assert!(why.contains("beat: it cannot be looked at: No such file or directory"), "{why}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn the_example_says_what_it_says() {
     assert_eq!(units, [("proxy", true), ("worker", true)]);
     assert_eq!(file.restart.on, RestartOn::Failure);
     assert_eq!(file.watching.limits.memory, Some(1500 << 20));
-    assert_eq!(file.watching.health.len(), 4);
+    assert_eq!(file.watching.health.len(), 5);
     assert_eq!(file.given.control, Some(Control::At("/run/sexton/control.sock".into())));
     assert!(file.replace_on.is_empty() && file.given.tool_shell == Some(true));
 }
@@ -230,12 +230,18 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
     ),
     ("[health]\nurl = 'http:///x'", (2, 1), "health.url[1]: 'http:///x' has no host"),
     ("[health]\ntcp = 'localhost'", (2, 1), "health.tcp[1]: 'localhost' has to be HOST:PORT"),
+    (
+        "[health]\nfile = 'state/beat'",
+        (2, 1),
+        "health.file: 'state/beat' has to begin with /; write the whole path",
+    ),
+    ("[health]\nfile = '/beat'\nmax_age = '0s'", (3, 1), "health.max_age: it has to be longer than 0"),
     ("[health]\nslow_after = '4s'", (2, 1), "health.slow_after: it is longer than 'timeout'"),
     ("[health]\nfields = { a = [] }", (2, 16), "health.fields.a is a list, and has to be a string, a number"),
     (
         "[health]\naction = 'restart'",
         (2, 1),
-        "health.action: nothing is asked; give 'url', 'tcp' or 'command'",
+        "health.action: nothing is asked; give 'url', 'tcp', 'file' or 'command'",
     ),
     ("[limits]\nmemory = '1,5G'", (2, 10), "limits.memory: '1,5G' is not a size such as \"1500M\""),
     ("[limits]\nmemory = -1", (2, 10), "limits.memory: -1 is not a size"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -30,6 +31,10 @@ pub(super) struct RawHealth {
     fields: BTreeMap<String, Scalar>,
     /// One or more HOST:PORT to connect to.
     tcp: OneOrMore,
+    /// A file that the gateway writes again and again, its heartbeat.
+    file: Option<PathBuf>,
+    /// How long ago that file may have been written.
+    max_age: Option<Text<Duration>>,
     /// A command; 0 means well.
     command: Option<Argv>,
     /// How often each is asked.
@@ -130,6 +135,14 @@ impl RawHealth {
             host_and_port(address).map_err(|flaw| flaw.at(index)).below("tcp")?;
             asked.push((format!("tcp {address}"), ProbeKind::Tcp { address: address.clone() }));
         }
+        let max_age = positive("max_age", self.max_age, 60)?;
+        if let Some(file) = self.file {
+            if !file.is_absolute() {
+                let what = format!("'{}' has to begin with /; write the whole path", file.display());
+                return Err(InvalidValue::new(what).below("file"));
+            }
+            asked.push((format!("file {}", file.display()), ProbeKind::Heartbeat { file, max_age }));
+        }
         if let Some(command) = self.command {
             let argv = command.words().below("command")?;
             asked.push(("command".to_owned(), ProbeKind::Command { argv }));
@@ -138,7 +151,7 @@ impl RawHealth {
         let probes: Vec<Probe> = asked.into_iter().map(probe).collect();
         let replaces = self.action == Reaction::Restart;
         if replaces && probes.is_empty() {
-            let what = "nothing is asked; give 'url', 'tcp' or 'command'";
+            let what = "nothing is asked; give 'url', 'tcp', 'file' or 'command'";
             return Err(InvalidValue::new(what).below("action"));
         }
         // Without one, a gateway that starts slowly would be replaced for ever.

@@ -33,7 +33,7 @@ pub async fn check(
 ) -> Vec<Finding> {
     let until = clock::now().after(time);
     let mut asked = Asked::default();
-    let often = if matches!(probe.ask, ProbeKind::Command { .. }) { 1 } else { QUESTIONS };
+    let often = questions(&probe.ask);
     while asked.took.len() < often && asked.wrong.is_none() {
         // A timeout that is shown is one that can be read.
         let left =
@@ -42,7 +42,7 @@ pub async fn check(
             break;
         }
         let once = Probe { timeout: probe.timeout.min(left), ..probe.clone() };
-        let answer = probe::ask(&once).await;
+        let answer = probe::ask(&once, up).await;
         asked.event_loop = answer.event_loop.or(asked.event_loop);
         match answer.answer {
             Some(answer) if answer.outcome == Outcome::Good => asked.took.push(answer.latency),
@@ -57,7 +57,16 @@ fn place(ask: &ProbeKind) -> String {
     match ask {
         ProbeKind::Http { url, .. } => url.clone(),
         ProbeKind::Tcp { address } => address.clone(),
+        ProbeKind::Heartbeat { file, .. } => file.display().to_string(),
         ProbeKind::Command { argv } => argv.join(" "),
+    }
+}
+
+/// How often this is asked. A command costs what it costs, and a file says the same again.
+fn questions(ask: &ProbeKind) -> usize {
+    match ask {
+        ProbeKind::Http { .. } | ProbeKind::Tcp { .. } => QUESTIONS,
+        ProbeKind::Heartbeat { .. } | ProbeKind::Command { .. } => 1,
     }
 }
 
@@ -100,7 +109,7 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         };
         return Finding::problem(
             name,
-            format!("{place}: {why} ({answered} of {QUESTIONS} answered)"),
+            format!("{place}: {why} ({answered} of {} answered)", questions(&probe.ask)),
             advice,
         );
     }
@@ -129,7 +138,7 @@ fn judge(probe: &Probe, asked: Asked, up: Option<Duration>, start_period: Durati
         ms(worst),
         loops.unwrap_or_default()
     );
-    if *worst > probe.slow_after || answered < QUESTIONS && !matches!(probe.ask, ProbeKind::Command { .. }) {
+    if *worst > probe.slow_after || answered < questions(&probe.ask) {
         let limit = humantime::format_duration(probe.slow_after);
         Finding::warning(
             name,

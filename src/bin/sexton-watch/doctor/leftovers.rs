@@ -65,7 +65,7 @@ fn ports(plan: &Plan) -> BTreeSet<u16> {
         let address = match &probe.ask {
             ProbeKind::Http { url, .. } => url.strip_prefix("http://")?.split('/').next()?,
             ProbeKind::Tcp { address } => address,
-            ProbeKind::Command { .. } => return None,
+            ProbeKind::Heartbeat { .. } | ProbeKind::Command { .. } => return None,
         };
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "80"));
         matches!(host, "localhost" | "[::1]").then_some(()).or(host.starts_with("127.").then_some(()))?;

@@ -170,7 +170,7 @@ async fn watch(
 
 /// Asks once, and whether the answer was good. Before it is well, a port that nobody has taken says nothing.
 async fn ask(probe: &Probe, launched: MonoTime, up: bool, seen: &RefCell<Record>) -> bool {
-    let Some(answer) = probe::ask(probe).await.answer else { return false };
+    let Some(answer) = probe::ask(probe, None).await.answer else { return false };
     let good = answer.outcome == Outcome::Good;
     let closed = matches!(&answer.outcome, Outcome::Bad(why) if why.starts_with("cannot connect"));
     if up || !closed {
@@ -209,7 +209,7 @@ async fn ask_of_loop(asked: &Asked, ground: &Sandbox, seen: &RefCell<Record>) {
     let Some(url) = asked.ready_url.clone().or(known) else { return std::future::pending().await };
     let probe = ground.probe(&url, QUESTION);
     loop {
-        if let Some(said) = probe::ask(&probe).await.event_loop {
+        if let Some(said) = probe::ask(&probe, None).await.event_loop {
             let said = Loop { delay_ms: said.delay_p99_ms, busy: said.utilization };
             seen.borrow_mut().loops.push(said);
         }

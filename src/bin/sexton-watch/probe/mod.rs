@@ -3,6 +3,7 @@
 mod answer;
 mod command;
 mod command_guard;
+mod heartbeat;
 mod http;
 mod tcp;
 
@@ -30,13 +31,14 @@ pub struct Asked {
 /// A question whose end comes this much after its timeout was not held up by the gateway.
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
-/// Asks, and times the answer.
-pub async fn ask(probe: &Probe) -> Asked {
+/// Asks, and times the answer. `up` is for how long the gateway runs, if that is known.
+pub async fn ask(probe: &Probe, up: Option<Duration>) -> Asked {
     let asked = clock::now();
     let question = async {
         match &probe.ask {
             ProbeKind::Http { url, status, fields } => http::get(url, *status, fields).await,
             ProbeKind::Tcp { address } => (tcp::connect(address).await, None),
+            ProbeKind::Heartbeat { file, max_age } => (heartbeat::look(file, *max_age, up).await, None),
             ProbeKind::Command { argv } => (command::ask(argv, probe.timeout).await, None),
         }
     };

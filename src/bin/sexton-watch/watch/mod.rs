@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use sexton::config::watch_settings::Probe;
 use sexton::control::protocol::{WatchCommand, WatchConfig};
+use sexton::os::clock;
 use sexton::types::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
@@ -149,15 +150,16 @@ fn begin(
 async fn ask_for_ever(known: SharedState, index: usize, probe: Probe) {
     let mut gateway = known.gateway.subscribe();
     loop {
-        let runs = matches!(*gateway.borrow_and_update(), Gateway::Runs(_));
+        let started = match *gateway.borrow_and_update() {
+            Gateway::Runs(since) => Some(since),
+            _ => None,
+        };
         let asking = async {
-            if !runs {
-                return std::future::pending().await;
-            }
+            let Some(started) = started else { return std::future::pending().await };
             let mut due = Instant::now();
             loop {
                 sleep_until(due).await;
-                let asked = probe::ask(&probe).await;
+                let asked = probe::ask(&probe, Some(clock::now().since(started))).await;
                 if let Some(answer) = asked.answer {
                     if !matches!(answer.outcome, Outcome::Good) {
                         lock_watch::look_at_gateway(&known).await;
