@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
+
+use sexton::os::clock;
 
 use super::Outcome;
 
@@ -35,7 +37,8 @@ pub async fn look(file: &Path, max_age: Duration, up: Option<Duration>) -> Outco
 /// How long ago the file was written; nothing, if that is in the future.
 fn age(path: PathBuf) -> std::io::Result<Duration> {
     let written = fs::metadata(path)?.modified()?;
-    Ok(SystemTime::now().duration_since(written).unwrap_or_default())
+    let now = UNIX_EPOCH + Duration::from_millis(clock::wall_millis());
+    Ok(now.duration_since(written).unwrap_or_default())
 }
 
 fn judge(age: Duration, max_age: Duration, up: Option<Duration>) -> Outcome {
