@@ -38,20 +38,46 @@ const LOCAL_NUMBERS: [u32; 14] = [
     0x0000_137f, // minix
 ];
 
-/// Whether what `file` lies on belongs to this kernel alone, so that no process can have a file open without this
-/// kernel knowing. What does not answer is taken for shared.
+/// Filesystems that refuse a lease also where nobody has the file open: an NFSv4 client grants a write lease only while
+/// the server has delegated the file to it, and an SMB client only while it has the oplock (`nfs4_setlease`, `cifs_setlease`;
+/// seen of NFSv4 on Linux 6.12).
+const REFUSE_LEASES: [&str; 3] = ["nfs4", "cifs", "smb3"];
+
+/// What a directory lies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Its type in words: `ext4`; of an overlay with its upper directory's, if that is not this kernel's alone.
+    pub name: String,
+    /// Whether it belongs to this kernel alone, so that no process can have a file open without this kernel knowing.
+    pub local: bool,
+}
+
+/// What `file` lies on. What does not answer is taken for shared.
 ///
 /// An overlay belongs to this kernel if its upper directory does. That directory can be out of sight, as in most
 /// containers; then its filesystem is taken for a local one, which is what the engines use.
-pub fn is_local(file: BorrowedFd<'_>) -> bool {
+#[must_use]
+pub fn filesystem(file: BorrowedFd<'_>) -> Filesystem {
     let local = |mount: &Mount| LOCAL.contains(&mount.kind.as_str());
-    match mounts::of(file) {
-        Some(mount) => {
-            let upper = mount.upper.as_deref().and_then(mounts::at);
-            local(&mount) && upper.is_none_or(|upper| local(&upper))
-        }
-        None => LOCAL_NUMBERS.contains(&files::filesystem(file).unwrap_or(0)),
+    let Some(mount) = mounts::of(file) else {
+        let number = files::filesystem(file).unwrap_or(0);
+        return Filesystem {
+            name: format!("a filesystem of type {number:#x}"),
+            local: LOCAL_NUMBERS.contains(&number),
+        };
+    };
+    match mount.upper.as_deref().and_then(mounts::at).filter(|upper| !local(upper)) {
+        Some(upper) => Filesystem {
+            name: format!("{}, with its upper directory on {}", mount.kind, upper.kind),
+            local: false,
+        },
+        None => Filesystem { local: local(&mount), name: mount.kind },
     }
+}
+
+/// Whether what `file` lies on belongs to this kernel alone, as [`filesystem`] says.
+pub fn is_local(file: BorrowedFd<'_>) -> bool {
+    filesystem(file).local
 }
 
 /// Whether the answer to a request for a lease shows that the filesystem knows no leases, although the kernel grants
@@ -63,12 +89,21 @@ pub fn knows_no_leases(lease: Lease) -> bool {
 
 /// Whether anybody has `file` open, which belongs to `uid`. If nobody has, whoever opens it now waits until it is
 /// closed here: what was seen stays true until it was acted on.
+///
+/// Where the filesystem refuses a lease for reasons of its own, a refusal tells nothing.
 pub fn lease(file: BorrowedFd<'_>, uid: u32) -> Lease {
     match lease::take(file, uid) {
+        lease::Answer::Busy if refuses_leases(mounts::of(file).as_ref()) => {
+            Lease::NoInformation(Errno(libc::EAGAIN))
+        }
         lease::Answer::Busy => Lease::Busy,
         lease::Answer::Granted => Lease::Granted,
         lease::Answer::Refused(Errno(number)) => Lease::NoInformation(Errno(number)),
     }
+}
+
+fn refuses_leases(mount: Option<&Mount>) -> bool {
+    mount.is_some_and(|mount| REFUSE_LEASES.contains(&mount.kind.as_str()))
 }
 
 /// What became of the process that a lock names.
@@ -259,6 +294,18 @@ impl RetryBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_lease_says_nothing_where_the_filesystem_has_reasons_of_its_own() {
+        let refuses = |kind: &str| refuses_leases(Some(&Mount { kind: kind.to_owned(), upper: None }));
+        for kind in ["nfs4", "cifs", "smb3"] {
+            assert!(refuses(kind), "{kind}");
+        }
+        for kind in ["ext4", "overlay", "virtiofs", "fuse.bindfs"] {
+            assert!(!refuses(kind), "{kind}: a refusal is somebody who has it open");
+        }
+        assert!(!refuses_leases(None), "what is not known is somebody's, and stays");
+    }
 
     #[test]
     fn what_somebodys_lease_keeps_shut_is_tried_again_and_nothing_else_is() {

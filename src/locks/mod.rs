@@ -42,6 +42,7 @@ mod walk;
 mod witness;
 
 pub use context::SweepContext;
+pub use evidence::{Filesystem, filesystem};
 pub use kind::LockKinds;
 pub use lease_watch::LiveSweep;
 pub use open_root::{

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sexton::config::Locks;
 use sexton::locks::listing::{Entry, Listing, VerdictName, list};
-use sexton::locks::{Explained, Found, KnownRoot, NotFound, Root, SweepContext, find};
+use sexton::locks::{
+    Explained, Filesystem, Found, KnownRoot, NotFound, Root, SweepContext, filesystem, find,
+};
 use sexton::os::files::{self, FileKind};
 use sexton::os::safe_path::Refusal;
 use sexton::os::{clock, lease, privileges, process};
@@ -23,7 +25,10 @@ enum Contents {
     Nothing,
     Directory {
         uid: u32,
-        filesystem: u32,
+        /// The filesystem, in words.
+        on: String,
+        /// Whether it is this kernel's alone.
+        local: bool,
     },
     Link(String),
     Other,
@@ -50,6 +55,8 @@ struct Facts {
     given: bool,
     lies: Contents,
     leases: Leases,
+    /// The operator says that no owner lives outside this pid namespace.
+    exclusive: bool,
     listing: Listing,
     /// Who looked.
     us: u32,
@@ -93,6 +100,7 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
         given: matches!(root, Root::Given(_)),
         lies,
         leases,
+        exclusive,
         listing,
         us,
         sexton: around.sexton,
@@ -104,8 +112,8 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
 fn lies(found: &Result<Found, NotFound>) -> Contents {
     match found {
         Ok(found) if found.place.meta.kind == FileKind::Directory => {
-            let filesystem = files::filesystem(found.place.file.as_fd()).unwrap_or(0);
-            Contents::Directory { uid: found.place.meta.uid, filesystem }
+            let Filesystem { name, local } = filesystem(found.place.file.as_fd());
+            Contents::Directory { uid: found.place.meta.uid, on: name, local }
         }
         Ok(_) => Contents::Other,
         Err(NotFound::Refused(_, refusal)) if refusal.is_missing() => Contents::Nothing,
@@ -139,7 +147,7 @@ fn judge(facts: &Facts) -> Vec<Finding> {
     let root = &facts.shown;
     let name = "lock root";
     let advice = "Name the right directory with --lock-root, or mount the volume there";
-    let (uid, filesystem) = match &facts.lies {
+    let (uid, on, local) = match &facts.lies {
         Contents::Nothing if facts.given => {
             return vec![Finding::problem(
                 name,
@@ -165,7 +173,7 @@ fn judge(facts: &Facts) -> Vec<Finding> {
         Contents::Unseen(error) => {
             return vec![Finding::problem(name, format!("{root} cannot be looked at: {error}"), advice)];
         }
-        Contents::Directory { uid, filesystem } => (*uid, *filesystem),
+        Contents::Directory { uid, on, local } => (*uid, on, *local),
     };
     if facts.listing.missing {
         return vec![Finding::ok(name, format!("{root} is not there yet"))];
@@ -178,16 +186,15 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             "Run sexton as its owner or as root, or chown the directory",
         )];
     }
-    let mut found = vec![place(facts, uid, filesystem)];
+    let mut found = vec![place(facts, uid, on, local)];
     found.extend(contents(facts));
     found
 }
 
 /// What it is, and what can be proven there.
-fn place(facts: &Facts, uid: u32, filesystem: u32) -> Finding {
+fn place(facts: &Facts, uid: u32, on: &str, local: bool) -> Finding {
     let (root, name) = (&facts.shown, "lock root");
-    let (kind, local) = kind(filesystem);
-    let lies = format!("{root}, of uid {uid}, on {kind}");
+    let lies = format!("{root}, of uid {uid}, on {on}");
     if let Some(gateway) = facts.gateway.filter(|gateway| *gateway != uid && *gateway != 0) {
         let what = format!("{lies}: the gateway runs as uid {gateway}, and may not be able to write it");
         return Finding::problem(
@@ -200,21 +207,24 @@ fn place(facts: &Facts, uid: u32, filesystem: u32) -> Finding {
         let what = format!("{lies}, cannot be written ({why}): neither a lock can be made nor one removed");
         return Finding::problem(name, what, "Mount it read-write, with room left");
     }
-    if let Leases::Refused(why) = &facts.leases {
-        let what = format!("{lies}, where the kernel does not say who has a file open ({why})");
-        return Finding::warning(
-            name,
-            what,
-            "Locks whose owner cannot be told stay: a local volume clears more",
-        );
-    }
-    if !local {
-        let what = format!("{lies}, which other machines may reach: a lock's owner need not be on this one");
-        return Finding::warning(
-            name,
-            what,
-            "Locks whose owner cannot be told stay: a local volume clears more",
-        );
+    let unseen = match &facts.leases {
+        Leases::Refused(why) => Some(format!("where the kernel does not say who has a file open ({why})")),
+        _ if !local => {
+            Some("which other machines may reach: a lock's owner need not be on this one".to_owned())
+        }
+        _ => None,
+    };
+    match unseen {
+        Some(why) if facts.exclusive => {
+            let what = format!("{lies}, {why}; but sharing = 'exclusive' says that it is not shared");
+            return Finding::ok(name, what);
+        }
+        Some(why) => {
+            let advice = "A lock stays there, also one that nobody has open, unless sexton sees its owner die: use a \
+                          local volume, or set sharing = 'exclusive' in [locks] if no other container or machine uses it";
+            return Finding::warning(name, format!("{lies}, {why}"), advice);
+        }
+        None => {}
     }
     let used = match (facts.listing.alone, facts.sexton) {
         (true, _) => "; nobody else uses it",
@@ -292,28 +302,6 @@ fn contents(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// A filesystem's name by its number (statfs(2)), and whether it is this kernel's alone.
-fn kind(magic: u32) -> (String, bool) {
-    let (name, local) = match magic {
-        0x0000_ef53 => ("ext4", true),
-        0x5846_5342 => ("xfs", true),
-        0x9123_683e => ("btrfs", true),
-        0x0102_1994 => ("tmpfs", true),
-        0x8584_58f6 => ("ramfs", true),
-        0x794c_7630 => ("overlay", true),
-        0x2fc1_2fc1 => ("zfs", true),
-        0xf2f5_2010 => ("f2fs", true),
-        0xca45_1a4e => ("bcachefs", true),
-        0x0000_6969 => ("nfs", false),
-        0x6573_5546 => ("fuse", false),
-        0x0102_1997 => ("9p", false),
-        0x00c3_6400 => ("ceph", false),
-        0xff53_4d42 | 0xfe53_4d42 => ("smb", false),
-        other => return (format!("a filesystem of type {other:#x}"), false),
-    };
-    (name.to_owned(), local)
-}
-
 #[cfg(test)]
 mod tests {
     use sexton::locks::listing::Name;
@@ -340,8 +328,9 @@ mod tests {
         Facts {
             shown: "/s".into(),
             given: true,
-            lies: Contents::Directory { uid: 1000, filesystem: 0xef53 },
+            lies: Contents::Directory { uid: 1000, on: "ext4".into(), local: true },
             leases: Leases::Work,
+            exclusive: false,
             listing: Listing {
                 root: Name::from(Path::new("/s")),
                 entered: true,
@@ -389,8 +378,17 @@ mod tests {
             place(Facts { leases: Leases::Refused("EINVAL".into()), ..facts(vec![]) }),
             Severity::Warning
         );
-        let nfs = Contents::Directory { uid: 1000, filesystem: 0x6969 };
-        assert_eq!(place(Facts { lies: nfs, ..facts(vec![]) }), Severity::Warning);
+        let nfs = Contents::Directory { uid: 1000, on: "nfs4".into(), local: false };
+        let nfs = Facts { lies: nfs, ..facts(vec![]) };
+        assert_eq!(place(nfs.clone()), Severity::Warning);
+        assert_eq!(
+            place(Facts { exclusive: true, ..nfs.clone() }),
+            Severity::Ok,
+            "it is the operator's word"
+        );
+        let said = &judge(&nfs)[0];
+        assert!(said.what.contains("on nfs4, which other machines may reach"), "{said:?}");
+        assert!(said.advice.contains("A lock stays there, also one that nobody has open"), "{said:?}");
         let mut shared = facts(vec![]);
         shared.listing.alone = false;
         assert_eq!(place(shared.clone()), Severity::Warning);
