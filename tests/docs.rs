@@ -31,6 +31,7 @@ const PAGES: &[&str] = &[
     "docs/deploy.md",
     "docs/doctor.md",
     "docs/health.md",
+    "docs/kernels.md",
     "docs/locks.md",
     "docs/log-events.md",
     "docs/measure.md",
