@@ -34,6 +34,7 @@ pub mod session;
 pub mod shared_page;
 pub mod signals;
 pub mod spawn;
+pub mod start_heap;
 pub mod startup;
 pub mod stderr;
 pub mod terminal;

@@ -70,12 +70,16 @@ pub extern "C" fn run_before_main() {
 }
 
 /// Defines the C library's `main`, which blocks every signal as its first statement, and then calls a function from
-/// the words of the command line to the exit code. What the function leaves in a buffer is lost.
+/// the words of the command line to the exit code. What the function leaves in a buffer is lost. The program's heap begins
+/// with the [memory of a start](crate::os::start_heap).
 ///
 /// To be used with `#![no_main]`.
 #[macro_export]
 macro_rules! begin_with {
     ($run:path) => {
+        #[global_allocator]
+        static HEAP: $crate::os::start_heap::StartHeap = $crate::os::start_heap::StartHeap::new();
+
         #[unsafe(no_mangle)]
         extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
             // SAFETY: these are the C library's own arguments of main.
