@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::error::Error;
@@ -63,7 +64,7 @@ pub(super) fn command() -> Command {
 impl Args {
     /// What the words say, and the environment. The variables of an outer sexton, of which this one is the start of a
     /// supervisor below, do not count.
-    pub(super) fn read(words: &[OsString], outer: Option<&'static Outer>) -> Result<Args, Error> {
+    pub(super) fn read(words: &[OsString], outer: Option<&'static Outer>) -> Result<Box<Args>, Error> {
         let owned = |name: &OsStr| outer.is_some_and(|outer| outer.owns(name));
         let (mut args, variables) = Args::parse(command, words, &owned)?;
         let listed = variables.iter().find(|(name, _)| name == LOCK_ROOTS);
@@ -119,13 +120,13 @@ impl Args {
     }
 
     /// What all of it means, with what stands in the configuration file.
-    pub(super) fn plan(self, file: File) -> Result<Plan, Problem> {
+    pub(super) fn plan(&self, file: Box<File>) -> Result<Rc<Plan>, Problem> {
         let command = Plan::command_of(self.wanted(&file).to_vec())?;
         self.resolve(file, command)
     }
 
     /// The same, for who only wants to see it: without a command too.
-    pub(super) fn plan_for_check(self, file: File) -> Result<Plan, Problem> {
+    pub(super) fn plan_for_check(&self, file: Box<File>) -> Result<Rc<Plan>, Problem> {
         if self.wanted(&file).is_empty() { self.resolve(file, Vec::new()) } else { self.plan(file) }
     }
 
@@ -134,7 +135,7 @@ impl Args {
         if self.command.is_empty() { &file.command } else { &self.command }
     }
 
-    fn resolve(self, file: File, command: Vec<CString>) -> Result<Plan, Problem> {
+    fn resolve(&self, file: Box<File>, command: Vec<CString>) -> Result<Rc<Plan>, Problem> {
         let mut settings = self.settings(&file);
         if let Control::At(path) = settings.control {
             settings.control = Control::at(initial_cwd().join(path))?;
@@ -151,7 +152,7 @@ impl Args {
         let own = [&self.line, &self.environment, &file.given].into_iter().any(windows);
         let windows_of_preset = windows(&file.preset) && !own;
         let watching = watching(file.watching, locks.as_ref(), held_too_long);
-        Ok(Plan {
+        Ok(Rc::new(Plan {
             command,
             settings,
             locks,
@@ -167,7 +168,7 @@ impl Args {
             pass_signal: file.pass_signal,
             origin: Origin { windows_of_preset, ..file.origin },
             ..Plan::bare(CompatMode::Native)
-        })
+        }))
     }
 
     /// What is done about locks.

@@ -37,16 +37,16 @@ pub(super) enum When<'a> {
 }
 
 /// What stands in the configuration file and in the preset. `named` is a file that wins over the one in `args`.
-pub(super) fn file(args: &Args, named: Option<&Path>, when: When<'_>) -> Result<File, ConfigError> {
+pub(super) fn file(args: &Args, named: Option<&Path>, when: When<'_>) -> Result<Box<File>, ConfigError> {
     read(args, named, when, false)
 }
 
 /// The same for a sexton that starts or runs a command. Below another sexton the machine's file is that one's.
-pub(super) fn file_of_a_supervisor(args: &Args, when: When<'_>) -> Result<File, ConfigError> {
+pub(super) fn file_of_a_supervisor(args: &Args, when: When<'_>) -> Result<Box<File>, ConfigError> {
     read(args, None, when, true)
 }
 
-fn read(args: &Args, named: Option<&Path>, when: When<'_>, starts: bool) -> Result<File, ConfigError> {
+fn read(args: &Args, named: Option<&Path>, when: When<'_>, starts: bool) -> Result<Box<File>, ConfigError> {
     // What was seen is kept where another version of the gateway can ask for it.
     let recording = FileAccess::Recording(RefCell::default());
     let (files, owner) = match when {
@@ -67,7 +67,7 @@ fn look(
     when: When<'_>,
     (files, owner): (&FileAccess, Option<u32>),
     starts: bool,
-) -> Result<File, ConfigError> {
+) -> Result<Box<File>, ConfigError> {
     // A process that has just begun to be an init has nobody to end it where a filesystem hangs.
     let apart = starts && matches!(when, When::Startup);
     let around = LoadContext {

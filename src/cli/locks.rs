@@ -140,5 +140,5 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
     let file = config_path::file(&args, locks.config.as_deref(), config_path::When::Startup)?;
     let settings = args.settings(&file);
     let (level, format) = (settings.log, settings.log_format.into());
-    Ok(Request::Locks { level, plan: locks.plan(args.environment, file), format })
+    Ok(Request::Locks { level, plan: locks.plan(args.environment, *file), format })
 }

@@ -147,11 +147,11 @@ pub fn read(words: &[OsString]) -> Result<Request, Usage> {
         return Ok(asked);
     }
     if let Some((subcommand, rest)) = subcommand::lookup(words, &args.command) {
-        return (subcommand.read)(args, rest);
+        return (subcommand.read)(*args, rest);
     }
     let plan = run(args, words, When::Startup)?;
     let (level, format) = (plan.settings.log, plan.settings.log_format.into());
-    Ok(Request::Run { plan: Rc::new(plan), level, format })
+    Ok(Request::Run { plan, level, format })
 }
 
 /// Reads the command line, the environment and the configuration file once more, for a sexton that runs. Files are
@@ -167,7 +167,7 @@ pub fn reread(words: &[OsString], files: &FileAccess) -> Result<Plan, String> {
         _ => Ok(None),
     };
     match read() {
-        Ok(Some(plan)) => Ok(plan),
+        Ok(Some(plan)) => Ok(Rc::unwrap_or_clone(plan)),
         Ok(None) => Err("under another program's name nothing is read again; start sexton anew".to_owned()),
         Err(usage) => Err(usage.line()),
     }
@@ -187,13 +187,13 @@ pub fn plan_to_look_at(words: &[OsString]) -> Result<Plan, Usage> {
         Ok(args) => {
             config_path::initial_cwd();
             let file = config_path::file(&args, None, When::Startup)?;
-            Ok(args.plan_for_check(file)?)
+            Ok(Rc::unwrap_or_clone(args.plan_for_check(file)?))
         }
         Err(_) => Err(none("it only asks for a text")),
     }
 }
 
-fn run(args: Args, words: &[OsString], when: When<'_>) -> Result<Plan, Usage> {
+fn run(args: Box<Args>, words: &[OsString], when: When<'_>) -> Result<Rc<Plan>, Usage> {
     // Relative names start from here, whenever they are looked up.
     config_path::initial_cwd();
     let args = without_outer(args, words)?;
@@ -202,7 +202,7 @@ fn run(args: Args, words: &[OsString], when: When<'_>) -> Result<Plan, Usage> {
 }
 
 /// The same command line without the variables of a sexton above.
-fn without_outer(args: Args, words: &[OsString]) -> Result<Args, Usage> {
+fn without_outer(args: Box<Args>, words: &[OsString]) -> Result<Box<Args>, Usage> {
     match args.has_variables.then(outer::found).flatten() {
         Some(outer) => Ok(map_clap_error(Args::read(words, Some(outer)), words)?.unwrap_or(args)),
         None => Ok(args),

@@ -79,7 +79,7 @@ pub(super) fn from_shell(command: Vec<OsString>) -> Result<Request, Usage> {
 fn parse(words: &[OsString], shell: bool) -> Result<Request, Usage> {
     let parsed = Words::<GivenTool>::parse(command, words, &|_| false);
     match map_clap_error(parsed, words)? {
-        Ok((words, _)) => request(words, shell),
+        Ok((words, _)) => request(*words, shell),
         Err(text) => Ok(Request::Print(text)),
     }
 }

@@ -107,15 +107,15 @@ impl<G: Table> Words<G> {
         command: fn() -> Command,
         words: &[OsString],
         owned: &dyn Fn(&OsStr) -> bool,
-    ) -> Result<(Words<G>, Variables), Error> {
+    ) -> Result<(Box<Words<G>>, Variables), Error> {
         let is_ours =
             |name: &OsStr| name.as_encoded_bytes().starts_with(G::PREFIX.as_bytes()) && !owned(name);
         let variables: Variables = std::env::vars_os().filter(|(name, _)| is_ours(name)).collect();
         let mut read = match (fast_path::command_line(words), fast_path::environment(&variables)) {
             (Some((line, command)), Some(environment)) => {
-                Words { command: command.to_vec(), line, environment, has_variables: false }
+                Box::new(Words { command: command.to_vec(), line, environment, has_variables: false })
             }
-            _ => Words::parse_with_clap(command(), words, owned)?,
+            _ => Box::new(Words::parse_with_clap(command(), words, owned)?),
         };
         read.has_variables = !variables.is_empty();
         Ok((read, variables))

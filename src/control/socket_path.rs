@@ -160,8 +160,13 @@ fn bind_in(path: &Path, directory: &Path, made_directory: bool) -> Result<BoundS
     let listener = listener.map_err(system)?;
     let there = fs::symlink_metadata(path).map_err(system)?;
     drop(kept);
-    let path = std::path::absolute(path).map_err(system)?;
+    let path = absolute(path).map_err(system)?;
     Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
+}
+
+/// The path from the root, whose parts stay as they are: mostly it is one already.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if path.is_absolute() { Ok(path.to_owned()) } else { std::path::absolute(path) }
 }
 
 /// Removes what a dead sexton has left at `path`.
@@ -192,7 +197,7 @@ fn claim_in_new(path: &Path, directory: &Path) -> Result<BoundSocket, BindError>
     let made_directory = make(directory).map_err(system)?;
     let listener = unix_socket::listen(path).map_err(system)?;
     let there = fs::symlink_metadata(path).map_err(system)?;
-    let path = std::path::absolute(path).map_err(system)?;
+    let path = absolute(path).map_err(system)?;
     Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
 }
 

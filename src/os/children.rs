@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::os::fd::IntoRawFd;
 
@@ -154,14 +155,14 @@ pub fn keep_list() {
 
 thread_local! {
     /// The kernel's list of our children, and whose it is: a process that we fork has others. It stays open, so that the
-    /// dead are found, too, when no file can be opened any more.
-    static LIST: RefCell<Option<(Pid, File)>> = const { RefCell::new(None) };
+    /// dead are found, too, when no file can be opened any more, to the end: nothing has to be called then.
+    static LIST: RefCell<Option<(Pid, ManuallyDrop<File>)>> = const { RefCell::new(None) };
 }
 
 /// Visits the children of `me`, from the list that is kept open. `None` if there is none and none can be opened.
 fn visit_kept_list(me: Pid, each: impl FnMut(Pid) -> ControlFlow<()>) -> Option<()> {
     // It is not in its place meanwhile, so that `each` may ask for our children, too.
-    let mut kept = LIST.take();
+    let mut kept = LIST.take().map(|(owner, list)| (owner, ManuallyDrop::into_inner(list)));
     if kept.as_ref().is_none_or(|(owner, _)| *owner != me) {
         if let Some((_, list)) = kept.take() {
             // It is who forked us that owns it. Here its number may be closed, or another file's by now.
@@ -174,7 +175,7 @@ fn visit_kept_list(me: Pid, each: impl FnMut(Pid) -> ControlFlow<()>) -> Option<
     }
     let (_, list) = kept.as_ref()?;
     procfs::visit_children(list, each).ok()?;
-    LIST.set(kept);
+    LIST.set(kept.map(|(owner, list)| (owner, ManuallyDrop::new(list))));
     Some(())
 }
 

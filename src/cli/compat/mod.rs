@@ -82,21 +82,22 @@ impl Compat {
         }
         match self.plan(command) {
             Ok((mut plan, wanted, format)) => {
-                change(&mut plan);
-                Request::Run { plan: Rc::new(plan), level: wanted.unwrap_or(level), format }
+                change(Rc::make_mut(&mut plan));
+                Request::Run { plan, level: wanted.unwrap_or(level), format }
             }
             Err(usage) => self.usage_error(format!("{}: {}\n", self.name, usage.line())),
         }
     }
 
-    fn plan(&self, command: &[OsString]) -> Result<(Plan, Option<LevelFilter>, Format), Usage> {
+    fn plan(&self, command: &[OsString]) -> Result<(Rc<Plan>, Option<LevelFilter>, Format), Usage> {
         let words = ["sexton", "--"].map(OsString::from).into_iter().chain(command.iter().cloned());
         let words: Vec<OsString> = words.collect();
         let args = Args::read(&words, None)
             .map_err(|error| Usage::Word { what: one_line(&error, &[]), program: "sexton".to_owned() })?;
         let file = config_path::file(&args, None, config_path::When::Startup)?;
         let given = args.given(&file);
-        let mut plan = args.plan(file)?;
+        let mut whole = args.plan(file)?;
+        let plan = Rc::make_mut(&mut whole);
         plan.compat = self.compat;
         plan.settings.group = false;
         if given.grace.is_none() && given.stop_signals.is_none() && given.stop_sequence.is_none() {
@@ -106,7 +107,7 @@ impl Compat {
             LogFormat::Text => Format::As(self.compat),
             LogFormat::Json => Format::Json,
         };
-        Ok((plan, given.log, format))
+        Ok((whole, given.log, format))
     }
 }
 

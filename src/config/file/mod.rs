@@ -145,7 +145,7 @@ impl File {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn read(path: Option<&Path>, around: &LoadContext<'_>) -> Result<File, ConfigError> {
+    pub fn read(path: Option<&Path>, around: &LoadContext<'_>) -> Result<Box<File>, ConfigError> {
         let shown = path.map(|path| Escaped(path).to_string()).unwrap_or_default();
         // By a name that does not change when the working directory does.
         let question = path.and_then(|path| std::path::absolute(path).ok());
@@ -169,10 +169,10 @@ impl File {
         text: &str,
         around: &LoadContext<'_>,
         wrong: &dyn Fn((usize, String)) -> ConfigError,
-    ) -> Result<File, ConfigError> {
+    ) -> Result<Box<File>, ConfigError> {
         // Most runs have no file, and nothing is quickly understood.
         if text.is_empty() && around.preset.is_none() {
-            return Ok(File::default());
+            return Ok(Box::default());
         }
         let root = DeTable::parse(text).map_err(|error| wrong(not_toml(text, &error)))?.into_inner();
         let raw = |table: &DeTable<'_>| {
@@ -218,7 +218,7 @@ impl File {
         }
         let mut checked = file.check(around.files).map_err(|flaw| wrong(flaw.place(&root)))?;
         checked.origin.row = row;
-        Ok(File { given, preset, ..checked })
+        Ok(Box::new(File { given, preset, ..checked }))
     }
 }
 

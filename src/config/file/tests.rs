@@ -32,7 +32,9 @@ fn read_in(text: &str, variables: &[(&str, &str)]) -> Result<File, String> {
         package: &|_, _, _| None,
     };
     let here = path.display().to_string();
-    File::read(Some(&path), &around).map_err(|refused| refused.to_string().replace(&here, "FILE"))
+    File::read(Some(&path), &around)
+        .map(|file| *file)
+        .map_err(|refused| refused.to_string().replace(&here, "FILE"))
 }
 
 fn read(text: &str) -> Result<File, String> {
