@@ -3,7 +3,7 @@
 //! The kernel tells nobody whom it has killed, but counts how many in a cgroup. So what is to be known is how much
 //! higher the count is at the death of the main process than it was at its start. To read it takes about as long as
 //! a small part of a start does, and most commands never need it: it is read a moment after the start, when
-//! a command that only does something quickly has ended.
+//! a command that only does something quickly has ended, and before the memory of the start is given back.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::os::{cgroup, clock, process};
 use crate::types::{ExitStatus, MonoTime};
 
 /// How long after the start the count is read.
-const LATER: Duration = Duration::from_millis(100);
+const LATER: Duration = Duration::from_millis(10);
 
 /// What is known of the kernel's kills.
 #[derive(Debug, Default)]
