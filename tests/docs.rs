@@ -10,6 +10,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests are not PID 1: they start processes")]
 
 mod common;
+#[path = "docs/lock_kinds.rs"]
+mod lock_kinds;
 #[path = "docs/log_events.rs"]
 mod log_events;
 
@@ -32,6 +34,7 @@ const PAGES: &[&str] = &[
     "docs/doctor.md",
     "docs/health.md",
     "docs/kernels.md",
+    "docs/lock-kinds.md",
     "docs/locks.md",
     "docs/log-events.md",
     "docs/measure.md",

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use sexton::locks::format::{Content, Format, Keys};
 use sexton::types::Pid;
 
-static FORMATS: LazyLock<[Format; 6]> = LazyLock::new(|| {
+static FORMATS: LazyLock<[Format; 8]> = LazyLock::new(|| {
     let keys = Keys {
         pid: "owner.pid".to_owned(),
         started: Some("owner.started".to_owned()),
@@ -16,7 +16,7 @@ static FORMATS: LazyLock<[Format; 6]> = LazyLock::new(|| {
         boot: Some("boot".to_owned()),
     };
     let json = Format::Json(Box::new(keys));
-    [Format::JsonOwner, json, Format::PidAndTime, Format::Pid, Format::FirstLine, Format::HostAndPid]
+    [Format::JsonOwner, json, Format::PidAndTime, Format::Pid, Format::FirstLine, Format::HostAndPid, Format::UserHostPid, Format::Empty]
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -64,5 +64,11 @@ fn check(format: &Format, bytes: &[u8], pid: Pid) {
             assert_eq!(format.read(&bytes[..end]).content.owner(), None, "torn");
         }
         Format::HostAndPid => assert!(bytes.ends_with(digits.as_bytes())),
+        Format::UserHostPid => {
+            let before = bytes.splitn(2, |byte| *byte == b':').next().unwrap_or_default();
+            let last = bytes.rsplitn(2, |byte| *byte == b':').last().unwrap_or_default();
+            assert!(before.ends_with(digits.as_bytes()) || last.ends_with(digits.as_bytes()));
+        }
+        Format::Empty => panic!("it names nobody"),
     }
 }

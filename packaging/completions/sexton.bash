@@ -291,13 +291,17 @@ _sexton() {
             return 0
             ;;
         sexton__subcmd__locks)
-            opts="-v --dry-run --root --verdict --explain --json --lock-report-after --config --sweep-timeout sweep"
+            opts="-v --dry-run --root --kinds --verdict --explain --json --lock-report-after --config --sweep-timeout sweep kinds"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kinds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

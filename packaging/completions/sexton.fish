@@ -73,6 +73,7 @@ complete -c sexton -n "__fish_sexton_using_subcommand check" -l preset -d 'The p
 complete -c sexton -n "__fish_sexton_using_subcommand check" -l json -d 'Print JSON'
 complete -c sexton -n "__fish_sexton_using_subcommand check" -s v -d 'More log lines'
 complete -c sexton -n "__fish_sexton_using_subcommand locks" -l root -d 'A directory with locks; repeatable' -r -F
+complete -c sexton -n "__fish_sexton_using_subcommand locks" -l kinds -d 'Kinds of \'sexton locks kinds\' to look for as well, or \'auto\'' -r
 complete -c sexton -n "__fish_sexton_using_subcommand locks" -l verdict -d 'Only these: held, orphaned, unclear, skipped, not-judged; repeatable' -r -f -a "held\t''
 orphaned\t''
 unclear\t''

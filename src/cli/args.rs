@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use super::config_path::initial_cwd;
 use super::outer::Outer;
 use super::words::{self, Words};
+use crate::config::catalogue;
 use crate::config::file::File;
 use crate::config::setting::{Setting, Table};
 use crate::config::settings::{Given, Settings};
@@ -22,7 +23,7 @@ use crate::config::{Control, Locks, Origin, Plan, Problem};
 use crate::locks::{Root, roots};
 use crate::os::{privileges, process};
 use crate::report::log::Format;
-use crate::types::CompatMode;
+use crate::types::{CompatMode, Pid};
 
 const USES: &str = "\
 The process above an AI-agent gateway: launches, signals, reaps and stops it,
@@ -175,7 +176,7 @@ impl Args {
     fn locks(&self, settings: &Settings, file: &File) -> Locks {
         let names = |given: &Given| given.lock_root.as_ref().is_some_and(|roots| !roots.is_empty());
         let named = [&self.line, &file.given, &file.preset].into_iter().any(names);
-        Locks {
+        let mut locks = Locks {
             roots: absolute(lock_roots(&settings.lock_root)),
             deadline: settings.sweep_timeout,
             rules: file.locks.rules.clone(),
@@ -184,7 +185,11 @@ impl Args {
             start_window: settings.start_window,
             report_after: settings.lock_report_after,
             look_later: named || is_openclaw(self.wanted(file)),
-        }
+            kinds: Vec::new(),
+            placed: Vec::new(),
+        };
+        add_kinds(&mut locks, &file.locks.kinds);
+        locks
     }
 }
 
@@ -232,12 +237,29 @@ fn watching(mut watching: WatchSettings, locks: Option<&Locks>, asked: bool) -> 
         }
     }
     watching.locks = locks.map(|locks| HeldLocks {
-        roots: locks.roots.iter().flat_map(Root::candidates).collect(),
+        roots: locks.roots.iter().filter(|root| !root.is_catalogue()).flat_map(Root::candidates).collect(),
         report_after: locks.report_after,
         interval: HELD_LOCKS,
         rules: locks.rules.clone(),
     });
     Some(watching)
+}
+
+/// Turns kinds of the catalogue on. All those whose programs are here are meant only in a container, of which we are
+/// PID 1: a developer's /tmp is not for us to look through.
+fn add_kinds(locks: &mut Locks, words: &[String]) {
+    if words.is_empty() {
+        return;
+    }
+    let counts = |word: &&String| *word != catalogue::AUTO || process::own_pid() == Pid::INIT;
+    let meant: Vec<String> = words.iter().filter(counts).cloned().collect();
+    locks.add_kinds(&meant, home().as_deref());
+    words.clone_into(&mut locks.kinds);
+}
+
+/// What `~` stands for.
+pub(super) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
 /// The roots that were given; if there are none, those in which OpenClaw would look.

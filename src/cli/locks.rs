@@ -8,15 +8,19 @@ use clap::{ArgAction, Parser, ValueEnum};
 
 use super::args::{self, Args};
 use super::{Request, Usage, config_path, parse, subcommand};
+use crate::config::catalogue::{self, Entry};
 use crate::config::file::File;
 use crate::config::settings::Given;
 use crate::config::{Locks, LocksCommand, Task};
 use crate::locks::Action;
 use crate::locks::listing::VerdictName;
+use crate::os::boot;
+use crate::report::table;
 
 const ABOUT: &str = "\
 Shows every lock in the lock roots: held, orphaned or unclear, and why.
-'sexton locks sweep' removes the orphaned ones, where no gateway runs.";
+'sexton locks sweep' removes the orphaned ones, where no gateway runs;
+'sexton locks kinds' shows the kinds that --kinds and [locks] can name.";
 
 const AFTER: &str = "\
 Without --root the roots are those of SEXTON_LOCK_ROOTS, else OpenClaw's.
@@ -29,13 +33,13 @@ A program that is itself named 'locks' runs with: sexton -- locks";
     name = "sexton locks",
     about = ABOUT,
     after_help = AFTER,
-    override_usage = "sexton locks [sweep [--dry-run]] [OPTIONS]",
+    override_usage = "sexton locks [sweep [--dry-run] | kinds] [OPTIONS]",
     disable_version_flag = true,
     max_term_width = 80
 )]
 pub(super) struct LocksArgs {
-    /// 'sweep', to remove what is orphaned
-    #[arg(value_enum, value_name = "sweep", hide = true)]
+    /// 'sweep', to remove what is orphaned, or 'kinds', to see which ones there are
+    #[arg(value_enum, value_name = "sweep|kinds", hide = true)]
     deed: Option<Verb>,
 
     /// With sweep: only show what would be removed
@@ -45,6 +49,10 @@ pub(super) struct LocksArgs {
     /// A directory with locks; repeatable
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
+
+    /// Kinds of 'sexton locks kinds' to look for as well, or 'auto'
+    #[arg(long, value_name = "K,...", value_delimiter = ',')]
+    kinds: Vec<String>,
 
     /// Only these: held, orphaned, unclear, skipped, not-judged; repeatable
     #[arg(long, value_name = "V", hide_possible_values = true, conflicts_with = "deed")]
@@ -78,6 +86,7 @@ pub(super) struct LocksArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Verb {
     Sweep,
+    Kinds,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -113,10 +122,10 @@ impl LocksArgs {
         let task = match (self.deed, self.explain) {
             (Some(Verb::Sweep), _) if self.dry_run => Task::DryRun,
             (Some(Verb::Sweep), _) => Task::Sweep,
-            (None, Some(path)) => Task::Explain(path),
-            (None, None) => Task::List(self.verdict.into_iter().map(VerdictName::from).collect()),
+            (_, Some(path)) => Task::Explain(path),
+            (_, None) => Task::List(self.verdict.into_iter().map(VerdictName::from).collect()),
         };
-        let locks = Locks {
+        let mut locks = Locks {
             roots: args::lock_roots(&settings.lock_root),
             deadline: self.sweep_timeout,
             rules: file.locks.rules,
@@ -125,7 +134,18 @@ impl LocksArgs {
             start_window: Duration::ZERO,
             report_after: settings.lock_report_after,
             look_later: false,
+            kinds: Vec::new(),
+            placed: Vec::new(),
         };
+        let words = if self.kinds.is_empty() { &file.locks.kinds } else { &self.kinds };
+        if !words.is_empty() {
+            // A developer's /tmp is not for us to look through: all that is there is meant in a container alone.
+            let counts = |word: &&String| *word != catalogue::AUTO || !boot::is_first_pid_namespace();
+            locks.add_kinds(
+                &words.iter().filter(counts).cloned().collect::<Vec<_>>(),
+                args::home().as_deref(),
+            );
+        }
         LocksCommand { locks, task, json: self.json }
     }
 }
@@ -137,8 +157,43 @@ pub(super) fn read(mut args: Args, rest: &[OsString]) -> Result<Request, Usage> 
         Err(text) => return Ok(Request::Print(text)),
     };
     args.add_verbosity(locks.verbose);
+    if locks.deed == Some(Verb::Kinds) {
+        return Ok(Request::Print(if locks.json { catalogue_json() } else { catalogue_table() }));
+    }
+    for word in &locks.kinds {
+        let program = "sexton locks".to_owned();
+        catalogue::check(word).map_err(|what| Usage::Word { what, program })?;
+    }
+    if locks.kinds.iter().any(|word| word == catalogue::AUTO) && boot::is_first_pid_namespace() {
+        let what = "'auto' means what a container holds, and this is none; name the kinds".to_owned();
+        return Err(Usage::Word { what, program: "sexton locks".to_owned() });
+    }
     let file = config_path::file(&args, locks.config.as_deref(), config_path::When::Startup)?;
     let settings = args.settings(&file);
     let (level, format) = (settings.log, settings.log_format.into());
     Ok(Request::Locks { level, plan: locks.plan(args.environment, *file), format })
+}
+
+/// The catalogue for people.
+fn catalogue_table() -> String {
+    let row = |entry: Entry| {
+        let places: Vec<&str> = entry.rule.iter().map(|rule| rule.path.as_str()).collect();
+        let place = match places.as_slice() {
+            [] => "-".to_owned(),
+            _ if entry.by_rule => "[[locks.rule]]".to_owned(),
+            [one] => (*one).to_owned(),
+            [first, ..] => format!("{first}, ..."),
+        };
+        let what = entry
+            .harmless
+            .map_or_else(|| entry.what.clone(), |why| format!("{}; left alone: {why}", entry.what));
+        [entry.name, place, what]
+    };
+    table::columns(["KIND", "WHERE", "WHAT"], &catalogue::all().map(row).collect::<Vec<_>>())
+}
+
+/// The whole of it.
+fn catalogue_json() -> String {
+    let all: Vec<Entry> = catalogue::all().collect();
+    serde_json::to_string_pretty(&all).map_or_else(|error| error.to_string(), |text| text + "\n")
 }

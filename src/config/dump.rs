@@ -102,7 +102,7 @@ pub fn gateway_version(row: &Row) -> String {
 }
 
 fn explicit(roots: &[Root]) -> bool {
-    roots.iter().all(|root| matches!(root, Root::Given(_)))
+    roots.iter().all(|root| matches!(root, Root::Given(_) | Root::Catalogue(_)))
 }
 
 fn time(time: Duration) -> Value {
@@ -231,15 +231,17 @@ fn locks(plan: &Plan) -> Value {
         .rules
         .iter()
         .map(|rule| {
-            let pid = (rule.format == LockFormat::Json).then(|| rule.pid.clone().unwrap_or("pid".to_owned()));
+            let pid =
+                (rule.format == Some(LockFormat::Json)).then(|| rule.pid.clone().unwrap_or("pid".to_owned()));
             let name = Some(rule.name.as_ref().unwrap_or(&rule.path).clone());
             json!(LockRule { name, pid, ..rule.clone() })
         })
         .collect();
     json!({
-        "roots": explicit(&locks.roots).then(|| locks.roots.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "roots": explicit(&locks.roots).then(|| locks.roots.iter().filter(|root| !root.is_catalogue()).map(ToString::to_string).collect::<Vec<_>>()),
         "sharing": if locks.exclusive { "exclusive" } else { "shared" },
         "held_too_long": watched.then(|| reaction(plan.replace_on.contains(&IncidentKind::LockHeld))),
+        "kinds": locks.kinds,
         "rule": rules,
     })
 }

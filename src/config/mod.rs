@@ -3,6 +3,7 @@
 //! No setting is decided twice: the other modules read the plan, and never the command line. Of the environment they
 //! read what another program left there for them, such as `NOTIFY_SOCKET`.
 
+pub mod catalogue;
 pub mod dump;
 pub mod file;
 pub mod file_access;

@@ -3,12 +3,13 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::catalogue::{self, Placed};
 use super::file_access::Answers;
-use super::lock_rule::{self, LockRule};
+use super::lock_rule::LockRule;
 use super::preset::Row;
 use super::settings::Settings;
 use super::unit::{Tools, Unit, User};
@@ -138,6 +139,10 @@ pub struct Locks {
     pub deadline: Duration,
     /// The operator's own kinds of locks, which come before those that sexton knows by itself.
     pub rules: Vec<LockRule>,
+    /// The words for the kinds of the catalogue that are looked for.
+    pub kinds: Vec<String>,
+    /// Those kinds, in the places where they lie.
+    pub placed: Vec<Placed>,
     /// What becomes of a lock that was left behind.
     pub action: Action,
     /// Whether the operator says that no owner of a lock lives outside sexton's pid namespace.
@@ -151,11 +156,39 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// All kinds of locks that are known. They are put together for whoever looks for locks, and not kept: PID 1
-    /// itself never does.
+    /// All kinds of locks that are known in a root. They are put together for whoever looks for locks, and not kept:
+    /// PID 1 itself never does. It looks for programs on the path, and may hang.
     #[must_use]
-    pub fn lock_kinds(&self) -> LockKinds {
-        lock_rule::lock_kinds(&self.rules)
+    pub fn lock_kinds(&self, root: &Root) -> LockKinds {
+        let lies_here = |placed: &&Placed| match (&placed.root, root) {
+            (Some(place), Root::Catalogue(path) | Root::Given(path)) => place == path,
+            (None, Root::Catalogue(_)) | (Some(_), _) => false,
+            (None, _) => true,
+        };
+        let here: Vec<&Placed> = self.placed.iter().filter(lies_here).collect();
+        let wanted = here.iter().flat_map(|placed| placed.only_with.iter().map(String::as_str)).collect();
+        let present = catalogue::present(&wanted, std::env::var_os("PATH").as_deref());
+        let is_on = |placed: &&Placed| {
+            placed.only_with.is_empty() || placed.only_with.iter().any(|name| present.contains(name.as_str()))
+        };
+        let kinds = here.into_iter().filter(is_on).filter_map(Placed::kind);
+        match root {
+            Root::Catalogue(_) => LockKinds::only(kinds.collect()),
+            _ => LockKinds::with(self.rules.iter().filter_map(LockRule::kind).chain(kinds).collect()),
+        }
+    }
+
+    /// Adds kinds of the catalogue, and the roots where they lie. `home` is what `~` stands for.
+    pub fn add_kinds(&mut self, words: &[String], home: Option<&Path>) {
+        self.kinds = words.to_vec();
+        self.placed = catalogue::placed(words, home);
+        for place in self.placed.iter().filter_map(|placed| placed.root.as_ref()) {
+            let is_it =
+                |root: &Root| matches!(root, Root::Given(path) | Root::Catalogue(path) if path == place);
+            if !self.roots.iter().any(is_it) {
+                self.roots.push(Root::Catalogue(place.clone()));
+            }
+        }
     }
 
     /// The start window, where locks are handed over.

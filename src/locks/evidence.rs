@@ -142,6 +142,13 @@ pub fn process(owner: &Owner, context: &SweepContext<'_>, kernel: &Kernel) -> Pr
     }
 }
 
+/// Whether no process lives in our pid namespace, nor in one below it, but those that sexton runs for itself.
+pub fn nobody_else(context: &SweepContext<'_>, kernel: &Kernel) -> bool {
+    let ours = |pid: &Pid| *pid == context.sexton || *pid == context.sweeper || context.helpers.contains(pid);
+    let are_ours = || procfs::pids().is_ok_and(|pids| pids.iter().all(ours));
+    kernel.proc_is_ours && procfs::has_hidepid() == Some(false) && are_ours()
+}
+
 /// Whether a process of a pid namespace below ours is the owner, or may be.
 ///
 /// It is asked anew for each lock, after the lock was read: an owner that began after an earlier look would be missed.

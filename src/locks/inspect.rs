@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
 use super::context::SweepContext;
@@ -13,13 +13,14 @@ use super::format::Content;
 use super::kind::Kind;
 use super::lock_file::{self, LockFile};
 use super::mark_file::MarkFile;
+use super::roots::Root;
 use super::verdict::{
     Evidence, Lease, Nested, Process, Proof, Socket, UnclearReason, Verdict, Witness, judge,
 };
 use super::walk::DirEntry;
 use super::{socket, witness};
-use crate::os::files::FileKind;
-use crate::os::{lease, procfs};
+use crate::os::files::{self, FileKind, Meta};
+use crate::os::{lease, privileges, procfs};
 use crate::types::{Errno, StartTime};
 
 /// How long an owner may take from its lock to what it has beside it, the files that it keeps open and its socket, and
@@ -43,6 +44,8 @@ pub enum NotALock {
     Size(i64),
     /// Something is mounted on it.
     Mounted,
+    /// It is root's, and another user can put something of root's in its place.
+    OthersDecide,
 }
 
 impl fmt::Display for NotALock {
@@ -63,6 +66,9 @@ impl fmt::Display for NotALock {
             NotALock::Links(links) => write!(f, "it has {links} names (hard links)"),
             NotALock::Size(size) => write!(f, "it is too large for a lock ({size} bytes)"),
             NotALock::Mounted => f.write_str("something is mounted on it"),
+            NotALock::OthersDecide => {
+                f.write_str("it is root's, in a directory in which another user decides what lies there")
+            }
         }
     }
 }
@@ -100,6 +106,60 @@ pub struct Sharing {
     pub with_sexton: bool,
     /// The operator says that no owner lives outside this pid namespace.
     pub declared_exclusive: bool,
+    /// We are root, and each lock of the root can be another user's: the root's device and number.
+    pub of_many: Option<(u64, u64)>,
+}
+
+impl Sharing {
+    /// Of a root that was entered.
+    pub fn of(
+        root: &Root,
+        directory: BorrowedFd<'_>,
+        with_sexton: bool,
+        declared_exclusive: bool,
+    ) -> Sharing {
+        let meta = files::meta(directory).ok().filter(|_| privileges::effective_uid() == 0);
+        let is_of_many = |meta: &Meta| matches!(root, Root::Catalogue(_)) || meta.mode & WRITABLE_BY_ALL != 0;
+        let of_many = meta.filter(is_of_many).map(|meta| (meta.device, meta.inode));
+        Sharing { with_sexton, declared_exclusive, of_many }
+    }
+
+    /// Does something with a lock of this user's and group's as that user, where each can be another's: then it is for
+    /// the kernel to say what is theirs.
+    ///
+    /// # Errors
+    /// That we cannot become that user.
+    pub fn as_owner<T>(&self, (uid, gid): (u32, u32), act: impl FnOnce() -> T) -> io::Result<T> {
+        match self.of_many {
+            Some(_) => privileges::acting_as(uid, gid, act),
+            None => Ok(act()),
+        }
+    }
+}
+
+/// Any user may make files in the directory (inode(7)).
+const WRITABLE_BY_ALL: u32 = 0o002;
+/// Others may, but only remove and rename what is their own.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+/// How many directories a lock can lie below its root; no rule is that deep.
+const DEPTH: u32 = 64;
+
+/// Whether nobody but root decides what lies in this directory, up to the root of this device and number.
+fn only_root_decides(directory: BorrowedFd<'_>, root: (u64, u64)) -> io::Result<bool> {
+    let mut here = directory.try_clone_to_owned()?;
+    for _ in 0..DEPTH {
+        let meta = files::meta(here.as_fd())?;
+        let closed = meta.mode & WRITABLE_BY_OTHERS == 0 || meta.mode & STICKY != 0;
+        if meta.uid != 0 || !closed {
+            return Ok(false);
+        }
+        if (meta.device, meta.inode) == root {
+            return Ok(true);
+        }
+        here = files::enter_above(here.as_fd())?;
+    }
+    Ok(false)
 }
 
 /// Looks at what lies at `spot` and judges it as a lock of kind `kind`.
@@ -111,7 +171,38 @@ pub fn inspect(
     retry_budget: &mut RetryBudget,
     marks: &MarkFile<'_>,
 ) -> Finding {
-    let lock_file = match retry_budget.open_again(|| lock_file::take(spot, kind.form)) {
+    let Some(root) = sharing.of_many else {
+        return inspect_as_ourselves(spot, kind, context, sharing, retry_budget, marks);
+    };
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Finding::Vanished,
+        _ => Finding::Unreadable(Errno(error.raw_os_error().unwrap_or(0))),
+    };
+    let meta = match files::meta_in(spot.directory, spot.name) {
+        Ok(meta) => meta,
+        Err(error) => return unreadable(error),
+    };
+    if meta.uid == 0 && !only_root_decides(spot.directory, root).unwrap_or(false) {
+        return Finding::Odd(NotALock::OthersDecide);
+    }
+    let look = || inspect_as_ourselves(spot, kind, context, sharing, retry_budget, marks);
+    match sharing.as_owner((meta.uid, meta.gid), look) {
+        // Another has come to its place.
+        Ok(Finding::Judged(judged)) if judged.lock_file.owner() != meta.uid => Finding::Vanished,
+        Ok(finding) => finding,
+        Err(error) => unreadable(error),
+    }
+}
+
+fn inspect_as_ourselves(
+    spot: &DirEntry<'_>,
+    kind: &Kind,
+    context: &SweepContext<'_>,
+    sharing: Sharing,
+    retry_budget: &mut RetryBudget,
+    marks: &MarkFile<'_>,
+) -> Finding {
+    let lock_file = match retry_budget.open_again(|| lock_file::take(spot, &kind.form)) {
         Ok(Ok(lock_file)) => lock_file,
         Ok(Err(not_a_lock)) => return Finding::Odd(not_a_lock),
         Err(error) => {
@@ -163,6 +254,7 @@ pub fn inspect(
         before_boot: kernel.booted.is_some_and(|booted| lock_file.changed().0 < booted),
         all_visible: kernel.all_visible,
         declared_exclusive: sharing.declared_exclusive,
+        nobody_else: owner.is_none() && sharing.declared_exclusive && evidence::nobody_else(context, &kernel),
     };
     let at_best = Evidence { nested: Nested::NoOwner, ..evidence };
     if let Some(piece) = file.filter(|_| lease == Lease::Busy && would_be_orphaned(&at_best)) {

@@ -36,17 +36,17 @@ pub struct Kind {
 }
 
 /// What a lock is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockShape {
     /// An ordinary file.
     File,
-    /// An ordinary file that was written as `<name>.<anything>.tmp` and got its name as a hard link: whoever
-    /// died between the two left both names.
-    Linked,
-    /// A symbolic link, and others beside it that go when it goes, or not at all.
-    Symlink(&'static [&'static str]),
-    /// A directory with this one file in it.
-    Directory(&'static str),
+    /// An ordinary file that was written under a name of this pattern, in the same directory, and got its own as a hard
+    /// link: it can have both names.
+    Linked(Pattern),
+    /// A symbolic link, and others of these names beside it that go when it goes, or not at all.
+    Symlink(Vec<String>),
+    /// A directory with the one file of this name in it.
+    Directory(String),
 }
 
 /// A kind and where it lies below a root.
@@ -105,7 +105,13 @@ fn openclaw() -> Vec<KindSpec> {
         },
         KindSpec {
             paths: &["agents/*/sessions/.usage-cost-cache.json.lock"],
-            kind: Kind { form: LockShape::Linked, keeps_open: false, ..own("usage-cost") },
+            // Whoever died between the two left both names.
+            kind: Kind {
+                form: Pattern::new(".usage-cost-cache.json.lock.*.tmp")
+                    .map_or(LockShape::File, LockShape::Linked),
+                keeps_open: false,
+                ..own("usage-cost")
+            },
         },
         KindSpec {
             paths: &[
@@ -121,12 +127,16 @@ fn openclaw() -> Vec<KindSpec> {
                 "plugin-runtime-deps/*/.openclaw-runtime-*.lock",
                 "plugin-runtime-deps/*/*/.openclaw-runtime-*.lock",
             ],
-            kind: Kind { form: LockShape::Directory("owner.json"), keeps_open: false, ..own("runtime-deps") },
+            kind: Kind {
+                form: LockShape::Directory("owner.json".to_owned()),
+                keeps_open: false,
+                ..own("runtime-deps")
+            },
         },
         KindSpec {
             paths: &["browser/*/user-data/SingletonLock"],
             kind: Kind {
-                form: LockShape::Symlink(&["SingletonSocket", "SingletonCookie"]),
+                form: LockShape::Symlink(["SingletonSocket", "SingletonCookie"].map(str::to_owned).into()),
                 format: Format::HostAndPid,
                 keeps_open: false,
                 witness: Pattern::new("*/History"),
@@ -170,10 +180,12 @@ pub enum Match<'a> {
     NotOurs(NotOurs),
 }
 
-/// The kinds that one run of sexton knows: an operator's own, and OpenClaw's.
+/// The kinds that one run of sexton knows in a root: an operator's own, those of the catalogue, and OpenClaw's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockKinds {
     kinds: Vec<(Vec<Pattern>, Kind)>,
+    /// What only looks like a lock of OpenClaw's is shown.
+    of_openclaw: bool,
 }
 
 impl LockKinds {
@@ -187,8 +199,23 @@ impl LockKinds {
     #[must_use]
     pub fn with(own: Vec<(Pattern, Kind)>) -> LockKinds {
         let patterns = |row: &KindSpec| row.paths.iter().filter_map(|path| Pattern::new(path)).collect();
-        let own = own.into_iter().map(|(pattern, kind)| (vec![pattern], kind));
-        LockKinds { kinds: own.chain(openclaw().into_iter().map(|row| (patterns(&row), row.kind))).collect() }
+        let known = openclaw();
+        let known = known.into_iter().map(|row| (patterns(&row), row.kind));
+        let own = LockKinds::only(own).kinds.into_iter();
+        LockKinds { kinds: own.chain(known).collect(), of_openclaw: true }
+    }
+
+    /// These alone.
+    #[must_use]
+    pub fn only(kinds: Vec<(Pattern, Kind)>) -> LockKinds {
+        let kinds = kinds.into_iter().map(|(pattern, kind)| (vec![pattern], kind)).collect();
+        LockKinds { kinds, of_openclaw: false }
+    }
+
+    /// Whether there is nothing to look for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
     }
 
     /// The rules by which a walk finds all of them.
@@ -200,6 +227,7 @@ impl LockKinds {
             .flat_map(|(patterns, kind)| patterns.iter().map(move |it| (it.clone(), Match::Lock(kind))));
         let foreign = NOT_JUDGED
             .iter()
+            .filter(|_| self.of_openclaw)
             .filter_map(|(path, why)| Pattern::new(path).map(|pattern| (pattern, Match::NotOurs(*why))));
         Rules::new(known.chain(foreign).collect())
     }

@@ -39,6 +39,15 @@ pub struct Listing {
     pub entries: Vec<Entry>,
 }
 
+impl Listing {
+    /// Of a root that does not exist.
+    #[must_use]
+    pub fn missing(root: &Root) -> Listing {
+        let root = Name { path: root.to_string(), bytes: None };
+        Listing { root, entered: false, missing: true, alone: false, entries: vec![] }
+    }
+}
+
 /// A file name, exact whatever bytes it is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
@@ -130,19 +139,12 @@ pub fn list(
         Ok(entered) => entered,
         Err(shut) => {
             known.refused = shut == OpenError::Refused;
-            let root = Name { path: root.to_string(), bytes: None };
-            return Listing {
-                root,
-                entered: false,
-                missing: shut == OpenError::Missing,
-                alone: false,
-                entries: vec![],
-            };
+            return Listing { missing: shut == OpenError::Missing, ..Listing::missing(root) };
         }
     };
     let directory = entered.directory.as_fd();
     let alone = matches!(Registration::peek(directory), Exclusivity::Alone);
-    let sharing = Sharing { with_sexton: !alone, declared_exclusive: exclusive };
+    let sharing = Sharing::of(root, directory, !alone, exclusive);
     let mut patience = RetryBudget::NEW;
     let mut entries: Vec<Entry> = Vec::new();
     walk(directory, &entered.path, &lock_kinds.rules(), &mut |sight| {

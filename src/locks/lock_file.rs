@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::evidence;
 use super::inspect::NotALock;
 use super::kind::LockShape;
+use super::rule::Pattern;
 use super::verdict::Lease;
 use super::walk::DirEntry;
 use crate::os::directory;
@@ -67,7 +68,7 @@ pub enum LockFile {
 ///
 /// # Errors
 /// What the system says; `NotFound` also if it became another file meanwhile.
-pub fn take(spot: &DirEntry<'_>, form: LockShape) -> io::Result<Result<LockFile, NotALock>> {
+pub fn take(spot: &DirEntry<'_>, form: &LockShape) -> io::Result<Result<LockFile, NotALock>> {
     if spot.kind == Some(FileKind::Regular) && matches!(form, LockShape::File) {
         let lock = file(spot.directory, spot.name, None, 1)?;
         return Ok(lock.map(|lock| LockFile::File { lock, temp_link: None }));
@@ -76,9 +77,11 @@ pub fn take(spot: &DirEntry<'_>, form: LockShape) -> io::Result<Result<LockFile,
     // seen, and no driver is woken by a look.
     let seen = files::meta_in(spot.directory, spot.name)?;
     Ok(match (form, seen.kind) {
-        (LockShape::File | LockShape::Linked, FileKind::Regular) => {
-            let temp_link =
-                if form == LockShape::Linked && seen.links == 2 { temp_link(spot, &seen)? } else { None };
+        (LockShape::File | LockShape::Linked(_), FileKind::Regular) => {
+            let temp_link = match form {
+                LockShape::Linked(names) if seen.links == 2 => temp_link(spot, names, &seen)?,
+                _ => None,
+            };
             let links = if temp_link.is_some() { 2 } else { 1 };
             file(spot.directory, spot.name, Some(&seen), links)?
                 .map(|lock| LockFile::File { lock, temp_link })
@@ -128,16 +131,17 @@ fn not_a_lock(meta: &Meta, links: u64) -> Option<NotALock> {
     }
 }
 
-/// The other name of a file that has two, if it is the temporary one that its writer gives it:
-/// `<name>.<anything>.tmp`.
-fn temp_link(spot: &DirEntry<'_>, seen: &Meta) -> io::Result<Option<OsString>> {
+/// The other name of a file that has two, if it is one that its writer gives it.
+fn temp_link(spot: &DirEntry<'_>, writers: &Pattern, seen: &Meta) -> io::Result<Option<OsString>> {
+    let [writers] = writers.parts() else { return Ok(None) };
     let mut names = directory::list(spot.directory)?;
     for _ in 0..MAX_DIR_ENTRIES {
         let Some(name) = names.next_name() else { break };
         let name = name?.name;
-        let rest = name.as_bytes().strip_prefix(spot.name.as_bytes());
-        let fits = rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".tmp"));
-        if fits && files::meta_in(spot.directory, name).is_ok_and(|meta| meta.same_file(seen)) {
+        if writers.fits(name.as_bytes())
+            && name != spot.name
+            && files::meta_in(spot.directory, name).is_ok_and(|meta| meta.same_file(seen))
+        {
             return Ok(Some(name.to_owned()));
         }
     }
@@ -154,7 +158,7 @@ fn link(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Result<Part, NotA
     Ok(Ok(Part { name: name.to_owned(), file, meta, lease: Lease::NotAFile, bytes }))
 }
 
-fn links(spot: &DirEntry<'_>, with: &[&str]) -> io::Result<Result<LockFile, NotALock>> {
+fn links(spot: &DirEntry<'_>, with: &[String]) -> io::Result<Result<LockFile, NotALock>> {
     let lock = match link(spot.directory, spot.name)? {
         Ok(lock) => lock,
         Err(not_a_lock) => return Ok(Err(not_a_lock)),

@@ -202,7 +202,7 @@ mod tests {
             path: PathBuf::new(),
             kind: None,
         };
-        let Ok(Ok(lock)) = lock_file::take(&spot, LockShape::File) else { panic!("it is a file") };
+        let Ok(Ok(lock)) = lock_file::take(&spot, &LockShape::File) else { panic!("it is a file") };
         lock
     }
 

@@ -97,6 +97,7 @@ pub fn are_known_missing(roots: &[Root]) -> bool {
     };
     roots.iter().all(|root| match root {
         Root::Given(_) => false,
+        Root::Catalogue(path) => files::is_known_missing(path),
         Root::Discovered(places) => missing(places),
         // Whose directory it would be, the owner of the first that exists tells.
         Root::TemporaryOfOwner { states, .. } => is_discovered(states) || missing(states),
@@ -155,7 +156,7 @@ pub fn find(root: &Root) -> Result<Found, NotFound> {
         Err(refusal) => Err(NotFound::Refused(path, refusal)),
     };
     match root {
-        Root::Given(path) => at(path.clone(), None),
+        Root::Given(path) | Root::Catalogue(path) => at(path.clone(), None),
         Root::Discovered(places) => first(places),
         Root::Temporary { base, uid } => at(temporary(base, *uid), Some(*uid)),
         Root::TemporaryOfOwner { base, states, uid } => {
@@ -260,6 +261,14 @@ fn say(root: &Root, not_found: &NotFound, context: &SweepContext<'_>, known: Kno
         // Where a gateway would look is not always where we may.
         NotFound::Refused(_, Refusal::Failed { .. }) if is_searched_for => return nowhere(),
         NotFound::Nowhere => return nowhere(),
+        // Where a program would have its locks; what is behind a link has a name of its own.
+        NotFound::Refused(path, Refusal::Failed { .. } | Refusal::IsLink { .. })
+            if matches!(root, Root::Catalogue(_)) =>
+        {
+            let shown = Escaped(path);
+            tracing::debug!(name: "root-missing", root = %shown, "there is no {shown}");
+            return OpenError::Missing;
+        }
         NotFound::Refused(path, refusal) => (path, refusal),
     };
     let shown = Escaped(path);

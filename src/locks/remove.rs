@@ -68,7 +68,7 @@ mod tests {
         fs::write(&path, "old").unwrap();
         let had = before(&path);
         let spot = DirEntry { directory: directory.as_fd(), name, path: PathBuf::new(), kind: None };
-        let Ok(Ok(lock_file)) = lock_file::take(&spot, LockShape::File) else { panic!("it is a file") };
+        let Ok(Ok(lock_file)) = lock_file::take(&spot, &LockShape::File) else { panic!("it is a file") };
         then(&path, had);
         remove(&spot, &lock_file)
     }

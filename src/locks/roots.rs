@@ -15,6 +15,9 @@ use crate::types::Escaped;
 pub enum Root {
     /// The operator named it. That it does not exist is worth a warning.
     Given(PathBuf),
+    /// Programs of the catalogue keep their locks there, among what is others'. That it does not exist is nothing
+    /// special.
+    Catalogue(PathBuf),
     /// The first of these that exists; that none does is nothing special.
     Discovered(Vec<PathBuf>),
     /// `openclaw-<uid>` in this directory for temporary files, if it belongs to that user.
@@ -43,11 +46,17 @@ impl Root {
         Root::Given(normalize(path))
     }
 
+    /// Whether only programs of the catalogue keep locks there.
+    #[must_use]
+    pub fn is_catalogue(&self) -> bool {
+        matches!(self, Root::Catalogue(_))
+    }
+
     /// Every directory that it may turn out to be, as far as that can be known without a look.
     #[must_use]
     pub fn candidates(&self) -> Vec<PathBuf> {
         match self {
-            Root::Given(path) => vec![path.clone()],
+            Root::Given(path) | Root::Catalogue(path) => vec![path.clone()],
             Root::Discovered(paths) => paths.clone(),
             Root::Temporary { base, uid } | Root::TemporaryOfOwner { base, uid, .. } => {
                 vec![temporary(base, *uid)]
@@ -59,7 +68,9 @@ impl Root {
     #[must_use]
     pub fn below(mut self, directory: &Path) -> Root {
         let (one, several): (_, &mut [PathBuf]) = match &mut self {
-            Root::Given(path) | Root::Temporary { base: path, .. } => (Some(path), &mut []),
+            Root::Given(path) | Root::Catalogue(path) | Root::Temporary { base: path, .. } => {
+                (Some(path), &mut [])
+            }
             Root::Discovered(paths) => (None, paths),
             Root::TemporaryOfOwner { base, states, .. } => (Some(base), states),
         };
@@ -73,7 +84,7 @@ impl Root {
 impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Root::Given(path) => Escaped(path).fmt(f),
+            Root::Given(path) | Root::Catalogue(path) => Escaped(path).fmt(f),
             Root::Discovered(places) => places.first().map_or(Ok(()), |path| Escaped(path).fmt(f)),
             Root::Temporary { base, uid } => Escaped(&temporary(base, *uid)).fmt(f),
             Root::TemporaryOfOwner { base, .. } => Escaped(&base.join("openclaw-*")).fmt(f),

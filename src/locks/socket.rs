@@ -24,20 +24,26 @@ pub struct SocketPath {
     /// What stands before and after the star in the lock's name, if one does.
     around: Option<(Vec<u8>, Vec<u8>)>,
     parts: Vec<Vec<u8>>,
+    /// Whether its owner listens before it takes the lock.
+    first: bool,
 }
+
+/// How long before the lock such a socket was bound at most: an older one is of an earlier owner.
+const BEFORE: i64 = 10;
 
 impl SocketPath {
     /// The socket at `text` for locks whose path is `lock`. `None` if `text` is empty, absolute, or holds an empty part,
-    /// `.` or `..`; or if it has a star in it, and the last part of `lock` does not have exactly one.
+    /// `.` or `..`; or if it has a star in it, and the last part of `lock` does not have exactly one. `first`: the owner
+    /// listens before it takes the lock, and not soon after it.
     #[must_use]
-    pub fn new(text: &str, lock: &str) -> Option<SocketPath> {
+    pub fn new(text: &str, lock: &str, first: bool) -> Option<SocketPath> {
         let parts = components(text)?.map(|part| part.as_bytes().to_vec()).collect();
         let name = lock.rsplit('/').next().unwrap_or(lock);
         let around = name
             .split_once('*')
             .filter(|(_, after)| !after.contains('*'))
             .map(|(before, after)| (before.as_bytes().to_vec(), after.as_bytes().to_vec()));
-        (around.is_some() || !text.contains('*')).then_some(SocketPath { around, parts })
+        (around.is_some() || !text.contains('*')).then_some(SocketPath { around, parts, first })
     }
 
     /// The parts of the path for a lock of this name.
@@ -55,23 +61,31 @@ impl SocketPath {
 }
 
 /// What the socket of the lock at `spot` says. It proves something only if it is the lock owner's, lies on the same
-/// mount, and was not there before the lock was as it is now.
+/// mount, and was bound by whoever took the lock: after that, or just before where its kind does so.
 pub fn ask(spot: &DirEntry<'_>, lock: &LockFile, path: &SocketPath) -> Socket {
     let Ok(Some((directory, file, meta))) = found(spot, path) else { return Socket::NoAnswer };
     let asked = privileges::acting_as(lock.owner(), lock.group(), || unix_socket::listener(file.as_fd()));
     match asked {
         Ok(Listener::Lives(pid)) => Socket::Listens(pid),
-        Ok(Listener::None) if proves(spot, lock, &directory, &meta) => Socket::Refused,
+        Ok(Listener::None) if proves(spot, lock, path, &directory, &meta) => Socket::Refused,
         Ok(Listener::None | Listener::NoAnswer(_)) | Err(_) => Socket::NoAnswer,
     }
 }
 
-fn proves(spot: &DirEntry<'_>, lock: &LockFile, directory: &OwnedFd, socket: &Meta) -> bool {
+fn proves(
+    spot: &DirEntry<'_>,
+    lock: &LockFile,
+    path: &SocketPath,
+    directory: &OwnedFd,
+    socket: &Meta,
+) -> bool {
     let mount = mounts::id(spot.directory);
     let same_mount = mount.is_some() && mounts::id(directory.as_fd()) == mount;
     // When a socket was bound: later changes are of its owner or its mode.
-    let is_newer = socket.modified >= lock.changed();
-    same_mount && socket.device == lock.device() && socket.uid == lock.owner() && is_newer
+    let (bound, taken) = (socket.modified, lock.changed());
+    let is_its =
+        if path.first { bound <= taken && taken.0.saturating_sub(bound.0) <= BEFORE } else { bound >= taken };
+    same_mount && socket.device == lock.device() && socket.uid == lock.owner() && is_its
 }
 
 /// The socket with its directory; nothing, if there is something else.
@@ -96,7 +110,7 @@ mod tests {
     #[test]
     fn a_star_stands_for_what_the_locks_star_stands_for() {
         let of = |text: &str, lock: &str, name: &str| {
-            let parts = SocketPath::new(text, lock)?.of(name.as_bytes())?;
+            let parts = SocketPath::new(text, lock, false)?.of(name.as_bytes())?;
             Some(parts.join(OsStr::new("/")).into_string().unwrap())
         };
         assert_eq!(of(".X11-unix/X*", ".X*-lock", ".X99-lock").as_deref(), Some(".X11-unix/X99"));
@@ -116,7 +130,7 @@ mod tests {
             ("x*", "*/a"),
             ("x*", "*-*"),
         ] {
-            assert_eq!(SocketPath::new(text, lock), None, "{text} {lock}");
+            assert_eq!(SocketPath::new(text, lock, false), None, "{text} {lock}");
         }
     }
 }

@@ -176,7 +176,7 @@ pub fn sweep(request: &Request<'_>, decided: &mut dyn FnMut(RootOwner)) -> Repor
         action: request.action,
         report_after: request.report_after,
         reported: request.reported,
-        sharing: Sharing { with_sexton: !alone, declared_exclusive: request.exclusive },
+        sharing: Sharing::of(request.root, directory, !alone, request.exclusive),
         retry_budget: if request.context.patient { RetryBudget::NEW } else { RetryBudget::NONE },
         report: Report { entered: true, alone, ..Report::default() },
         lease_watch: request.beside.as_ref().map(|_| LeaseWatch::default()),
@@ -510,9 +510,11 @@ impl<'a> Sweep<'a> {
             return;
         }
         let hands_over = self.action == Action::HandOver && kind.recovers;
-        let done =
-            if hands_over { hand_over(spot, &judged.lock_file) } else { remove(spot, &judged.lock_file) };
-        match done {
+        let lock = &judged.lock_file;
+        let done = self.sharing.as_owner((lock.owner(), lock.group()), || {
+            if hands_over { hand_over(spot, lock) } else { remove(spot, lock) }
+        });
+        match done.unwrap_or_else(Removal::Failed) {
             Removal::Done if hands_over => {
                 self.report.handed_over += 1;
                 tracing::warn!(name: "lock-handed-over", path = %said.path, kind = said.kind, pid = said.pid,

@@ -136,6 +136,8 @@ pub struct Evidence {
     pub all_visible: bool,
     /// Whether the operator says that no owner lives outside this pid namespace.
     pub declared_exclusive: bool,
+    /// Whether no process lives in it but sexton's own. It is asked for a lock that names nobody.
+    pub nobody_else: bool,
 }
 
 /// Whether a lock is somebody's.
@@ -339,6 +341,8 @@ fn proof(
         _ if evidence.local && evidence.witness == Witness::NotOpen => Ok(Proof::WitnessNotOpen),
         _ if evidence.local && evidence.socket == Socket::Refused => Ok(Proof::SocketRefused),
         _ if evidence.local && evidence.before_boot => Ok(Proof::EarlierBoot),
+        // Whoever made it is no process that lives: there is none.
+        OwnerState::NotNamed if evidence.declared_exclusive && evidence.nobody_else => Ok(Proof::Declared),
         OwnerState::NotNamed => Err(UnclearReason::Empty),
         _ if evidence.local && evidence.all_visible && evidence.nested == Nested::NoOwner => {
             Ok(Proof::AllVisible)

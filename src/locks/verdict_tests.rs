@@ -66,11 +66,12 @@ fn with_bits(
         all_visible: bits & 64 != 0,
         declared_exclusive: bits & 128 != 0,
         mark: if bits & 256 != 0 { MarkSays::OwnerGone } else { MarkSays::Nothing },
+        nobody_else: bits & 512 != 0,
     }
 }
 
 /// How many values those take.
-const BITS: u16 = 512;
+const BITS: u16 = 1024;
 
 /// All of it, one after the other: there are millions.
 fn every() -> impl Iterator<Item = Evidence> {
@@ -107,7 +108,8 @@ fn expected(e: &Evidence) -> char {
     let refused = e.local && e.socket == Socket::Refused;
     let marked = e.mark == MarkSays::OwnerGone;
     let listens = matches!(e.socket, Socket::Listens(_));
-    let declared = named && e.declared_exclusive && e.nested == Nested::NoOwner;
+    let nobody = if named { e.nested == Nested::NoOwner } else { e.nobody_else };
+    let declared = e.declared_exclusive && nobody;
     let dead = !may_live
         && !e.shared
         && (just_died || marked || witness || refused || earlier_boot || none_visible || declared);
@@ -213,6 +215,7 @@ const PLAIN: Evidence = Evidence {
     before_boot: false,
     all_visible: false,
     declared_exclusive: false,
+    nobody_else: false,
 };
 
 fn proof_of(evidence: &Evidence) -> Option<Proof> {

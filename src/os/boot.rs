@@ -13,13 +13,18 @@ const FIRST_TIME_NS: &str = "time:[4026531834]";
 /// By how many seconds two accounts of the boot may differ.
 const TOLERANCE: i64 = 2;
 
+/// Whether we live in the first pid namespace, as on a machine, and not in another one, as in a container. Where that
+/// cannot be told, we do.
+#[must_use]
+pub fn is_first_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").map_or(true, |namespace| namespace.as_os_str() == FIRST_PID_NS)
+}
+
 /// Whether no process of this kernel is hidden from us: we live in the first pid namespace, and /proc shows the
 /// processes of every user (`hidepid`, proc(5)).
 #[must_use]
 pub fn every_process_is_visible() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == FIRST_PID_NS)
-        && procfs::is_of_our_namespace()
-        && procfs::has_hidepid() == Some(false)
+    is_first_pid_namespace() && procfs::is_of_our_namespace() && procfs::has_hidepid() == Some(false)
 }
 
 /// An instant at which nothing of this boot had run yet, in seconds since 1970 by the clock that stamps files.

@@ -74,8 +74,11 @@ const QUIET: Duration = Duration::from_secs(2);
 /// What each root holds, `None` for one that did not answer; and whose it is, `None` for one that was not entered.
 fn scan(locks: &Locks) -> (Vec<Option<Listing>>, Vec<Option<RootOwner>>) {
     let shows_progress = io::stderr().is_terminal();
-    let lock_kinds = locks.lock_kinds();
     let ask = |root: &Root| {
+        let lock_kinds = locks.lock_kinds(root);
+        if lock_kinds.is_empty() {
+            return Some((Listing::missing(root), None));
+        }
         in_a_child(root, locks.deadline, || {
             let begun = clock::now();
             let mut said = false;
@@ -147,12 +150,12 @@ fn sweep(locks: &Locks, listings: &[Listing], owners: &[Option<RootOwner>]) -> S
         return SweepOutcome { removed: 0, left: waiting, because };
     }
     let mut all = SweepOutcome::default();
-    let lock_kinds = locks.lock_kinds();
     for (root, owner) in locks.roots.iter().zip(owners) {
         // What was not entered was said to be so, or appeared since.
         if owner.is_none() {
             continue;
         }
+        let lock_kinds = locks.lock_kinds(root);
         let known = KnownRoot { owner: *owner, refused: false };
         let done = in_a_child(root, locks.deadline, || {
             let request = Request {

@@ -16,7 +16,7 @@ use super::helper_log::HelperLog;
 use crate::config::Locks;
 use crate::control::incidents::truncate;
 use crate::locks::{
-    self, Action, KnownRoot, LiveSweep, LockKinds, Released, Report, Request, Root, RootOwner, SweepContext,
+    self, Action, KnownRoot, LiveSweep, Released, Report, Request, Root, RootOwner, SweepContext,
 };
 use crate::os::spawn::{self, Output};
 use crate::os::{children, clock, files, process, procfs, seqpacket, signals};
@@ -159,9 +159,8 @@ impl<'a> Sweeper<'a> {
             // The child itself, for those that it starts in its turn.
             let helpers: Vec<Pid> = self.helpers.iter().copied().chain([process::own_pid()]).collect();
             let (helpers, reported) = (helpers.as_slice(), self.reported.as_slice());
-            let lock_kinds = locks.lock_kinds();
             let known = self.known.as_slice();
-            Job { locks, lock_kinds, occasion, sexton, zombie, helpers, reported, known, outbox }
+            Job { locks, occasion, sexton, zombie, helpers, reported, known, outbox }
                 .run(&self.registrations, &self.marks);
             0
         })?;
@@ -324,7 +323,6 @@ impl<'a> Sweeper<'a> {
 /// What the child knows.
 struct Job<'a> {
     locks: &'a Locks,
-    lock_kinds: LockKinds,
     occasion: SweepTrigger,
     sexton: Pid,
     zombie: Option<(Pid, StartTime)>,
@@ -387,10 +385,14 @@ impl Job<'_> {
             unreaped: self.zombie.as_slice(),
             now: clock::wall(),
         };
+        let lock_kinds = self.locks.lock_kinds(root);
+        if lock_kinds.is_empty() {
+            return self.tell(place, root, &Report::default(), None);
+        }
         let request = Request {
             root,
             known: self.known.get(usize::from(place)).copied().unwrap_or_default(),
-            lock_kinds: &self.lock_kinds,
+            lock_kinds: &lock_kinds,
             context,
             registration,
             marks,
@@ -400,7 +402,10 @@ impl Job<'_> {
             reported: self.reported,
             beside,
         };
-        let report = locks::sweep(&request, &mut |owner| self.send(root, &encode_owner(place, &owner), None));
+        let mut report =
+            locks::sweep(&request, &mut |owner| self.send(root, &encode_owner(place, &owner), None));
+        // That a program is not there yet is nothing to wait for.
+        report.missing &= !root.is_catalogue();
         // What kept us out of the root may be a limit, which shows everywhere.
         let shut_out = !report.entered && !report.missing && files::look(Path::new("/")).is_err();
         self.tell(place, root, &report, (report.starved || shut_out).then_some(SweepFailure::BrokeOff));

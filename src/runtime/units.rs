@@ -136,7 +136,8 @@ impl EventLoop<'_> {
             .chain(board.iter().map(SharedPage::as_fd))
             .chain(watch.and_then(Watch::identity_page).map(SharedPage::as_fd))
             .collect();
-        let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots).flat_map(Root::candidates);
+        let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots);
+        let roots = roots.filter(|root| !root.is_catalogue()).flat_map(Root::candidates);
         let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
         let work = || {
             if let Some(watch) = watch {

@@ -173,14 +173,10 @@ fn an_operators_own_lock_is_watched_as_openclaws_are() {
     let rule = LockRule {
         name: Some("worker".into()),
         path: "workers/*/run.lock".into(),
-        format: LockFormat::Json,
+        format: Some(LockFormat::Json),
         pid: Some("owner.pid".into()),
-        started: None,
-        host: None,
-        boot: None,
         keeps_open: true,
-        witness: None,
-        socket: None,
+        ..LockRule::default()
     };
     let report_after = Some(Duration::from_secs(1800));
     let locks = Some(HeldLocks { roots: vec![root], report_after, interval: ms(100), rules: vec![rule] });

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::error::{InvalidValue, WithPath};
 use super::values::Reaction;
-use crate::config::lock_rule::{LockFormat, LockRule};
-use crate::locks::rule::Pattern;
+use crate::config::catalogue;
+use crate::config::lock_rule::LockRule;
 
 /// What is done about locks that a dead process left behind.
 #[derive(Deserialize, Default)]
@@ -17,6 +17,9 @@ pub(super) struct RawLocks {
     sharing: Option<RawSharing>,
     /// What follows when a living owner holds a lock past its limit. Either value starts sexton-watch.
     held_too_long: Option<Reaction>,
+    /// Kinds of locks of the catalogue that are looked for as well, each where its program has it: names that `sexton locks
+    /// kinds` shows, or `auto` for those whose program is on the path, which counts where sexton is PID 1.
+    kinds: Vec<String>,
     /// Kinds of locks that sexton does not know by itself.
     rule: Vec<LockRule>,
 }
@@ -36,46 +39,41 @@ pub struct Locks {
     pub exclusive: bool,
     /// What follows when one is held too long.
     pub held_too_long: Option<Reaction>,
+    /// The kinds of the catalogue that are looked for.
+    pub kinds: Vec<String>,
     /// The operator's own kinds of locks.
     pub rules: Vec<LockRule>,
 }
 
 impl RawLocks {
     pub(super) fn check(self) -> Result<Locks, InvalidValue> {
+        for (index, word) in self.kinds.iter().enumerate() {
+            catalogue::check(word).map_err(|what| InvalidValue::new(what).at(index)).below("kinds")?;
+        }
         let rules = self.rule.into_iter().enumerate();
         let rules = rules.map(|(index, rule)| checked(rule).map_err(|flaw| flaw.at(index)));
         Ok(Locks {
             exclusive: self.sharing == Some(RawSharing::Exclusive),
             held_too_long: self.held_too_long,
+            kinds: self.kinds,
             rules: rules.collect::<Result<_, _>>().below("rule")?,
         })
     }
 }
 
-/// Says what is wrong with a rule; nothing, if it stands for a kind of lock.
+/// The whole rule; what is wrong with it, if it stands for no kind of lock.
 fn checked(rule: LockRule) -> Result<LockRule, InvalidValue> {
-    let fields = [("pid", &rule.pid), ("started", &rule.started), ("host", &rule.host), ("boot", &rule.boot)];
-    let named = fields.iter().find(|(_, field)| field.is_some());
-    if let Some((field, _)) = named.filter(|_| rule.format != LockFormat::Json) {
-        let what = "only a rule of format \"json\" can name a field; remove it, or change the format";
-        return Err(InvalidValue::new(what).below(field));
-    }
-    if let (Some(socket), None) = (&rule.socket, rule.socket_path()) {
-        let what = format!(
-            "'{socket}' has to be a path below the lock's directory, without '.', '..' and empty parts; it can have a '*' if the last part of 'path' has one"
-        );
-        return Err(InvalidValue::new(what).below("socket"));
-    }
-    if let Some(witness) = rule.witness.as_ref().filter(|text| Pattern::new(text).is_none()) {
-        let what = format!(
-            "'{witness}' has to be a path below the lock's directory, without '.', '..' and empty parts"
-        );
-        return Err(InvalidValue::new(what).below("witness"));
-    }
-    if rule.kind().is_none() {
-        let path = &rule.path;
-        let what = format!("'{path}' has to be a path below a root, without '.', '..' and empty parts");
-        return Err(InvalidValue::new(what).below("path"));
-    }
+    let rule = match &rule.kind {
+        None => rule,
+        Some(kind) if rule.says_how() => {
+            let what = format!(
+                "what a lock of '{kind}' is made of is known; leave only 'path' and 'name' beside it"
+            );
+            return Err(InvalidValue::new(what).below("kind"));
+        }
+        Some(kind) => catalogue::elsewhere(kind, &rule)
+            .ok_or_else(|| InvalidValue::new(catalogue::unknown(kind)).below("kind"))?,
+    };
+    rule.check().map_err(|(key, what)| InvalidValue::new(what).below(key))?;
     Ok(rule)
 }

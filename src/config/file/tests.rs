@@ -64,10 +64,14 @@ fn the_example_says_what_it_says() {
     assert_eq!(file.given.lock_root, Some(vec!["/data".into()]));
     assert_eq!(file.given.lock_action, Some(Action::Remove));
     assert_eq!(file.given.lock_report_after, Some(Some(secs(1800))));
-    let [rule] = file.locks.rules.as_slice() else { panic!("{:?}", file.locks.rules) };
+    let [rule, _, soft] = file.locks.rules.as_slice() else { panic!("{:?}", file.locks.rules) };
     let (_, kind) = rule.kind().unwrap();
     assert_eq!(kind.name, "worker");
     assert!(kind.keeps_open && matches!(&kind.format, Format::Json(keys) if keys.pid == "owner.pid"));
+    // A kind of the catalogue in another place.
+    let (_, kind) = soft.kind().unwrap();
+    assert!(kind.name == "softfilelock" && kind.keeps_open && kind.format == Format::FirstLine);
+    assert_eq!(file.locks.kinds, ["xvfb", "dbus"]);
     let units: Vec<_> = file.units.iter().map(|unit| (&*unit.name, unit.after_gateway)).collect();
     assert_eq!(units, [("proxy", true), ("worker", true)]);
     assert_eq!(file.restart.on, RestartOn::Failure);
@@ -166,7 +170,46 @@ const BROKEN: &[(&str, (usize, usize), &str)] = &[
         (4, 1),
         "locks.rule[1].socket: 'x*' has to be a path below the lock's directory",
     ),
-    ("[[locks.rule]]\npath = \"x\"\n", (1, 1), "locks.rule[1]: the key 'format' is missing"),
+    (
+        "[[locks.rule]]\npath = \"x\"\n",
+        (1, 1),
+        "locks.rule[1].format: it is missing; write how the lock is written, or with 'kind' whose it is",
+    ),
+    (
+        "[locks]\nkinds = [\"dbus\", \"xvbf\"]\n",
+        (2, 18),
+        "locks.kinds[2]: there is no kind 'xvbf'; did you mean 'xvfb'?",
+    ),
+    (
+        "[locks]\nkinds = [\"pid\"]\n",
+        (2, 10),
+        "locks.kinds[1]: where a lock of 'pid' lies is its program's to say; write a [[locks.rule]] with kind = \"pid\" and its path",
+    ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nkind = \"twisted\"\n",
+        (3, 1),
+        "locks.rule[1].kind: there is no kind 'twisted'; did you mean 'twistd'?",
+    ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nkind = \"pid\"\nkeeps_open = true\n",
+        (3, 1),
+        "locks.rule[1].kind: what a lock of 'pid' is made of is known; leave only 'path' and 'name' beside it",
+    ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nlinks = [\"y\"]\n",
+        (4, 1),
+        "locks.rule[1].links: only a rule of format \"symlink\" can have links beside it; remove them, or change the format",
+    ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nsecond_name = \"../y\"\n",
+        (4, 1),
+        "locks.rule[1].second_name: it has to be a name in the lock's directory, of a lock that is a file",
+    ),
+    (
+        "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nsocket_first = true\n",
+        (4, 1),
+        "locks.rule[1].socket_first: there is no 'socket'; write where the owner listens",
+    ),
     (
         "[[locks.rule]]\npath = \"x\"\nformat = \"pid\"\nhost = \"h\"\n",
         (4, 1),
@@ -397,7 +440,11 @@ fn missing(
             missing(&schema["additionalProperties"], whole, first, &format!("{path}.*"), found);
         }
         if let Some(toml::Value::Array(list)) = example.filter(|_| schema["items"].is_object()) {
-            missing(&schema["items"], whole, list.first(), &format!("{path}[]"), found);
+            // Not all keys fit into one of them.
+            let tables = list.iter().filter_map(toml::Value::as_table).flatten();
+            let all: toml::Table = tables.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let shown = if all.is_empty() { list.first().cloned() } else { Some(all.into()) };
+            missing(&schema["items"], whole, shown.as_ref(), &format!("{path}[]"), found);
         }
     }
 }

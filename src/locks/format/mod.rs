@@ -8,6 +8,8 @@
 //! | [`Pid`](Format::Pid) | `7` | `text` |
 //! | [`FirstLine`](Format::FirstLine) | `7`, and more lines | `text` |
 //! | [`HostAndPid`](Format::HostAndPid) | a link to `host-7` | `link` |
+//! | [`UserHostPid`](Format::UserHostPid) | a link to `user@host.7:1795330765` | `link` |
+//! | [`Empty`](Format::Empty) | nothing | here |
 //!
 //! It never asks the system anything and never guesses: bytes that are not exactly what a known writer writes
 //! come out as [`Content::Invalid`], and nobody removes a file on the strength of those.
@@ -95,6 +97,10 @@ pub enum Defect {
     NotPidAndTime,
     /// It is not a host's name, a hyphen and a pid.
     NotHostAndPid,
+    /// It is not a user, a host, a pid and the time of a boot.
+    NotUserHostPid,
+    /// Something stands in it.
+    NotEmpty,
 }
 
 impl fmt::Display for Defect {
@@ -114,6 +120,8 @@ impl fmt::Display for Defect {
             Defect::NotFirstLine => f.write_str("its first line is not a pid"),
             Defect::NotPidAndTime => f.write_str("it is not PID:MILLISECONDS"),
             Defect::NotHostAndPid => f.write_str("it does not point to HOST-PID"),
+            Defect::NotUserHostPid => f.write_str("it does not point to USER@HOST.PID:BOOT"),
+            Defect::NotEmpty => f.write_str("it is not empty"),
         }
     }
 }
@@ -153,6 +161,11 @@ pub enum Format {
     FirstLine,
     /// The name of a host, a hyphen and a pid: what a symbolic link points to.
     HostAndPid,
+    /// A user, `@`, the name of a host, a dot, a pid, and perhaps a colon and when the machine was booted, in seconds since
+    /// 1970: what Emacs's links point to.
+    UserHostPid,
+    /// Not one byte: it names no owner.
+    Empty,
 }
 
 impl Format {
@@ -170,6 +183,8 @@ impl Format {
             Format::FirstLine => return content(text::first_line(bytes)).into(),
             Format::Json(keys) => json_at::record(bytes, keys),
             Format::HostAndPid => link::record(bytes),
+            Format::UserHostPid => link::user_host_pid(bytes),
+            Format::Empty => Err(Defect::NotEmpty),
         };
         read.unwrap_or_else(|defect| Content::Invalid(defect).into())
     }
