@@ -74,6 +74,10 @@ impl Supervisor {
                 let received = Received { signal: Signal::TERM, origin: Origin::Process };
                 self.begin_stop(now, pid, received, out);
             }
+            Phase::Running { .. } if matches!(self.ladder, Ladder::Before { .. }) => {
+                let received = Received { signal: Signal::TERM, origin: Origin::Process };
+                self.make_final(now, received, out);
+            }
             Phase::RestartDelay { zombie, .. } => self.enter_shutdown(now, zombie, out),
             _ => {
                 self.after_exit = AfterExit::Shutdown;
@@ -152,6 +156,18 @@ impl Supervisor {
             self.stop_all(now, out);
         } else {
             self.exit(self.outcome(zombie.map(|zombie| zombie.status)), out);
+        }
+    }
+
+    /// The main process is on the ladder to be replaced, and now its end is the end of everything. If it has got no signal
+    /// yet, the units that were started after it are stopped first, as in every stop. The step before the signal comes
+    /// again then.
+    pub(super) fn make_final(&mut self, now: MonoTime, received: Received, out: &mut Vec<Action>) {
+        self.after_exit = AfterExit::Shutdown;
+        if matches!(self.ladder, Ladder::Before { .. }) && self.stop_next_unit(now, true, out) {
+            self.ladder = Ladder::Idle;
+            self.pending_exit_signal = Some(received);
+            out.push(Action::EndStep);
         }
     }
 

@@ -24,6 +24,9 @@ impl Supervisor {
         if self.unit_died(now, pid, status, out) {
             return;
         }
+        if self.late_death(pid, status, out) {
+            return;
+        }
         if self.phase != (Phase::Running { pid }) {
             self.live_sweep.wanted |=
                 self.policy.sweep.is_some() && matches!(self.phase, Phase::Running { .. });
@@ -44,6 +47,22 @@ impl Supervisor {
         self.pending_exit_signal = None;
         self.phase =
             Phase::StoppingLeftovers { zombie: Some(ExitedMain { pid, status, held }), recount: None };
+    }
+
+    /// KILL did not end the main process in time, and now it has ended after all. It is held like any other, as the last
+    /// sweep is still to come: its number must be nobody else's while its locks are judged.
+    fn late_death(&mut self, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) -> bool {
+        let can_hold = self.policy.can_hold;
+        match &mut self.phase {
+            Phase::UnitsDown { zombie: Some(main) } | Phase::StoppingLeftovers { zombie: Some(main), .. }
+                if can_hold && main.pid == pid && !main.held =>
+            {
+                *main = ExitedMain { pid, status, held: true };
+                out.push(Action::Note(Note::MainEnded(pid, status)));
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn rest(&mut self, now: MonoTime, rest: Remaining, out: &mut Vec<Action>) {

@@ -244,9 +244,8 @@ impl Supervisor {
             return;
         }
         if matches!(self.after_exit, AfterExit::Restart { .. }) {
-            // Whoever is being replaced is on the ladder already, and now it is for good.
-            self.after_exit = AfterExit::Shutdown;
             out.push(Action::Note(Note::RestartCancelled(signal)));
+            self.make_final(now, received, out);
             return;
         }
         match self.ladder {

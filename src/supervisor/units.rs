@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use super::ladder::Ladder;
 use super::restart::{Decision, History};
 use super::restart_decision::AfterExit;
 use super::{Action, Note, Phase, Restart, Supervisor, earlier};
@@ -220,8 +221,14 @@ impl Supervisor {
 
     pub(super) fn unit_started(&mut self, now: MonoTime, unit: UnitId, pid: Pid, out: &mut Vec<Action>) {
         self.units.set(unit, State::Running { pid });
-        match self.phase {
-            Phase::UnitsUp => self.start_all(now, out),
+        match (self.phase, self.ladder) {
+            (Phase::UnitsUp, _) => self.start_all(now, out),
+            // Its start was under way when the stop began.
+            (Phase::Running { .. }, Ladder::Before { received, .. })
+                if self.after_exit == AfterExit::Shutdown =>
+            {
+                self.make_final(now, received, out);
+            }
             _ => self.start_rest(out),
         }
     }

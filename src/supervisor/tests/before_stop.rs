@@ -75,6 +75,37 @@ fn one_that_is_replaced_has_the_step_too_and_a_stop_signal_makes_it_for_good() {
 }
 
 #[test]
+fn a_stop_during_the_step_of_a_replacement_still_stops_the_units_after_it_first() {
+    let policy = Policy { units: vec![units::unit(true, false)], before_stop: Some(WINDOW), ..policy() };
+    let mut story = Story::begin(policy);
+    story.tell(Event::Begin);
+    assert_eq!(story.tell(SWEPT), [Action::Start]);
+    assert_eq!(story.tell(Event::Started { pid: MAIN_PID }), [Action::StartUnit(0)]);
+    let unit = pid(20);
+    story.tell(Event::UnitStarted { unit: 0, pid: unit });
+    assert_eq!(story.tell(Event::RestartWanted { unit: None }), [RUN]);
+    let to_unit = Action::Send { pid: unit, group: false, signal: Signal::TERM, value: None };
+    assert_eq!(story.tell(sent(Signal::TERM)), [to_unit, Action::EndStep]);
+    assert_eq!(story.tell(Event::StepEnded), [], "late");
+    assert_eq!(story.tell(died(20)), [Action::Reap(unit), RUN]);
+    assert_eq!(story.tell(Event::StepEnded), [TERM]);
+}
+
+#[test]
+fn a_unit_whose_start_was_under_way_when_the_stop_began_is_stopped_first() {
+    let policy = Policy { units: vec![units::unit(true, false)], before_stop: Some(WINDOW), ..policy() };
+    let mut story = Story::begin(policy);
+    story.tell(Event::Begin);
+    story.tell(SWEPT);
+    assert_eq!(story.tell(Event::Started { pid: MAIN_PID }), [Action::StartUnit(0)]);
+    assert_eq!(story.tell(sent(Signal::TERM)), [RUN]);
+    let unit = pid(20);
+    let to_unit = Action::Send { pid: unit, group: false, signal: Signal::TERM, value: None };
+    assert_eq!(story.tell(Event::UnitStarted { unit: 0, pid: unit }), [to_unit, Action::EndStep]);
+    assert_eq!(story.tell(died(20)), [Action::Reap(unit), RUN]);
+}
+
+#[test]
 fn a_tool_has_no_such_step() {
     let tool = Some(ToolPolicy { timeout: None, shell: false });
     let mut story = Story::running(Policy { tool, sweep: None, ..policy() });

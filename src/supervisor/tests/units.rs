@@ -307,3 +307,23 @@ fn a_unit_is_not_started_again_before_everybody_was_looked_for() {
     }
     assert_eq!(looks, 2);
 }
+
+/// It sat in the kernel, which KILL does not reach.
+#[test]
+fn a_gateway_that_dies_after_it_was_given_up_is_held_for_the_last_sweep() {
+    let mut story = Story::begin(Policy { units: vec![unit(false, false)], ..policy() });
+    story.tell(Event::Begin);
+    story.tell(SWEPT);
+    story.tell(Event::UnitStarted { unit: 0, pid: pid(FIRST) });
+    story.tell(Event::Started { pid: pid(MAIN) });
+    story.tell(sent(Signal::TERM));
+    let to_unit = to_unit(FIRST, Signal::TERM);
+    let given_up = (0..5000).any(|_| story.wait().1.contains(&to_unit));
+    assert!(given_up, "the unit's turn comes");
+    assert_eq!(story.tell(died(MAIN)), [], "not reaped");
+    assert_eq!(story.tell(died(FIRST)), [Action::Reap(pid(FIRST)), Action::CountRemaining]);
+    let zombie = Some(pid(MAIN));
+    let sweep = SweepTrigger::TreeGone(Gone { zombie, clean: true });
+    assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [Action::Sweep(sweep)]);
+    assert_eq!(story.tell(SWEPT).first(), Some(&Action::Reap(pid(MAIN))));
+}
