@@ -749,6 +749,42 @@ fn that_the_manager_does_not_take_descriptors_is_said_once() {
 }
 
 #[test]
+fn a_message_for_which_there_is_no_process_is_taken_later_and_costs_nothing_until_then() {
+    if !common::root() {
+        return common::skip("root", "a limit on processes that is changed from outside");
+    }
+    let Some(group) = common::cgroup::Cgroup::with_pids_limit(100) else { return };
+    let (Some(plan), limit) = (plan(Mode::Tree), group.pids_max()) else { return };
+    let mut manager = Manager::without_path(&plan);
+    let file = plan.path("kept");
+    fs::write(&file, "x").unwrap();
+    let (mut victim, fifo) = gateway(&manager, plan.variable("FDSTORE", "9").inside(group));
+    manager.hears("STATUS=starting");
+    fs::write(&limit, "1").unwrap();
+    let line = format!("with {file} FDSTORE=1|FDNAME=late");
+    fs::write(&fifo, format!("{line}\n")).unwrap();
+    victim.says(&line);
+    let said = |victim: &Victim| victim.stderr().matches(" notify-recv-failed: ").count();
+    wait_until("it is said", || said(&victim) > 0);
+    // Ticks of a hundredth of a second that it has had, which would be some two hundred where it tries in each turn.
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", victim.pid())).unwrap();
+        let fields: Vec<i64> =
+            stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
+        fields[10] + fields[11]
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_millis(2500));
+    let log = victim.stderr();
+    assert_eq!(said(&victim), 1, "{log}");
+    assert!(ticks() - before < 25, "{} ticks: {log}", ticks() - before);
+    fs::write(&limit, "max").unwrap();
+    manager.hears("FDNAME=late");
+    fs::write(&fifo, "exit 0\n").unwrap();
+    victim.ends_with(0);
+}
+
+#[test]
 fn a_promise_that_nobody_could_keep_is_not_passed_on() {
     let Some(plan) = plan(Mode::Tree) else { return };
     let manager = Manager::without_path(&plan);

@@ -1,5 +1,6 @@
 //! How the whole tree can be reached, the best way that this system allows.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(super) struct Containment {
     way: Method,
     /// The supervisors of units, who with all that is theirs are no part of the gateway's tree.
     units: Vec<Pid>,
+    /// That the cgroup could not be killed, which was said.
+    kill_failed: Cell<bool>,
 }
 
 /// Best first. Chosen once.
@@ -79,7 +82,7 @@ impl Method {
 impl Containment {
     /// Chooses, with or without a cgroup.
     pub(super) fn choose(init: bool, grouped: bool) -> Containment {
-        Containment { way: Method::choose(init, grouped), units: Vec::new() }
+        Containment { way: Method::choose(init, grouped), units: Vec::new(), kill_failed: Cell::new(false) }
     }
 
     /// This supervisor of a unit and everything below it are not meant from now on.
@@ -134,8 +137,10 @@ impl Containment {
                 }
             }
             Method::Cgroup(cgroup) => {
+                // It is repeated a hundred times a second.
                 if signal == Signal::KILL
                     && let Err(error) = cgroup.kill()
+                    && !self.kill_failed.replace(true)
                 {
                     warn!(name: "cgroup-kill-failed", %error, "falling back to /proc");
                 }

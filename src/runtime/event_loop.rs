@@ -59,7 +59,8 @@ impl EventLoop<'_> {
         let rest = self.rate_limiter.wait_until(clock::now());
         // Of these looks there are few, and they do not put the end of the start off.
         let pact = self.death_pact.deadline();
-        let deadline = deadline.into_iter().chain(rest).chain(pact).min();
+        let listens = self.manager.as_ref().and_then(ManagerLink::deadline);
+        let deadline = deadline.into_iter().chain(rest).chain(pact).chain(listens).min();
         // A tool has no server, and a server is above no tool.
         let server = || self.server.as_ref().map(|server| server.waits_for().as_fd());
         let above = || self.manager.as_ref().map(ManagerLink::waits_for);
@@ -91,6 +92,9 @@ impl EventLoop<'_> {
         self.hear_of_tool(woken.beside)?;
         self.oom.tick();
         self.check_death_pact();
+        if let Some(link) = &mut self.manager {
+            link.listen_again();
+        }
         self.end_late_reload();
         self.end_late_look()?;
         let due = self.supervisor_deadline().is_some_and(|deadline| deadline <= clock::now());

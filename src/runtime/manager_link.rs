@@ -5,7 +5,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,6 +40,10 @@ const TAKEN: u64 = 3;
 /// How many helpers may hang over the descriptors of messages. With more of them the gateway is not heard any more.
 const HANGING: usize = 8;
 
+/// How long the gateway is not listened to where its message could not be taken: there was no process, memory or
+/// descriptor for it, and the next turn would have none either.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The way up, and the way for the gateway.
 pub(super) struct ManagerLink {
     outlet: NotifySender,
@@ -62,8 +66,10 @@ pub(super) struct ManagerLink {
     says: Vec<NotifyMessage>,
     /// The helpers that have taken one, and may hang over it.
     closing: Vec<Pid>,
-    /// So many of them hang that nobody is heard any more, which was said.
-    deaf: bool,
+    /// When the gateway is listened to again, whose message could not be taken.
+    listens_again: Option<MonoTime>,
+    /// That it could not, which was said.
+    not_heard: bool,
 }
 
 impl ManagerLink {
@@ -102,7 +108,8 @@ impl ManagerLink {
             taking: None,
             says: Vec::new(),
             closing: Vec::new(),
-            deaf: false,
+            listens_again: None,
+            not_heard: false,
         })
     }
 
@@ -172,6 +179,30 @@ impl ManagerLink {
             warn!(name: "fdstore-failed", %error, "the service manager did not take what the gateway gave it to keep");
         }
         self.not_kept = taken.is_err();
+    }
+
+    /// A message could not be taken. That is said once, until one could be.
+    fn could_not_hear(&mut self, why: &dyn Display) {
+        let Some(inbox) = &self.inbox else { return };
+        self.many.remove(inbox);
+        self.listens_again = Some(clock::now().after(PAUSE));
+        if !std::mem::replace(&mut self.not_heard, true) {
+            warn!(name: "notify-recv-failed", "could not take what the gateway sent: {why}; that is tried again and again");
+        }
+    }
+
+    /// When the gateway is to be listened to again.
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        self.listens_again
+    }
+
+    /// Listens to the gateway again, if it is time.
+    pub(super) fn listen_again(&mut self) {
+        if self.listens_again.take_if(|due| *due <= clock::now()).is_some()
+            && let Some(inbox) = &self.inbox
+        {
+            said(self.many.add(inbox, INBOX, Interest::Read));
+        }
     }
 
     fn send(&mut self, text: &str) -> Option<Event> {
@@ -265,7 +296,7 @@ impl EventLoop<'_> {
             }
         }
         for _ in 0..LETTERS_A_TURN {
-            if !self.is_taken()? {
+            if !self.is_taken()? || self.manager.as_ref().is_none_or(|link| link.listens_again.is_some()) {
                 break;
             }
             let Some(letter) = self.next_message() else { break };
@@ -319,10 +350,7 @@ impl EventLoop<'_> {
         link.many.remove(inbox);
         link.closing.retain(|helper| helpers.contains(helper));
         if link.closing.len() >= HANGING {
-            if !std::mem::replace(&mut link.deaf, true) {
-                warn!(name: "notify-recv-failed", "the gateway is not heard any more: what it sent cannot be closed");
-            }
-            return;
+            return link.could_not_hear(&"what it sent before cannot be closed");
         }
         if link.closing.len() >= HANGING / 2 {
             for helper in &link.closing {
@@ -348,27 +376,28 @@ impl EventLoop<'_> {
         });
         match begun {
             Ok((helper, ours)) => {
+                link.not_heard = false;
                 link.closing.push(helper);
                 said(link.many.add(&ours, TAKEN, Interest::Read));
                 link.taking = Some(File::from(ours));
             }
-            Err(error) => {
-                warn!(name: "notify-recv-failed", %error, "could not take what the gateway sent");
-                said(link.many.add(inbox, INBOX, Interest::Read));
-            }
+            Err(error) => link.could_not_hear(&error),
         }
     }
 
-    fn next_message(&self) -> Option<Datagram> {
-        let inbox = self.manager.as_ref()?.inbox.as_ref()?;
-        inbox
-            .take()
-            .map_err(|error| {
-                if error.kind() != ErrorKind::WouldBlock {
-                    warn!(name: "notify-recv-failed", %error, "could not hear the gateway");
-                }
-            })
-            .ok()
+    fn next_message(&mut self) -> Option<Datagram> {
+        let link = self.manager.as_mut()?;
+        match link.inbox.as_ref()?.take() {
+            Ok(letter) => {
+                link.not_heard &= letter.has_descriptors;
+                Some(letter)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => {
+                link.could_not_hear(&error);
+                None
+            }
+        }
     }
 
     /// Whether whoever wrote this is of our tree, and runs as we or the gateway do. systemd-notify(1) of root speaks in

@@ -192,7 +192,9 @@ impl EventLoop<'_> {
                 None
             }
             Err(error) => {
-                warn!(name: "orphans-unknown", %error, "could not look whose orphans are");
+                if self.orphan_lines.has_room("orphans-unknown") {
+                    warn!(name: "orphans-unknown", %error, "could not look whose orphans are");
+                }
                 Some(Event::OrphansFound)
             }
         }

@@ -1,10 +1,16 @@
 //! What the plan says of the supervisor's business.
 
+use std::time::Duration;
+
 use crate::config::value::{Delay, Rewrite, Step, StopSignals, WaitFor};
 use crate::config::{Locks, Plan};
 use crate::os::{clock, process, signals};
-use crate::supervisor::{Forwarding, Policy};
+use crate::supervisor::{Forwarding, KILL_WINDOW, Policy};
 use crate::types::{CompatMode, Pid, Signal, SignalSet};
+
+/// How long KILL is repeated to a program that is a helper. One that survives it hangs, has nothing of the caller's, and is
+/// not waited for.
+const HELPER_KILL_WINDOW: Duration = Duration::from_secs(1);
 
 /// What there is besides the plan.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +37,7 @@ pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
     Policy {
         grace: settings.grace,
         kill_after: settings.kill_after,
+        kill_window: if plan.is_helper { HELPER_KILL_WINDOW } else { KILL_WINDOW },
         group: settings.group,
         stop_signals: halts.iter().fold(stops, |set, halt| set.with(*halt)),
         forwarding: Forwarding {

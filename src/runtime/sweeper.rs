@@ -168,10 +168,17 @@ impl<'a> Sweeper<'a> {
     }
 
     /// The child that sweeps is gone, or about to be. The process that it had of its own dies with it, or hangs.
-    fn adopt(&mut self) {
+    fn adopt_grandchild(&mut self) {
         let start = self.grandchild.take().and_then(|pid| Some((pid, procfs::stat(pid).ok()??.start)));
-        self.helpers.extend(start.map(|(pid, _)| pid));
-        self.adopted.extend(start);
+        if let Some((pid, start)) = start {
+            self.adopt(pid, start);
+        }
+    }
+
+    /// Counts a process that hangs and comes to us as one of ours from now on.
+    pub(super) fn adopt(&mut self, pid: Pid, start: StartTime) {
+        self.helpers.push(pid);
+        self.adopted.push((pid, start));
     }
 
     /// One that its own parent has reaped is not heard of, and its number may be anybody's by now.
@@ -210,7 +217,7 @@ impl<'a> Sweeper<'a> {
             }
             let _ = signals::send(pid, Signal::KILL);
             self.given_up = Some(pid);
-            self.adopt();
+            self.adopt_grandchild();
         }
     }
 
@@ -254,7 +261,7 @@ impl<'a> Sweeper<'a> {
         }
         let (_, inbox) = self.child.take_if(|(child, _)| *child == pid)?;
         let (swept, mut found) = self.take_messages(&inbox);
-        self.adopt();
+        self.adopt_grandchild();
         if swept.contains(&false) {
             found.failed = found.failed.or(Some(SweepFailure::BrokeOff));
         }

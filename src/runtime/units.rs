@@ -50,6 +50,10 @@ impl Units {
         Units { list, supervisors: Vec::new(), boards: BTreeMap::new(), ended: Vec::new() }
     }
 
+    fn is_watch(&self, id: UnitId) -> bool {
+        self.list.get(id).is_some_and(|unit| unit.name == watch::NAME)
+    }
+
     fn of(&self, pid: Pid) -> Option<UnitId> {
         self.supervisors.iter().find(|(_, supervisor)| *supervisor == pid).map(|(unit, _)| *unit)
     }
@@ -129,19 +133,20 @@ impl EventLoop<'_> {
         let plan = Rc::new(plan);
         // Without a board, status knows less of the unit.
         let board = SharedPage::new().ok();
+        let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots);
+        let roots = roots.filter(|root| !root.is_catalogue()).flat_map(Root::candidates);
+        let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
+        let identified = watch.and_then(|watch| watch.begin_to_identify(&mut self.sweeper, &roots));
         let keep: Vec<BorrowedFd<'_>> = plan
             .passed
             .iter()
             .map(|passed| passed.as_fd())
             .chain(board.iter().map(SharedPage::as_fd))
-            .chain(watch.and_then(Watch::identity_page).map(SharedPage::as_fd))
+            .chain(watch.into_iter().flat_map(|watch| watch.for_supervisor(identified.as_ref())))
             .collect();
-        let roots = self.plan.locks.iter().flat_map(|locks| &locks.roots);
-        let roots = roots.filter(|root| !root.is_catalogue()).flat_map(Root::candidates);
-        let roots: Vec<PathBuf> = if watch.is_some() { roots.collect() } else { Vec::new() };
         let work = || {
             if let Some(watch) = watch {
-                watch.drop_privileges(&roots);
+                watch.drop_privileges(identified.as_ref());
             }
             super::run_unit(&plan, board.as_ref(), self.name_width)
         };
@@ -192,10 +197,25 @@ impl EventLoop<'_> {
 
     /// A child was reaped. What a unit's supervisor left behind is everybody's from now on.
     pub(super) fn unit_reaped(&mut self, pid: Pid) {
-        if self.units.of(pid).is_some() {
+        if let Some(id) = self.units.of(pid) {
             self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
             self.units.ended.truncate(ENDED);
             self.units.ended.insert(0, pid);
+            let watch = self.watch.as_mut().filter(|_| self.units.is_watch(id));
+            if let Some((hangs, start)) = watch.and_then(Watch::left_behind) {
+                self.sweeper.adopt(hangs, start);
+            }
+        }
+    }
+
+    /// Who sexton-watch is, before its supervisor is asked to stop it.
+    fn remember_watch(&mut self, id: UnitId) {
+        let supervisor = self.units.supervisors.iter().find(|(unit, _)| *unit == id).map(|(_, pid)| *pid);
+        let noted = self.units.boards.get(&id).and_then(SharedPage::read);
+        let noted = noted.and_then(|note| serde_json::from_slice::<UnitStatus>(&note).ok());
+        let main = noted.and_then(|noted| Pid::new(noted.pid?));
+        if let (Some(watch), Some(supervisor), Some(main)) = (&mut self.watch, supervisor, main) {
+            watch.stops(supervisor, main);
         }
     }
 
@@ -223,7 +243,10 @@ impl EventLoop<'_> {
         error!(name: "unit-start-failed", unit, "the unit {unit} could not be started: {errno}");
     }
 
-    pub(super) fn note_unit_stopping(&self, id: UnitId) {
+    pub(super) fn note_unit_stopping(&mut self, id: UnitId) {
+        if self.units.is_watch(id) {
+            self.remember_watch(id);
+        }
         info!(name: "unit-stopping", unit = self.unit_name(id), "a unit was asked to stop");
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::EventLoop;
+use super::sweeper::Sweeper;
 use crate::config::Plan;
 use crate::config::unit::{GATEWAY, Unit};
 use crate::control::protocol::{
@@ -18,9 +19,9 @@ use crate::control::protocol::{
 use crate::control::server::Server;
 use crate::os::privileges::Identity;
 use crate::os::shared_page::SharedPage;
-use crate::os::{clock, path_owner, privileges, seqpacket};
+use crate::os::{clock, path_owner, pipe, poll, privileges, procfs, seqpacket};
 use crate::supervisor::{Event, Restart, RestartOn};
-use crate::types::{Errno, Outcome, UnitState};
+use crate::types::{Errno, Outcome, Pid, StartTime, UnitState};
 
 /// The unit's name, and the program's.
 pub(super) const NAME: &str = "sexton-watch";
@@ -29,14 +30,19 @@ const NUMBER: &str = "3";
 /// Nobody in particular: the user of processes that own nothing.
 const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
 
+/// How long it may take to find out whose the lock roots are. If it takes longer, sexton-watch runs as nobody.
+const IDENTIFYING: Duration = Duration::from_secs(2);
+
 /// What sexton-watch is reached by.
 pub(super) struct Watch {
     /// Its end of the socket, for whoever is started next.
     theirs: Rc<OwnedFd>,
     /// What it was told last of the gateway.
     told: Option<(UnitState, Option<i32>)>,
-    /// The user that it runs as, noted by its first supervisor for all that follow.
+    /// The user that it runs as, noted for its first supervisor and all that follow.
     identity: Option<SharedPage>,
+    /// The process, once its supervisor is to stop it.
+    stopping: Option<(Pid, StartTime)>,
 }
 
 /// The unit that looks, and what it is reached by, if something is to be looked at.
@@ -54,7 +60,7 @@ pub(super) fn prepare(
     match made {
         Ok((program, theirs)) => {
             let identity = SharedPage::new().ok();
-            Some((unit(program), Watch { theirs: Rc::new(theirs), told: None, identity }))
+            Some((unit(program), Watch { theirs: Rc::new(theirs), told: None, identity, stopping: None }))
         }
         Err(why) => {
             warn!(name: "no-watch", "nothing is watched: {why}");
@@ -126,20 +132,45 @@ fn identity_of(roots: &[PathBuf]) -> Identity {
 }
 
 impl Watch {
+    /// Has a helper note whose the roots are, the first time. What is given can be read when it has ended.
+    ///
+    /// A root that hangs makes that helper wait, which holds nothing of the caller's, and neither sexton nor a unit's
+    /// supervisor.
+    pub(super) fn begin_to_identify(&self, sweeper: &mut Sweeper<'_>, roots: &[PathBuf]) -> Option<OwnedFd> {
+        let page = self.identity.as_ref().filter(|page| noted(page).is_none())?;
+        if privileges::effective_uid() != 0 || roots.is_empty() {
+            return None;
+        }
+        let begun = pipe::pipe().and_then(|(ended, end)| {
+            let find = || {
+                note(page, identity_of(roots));
+                0
+            };
+            sweeper.start_helper(&[page.as_fd(), end.as_fd()], find).map(|_| ended)
+        });
+        begun
+            .map_err(
+                |error| warn!(name: "watch-privileges", %error, "nobody could look whose the lock roots are"),
+            )
+            .ok()
+    }
+
     /// Runs in the unit's supervisor: sexton-watch needs no privileges but those of the owner of what it looks at.
     ///
     /// The user is decided once. The gateway can kill a sexton-watch of its own user, and could otherwise put
     /// something else in the place of a root before the next one begins.
-    pub(super) fn drop_privileges(&self, roots: &[PathBuf]) {
+    pub(super) fn drop_privileges(&self, identified: Option<&OwnedFd>) {
         if privileges::effective_uid() != 0 {
             return;
         }
-        // A root that hangs makes this process wait, and not sexton itself.
+        if let Some(identified) = identified {
+            // A failed wait is as one that took too long.
+            let _ = poll::any_until([identified.as_fd()], Some(clock::now().after(IDENTIFYING)));
+        }
         let identity = match &self.identity {
             Some(page) => noted(page).unwrap_or_else(|| {
-                let identity = identity_of(roots);
-                page.store(format!("{} {}", identity.uid, identity.gid).as_bytes());
-                identity
+                note(page, NOBODY);
+                NOBODY
             }),
             None => NOBODY,
         };
@@ -148,18 +179,48 @@ impl Watch {
         }
     }
 
-    /// The page that its supervisors keep open until they have its user.
-    pub(super) fn identity_page(&self) -> Option<&SharedPage> {
-        self.identity.as_ref()
+    /// The page with its user.
+    fn page(&self) -> Option<BorrowedFd<'_>> {
+        self.identity.as_ref().map(SharedPage::as_fd)
+    }
+
+    /// The descriptors that its supervisor needs and the unit does not get.
+    pub(super) fn for_supervisor<'a>(
+        &'a self,
+        identified: Option<&'a OwnedFd>,
+    ) -> impl Iterator<Item = BorrowedFd<'a>> {
+        self.page().into_iter().chain(identified.map(AsFd::as_fd))
     }
 
     /// The descriptors of the unit.
     pub(super) fn passed(&self) -> Vec<Rc<OwnedFd>> {
         vec![Rc::clone(&self.theirs)]
     }
+
+    /// Its supervisor is to stop it. The process is remembered by its start time, as it may outlive its supervisor.
+    pub(super) fn stops(&mut self, supervisor: Pid, main: Pid) {
+        let stat = procfs::stat(main).ok().flatten();
+        let ours = stat.filter(|stat| stat.parent == supervisor.raw());
+        self.stopping = ours.map(|stat| (main, stat.start));
+    }
+
+    /// The process that its supervisor could not stop, once that has ended: it hangs in the kernel. As any helper of ours
+    /// it holds nothing of the caller's, and nobody waits for it.
+    pub(super) fn left_behind(&mut self) -> Option<(Pid, StartTime)> {
+        let (main, start) = self.stopping.take()?;
+        let still = procfs::stat(main).ok().flatten().is_some_and(|stat| stat.start == start);
+        still.then_some((main, start))
+    }
 }
 
-/// The user that an earlier supervisor has noted. A note that cannot be understood stands for nobody.
+fn note(page: &SharedPage, identity: Identity) {
+    // A helper that hung for a time does not decide anew.
+    if noted(page).is_none() {
+        page.store(format!("{} {}", identity.uid, identity.gid).as_bytes());
+    }
+}
+
+/// The user that was noted before. A note that cannot be understood stands for nobody.
 fn noted(page: &SharedPage) -> Option<Identity> {
     let note = page.read().filter(|note| !note.is_empty())?;
     let numbers = std::str::from_utf8(&note).ok().and_then(|note| note.split_once(' '));
@@ -200,7 +261,7 @@ impl EventLoop<'_> {
     pub(super) fn tell_watch_of_gateway(&mut self) {
         let Some(watch) = &mut self.watch else { return };
         let gateway = self.supervisor.gateway();
-        let now = (gateway.state, gateway.pid.map(crate::types::Pid::raw));
+        let now = (gateway.state, gateway.pid.map(Pid::raw));
         if watch.told == Some(now) {
             return;
         }

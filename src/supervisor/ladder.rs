@@ -9,7 +9,7 @@ use crate::types::{MonoTime, Signal};
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long KILL is repeated. A process that survives this sits in an uninterruptible system call, and
 /// nothing that sexton could do would end it.
-const KILL_WINDOW: Duration = Duration::from_secs(10);
+pub const KILL_WINDOW: Duration = Duration::from_secs(10);
 
 /// How long the main process has after the last other process has ended: a gateway that waits for its tools is only then
 /// about to end by itself. KILL is put off by no more than this.
@@ -67,9 +67,9 @@ impl Ladder {
         Ladder::Leftovers { until, look: Some(look), others: None }
     }
 
-    /// The stage of KILL, entered at `now`.
-    pub(super) fn kill(now: MonoTime) -> Ladder {
-        Ladder::Kill { again: now.after(PAUSE), give_up: now.after(KILL_WINDOW) }
+    /// The stage of KILL, entered at `now`, which is repeated for `window`.
+    pub(super) fn kill(now: MonoTime, window: Duration) -> Ladder {
+        Ladder::Kill { again: now.after(PAUSE), give_up: now.after(window) }
     }
 
     /// When the ladder wants to be looked at again.

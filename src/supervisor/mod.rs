@@ -63,7 +63,7 @@ mod units;
 pub use action::{Action, Gone, Note, Step, SweepTrigger};
 pub use event::{Event, FreezeResult, Origin, Received, Remaining, SweepFailure, SweepSummary, Terminal};
 pub use forwarding::Forwarding;
-pub use ladder::AFTER_OTHERS;
+pub use ladder::{AFTER_OTHERS, KILL_WINDOW};
 pub use orphans::ToolKey;
 pub use policy::Policy;
 pub use restart::{Restart, RestartOn};

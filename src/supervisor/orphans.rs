@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::ladder::{Due, Ladder};
+use super::ladder::{Due, KILL_WINDOW, Ladder};
 use super::{Action, Phase, Supervisor, earlier};
 use crate::types::{MonoTime, Signal};
 
@@ -112,7 +112,7 @@ impl Supervisor {
                 Due::Nothing => return true,
                 Due::GiveUp => return false,
                 Due::KillAgain(next) | Due::KillOthers { next, .. } | Due::Look(next) => *ladder = next,
-                Due::StopSignal | Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now),
+                Due::StopSignal | Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now, KILL_WINDOW),
             }
             out.push(kill);
             true

@@ -12,6 +12,8 @@ pub struct Policy {
     pub grace: Duration,
     /// The window of everything that is left, after TERM.
     pub kill_after: Duration,
+    /// How long KILL is repeated, before what survives it is left alone.
+    pub kill_window: Duration,
     /// Whether signals go to the main process's whole group.
     pub group: bool,
     /// The signals that start the ladder.

@@ -219,7 +219,7 @@ impl Supervisor {
 
     pub(super) fn kill(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         self.release(now, out);
-        self.ladder = Ladder::kill(now);
+        self.ladder = Ladder::kill(now, self.policy.kill_window);
         self.report_stage(StopStage::Kill, out);
         out.push(Action::SignalAll(Signal::KILL));
     }

@@ -17,6 +17,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 fn policy() -> Policy {
     Policy {
         grace: GRACE,
+        kill_window: KILL_WINDOW,
         kill_after: STRAGGLERS,
         group: false,
         stop_signals: [Signal::TERM, Signal::INT].into_iter().collect(),
