@@ -502,3 +502,132 @@ fn in_a_users_container_nobodys_directory_is_not_taken_for_roots() {
         }
     }
 }
+
+/// A directory for everybody, as /tmp is, with locks of the dead in it.
+fn for_everybody(mode: u32, locks: &[(&str, u32)]) -> Tree {
+    let tree = Tree::new();
+    tree.directory("all", 0, mode);
+    for (lock, uid) in locks {
+        let lock = format!("all/{lock}");
+        tree.house.put(&lock, SESSION);
+        chown(tree.path(&lock), Some(*uid), Some(*uid)).unwrap();
+    }
+    tree
+}
+
+#[test]
+fn where_everybody_can_write_each_lock_goes_as_its_owners() {
+    if !is_root("where_everybody_can_write: changes its user") {
+        return;
+    }
+    let goes = [
+        ("users.jsonl.lock", USER),
+        ("others.jsonl.lock", 1001),
+        ("roots.jsonl.lock", 0),
+        ("sessions/roots.jsonl.lock", 0),
+    ];
+    // Neither of them may remove something there, whoever sexton is.
+    let stays = [
+        ("agents/of-another/sessions/own.jsonl.lock", USER),
+        ("agents/of-root/sessions/own.jsonl.lock", USER),
+    ];
+    let tree = for_everybody(0o1777, &[&goes[..], &stays[..]].concat());
+    tree.directory("all/agents/of-another/sessions", 1001, 0o755);
+    let log = run(tree.sexton("all").arg("true"));
+    for (lock, _) in goes {
+        assert!(!tree.house.has(format!("all/{lock}")), "{lock}: {log}");
+    }
+    for (lock, _) in stays {
+        assert!(tree.house.has(format!("all/{lock}")), "{lock}: {log}");
+        let said = |line: &str| line.contains(" lock-remove-failed: ") && line.contains(lock);
+        assert!(log.lines().any(|line| said(line) && line.contains("Permission denied")), "{lock}: {log}");
+    }
+    drop(tree);
+    // What its own user cannot read, root does not read for him.
+    let tree = for_everybody(0o1777, &[("users.jsonl.lock", USER)]);
+    fs::set_permissions(tree.path("all/users.jsonl.lock"), Permissions::from_mode(0o000)).unwrap();
+    let log = run(tree.sexton("all").arg("true"));
+    assert!(tree.house.has("all/users.jsonl.lock"), "{log}");
+}
+
+#[test]
+fn a_lock_of_roots_stays_where_another_user_decides_what_lies_there() {
+    if !is_root("a_lock_of_roots_stays: changes its user") {
+        return;
+    }
+    let lock = "agents/main/sessions/roots.jsonl.lock";
+    // Whose each directory above it is, and who may write in it.
+    for (mode, above, stays) in [
+        (
+            0o1777,
+            [("agents", 0, 0o755), ("agents/main", 0, 0o755), ("agents/main/sessions", 0, 0o755)],
+            false,
+        ),
+        (
+            0o1777,
+            [("agents", 0, 0o755), ("agents/main", 0, 0o1777), ("agents/main/sessions", 0, 0o1777)],
+            false,
+        ),
+        (
+            0o1777,
+            [("agents", 0, 0o755), ("agents/main", 0, 0o755), ("agents/main/sessions", USER, 0o755)],
+            true,
+        ),
+        (
+            0o1777,
+            [("agents", USER, 0o755), ("agents/main", 0, 0o755), ("agents/main/sessions", 0, 0o755)],
+            true,
+        ),
+        (0o1777, [("agents", 0, 0o755), ("agents/main", 0, 0o777), ("agents/main/sessions", 0, 0o755)], true),
+        (0o1777, [("agents", 0, 0o775), ("agents/main", 0, 0o755), ("agents/main/sessions", 0, 0o755)], true),
+        (0o777, [("agents", 0, 0o755), ("agents/main", 0, 0o755), ("agents/main/sessions", 0, 0o755)], true),
+    ] {
+        let tree = for_everybody(mode, &[(lock, 0)]);
+        for (directory, uid, mode) in above {
+            tree.directory(&format!("all/{directory}"), uid, mode);
+        }
+        let before = tree.listing("all/agents");
+        let log = run(tree.sexton("all").arg("true"));
+        assert_eq!(tree.house.has(format!("all/{lock}")), stays, "{mode:o} {above:?}: {log}");
+        if stays {
+            assert_eq!(tree.listing("all/agents"), before, "{above:?}: {log}");
+            let said = |line: &str| line.contains(" lock-skipped: ") && line.contains("another user decides");
+            assert!(log.lines().any(said), "{above:?}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_lock_with_a_second_name_goes_with_both_and_with_no_other() {
+    if !is_root("a_lock_with_a_second_name: has a pid namespace") {
+        return;
+    }
+    const LOCK: &str = ".gnupg/pubring.kbx.lock";
+    const OWNERS: &str = ".gnupg/.#lk0x000055d0c8a4e2b0.box1.4242";
+    // Its names besides the one of the lock, and whether it goes.
+    for (others, goes) in [
+        (&[][..], true),
+        (&[OWNERS], true),
+        (&[".gnupg/pubring.kbx"], false),
+        (&[".gnupg/deep/.#lk0x000055d0c8a4e2b0.box1.4242"], false),
+        (&[OWNERS, ".gnupg/pubring.kbx"], false),
+    ] {
+        let house = House::new();
+        house.put("sexton.toml", "[locks]\nkinds = [\"gnupg\"]\nsharing = \"exclusive\"\n");
+        house.put(LOCK, "      4242\nbox1\n");
+        fs::create_dir(house.path(".gnupg/deep")).unwrap();
+        for other in others {
+            fs::hard_link(house.path(LOCK), house.path(other)).unwrap();
+        }
+        // Another lock's, whose owner made it and died before it had the lock.
+        house.put(".gnupg/.#lk0x000055d0c8a4e2c0.box1.17", "        17\nbox1\n");
+        let mut sexton = house::in_a_namespace();
+        sexton.arg(env!("CARGO_BIN_EXE_sexton")).args(["--control", "off", "--config"]);
+        sexton.arg(house.path("sexton.toml")).args(["--", "true"]).env("HOME", house.path(""));
+        let log = run(sexton.stdin(Stdio::null()));
+        for name in others.iter().chain([&LOCK]) {
+            assert_eq!(house.has(name), !goes, "{name} of {others:?}: {log}");
+        }
+        assert!(house.has(".gnupg/.#lk0x000055d0c8a4e2c0.box1.17"), "{others:?}: {log}");
+    }
+}
