@@ -18,12 +18,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use programs::{PROGRAMS, Program, UNTRIED};
 
-/// What a container begins with: a name of its own, and the directories that its earlier life had.
+/// What a container begins with: a name of its own, and the directories that its earlier life had. X servers compile their
+/// keyboard's map into a file of /var/lib/xkb that is named for the display, so that each has its own.
 const CONTAINER: &str = r#"
     hostname "$1"; ip link set lo up 2>/dev/null
     mount --bind "$2/run" /run; mount --bind "$2/home" /root; mount --bind "$2/tmp" /tmp
+    [ ! -d /var/lib/xkb ] || mount -t tmpfs none /var/lib/xkb
     export HOME=/root XDG_RUNTIME_DIR=/run/user/0; cd /root; shift 2; exec "$@"
 "#;
 
@@ -144,11 +148,16 @@ impl Life {
     /// Ends all of it at once, as an engine kills a container. What it said to its log.
     fn kill(mut self) -> String {
         let mut log = String::new();
-        let _ = self.child.kill();
-        // It is over when nobody has its output open.
+        // Whoever waits for PID 1 has it when all others are dead. Their output is closed before that: a server of which
+        // some still lives then has its socket.
+        let unshare = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
+        for init in children.split_whitespace() {
+            let _ = kill(Pid::from_raw(init.parse().unwrap()), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
         let _ = self.output.read_to_end(&mut Vec::new());
         let _ = self.child.stderr.take().unwrap().read_to_string(&mut log);
-        let _ = self.child.wait();
         log
     }
 }
