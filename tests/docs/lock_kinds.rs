@@ -22,7 +22,7 @@ kinds = [\"xvfb\", \"dbus\"]
 [its other locks](locks.md): one whose owner lives stays, and of one of which nothing is known the log says which word helps.
 For a pid file that names no more than a number, that is `sharing = \"exclusive\"`.
 
-`\"auto\"` means all those whose program is on the path. It counts where sexton is PID 1 of a container, and never on a
+`kinds = [\"auto\"]` means all those whose program is on the path. It counts where sexton is PID 1 of a container, and never on a
 developer's machine. A path with `/` or `~/` at its start is looked for there, and any other below the lock roots. In a directory
 where others can write, such as `/tmp`, each lock is judged and removed as the user whose it is. What is root's is judged only
 where nobody else can put something in its place.
@@ -39,7 +39,8 @@ path = \"jobs/*.lock\"
 
 An entry is a file of `src/locks/catalogue`, whose name stands in the list of `src/config/catalogue.rs`. Its rules are written as
 [your own](locks.md#your-own-locks), and each needs a sample of what the program really wrote. Read in the program's source whether
-it keeps the file open, where it listens, and what comes first; a guess is worth nothing here. Then add it to
+it keeps the file open, where it listens, and what comes first; a guess is worth nothing here, and what was read and not tried
+says so. Then add it to
 `tests/catalogue/programs.rs` with what becomes of it without sexton, and `tests/catalogue/run` tries it: dead, live and own
 numbers, another host name, an empty file, and every owner that lives. This page is written anew by
 `SEXTON_BLESS=1 cargo test --test docs`.
@@ -82,14 +83,15 @@ fn the_page_of_lock_kinds_has_every_one() {
             entry.source
         ));
     }
-    text.push_str("\n## Left alone\n\n| program | why | tried with |\n|---|---|---|\n");
+    text.push_str("\n## Left alone\n\n| program | why | tried with | source |\n|---|---|---|---|\n");
     for entry in &harmless {
         let why = entry.harmless.as_deref().unwrap_or_default();
         text.push_str(&format!(
-            "| {} | {why} | {}, {} |\n",
+            "| {} | {why} | {}, {} | {} |\n",
             entry.what,
             entry.versions.join(", "),
-            entry.date
+            entry.date,
+            entry.source
         ));
     }
     let path = house().join(PAGE);
