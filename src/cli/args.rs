@@ -160,6 +160,7 @@ impl Args {
             env: file.env,
             prefix: file.prefix.then(|| GATEWAY.to_owned()),
             restart: file.restart,
+            handoff: file.handoff,
             before_stop: file.before_stop,
             replace_on: file.replace_on,
             units,

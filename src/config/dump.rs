@@ -141,7 +141,7 @@ fn file_only(plan: &Plan) -> Value {
         "command": strings(&plan.command),
         "output": output(plan.prefix.is_some()),
         "env": environment(&plan.env),
-        "restart": restart(&plan.restart),
+        "restart": restart_and_handoff(plan),
         "stop": {
             "before": plan.before_stop.as_ref().map(|before| strings(&before.command)),
             "before_timeout": plan.before_stop.as_ref().map(|before| time(before.timeout)),
@@ -194,6 +194,15 @@ fn restart(restart: &Restart) -> Value {
         "limit": restart.limit,
         "interval": time(restart.interval),
     })
+}
+
+fn restart_and_handoff(plan: &Plan) -> Value {
+    let mut table = restart(&plan.restart);
+    if let (Some(table), Some(handoff)) = (table.as_object_mut(), &plan.handoff) {
+        table.insert("handoff".to_owned(), json!(strings(&handoff.command)));
+        table.insert("handoff_timeout".to_owned(), time(handoff.timeout));
+    }
+    table
 }
 
 fn output(prefix: bool) -> &'static str {

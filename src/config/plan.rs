@@ -48,6 +48,8 @@ pub struct Plan {
     pub prefix: Option<String>,
     /// What follows the command's end.
     pub restart: Restart,
+    /// What says whether the command's end with 0 is a stop, if anything does.
+    pub handoff: Option<Handoff>,
     /// What comes before the stop signal, if anything does.
     pub before_stop: Option<BeforeStop>,
     /// The conditions under which the command is stopped by its ladder and started again.
@@ -64,6 +66,15 @@ pub struct Plan {
     pub watching: Option<WatchSettings>,
     /// The configuration file that was read, and the preset.
     pub origin: Origin,
+}
+
+/// A command that says whether the main process's end with 0 is a stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handoff {
+    /// The command and its arguments, in which `{pid}` stands for the main process's number.
+    pub command: Vec<CString>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// A command that comes before the stop signal.
@@ -256,6 +267,7 @@ impl Plan {
             is_helper: false,
             prefix: None,
             restart: Restart::default(),
+            handoff: None,
             before_stop: None,
             replace_on: Vec::new(),
             units: Vec::new(),

@@ -52,6 +52,7 @@ fn mixed(old: &Plan, reloaded: Plan) -> Plan {
     Plan {
         settings: old.settings.with_live_of(&reloaded.settings),
         restart: reloaded.restart,
+        handoff: reloaded.handoff,
         before_stop: reloaded.before_stop,
         tools: reloaded.tools,
         watching,

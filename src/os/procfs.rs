@@ -161,6 +161,14 @@ pub fn parse_nested_numbers(status: &[u8]) -> Option<Vec<Pid>> {
     Some(parse_pids(std::str::from_utf8(line).ok()?).into_iter().skip(1).collect())
 }
 
+/// The number that a process sees as its own: the innermost of its pid namespaces'. Also of a zombie. Ours for it where that
+/// cannot be told.
+#[must_use]
+pub fn number_inside(pid: Pid) -> Pid {
+    let nested = read(format!("/proc/{pid}/status")).ok().and_then(|status| parse_nested_numbers(&status));
+    nested.and_then(|numbers| numbers.last().copied()).unwrap_or(pid)
+}
+
 /// Whether /proc hides the processes of other users from us (`hidepid`, proc(5)); `None` if it does not say.
 #[must_use]
 pub fn has_hidepid() -> Option<bool> {

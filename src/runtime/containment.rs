@@ -30,6 +30,9 @@ pub(super) struct Containment {
     units: Vec<Pid>,
     /// That the cgroup could not be killed, which was said.
     kill_failed: Cell<bool>,
+    /// Nor are the sessions of `docker exec` and the like, which somebody has opened beside us in our pid namespace, with
+    /// what descends from them.
+    spares_sessions: bool,
 }
 
 /// Best first. Chosen once.
@@ -79,15 +82,30 @@ impl Method {
     }
 }
 
+/// Those whose parent is outside of our pid namespace, where we are its init: somebody has put them in beside us.
+fn sessions(all: &[Stat]) -> Vec<Pid> {
+    all.iter().filter(|stat| stat.parent == 0).map(|stat| stat.pid).collect()
+}
+
 impl Containment {
     /// Chooses, with or without a cgroup.
     pub(super) fn choose(init: bool, grouped: bool) -> Containment {
-        Containment { way: Method::choose(init, grouped), units: Vec::new(), kill_failed: Cell::new(false) }
+        Containment {
+            way: Method::choose(init, grouped),
+            units: Vec::new(),
+            kill_failed: Cell::new(false),
+            spares_sessions: false,
+        }
     }
 
     /// This supervisor of a unit and everything below it are not meant from now on.
     pub(super) fn exclude(&mut self, supervisor: Pid) {
         self.units.push(supervisor);
+    }
+
+    /// Whether the sessions beside us are spared from now on. Only an init has such, and is to end them with all the rest.
+    pub(super) fn spare_sessions(&mut self, spares: bool) {
+        self.spares_sessions = spares && self.is_init();
     }
 
     /// It has died: what it left behind is meant again.
@@ -125,7 +143,9 @@ impl Containment {
     pub(super) fn send(&self, signal: Signal, helpers: &[Pid]) {
         match &self.way {
             // kill(-1) spares nobody.
-            Method::KillAll if !self.units.is_empty() => self.send_one_by_one(signal, helpers),
+            Method::KillAll if !self.units.is_empty() || self.spares_sessions => {
+                self.send_one_by_one(signal, helpers)
+            }
             Method::KillAll => {
                 let sent = signals::send_to_everybody(signal);
                 if signal != Signal::KILL && sent.is_ok() {
@@ -261,6 +281,11 @@ impl Containment {
             let spared = tree::descending_from(&self.units, &found);
             found.retain(|stat| !self.units.contains(&stat.pid) && !spared.contains(&stat.pid));
         }
+        if self.spares_sessions {
+            let roots = sessions(&found);
+            let spared = tree::descending_from(&roots, &found);
+            found.retain(|stat| !roots.contains(&stat.pid) && !spared.contains(&stat.pid));
+        }
         found
     }
 
@@ -331,7 +356,16 @@ impl Containment {
             }
             Method::Cgroup(cgroup) => cgroup.is_populated(),
         };
-        if others { Remaining::Strangers } else { Remaining::Gone }
+        match others {
+            true => Remaining::Strangers,
+            false
+                if self.spares_sessions
+                    && !sessions(&self.living_with_units(helpers, || true)).is_empty() =>
+            {
+                Remaining::Sessions
+            }
+            false => Remaining::Gone,
+        }
     }
 
     /// Removes what earlier runs have left that were killed. It is not a part of the start, which would take longer.

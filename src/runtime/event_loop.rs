@@ -202,6 +202,7 @@ impl EventLoop<'_> {
         }
         if self.main_pid() == Some(dead.pid) {
             self.held = Some(dead.pid);
+            self.remember_main();
             self.supervisor.hold(self.sweeper.may_sweep() && children::any(|_| true).is_some());
             self.death_pact.main_ended();
             if let Some(tool) = &mut self.tool {
@@ -213,10 +214,7 @@ impl EventLoop<'_> {
             }
         }
         self.dispatch(Event::Died { pid: dead.pid, status: dead.status })?;
-        match self.step_ended(dead) {
-            Some(event) => self.dispatch(event),
-            None => Ok(()),
-        }
+        self.step_ended(dead)
     }
 
     /// When the supervisor wants to be told that time has passed. It is asked once after what it has been told.

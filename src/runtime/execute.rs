@@ -37,8 +37,12 @@ impl EventLoop<'_> {
             Action::RunStep(step) => return Ok(self.run_step(step)),
             Action::EndStep => self.end_step(),
             Action::Send { pid, group, signal, value } => send(pid, group, signal, value),
-            Action::SignalAll(signal) => self.containment.send(signal, self.sweeper.helpers()),
+            Action::SignalAll(signal) => {
+                self.see_sessions();
+                self.containment.send(signal, self.sweeper.helpers());
+            }
             Action::SignalOthers { group, signal } => {
+                self.see_sessions();
                 let reached = self.containment.send_to_others(group, signal, self.sweeper.helpers());
                 let event = match reached {
                     false => Some(Event::OthersGone),
@@ -48,10 +52,12 @@ impl EventLoop<'_> {
                 return Ok(event.filter(|_| signal == Signal::KILL));
             }
             Action::LookForOthers { main } => {
+                self.see_sessions();
                 let alive = self.containment.has_others(main, self.sweeper.helpers());
                 return Ok(Some(Event::OthersSeen { alive }));
             }
             Action::CountRemaining => {
+                self.see_sessions();
                 return Ok(Some(Event::Remaining(self.containment.rest(self.held, self.sweeper.helpers()))));
             }
             Action::FindOrphans => return Ok(self.find_orphans()),
@@ -74,6 +80,9 @@ impl EventLoop<'_> {
             Action::Note(note) => {
                 self.count(note);
                 self.note(note);
+                if note == Note::HandoffFailed {
+                    self.handoff_failed(true)?;
+                }
                 if let Note::UnitEnded { unit, status, asked: false } = note {
                     self.unit_is_missed(unit, status)?;
                 }
@@ -81,6 +90,11 @@ impl EventLoop<'_> {
             Action::Exit(outcome) => return Err(outcome),
         }
         Ok(None)
+    }
+
+    /// Whether the sessions that somebody has opened beside us are meant changes with what comes next.
+    fn see_sessions(&mut self) {
+        self.containment.spare_sessions(self.supervisor.spares_sessions());
     }
 
     fn suspend(&self, signal: Signal) {
@@ -222,6 +236,13 @@ impl EventLoop<'_> {
                 let pause = humantime::format_duration(pause);
                 warn!(name: "start-retry", %pause, "a limit on processes is reached; the start is tried again");
             }
+            Note::AskingHandoff(window) => {
+                let window = humantime::format_duration(window);
+                info!(name: "handoff", %window, "the gateway has ended with 0, and it is asked whether that is a stop");
+            }
+            Note::HandoffFailed => {
+                warn!(name: "handoff-failed", "it was not said whether the gateway's end with 0 is a stop: it counts as a failure");
+            }
             Note::BeforeStop(window) => {
                 let window = humantime::format_duration(window);
                 info!(name: "before-stop", %window, "the step before the stop signal begins");
@@ -320,6 +341,7 @@ impl EventLoop<'_> {
         if stage == StopStage::Grace && self.tool.is_none() && !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
+        self.see_sessions();
         let mut alive = self.containment.alive(self.sweeper.helpers());
         alive.retain(|process| Some(process.stat.pid) != self.held);
         alive.retain(|process| but_group.is_none_or(|group| process.stat.group != group.raw()));

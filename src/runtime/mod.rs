@@ -65,7 +65,7 @@ use programs::Programs;
 use reload::Reload;
 pub use reload::Reread;
 use status::StartTimes;
-use step::RunningStep;
+use step::{RunningStep, Subject};
 use sweeper::Sweeper;
 use tool::Tool;
 pub use tool::run as run_tool;
@@ -180,8 +180,9 @@ struct EventLoop<'a> {
     /// What passes the command's output on, line by line.
     relay: Option<Relay>,
     main: Option<Started>,
-    /// The step that runs.
+    /// The step that runs, and what is known of the main process that has died.
     step: Option<RunningStep>,
+    ended_main: Option<Subject>,
     /// Whom the kernel kills for want of memory.
     oom: oom::OomWatch,
     /// That the main process dies with us.
@@ -290,6 +291,7 @@ impl<'a> EventLoop<'a> {
             relay: None,
             main: None,
             step: None,
+            ended_main: None,
             oom: oom::OomWatch::default(),
             death_pact: death_pact::DeathPact::default(),
             initial_cwd: None,

@@ -45,6 +45,7 @@ pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
             delay: settings.delay.iter().map(|Delay(held, time)| (*held, *time)).collect(),
         },
         stop_sequence: settings.stop_sequence.iter().map(|Step(sent, window)| (*sent, *window)).collect(),
+        handoff: plan.handoff.as_ref().map(|handoff| handoff.timeout),
         before_stop: plan.before_stop.as_ref().map(|before| before.timeout),
         wait_all: settings.wait == WaitFor::All,
         session: plan.session,

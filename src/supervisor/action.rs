@@ -111,6 +111,8 @@ pub enum Action {
 pub enum Step {
     /// What comes before the stop signal.
     BeforeStop,
+    /// The question whether a main process that has ended with 0 is to be started again.
+    Handoff,
 }
 
 /// Why locks are swept.
@@ -159,6 +161,10 @@ pub enum Note {
     BeforeStop(Duration),
     /// That step did not end in time: the stop signal follows.
     BeforeStopOverdue,
+    /// The main process has ended with 0, and it is asked what that means, for this long.
+    AskingHandoff(Duration),
+    /// It was not said what an end with 0 means: that is a failure.
+    HandoffFailed,
     /// The stop ladder begins, or its next step.
     Stopping {
         /// The stop signal.

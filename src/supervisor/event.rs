@@ -72,7 +72,7 @@ pub enum Event {
     /// not be stopped because no shell would ever resume it.
     Resumed,
     /// The step that [`RunStep`](super::Action::RunStep) asked for has ended, or could not be begun.
-    StepEnded,
+    StepEnded(StepAnswer),
     /// Every death of this turn has been told.
     QueueDrained,
     /// The answer to [`CountRemaining`](super::Action::CountRemaining).
@@ -121,6 +121,17 @@ pub enum Event {
     FreezeDone(FreezeResult),
     /// A deadline may have passed. Late and extra ticks are harmless.
     Tick,
+}
+
+/// What a step has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StepAnswer {
+    /// The main process is to be started again.
+    Restart,
+    /// It is not.
+    Stop,
+    /// Nothing, or nothing that can be understood.
+    None,
 }
 
 /// What a sweep found, as far as it matters for what comes next.
@@ -210,4 +221,6 @@ pub enum Remaining {
     Children,
     /// Only processes whose deaths nobody tells us: sessions of `docker exec`, say.
     Strangers,
+    /// Only such sessions, which are spared ([`spares_sessions`](super::Supervisor::spares_sessions)).
+    Sessions,
 }

@@ -10,6 +10,10 @@
 //! New -> FirstSweep -> Starting -> Running -> StoppingLeftovers -> LastSweep -> Exited
 //! ```
 //!
+//! Where the main process leaves its restart to its supervisor, `AskingHandoff` is between `Running` and
+//! `StoppingLeftovers`: it has ended with 0, and it is asked whether that is a stop. At a restart the sessions that somebody
+//! has opened beside us in our pid namespace are spared; one of them may have asked for it.
+//!
 //! `StoppingLeftovers` begins when the main process has died: what it left behind gets TERM, a window, and KILL. Its
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
 //! been taken by another process: that makes the verdict on its locks certain.
@@ -40,6 +44,7 @@
 mod action;
 mod event;
 mod forwarding;
+mod handoff;
 mod ladder;
 mod live_sweep;
 pub mod notify_message;
@@ -61,7 +66,9 @@ mod tool;
 mod units;
 
 pub use action::{Action, Gone, Note, Step, SweepTrigger};
-pub use event::{Event, FreezeResult, Origin, Received, Remaining, SweepFailure, SweepSummary, Terminal};
+pub use event::{
+    Event, FreezeResult, Origin, Received, Remaining, StepAnswer, SweepFailure, SweepSummary, Terminal,
+};
 pub use forwarding::Forwarding;
 pub use ladder::{AFTER_OTHERS, KILL_WINDOW};
 pub use orphans::ToolKey;
@@ -121,6 +128,8 @@ pub struct Supervisor {
     after_exit: AfterExit,
     history: History,
     restarts: u64,
+    /// Sessions were spared, and may live.
+    sessions: bool,
     started_at: MonoTime,
     /// It would have been started again, and was too often.
     restart_limit_hit: bool,
@@ -154,6 +163,7 @@ impl Supervisor {
             failed_unit: None,
             after_exit: AfterExit::Decide,
             restarts: 0,
+            sessions: false,
             started_at: MonoTime::default(),
             restart_limit_hit: false,
             notifier,
@@ -171,6 +181,7 @@ impl Supervisor {
             forwarding: new.forwarding,
             stop_sequence: new.stop_sequence,
             before_stop: new.before_stop,
+            handoff: new.handoff,
             wait_all: new.wait_all,
             end_orphans: new.end_orphans,
             adopted_deaths_trigger_scan: new.adopted_deaths_trigger_scan
@@ -221,7 +232,7 @@ impl Supervisor {
                 self.sweep_if_wanted(now, out);
                 self.orphans_tick(now, out);
             }
-            Event::StepEnded => self.step_ended(now, out),
+            Event::StepEnded(answer) => self.step_ended(now, answer, out),
             Event::Remaining(rest) => self.rest(now, rest, out),
             Event::OthersSeen { alive } => self.others_seen(now, alive, out),
             Event::OthersGone => self.others_gone(),

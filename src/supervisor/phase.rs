@@ -3,7 +3,7 @@
 use super::ladder::earlier;
 use super::sd_notify::Notifier;
 use super::sweep_retry::SweepTry;
-use super::{Action, Supervisor};
+use super::{Action, StepAnswer, Supervisor};
 use crate::types::{ExitStatus, MonoTime, Pid};
 
 /// The main process after its death.
@@ -33,6 +33,11 @@ pub(super) enum Phase {
     },
     Running {
         pid: Pid,
+    },
+    /// It has ended with 0, and a step says what that means.
+    AskingHandoff {
+        zombie: ExitedMain,
+        until: MonoTime,
     },
     StoppingLeftovers {
         zombie: Option<ExitedMain>,
@@ -81,7 +86,7 @@ impl Supervisor {
                 earlier(earlier(self.ladder.deadline(), recount), self.tool.deadline())
             }
             Phase::WaitingForSweep { until, .. } => self.live_sweep.deadline().or(Some(until)),
-            Phase::ForkRetry { until, .. } => Some(until),
+            Phase::ForkRetry { until, .. } | Phase::AskingHandoff { until, .. } => Some(until),
             Phase::New
             | Phase::UnitsUp
             | Phase::UnitsDown { .. }
@@ -115,6 +120,10 @@ impl Supervisor {
                 self.advance(now, out);
             }
             Phase::WaitingForSweep { .. } => self.live_sweep_tick(now, out),
+            Phase::AskingHandoff { until, .. } if now >= until => {
+                out.push(Action::EndStep);
+                self.handoff_answered(StepAnswer::None, out);
+            }
             Phase::StoppingLeftovers { zombie, recount } => {
                 // The answer comes first: nobody may be left for the ladder's next stage.
                 if recount.is_some_and(|at| now >= at) {
@@ -128,6 +137,7 @@ impl Supervisor {
             | Phase::FirstSweep { .. }
             | Phase::UnitsUp
             | Phase::UnitsDown { .. }
+            | Phase::AskingHandoff { .. }
             | Phase::LastSweep { .. }
             | Phase::Starting { .. }
             | Phase::ForkRetry { .. }

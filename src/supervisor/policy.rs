@@ -25,6 +25,8 @@ pub struct Policy {
     pub stop_sequence: Vec<(Signal, Duration)>,
     /// How long the step before that may take; `None` if there is none.
     pub before_stop: Option<Duration>,
+    /// How long it may take to say whether an end with 0 is a stop, if that is asked.
+    pub handoff: Option<Duration>,
     /// Whether what the main process leaves behind may live on, and is waited for.
     pub wait_all: bool,
     /// Whether the main process has a session of its own, where no key of our terminal reaches it.

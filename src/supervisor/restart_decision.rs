@@ -39,7 +39,10 @@ impl Supervisor {
                 true
             }
             // What runs this ladder has decided already; an unasked-for end may still become a restart.
-            Phase::StoppingLeftovers { .. } | Phase::WaitingForSweep { .. } | Phase::LastSweep { .. }
+            Phase::AskingHandoff { .. }
+            | Phase::StoppingLeftovers { .. }
+            | Phase::WaitingForSweep { .. }
+            | Phase::LastSweep { .. }
                 if self.after_exit == AfterExit::Decide =>
             {
                 self.after_exit = AfterExit::Restart { counted };
@@ -79,6 +82,7 @@ impl Supervisor {
                 self.make_final(now, received, out);
             }
             Phase::RestartDelay { zombie, .. } => self.enter_shutdown(now, zombie, out),
+            Phase::AskingHandoff { .. } => self.cancel_handoff(out),
             _ => {
                 self.after_exit = AfterExit::Shutdown;
                 self.hurry_last_sweep(now);
@@ -151,6 +155,9 @@ impl Supervisor {
     ) {
         self.after_exit = AfterExit::Shutdown;
         self.forget_orphans();
+        if self.ends_sessions(zombie, out) {
+            return;
+        }
         if self.units_live(false) {
             self.phase = Phase::UnitsDown { zombie };
             self.stop_all(now, out);

@@ -427,6 +427,9 @@ impl Supervisor {
                 let until = units.or(self.ladder.end());
                 (Some(ManagerState::Stopping { until, again: !ends }), until)
             }
+            Phase::AskingHandoff { until, .. } => {
+                (Some(ManagerState::Stopping { until: Some(until), again: !ends }), Some(until))
+            }
             Phase::UnitsDown { .. } => {
                 let until = self.units.deadline();
                 (Some(ManagerState::UnitsDown { until }), until)

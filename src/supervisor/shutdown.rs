@@ -45,8 +45,10 @@ impl Supervisor {
             out.push(Action::Note(Note::MainEnded(pid, status)));
         }
         self.pending_exit_signal = None;
-        self.phase =
-            Phase::StoppingLeftovers { zombie: Some(ExitedMain { pid, status, held }), recount: None };
+        let zombie = ExitedMain { pid, status, held };
+        if !self.asks_for_handoff(now, zombie, out) {
+            self.phase = Phase::StoppingLeftovers { zombie: Some(zombie), recount: None };
+        }
     }
 
     /// KILL did not end the main process in time, and now it has ended after all. It is held like any other, as the last
@@ -69,8 +71,9 @@ impl Supervisor {
         let Phase::StoppingLeftovers { zombie, .. } = self.phase else {
             return;
         };
+        self.sessions = rest == Remaining::Sessions;
         let pause = match rest {
-            Remaining::Gone => return self.all_gone(now, zombie, out),
+            Remaining::Gone | Remaining::Sessions => return self.all_gone(now, zombie, out),
             Remaining::Children => RECOUNT_CHILDREN,
             Remaining::Strangers => RECOUNT,
         };
@@ -92,7 +95,7 @@ impl Supervisor {
         }
         // A command that never ran has left nothing.
         let window = self.policy.sweep.filter(|_| self.start_failed.is_none());
-        if window.is_some() && self.units_live(false) {
+        if window.is_some() && self.others_live() {
             self.phase = Phase::WaitingForSweep { zombie, until: now.after(window.unwrap_or_default()) };
             self.stopped = None;
             self.live_sweep.wanted = true;
@@ -118,7 +121,7 @@ impl Supervisor {
             },
             Phase::Running { .. } | Phase::WaitingForSweep { .. } => self.locks_removed(now, found, out),
             // A look that began before the main process died.
-            Phase::StoppingLeftovers { .. } => self.forget(),
+            Phase::AskingHandoff { .. } | Phase::StoppingLeftovers { .. } => self.forget(),
             Phase::New
             | Phase::UnitsUp
             | Phase::UnitsDown { .. }

@@ -78,13 +78,15 @@ impl Supervisor {
                     self.escalate(now, signal, out);
                 }
             }
+            Phase::AskingHandoff { .. } if stops => self.cancel_handoff(out),
             Phase::UnitsDown { .. } if stops => self.escalate_unit(signal, false, out),
             Phase::RestartDelay { .. } if stops => self.shutdown(now, out),
             Phase::WaitingForSweep { .. } | Phase::LastSweep { .. } if stops => {
                 out.push(Action::Note(Note::Dropped(signal)));
                 self.shutdown(now, out);
             }
-            Phase::StoppingLeftovers { .. }
+            Phase::AskingHandoff { .. }
+            | Phase::StoppingLeftovers { .. }
             | Phase::UnitsDown { .. }
             | Phase::WaitingForSweep { .. }
             | Phase::LastSweep { .. }

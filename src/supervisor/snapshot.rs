@@ -56,6 +56,7 @@ impl Supervisor {
             Phase::ForkRetry { .. } | Phase::RestartDelay { .. } => UnitState::Waiting,
             Phase::Running { .. } if self.ladder == Ladder::Idle => UnitState::Running,
             Phase::Running { .. }
+            | Phase::AskingHandoff { .. }
             | Phase::StoppingLeftovers { .. }
             | Phase::WaitingForSweep { .. }
             | Phase::LastSweep { .. } => UnitState::Stopping,

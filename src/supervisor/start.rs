@@ -45,6 +45,8 @@ impl Supervisor {
             return;
         }
         self.phase = Phase::Running { pid };
+        // Everybody is counted again at its end.
+        self.sessions = false;
         self.update_notifier(Notifier::begin);
         let window = self.policy.hand_over.unwrap_or_default();
         let wanted = self.policy.mark_locks || (self.policy.look_later && self.startup_sweep.missing);
@@ -84,6 +86,7 @@ impl Supervisor {
             | Phase::FirstSweep { .. }
             | Phase::UnitsUp
             | Phase::ForkRetry { .. }
+            | Phase::AskingHandoff { .. }
             | Phase::StoppingLeftovers { .. }
             | Phase::UnitsDown { .. }
             | Phase::WaitingForSweep { .. }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ladder::{AFTER_OTHERS, Asked, Due, Ladder};
 use super::restart_decision::AfterExit;
-use super::{Action, ExitedMain, Note, Origin, Phase, Received, Step, StopStage, Supervisor};
+use super::{Action, ExitedMain, Note, Origin, Phase, Received, Step, StepAnswer, StopStage, Supervisor};
 use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
 
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
@@ -285,9 +285,13 @@ impl Supervisor {
     }
 
     /// The step has ended, or could not be begun. Nothing is left to do if the main process has ended meanwhile.
-    pub(super) fn step_ended(&mut self, now: MonoTime, out: &mut Vec<Action>) {
-        if let (Ladder::Before { received, .. }, Phase::Running { pid }) = (self.ladder, self.phase) {
-            self.ask_main(now, pid, received, out);
+    pub(super) fn step_ended(&mut self, now: MonoTime, answer: StepAnswer, out: &mut Vec<Action>) {
+        match (self.ladder, self.phase) {
+            (Ladder::Before { received, .. }, Phase::Running { pid }) => {
+                self.ask_main(now, pid, received, out)
+            }
+            (_, Phase::AskingHandoff { .. }) => self.handoff_answered(answer, out),
+            _ => {}
         }
     }
 

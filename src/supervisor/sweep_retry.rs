@@ -92,7 +92,7 @@ impl Supervisor {
                 false
             }
             // A unit has come meanwhile.
-            Phase::LastSweep { zombie, sweep } if sweep.waits && self.units_live(false) => {
+            Phase::LastSweep { zombie, sweep } if sweep.waits && self.others_live() => {
                 self.all_gone(now, zombie, out);
                 false
             }

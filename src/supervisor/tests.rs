@@ -24,6 +24,7 @@ fn policy() -> Policy {
         forwarding: Forwarding::default(),
         stop_sequence: Vec::new(),
         before_stop: None,
+        handoff: None,
         wait_all: false,
         session: false,
         tool: None,
@@ -653,6 +654,7 @@ fn a_failed_start_is_the_outcome_and_leaves_nothing_to_sweep() {
 }
 
 mod before_stop;
+mod handoff;
 mod live_sweep;
 mod model;
 mod orphans;

@@ -130,6 +130,7 @@ impl Supervisor {
                 self.start(now, 0, out);
             }
             Phase::Running { .. }
+            | Phase::AskingHandoff { .. }
             | Phase::StoppingLeftovers { .. }
             | Phase::UnitsDown { .. }
             | Phase::WaitingForSweep { .. }

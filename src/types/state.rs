@@ -106,6 +106,8 @@ words! {
         WatchLost = "watch-lost",
         /// A unit has ended and is not started again.
         UnitEnded = "unit-ended",
+        /// It was not said whether the gateway's end with 0 was a stop.
+        Handoff = "handoff",
     }
 }
 
@@ -113,6 +115,12 @@ impl IncidentKind {
     /// Whether it is sexton-watch that sees it, and not sexton itself.
     #[must_use]
     pub fn is_of_watch(self) -> bool {
-        !matches!(self, IncidentKind::RestartLimit | IncidentKind::WatchLost | IncidentKind::UnitEnded)
+        !matches!(
+            self,
+            IncidentKind::RestartLimit
+                | IncidentKind::WatchLost
+                | IncidentKind::UnitEnded
+                | IncidentKind::Handoff
+        )
     }
 }

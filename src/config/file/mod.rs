@@ -32,7 +32,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file_access::FileAccess;
-use super::plan::{BeforeStop, Origin};
+use super::plan::{BeforeStop, Handoff, Origin};
 use super::settings::Given;
 use super::unit::{Tools, Unit};
 use super::watch_settings::WatchSettings;
@@ -69,6 +69,8 @@ pub struct File {
     pub env: Vec<(OsString, OsString)>,
     /// What follows the command's end.
     pub restart: Restart,
+    /// What says whether the command's end with 0 is a stop.
+    pub handoff: Option<Handoff>,
     /// What comes before the stop signal.
     pub before_stop: Option<BeforeStop>,
     /// The units in their order of start.
@@ -280,6 +282,7 @@ impl Raw {
             };
         }
         let tools = self.tools.check().below("tools")?;
+        let (restart, handoff) = self.restart.check_with_handoff().below("restart")?;
         Ok(File {
             origin: Origin { preset: self.preset, ..Origin::default() },
             given: Given::default(),
@@ -288,7 +291,8 @@ impl Raw {
             locks,
             prefix: self.output == units::Output::Prefix,
             env: environment(self.env).below("env")?,
-            restart: self.restart.check().below("restart")?,
+            restart,
+            handoff,
             before_stop: self.stop.check().below("stop")?,
             units: units::check(self.units, files).below("units")?,
             tools,

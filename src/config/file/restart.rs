@@ -7,7 +7,10 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
-use super::error::InvalidValue;
+use super::argv::Argv;
+use super::error::{InvalidValue, WithPath};
+use super::watch::positive;
+use crate::config::plan::Handoff;
 use crate::config::value::Text;
 use crate::supervisor::{Restart, RestartOn};
 
@@ -46,6 +49,14 @@ pub(super) struct RawTable {
     limit: Option<u32>,
     /// The time in which restarts are counted.
     interval: Option<Text<Duration>>,
+    /// A command that is asked when the main process has ended with 0, and nobody has asked it to: it prints a JSON
+    /// object whose `status` is `accepted` for a restart, which is not counted, and `none` or `rejected` for a stop,
+    /// whatever `on` says. Anything else is a failure. It runs as the main process's user; `{pid}` in a word is the
+    /// number that the main process saw as its own. Not for a unit.
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
+    handoff: Option<Argv>,
+    /// How long it may take to answer.
+    handoff_timeout: Option<Text<Duration>>,
 }
 
 /// Which ends are followed by a restart.
@@ -83,12 +94,36 @@ impl<'de> Deserialize<'de> for RawRestart {
 }
 
 impl RawRestart {
-    pub(super) fn check(self) -> Result<Restart, InvalidValue> {
-        let raw = match self {
+    fn table(self) -> RawTable {
+        match self {
             RawRestart::Short(on) => RawTable { on: Some(on), ..RawTable::default() },
             RawRestart::Table(table) => table,
             RawRestart::Unset => RawTable::default(),
-        };
+        }
+    }
+
+    /// Of a unit.
+    pub(super) fn check(self) -> Result<Restart, InvalidValue> {
+        let raw = self.table();
+        if raw.handoff.is_some() || raw.handoff_timeout.is_some() {
+            return Err(InvalidValue::new("only the main process is asked; take it out").below("handoff"));
+        }
+        raw.check()
+    }
+
+    /// Of the main process, with what says whether its end with 0 is a stop.
+    pub(super) fn check_with_handoff(self) -> Result<(Restart, Option<Handoff>), InvalidValue> {
+        let mut raw = self.table();
+        let timeout = positive("handoff_timeout", raw.handoff_timeout.take(), 30)?;
+        let command = raw.handoff.take().filter(|command| !command.plain().is_empty());
+        let command = command.map(Argv::exec).transpose().below("handoff")?;
+        Ok((raw.check()?, command.map(|command| Handoff { command, timeout })))
+    }
+}
+
+impl RawTable {
+    fn check(self) -> Result<Restart, InvalidValue> {
+        let raw = self;
         let usual = Restart::default();
         let delay = raw.delay.map_or(usual.delay, |time| time.0);
         // Who asks for a first pause of two minutes wants the later ones no shorter.

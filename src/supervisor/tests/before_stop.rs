@@ -17,7 +17,7 @@ const TERM: Action = Action::Send { pid: MAIN_PID, group: false, signal: Signal:
 fn the_stop_signal_follows_the_step_and_has_its_whole_grace() {
     let mut story = stepping();
     story.pass(Duration::from_secs(3));
-    assert_eq!(story.tell(Event::StepEnded), [TERM]);
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), [TERM]);
     assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
 }
 
@@ -25,7 +25,7 @@ fn the_stop_signal_follows_the_step_and_has_its_whole_grace() {
 fn a_step_that_takes_too_long_is_ended_and_the_rest_has_its_windows() {
     let mut story = stepping();
     assert_eq!(story.wait(), (WINDOW, vec![Action::EndStep, TERM]));
-    assert_eq!(story.tell(Event::StepEnded), [], "late");
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), [], "late");
     assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
     assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
 }
@@ -46,7 +46,7 @@ fn a_main_process_that_ends_during_the_step_has_ended_well() {
     assert_eq!(story.tell(Event::QueueDrained), [Action::CountRemaining]);
     // The step itself is still there.
     assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [Action::SignalAll(Signal::TERM)]);
-    assert_eq!(story.tell(Event::StepEnded), []);
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), []);
     let sweep = SweepTrigger::TreeGone(Gone { zombie: Some(MAIN_PID), clean: true });
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [Action::Sweep(sweep)]);
     let exit = Action::Exit(Outcome::Exited { code: 0 });
@@ -62,7 +62,7 @@ fn a_step_wakes_a_stopped_main_process_and_comes_before_a_sequence() {
     let go_on = Action::Send { pid: MAIN_PID, group: false, signal: Signal::CONT, value: None };
     assert_eq!(story.tell(sent(Signal::TERM)), [go_on, RUN]);
     let send = |signal| Action::Send { pid: MAIN_PID, group: false, signal, value: None };
-    assert_eq!(story.tell(Event::StepEnded), [send(Signal::INT)]);
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), [send(Signal::INT)]);
     assert_eq!(story.wait(), (GRACE, vec![send(Signal::TERM)]));
 }
 
@@ -71,7 +71,7 @@ fn one_that_is_replaced_has_the_step_too_and_a_stop_signal_makes_it_for_good() {
     let mut story = Story::running(Policy { before_stop: Some(WINDOW), ..policy() });
     assert_eq!(story.tell(Event::RestartWanted { unit: None }), [RUN]);
     assert_eq!(story.tell(sent(Signal::TERM)), [], "it is asked already, and now for good");
-    assert_eq!(story.tell(Event::StepEnded), [TERM]);
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), [TERM]);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn a_stop_during_the_step_of_a_replacement_still_stops_the_units_after_it_first(
     assert_eq!(story.tell(Event::RestartWanted { unit: None }), [RUN]);
     let to_unit = Action::Send { pid: unit, group: false, signal: Signal::TERM, value: None };
     assert_eq!(story.tell(sent(Signal::TERM)), [to_unit, Action::EndStep]);
-    assert_eq!(story.tell(Event::StepEnded), [], "late");
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), [], "late");
     assert_eq!(story.tell(died(20)), [Action::Reap(unit), RUN]);
-    assert_eq!(story.tell(Event::StepEnded), [TERM]);
+    assert_eq!(story.tell(Event::StepEnded(StepAnswer::None)), [TERM]);
 }
 
 #[test]

@@ -148,6 +148,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 can_hold: holds,
                 hand_over: spared.then_some(STRAGGLERS),
                 look_later: spared,
+                handoff: (holds != hurried).then_some(SWEEP),
                 before_stop: (spared != hurried).then_some(STRAGGLERS),
                 ..gateway
             };

@@ -177,6 +177,7 @@ impl World {
             Phase::Exited => 7,
             Phase::UnitsUp
             | Phase::UnitsDown { .. }
+            | Phase::AskingHandoff { .. }
             | Phase::WaitingForSweep { .. }
             | Phase::RestartDelay { .. } => {
                 panic!("no units and no restarts in this world")
@@ -267,7 +268,7 @@ impl World {
             }
             Step::StopSignal => vec![sent(Signal::TERM)],
             Step::OtherSignal => vec![sent(Signal::HUP)],
-            Step::CommandEnds if self.stepping => vec![Event::StepEnded],
+            Step::CommandEnds if self.stepping => vec![Event::StepEnded(StepAnswer::None)],
             Step::Deadline => {
                 *now = self.supervisor.next_deadline()?;
                 vec![Event::Tick]
@@ -463,7 +464,7 @@ impl World {
             Action::Note(Note::SweepFailed) => self.judged |= self.main != Life::Unborn,
             Action::ReportAlive(_) | Action::ReportOthers { .. } | Action::Note(_) | Action::Notify(_) => {}
             Action::FindOrphans | Action::SendToOrphans { .. } => panic!("orphans are only shown here"),
-            Action::RunStep(super::super::Step::BeforeStop) => {
+            Action::RunStep(_) => {
                 assert!(unreaped(self.main) && !self.got_term, "it comes before the stop signal");
                 assert!(!self.stepped, "it has one turn");
                 (self.stepping, self.stepped) = (true, true);

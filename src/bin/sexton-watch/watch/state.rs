@@ -176,7 +176,10 @@ impl WatchState {
             IncidentKind::Zombies => settings.limits.zombies.is_some(),
             IncidentKind::Log => settings.logs.iter().any(|log| log.name == *subject),
             IncidentKind::OutOfMemory => !settings.limits.interval.is_zero(),
-            IncidentKind::RestartLimit | IncidentKind::WatchLost | IncidentKind::UnitEnded => false,
+            IncidentKind::RestartLimit
+            | IncidentKind::WatchLost
+            | IncidentKind::UnitEnded
+            | IncidentKind::Handoff => false,
         };
         let over: Vec<_> = state.conditions.keys().filter(|key| !is_watched(key)).cloned().collect();
         for (kind, subject) in over {

@@ -232,7 +232,7 @@ impl World {
             Step::NoneFound if self.finding && !self.lost => vec![Event::OrphansFound],
             Step::LostAreGone if self.lost_gone => vec![Event::OrphansGone { tool: LOST }],
             Step::StopSignal => vec![sent(Signal::TERM)],
-            Step::CommandEnds if self.stepping => vec![Event::StepEnded],
+            Step::CommandEnds if self.stepping => vec![Event::StepEnded(StepAnswer::None)],
             Step::OtherSignal if cast.words => vec![sent(Signal::HUP)],
             // A tool has nobody who asks for such a thing.
             Step::Condition | Step::RestartWanted if s.policy.tool.is_some() => return None,
