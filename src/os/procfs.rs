@@ -237,6 +237,8 @@ pub struct Unheard {
     ignored: u64,
     /// Those that wait for it.
     pending: u64,
+    /// Those that its first thread blocks.
+    blocked: u64,
 }
 
 impl Unheard {
@@ -246,10 +248,11 @@ impl Unheard {
         self.ignored & bit(signal) != 0
     }
 
-    /// Whether this one waits for it.
+    /// Whether this one waits for it and is blocked. One that waits and is not blocked comes to a process that has not
+    /// run since, as it is stopped or in a long system call.
     #[must_use]
-    pub fn has_pending(self, signal: Signal) -> bool {
-        self.pending & bit(signal) != 0
+    pub fn lets_wait(self, signal: Signal) -> bool {
+        self.pending & self.blocked & bit(signal) != 0
     }
 }
 
@@ -268,7 +271,7 @@ pub fn unheard(pid: Pid) -> Option<Unheard> {
 #[must_use]
 pub fn parse_unheard(status: &str) -> Option<Unheard> {
     let set = |name: &str| u64::from_str_radix(field(status, name)?, 16).ok();
-    Some(Unheard { ignored: set("SigIgn")?, pending: set("ShdPnd")? })
+    Some(Unheard { ignored: set("SigIgn")?, pending: set("ShdPnd")?, blocked: set("SigBlk")? })
 }
 
 /// Whose rights a process has.
@@ -497,12 +500,15 @@ mod tests {
     #[test]
     fn a_process_says_what_it_ignores_and_what_waits_for_it() {
         let status = "Name:\tx\\nSigIgn:\t1\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000004000\n\
-                      SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\n";
+                      SigBlk:\t0000000000006000\nSigIgn:\t0000000000000001\n";
         let unheard = parse_unheard(status).unwrap();
         assert!(unheard.ignores(Signal::HUP) && !unheard.ignores(Signal::TERM));
-        assert!(unheard.has_pending(Signal::TERM) && !unheard.has_pending(Signal::HUP));
+        assert!(unheard.lets_wait(Signal::TERM) && !unheard.lets_wait(Signal::HUP));
+        assert!(!unheard.lets_wait(Signal::ALRM), "it is blocked, and was not sent");
         assert_eq!(parse_unheard("SigIgn:\t0000000000000001\n"), None);
-        assert_eq!(parse_unheard("SigIgn:\tx\nShdPnd:\t0\n"), None);
+        assert_eq!(parse_unheard("SigIgn:\tx\nShdPnd:\t0\nSigBlk:\t0\n"), None);
+        let waits = parse_unheard("ShdPnd:\t4000\nSigBlk:\t0\nSigIgn:\t0\n").unwrap();
+        assert!(!waits.lets_wait(Signal::TERM), "it comes to the process as soon as that runs");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::tool_shell;
 use super::{EventLoop, Terminal, Tool};
 use crate::config::unit::User;
 use crate::os::privileges::Identity;
-use crate::os::{children, process, signals, spawn, stderr, terminal};
+use crate::os::{children, process, procfs, signals, spawn, stderr, terminal};
 use crate::supervisor::{Action, Event, Note};
 use crate::types::{ExitStatus, Outcome, Pid, Signal, StopStage};
 
@@ -50,6 +50,11 @@ impl EventLoop<'_> {
                     true => Some(Event::GroupGone),
                 };
                 return Ok(event.filter(|_| signal == Signal::KILL));
+            }
+            Action::LookWhetherHeard { main, signal, sent } => {
+                let unheard = procfs::unheard(main).unwrap_or_default();
+                let lost = if sent { unheard.lets_wait(signal) } else { unheard.ignores(signal) };
+                return Ok(lost.then_some(Event::NotHeard));
             }
             Action::LookForOthers { main } => {
                 self.see_sessions();
@@ -253,6 +258,9 @@ impl EventLoop<'_> {
             Note::Stopping { signal, grace } => {
                 let grace = humantime::format_duration(grace);
                 info!(name: "stopping", %signal, %grace, "the main process was asked to stop");
+            }
+            Note::NotHeard(signal) => {
+                info!(name: "not-heard", %signal, "the main process does not take the stop signal; its process group gets it");
             }
             Note::Draining { left } => {
                 let left = humantime::format_duration(left);

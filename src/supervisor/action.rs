@@ -59,6 +59,16 @@ pub enum Action {
         /// The signal.
         signal: Signal,
     },
+    /// Look whether the main process takes this signal; answered by [`NotHeard`](super::Event::NotHeard) if it does not.
+    LookWhetherHeard {
+        /// The main process, which is alive or an unreaped zombie.
+        main: Pid,
+        /// The signal.
+        signal: Signal,
+        /// It was sent a moment ago, and may wait now. Whether it is ignored shows only before: `timeout` passes it on
+        /// and ignores it from then on.
+        sent: bool,
+    },
     /// Look whether anybody is left besides the main process and what is a part of it; answered by
     /// [`OthersSeen`](super::Event::OthersSeen).
     LookForOthers {
@@ -172,6 +182,8 @@ pub enum Note {
         /// How long the main process has.
         grace: Duration,
     },
+    /// The main process ignores this signal or lets it wait, so that its process group gets it.
+    NotHeard(Signal),
     /// The main process died of the stop signal, and its process group has this long to drain.
     Draining {
         /// What is left of the grace.

@@ -77,6 +77,9 @@ pub enum Event {
     QueueDrained,
     /// The answer to [`CountRemaining`](super::Action::CountRemaining).
     Remaining(Remaining),
+    /// The answer to [`LookWhetherHeard`](super::Action::LookWhetherHeard) if /proc shows that the main process ignores
+    /// the signal that is about to be sent, or blocks the one that was and has let it wait.
+    NotHeard,
     /// The answer to [`LookForOthers`](super::Action::LookForOthers).
     OthersSeen {
         /// There is somebody.

@@ -14,6 +14,10 @@ pub const KILL_WINDOW: Duration = Duration::from_secs(10);
 /// How long the main process has after the last other process has ended: a gateway that waits for its tools is only then
 /// about to end by itself. KILL is put off by no more than this.
 pub const AFTER_OTHERS: Duration = Duration::from_secs(2);
+/// How soon after the stop signal a main process ends that only launches another, and leaves it to that one to drain. One
+/// that lets the signal wait longer does not take it.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether there is another, in the last of these times before KILL.
 const LOOKS: Duration = Duration::from_millis(250);
 
@@ -24,8 +28,9 @@ pub(super) enum Ladder {
     Idle,
     /// The step that comes before this stop signal runs.
     Before { received: Received, until: MonoTime },
-    /// The main process got this signal, which is the stop signal or this step of its stop sequence.
-    Grace { asked: Asked, until: MonoTime, step: usize },
+    /// The main process got this signal, which is the stop signal or this step of its stop sequence. At `look` it is
+    /// looked whether it still waits.
+    Grace { asked: Asked, until: MonoTime, step: usize, look: Option<MonoTime> },
     /// The main process died of the stop signal. What is in its process group has what is left of the grace; the
     /// others have less, and get KILL when that is over.
     Drain { until: MonoTime, others: Option<Repeat> },
@@ -41,6 +46,15 @@ pub(super) enum Ladder {
 pub(super) struct Asked {
     pub(super) signal: Signal,
     pub(super) at: MonoTime,
+    /// Its whole process group got the signal.
+    pub(super) group: bool,
+}
+
+impl Asked {
+    /// Whether a main process that only launches another may be the only one to get it, and not take it.
+    pub(super) fn may_be_lost(self) -> bool {
+        !self.group && self.signal != Signal::KILL
+    }
 }
 
 /// KILL for those outside the main process's group: from when on, and for how long.
@@ -51,6 +65,12 @@ pub(super) struct Repeat {
 }
 
 impl Ladder {
+    /// The stage after that signal. `look`: it is looked a moment later whether the main process let it wait.
+    pub(super) fn grace(asked: Asked, window: Duration, step: usize, look: bool) -> Ladder {
+        let look = look.then(|| asked.at.after(AT_ONCE));
+        Ladder::Grace { asked, until: asked.at.after(window), step, look }
+    }
+
     /// The stage in which the main process's group has its time until then, and the others until `others`.
     pub(super) fn drain(until: MonoTime, others: MonoTime) -> Ladder {
         Ladder::Drain { until, others: Some(Repeat { again: others, give_up: others.after(KILL_WINDOW) }) }
@@ -76,7 +96,8 @@ impl Ladder {
     pub(super) fn deadline(self) -> Option<MonoTime> {
         match self {
             Ladder::Idle => None,
-            Ladder::Before { until, .. } | Ladder::Grace { until, .. } => Some(until),
+            Ladder::Before { until, .. } => Some(until),
+            Ladder::Grace { until, look, .. } => earlier(Some(until), look),
             Ladder::Leftovers { until, look, .. } => Some(look.unwrap_or(until)),
             Ladder::Drain { until, others } => Some(others.map_or(until, |others| others.again.min(until))),
             Ladder::Kill { again, .. } => Some(again),
@@ -100,6 +121,9 @@ impl Ladder {
         match self {
             Ladder::Before { until, .. } if now >= until => Due::StopSignal,
             Ladder::Grace { until, .. } if now >= until => Due::Leftovers,
+            Ladder::Grace { asked, until, step, look: Some(look) } if now >= look => {
+                Due::LookWhetherHeard(Ladder::Grace { asked, until, step, look: None }, asked.signal)
+            }
             Ladder::Leftovers { until, look: Some(look), others } if now >= look => {
                 let next = now.after(LOOKS).min(until);
                 Due::Look(Ladder::Leftovers { until, look: (now < until).then_some(next), others })
@@ -137,6 +161,8 @@ pub(super) enum Due {
     Kill,
     /// Send KILL to those outside the main process's group, maybe for the first time, and go on with this ladder.
     KillOthers { next: Ladder, first: bool },
+    /// Look whether the main process has let this signal wait, and go on with this ladder.
+    LookWhetherHeard(Ladder, Signal),
     /// Look whether anybody but the main process is left, and go on with this ladder.
     Look(Ladder),
     /// Send KILL once more and go on with this ladder.

@@ -34,6 +34,9 @@
 //! Where the operator has a step that comes before the stop signal, `Before` is between `Idle` and `Grace`: it ends with
 //! the step, with its window, or with the next stop signal.
 //!
+//! A main process that only launches another can ignore the stop signal, or let it wait for ever: its process group gets
+//! the signal then, at once or a second later ([`Event::NotHeard`]).
+//!
 //! Where the main process is the last one in `Leftovers`, KILL waits a moment for it ([`AFTER_OTHERS`]).
 //!
 //! `Drain` is for what a launcher leaves behind: its process group has what is left of the grace, and what left that
@@ -234,6 +237,7 @@ impl Supervisor {
             }
             Event::StepEnded(answer) => self.step_ended(now, answer, out),
             Event::Remaining(rest) => self.rest(now, rest, out),
+            Event::NotHeard => self.not_heard(out),
             Event::OthersSeen { alive } => self.others_seen(now, alive, out),
             Event::OthersGone => self.others_gone(),
             Event::GroupGone => self.group_gone(now, out),

@@ -111,7 +111,10 @@ impl Supervisor {
             match ladder.due(now) {
                 Due::Nothing => return true,
                 Due::GiveUp => return false,
-                Due::KillAgain(next) | Due::KillOthers { next, .. } | Due::Look(next) => *ladder = next,
+                Due::KillAgain(next)
+                | Due::KillOthers { next, .. }
+                | Due::Look(next)
+                | Due::LookWhetherHeard(next, _) => *ladder = next,
                 Due::StopSignal | Due::Leftovers | Due::Kill => *ladder = Ladder::kill(now, KILL_WINDOW),
             }
             out.push(kill);

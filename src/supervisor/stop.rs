@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ladder::{AFTER_OTHERS, Asked, Due, Ladder};
+use super::ladder::{AFTER_OTHERS, AT_ONCE, Asked, Due, Ladder};
 use super::restart_decision::AfterExit;
 use super::{Action, ExitedMain, Note, Origin, Phase, Received, Step, StepAnswer, StopStage, Supervisor};
 use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
@@ -10,9 +10,6 @@ use crate::types::{CancelledBy, ExitStatus, MonoTime, Pid, Signal};
 /// One Ctrl-C can reach sexton twice: from the terminal, and from a parent (npm, make) that got it too and
 /// passes it on. Two stop signals of different origin within this time are one.
 const SAME_KEY: Duration = Duration::from_millis(500);
-
-/// How soon after the stop signal a main process ends that only launches another, and leaves it to that one to drain.
-const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A stop signal that was acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +42,12 @@ impl Supervisor {
             }
             Due::Leftovers => self.next_stage(now, out),
             Due::Kill => self.kill(now, out),
+            Due::LookWhetherHeard(next, signal) => {
+                self.ladder = next;
+                if let Phase::Running { pid } = self.phase {
+                    out.push(Action::LookWhetherHeard { main: pid, signal, sent: true });
+                }
+            }
             Due::Look(next) => {
                 self.ladder = next;
                 match self.phase {
@@ -76,6 +79,18 @@ impl Supervisor {
         }
     }
 
+    /// The main process ignores the signal, or lets it wait. Its process group gets it, where the program is that it
+    /// launched.
+    pub(super) fn not_heard(&mut self, out: &mut Vec<Action>) {
+        if let (Phase::Running { pid }, Ladder::Grace { asked, look, .. }) = (self.phase, &mut self.ladder) {
+            asked.group = true;
+            *look = None;
+            let signal = asked.signal;
+            out.push(Action::Note(Note::NotHeard(signal)));
+            out.push(Action::Send { pid, group: true, signal, value: None });
+        }
+    }
+
     /// The window of the main process, or of the step before, is over. Its stop sequence may have another signal for it.
     fn next_stage(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         if let (Ladder::Before { received, .. }, Phase::Running { pid }) = (self.ladder, self.phase) {
@@ -92,13 +107,15 @@ impl Supervisor {
         };
         match (self.phase, self.policy.stop_sequence.get(next)) {
             (Phase::Running { pid }, Some(&(signal, window))) => {
-                let asked = Asked { signal, at: now };
-                self.ladder = Ladder::Grace { asked, until: now.after(window), step: next };
                 let group = self.policy.group;
-                out.extend([
-                    Action::Note(Note::Stopping { signal, grace: window }),
-                    Action::Send { pid, group, signal, value: None },
-                ]);
+                let asked = Asked { signal, at: now, group };
+                let look = asked.may_be_lost();
+                self.ladder = Ladder::grace(asked, window, next, look);
+                out.push(Action::Note(Note::Stopping { signal, grace: window }));
+                if look {
+                    out.push(Action::LookWhetherHeard { main: pid, signal, sent: false });
+                }
+                out.push(Action::Send { pid, group, signal, value: None });
             }
             _ => self.stop_leftovers(now, self.policy.kill_after, out),
         }
@@ -151,7 +168,7 @@ impl Supervisor {
     /// A launcher dies of the stop signal, or soon after it with a code that says so, while the program below it has
     /// just begun to drain. One that ends with 0 says that its work is done, and so does one that took its time.
     fn group_may_drain(&self, now: MonoTime, zombie: Option<ExitedMain>) -> Option<MonoTime> {
-        let (Ladder::Grace { asked, until, step }, Some(zombie)) = (self.ladder, zombie) else {
+        let (Ladder::Grace { asked, until, step, .. }, Some(zombie)) = (self.ladder, zombie) else {
             return None;
         };
         let launches = match zombie.status {
@@ -176,8 +193,8 @@ impl Supervisor {
             return self.stop_leftovers(now, self.policy.kill_after, out);
         };
         // Two TERMs make many a program hurry.
-        let has_term = self.policy.group
-            && matches!(self.ladder, Ladder::Grace { asked, .. } if asked.signal == Signal::TERM);
+        let has_term =
+            matches!(self.ladder, Ladder::Grace { asked, .. } if asked.group && asked.signal == Signal::TERM);
         self.release(now, out);
         self.ladder = Ladder::drain(until, now.after(self.policy.kill_after));
         self.stopped = None;
@@ -300,10 +317,17 @@ impl Supervisor {
         let signal = received.signal;
         let first = self.policy.stop_sequence.first().copied();
         let grace = first.map_or(self.policy.grace, |(_, window)| window);
-        let becomes = self.policy.forwarding.rewritten(signal).unwrap_or(signal);
-        let asked = Asked { signal: first.map_or(becomes, |(signal, _)| signal), at: now };
-        self.ladder = Ladder::Grace { asked, until: now.after(grace), step: 0 };
+        // Nothing is sent where the operator says so.
+        let sent = first.map(|(signal, _)| signal).or_else(|| self.policy.forwarding.rewritten(signal));
+        // A key of the terminal is for every process of the job.
+        let group = self.policy.group || (first.is_none() && received.origin.is_kernel());
+        let asked = Asked { signal: sent.unwrap_or(signal), at: now, group: group && sent.is_some() };
+        let look = sent.is_some() && asked.may_be_lost();
+        self.ladder = Ladder::grace(asked, grace, 0, look);
         out.push(Action::Note(Note::Stopping { signal, grace }));
+        if look {
+            out.push(Action::LookWhetherHeard { main: pid, signal: asked.signal, sent: false });
+        }
         match first {
             Some((signal, _)) => {
                 out.push(Action::Send { pid, group: self.policy.group, signal, value: None });

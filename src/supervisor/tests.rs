@@ -94,13 +94,27 @@ impl Story {
         story
     }
 
-    /// What is asked for, without the log lines.
+    /// What is asked for, without the log lines and the looks before a signal.
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         self.supervisor.handle(self.now, event, &mut actions);
         actions.retain(|action| {
-            !matches!(action, Action::Note(_) | Action::ReportAlive(_) | Action::ReportOthers { .. })
+            !matches!(
+                action,
+                Action::Note(_)
+                    | Action::ReportAlive(_)
+                    | Action::ReportOthers { .. }
+                    | Action::LookWhetherHeard { sent: false, .. }
+            )
         });
+        actions
+    }
+
+    /// What is looked at and sent, and in which order.
+    fn looks_and_sends(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.supervisor.handle(self.now, event, &mut actions);
+        actions.retain(|action| matches!(action, Action::Send { .. } | Action::LookWhetherHeard { .. }));
         actions
     }
 
@@ -114,7 +128,11 @@ impl Story {
     fn wait(&mut self) -> (Duration, Vec<Action>) {
         let began = self.now;
         let mut asked = self.tick();
-        if asked.pop_if(|action| *action == LOOK).is_some() {
+        if asked.pop_if(|action| matches!(action, Action::LookWhetherHeard { .. })).is_some() {
+            // It hears.
+            assert_eq!(asked, []);
+            asked = self.wait().1;
+        } else if asked.pop_if(|action| *action == LOOK).is_some() {
             asked.extend(self.tell(Event::OthersSeen { alive: false }));
             if asked.is_empty() {
                 asked = self.wait().1;
@@ -483,6 +501,80 @@ fn a_second_stop_signal_ends_what_a_launcher_left_behind() {
     story.pass(Duration::from_millis(100));
     assert_eq!(story.tell(sent(Signal::INT)), [], "npm passes on the key that it was");
     assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SignalAll(Signal::KILL)]);
+}
+
+#[test]
+fn what_is_below_a_main_process_that_does_not_hear_gets_the_signal_within_the_grace() {
+    let second = Duration::from_secs(1);
+    let look = |signal| Action::LookWhetherHeard { main: MAIN_PID, signal, sent: true };
+    let to_group = |signal| Action::Send { pid: MAIN_PID, group: true, signal, value: None };
+    let mut story = Story::running(policy());
+    story.tell(sent(Signal::TERM));
+    assert_eq!(story.tick(), [look(Signal::TERM)]);
+    assert_eq!(story.now, MonoTime::default().after(second));
+    assert_eq!(story.tell(Event::NotHeard), [to_group(Signal::TERM)]);
+    assert_eq!(story.wait(), (GRACE - second, vec![Action::SignalAll(Signal::TERM)]), "asked once");
+
+    // Each step of a sequence is looked at, and TERM does not come twice to those who got it with their group.
+    let steps = vec![(Signal::INT, 10 * second), (Signal::TERM, 20 * second)];
+    let mut story = Story::running(Policy { stop_sequence: steps, ..policy() });
+    story.tell(sent(Signal::TERM));
+    assert_eq!(story.tick(), [look(Signal::INT)]);
+    assert_eq!(story.wait(), (9 * second, vec![send(Signal::TERM)]));
+    assert_eq!(story.tick(), [look(Signal::TERM)]);
+    assert_eq!(story.tell(Event::NotHeard), [to_group(Signal::TERM)]);
+    story.tell(died_of(Signal::TERM));
+    assert_eq!(story.tell(Event::Remaining(Remaining::Children)), [others(Signal::TERM)]);
+}
+
+#[test]
+fn whether_a_signal_is_ignored_is_looked_at_before_it_is_sent_and_never_after() {
+    let look = |signal, sent| Action::LookWhetherHeard { main: MAIN_PID, signal, sent };
+    let to_group = |signal| Action::Send { pid: MAIN_PID, group: true, signal, value: None };
+    let steps = vec![(Signal::INT, 10 * Duration::from_secs(1)), (Signal::TERM, GRACE)];
+    let sequence = Policy { stop_sequence: steps, ..policy() };
+    for (policy, first) in [(policy(), Signal::TERM), (sequence, Signal::INT)] {
+        let mut story = Story::running(policy);
+        assert_eq!(story.looks_and_sends(sent(Signal::TERM)), [look(first, false), send(first)]);
+        assert_eq!(story.looks_and_sends(Event::NotHeard), [to_group(first)]);
+        // Once is enough: nobody looks again before the next signal.
+        story.now = story.supervisor.next_deadline().unwrap();
+        let next = story.looks_and_sends(Event::Tick);
+        let window = if first == Signal::TERM { GRACE } else { 10 * Duration::from_secs(1) };
+        assert_eq!(story.now, MonoTime::default().after(window));
+        if first == Signal::INT {
+            assert_eq!(
+                next,
+                [look(Signal::TERM, false), send(Signal::TERM)],
+                "the next step has a look of its own"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_the_operator_keeps_from_the_main_process_is_kept_from_its_group() {
+    let forwarding = Forwarding { rewrite: vec![(Signal::TERM, None)], ..Forwarding::default() };
+    let mut story = Story::running(Policy { forwarding, ..policy() });
+    assert_eq!(story.looks_and_sends(Event::RestartWanted { unit: None }), []);
+    assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
+}
+
+#[test]
+fn nobody_looks_whether_a_signal_is_heard_that_all_have_got_or_whose_window_is_short() {
+    let short = Duration::from_secs(1);
+    let term_to_all = vec![Action::SignalAll(Signal::TERM)];
+    for (policy, received, window) in [
+        (Policy { group: true, ..policy() }, sent(Signal::TERM), GRACE),
+        (policy(), from_terminal(Signal::INT), GRACE),
+        (Policy { grace: short, ..policy() }, sent(Signal::TERM), short),
+    ] {
+        let mut story = Story::running(policy);
+        story.tell(received);
+        assert_eq!(story.tick(), term_to_all);
+        assert_eq!(story.now, MonoTime::default().after(window));
+        assert_eq!(story.tell(Event::NotHeard), [], "an answer that comes too late");
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ struct World {
     orphan: Life,
     /// The orphan is in the main process's group.
     in_group: bool,
+    /// What the main process does not hear and its group is about to get.
+    unheard: Option<Signal>,
     /// KILL was for those outside that group, and this is the answer.
     answer: Option<Event>,
     sweeping: bool,
@@ -122,6 +124,7 @@ impl World {
             obeyed: false,
             orphan: Life::Unborn,
             in_group: false,
+            unheard: None,
             answer: None,
             sweeping: false,
             judged: false,
@@ -155,8 +158,9 @@ impl World {
             Ladder::Kill { .. } => 2,
             Ladder::Drain { others: None, .. } => 3,
             Ladder::Drain { others: Some(_), .. } => 4,
-            Ladder::Grace { step, .. } => 5 + step,
             Ladder::Before { .. } => 200,
+            Ladder::Grace { step, look: Some(_), .. } => 5 + step,
+            Ladder::Grace { step, asked, .. } => step + if asked.group { 60 } else { 50 },
         };
         let live_sweep = match s.live_sweep.state {
             State::Idle => 'r',
@@ -335,6 +339,11 @@ impl World {
     fn check_rules(&mut self, now: MonoTime, action: Action) {
         let policy = &self.supervisor.policy;
         match action {
+            // What the main process got before, and did not hear.
+            Action::Send { signal, group: true, .. } if self.unheard == Some(signal) => {
+                assert!(!self.stops.is_empty(), "nobody is asked to end before a stop signal");
+                self.unheard = None;
+            }
             Action::Send { signal, .. } => {
                 let rules = &policy.forwarding;
                 assert_eq!(rules.rewritten(signal), Some(signal), "only what nobody wants rewritten is sent");
@@ -434,6 +443,14 @@ impl World {
                     self.answer = Some(if other { Event::GroupGone } else { Event::OthersGone });
                     self.orphan = if other { Life::Zombie } else { self.orphan };
                 }
+            }
+            Action::LookWhetherHeard { main, signal, sent } => {
+                assert!(main == pid(MAIN) && unreaped(self.main), "its number is its own");
+                assert!(signal != Signal::KILL, "everybody takes that");
+                // A launcher has launched somebody. It ignores INT and blocks the others.
+                let lost = self.in_group && sent != (signal == Signal::INT);
+                self.answer = lost.then_some(Event::NotHeard);
+                self.unheard = lost.then_some(signal);
             }
             Action::LookForOthers { main } => {
                 assert!(main == pid(MAIN) && unreaped(self.main), "its number is its own");

@@ -54,8 +54,8 @@ pub struct World {
     counting: bool,
     /// KILL was for those outside the gateway's group, and nobody was there.
     no_others: bool,
-    /// Whether there is another was asked, and this is the answer.
-    others: Option<bool>,
+    /// Something was asked, and this is the answer.
+    answer: Option<Event>,
     /// A stop signal came that is for good.
     pub stop_sent: bool,
     /// Something was asked to end before it is killed.
@@ -99,7 +99,7 @@ impl World {
             owed: false,
             counting: false,
             no_others: false,
-            others: None,
+            answer: None,
             stop_sent: false,
             asked_to_end: false,
             asked_still: false,
@@ -125,6 +125,7 @@ impl World {
                 .map(first_word);
         let others_left = match s.ladder {
             Ladder::Drain { others, .. } => (others.is_some(), false),
+            Ladder::Grace { look, asked, .. } => (look.is_some(), asked.group),
             Ladder::Leftovers { look, others, .. } => (look.is_some(), others.is_some()),
             _ => (false, false),
         };
@@ -360,8 +361,8 @@ impl World {
             for action in actions {
                 self.check_and_do(now, action);
             }
-            if let Some(alive) = self.others.take() {
-                events.push_front(Event::OthersSeen { alive });
+            if let Some(answer) = self.answer.take() {
+                events.push_front(answer);
             }
             if std::mem::take(&mut self.no_others) {
                 events.push_front(Event::OthersGone);
@@ -444,9 +445,11 @@ impl World {
                 assert!(!self.stop_sent, "never after a stop signal: {}", self.key());
                 self.units[unit] = Life::Asked;
             }
-            Action::Send { pid, signal, .. } if pid.raw() == MAIN => {
+            Action::Send { pid, group, signal, .. } if pid.raw() == MAIN => {
                 assert!(self.main.is_there(), "no signal to a reaped pid");
-                let ending = signal == Signal::TERM && self.supervisor.after_exit == AfterExit::Shutdown;
+                assert!(!group || signal != Signal::TERM || self.asked_to_end, "its group gets what it got");
+                let asked = !group && signal == Signal::TERM;
+                let ending = asked && self.supervisor.after_exit == AfterExit::Shutdown;
                 assert!(signal != Signal::TERM || !self.stepping, "the step has ended, or was given up");
                 assert!(!ending || !self.unit_after_lives(), "the unit after it is stopped before it");
                 assert!(!self.removing || signal != Signal::CONT, "nobody is woken while locks are removed");
@@ -488,9 +491,13 @@ impl World {
                 assert!(tool == LOST && self.lost, "no signal to a tool of which nobody is left");
                 self.lost_gone |= signal == Signal::KILL;
             }
+            Action::LookWhetherHeard { main, .. } => {
+                assert!(main == pid(MAIN) && self.main.is_there(), "its number is its own");
+                self.answer = (self.stranger == Life::Alive).then_some(Event::NotHeard);
+            }
             Action::LookForOthers { main } => {
                 assert!(main == pid(MAIN) && self.main.is_there(), "its number is its own");
-                self.others = Some(self.stranger == Life::Alive);
+                self.answer = Some(Event::OthersSeen { alive: self.stranger == Life::Alive });
             }
             Action::CountRemaining => self.counting = true,
             Action::Reap(dead) => self.check_reap(dead.raw()),
