@@ -106,7 +106,7 @@ fn without_anybody_who_measures_a_gateway_that_runs_is_well() {
     let mut victim = plan.variable("SEXTON_CONTROL", &socket).run(["sh", "-c", "echo up; exec sleep 1000"]);
     victim.says("up");
     let (output, _) = ask(Path::new(&socket), &[]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "the gateway runs; nobody measures how it does\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "the gateway runs; its health is not measured\n");
     assert_eq!(output.status.code(), Some(0));
     victim.signal(15);
     victim.ends_with(143);

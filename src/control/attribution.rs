@@ -1,18 +1,22 @@
-//! Whose each process is, as `sexton ps` and the status page show it: a unit's, a running tool's, or that of a tool that
-//! has ended and left it behind. The rules are those of [`super::kinship`].
+//! Which unit or tool each process belongs to, as `sexton ps` and the status page show it. A tool that has ended can
+//! have left processes behind. The rules are in [`super::kinship`].
 
 use std::collections::BTreeMap;
 
 use super::kinship::{Finished, LeftBehind, Owner, Running, Runs, TOOL_VARIABLE, by_group, by_mark};
 use super::protocol::{Process, Status};
 
-/// What OpenClaw sets for what its exec tool runs, and what that is called here.
+/// The variable that OpenClaw sets for the commands of its exec tool, and its value. The value is also the owner's name
+/// here.
 const OPENCLAW: (&str, &str) = ("OPENCLAW_SHELL", "exec");
 
-/// Says of each process whose it is: whoever is nearest above it of the gateway, the units and the tools'
-/// supervisors. One that has nobody but sexton above it was left behind, and belongs to the tool whose process
-/// group or session it is in, else to the one whose mark it bears. `environment` gives a process's environment
-/// and is asked only about such a process. `wall` is now, in milliseconds since the epoch.
+/// Sets the owner of each process. The owner is the gateway, the unit or the tool's supervisor that the process is, or
+/// else the nearest of them among its ancestors.
+///
+/// A process without such an ancestor was left behind. Its owner is the tool whose process group or session it is in,
+/// or else the tool whose mark it bears. If neither gives an owner, its nearest ancestor with an owner by these rules
+/// decides. `environment` reads a process's environment and is called only for processes that were left behind. `wall`
+/// is now, in milliseconds since the epoch.
 pub fn attribute(status: &mut Status, wall: u64, environment: impl Fn(i32) -> Vec<u8>) {
     let mut roots: BTreeMap<i32, Owner> = BTreeMap::new();
     for unit in std::iter::once(&status.gateway).chain(&status.units) {
@@ -23,7 +27,7 @@ pub fn attribute(status: &mut Status, wall: u64, environment: impl Fn(i32) -> Ve
         status.processes.iter().enumerate().map(|(place, process)| (process.pid, place)).collect();
     let above = |process: &Process| {
         let parent = |below: &&Process| status.processes.get(*places.get(&below.parent)?);
-        // Two looks at a changing tree can contradict each other, and make a circle.
+        // The tree changes while it is read, so the parents that were read can form a cycle.
         let chain: Vec<i32> = std::iter::successors(status.processes.get(*places.get(&process.pid)?), parent)
             .take(status.processes.len())
             .map(|one| one.pid)
@@ -111,8 +115,8 @@ mod tests {
             process(22, 21, 22, 22),
             process(9, 8, 8, 8),
         ];
-        let nobody_is_asked = |pid| panic!("{pid}");
-        let found = whose(processes, nobody_is_asked);
+        let not_called = |pid| panic!("{pid}");
+        let found = whose(processes, not_called);
         let names: Vec<(i32, &str)> = found.iter().map(|(pid, of, _)| (*pid, of.as_str())).collect();
         let expected = [(7, "gateway"), (8, "proxy"), (20, "t1"), (21, "t1"), (22, "t1"), (9, "proxy")];
         assert_eq!(names, expected);

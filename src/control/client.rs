@@ -1,4 +1,4 @@
-//! The side that asks: the subcommands, and the tools that say that they run.
+//! The clients of the control socket: the subcommands, and the tools that register themselves.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::incidents::{escaped_length, truncate_escaped};
 use super::lines::LONGEST;
 use super::protocol::{Answer, Request, ToolRecord, ToolRun};
-use super::socket_path::{self, Usual, VARIABLE};
+use super::socket_path::{self, DefaultPath, VARIABLE};
 use crate::os::{clock, poll, privileges, unix_socket};
 use crate::types::{Escaped, MonoTime};
 
-/// The longest answer that is taken, in bytes: several times a status with every tool that there can be.
+/// The longest answer that is accepted, in bytes: several times a status with the maximum number of tools.
 const LONGEST_ANSWER: usize = 4 << 20;
 
 /// Why there was no answer, in one line.
@@ -28,7 +28,7 @@ pub enum Failure {
         /// What the system says.
         error: io::Error,
     },
-    /// Somebody else listens there.
+    /// A process of another user listens there.
     #[error("{0} is another user's socket, and is not trusted; --control says which one is meant")]
     WrongOwner(String),
     /// No answer in time.
@@ -37,7 +37,7 @@ pub enum Failure {
     /// The connection was closed.
     #[error("sexton closed the connection without an answer")]
     Closed,
-    /// The answer is none.
+    /// What came is not a valid answer.
     #[error("sexton's answer is not understood ({0}); is it of another version?")]
     Unknown(String),
 }
@@ -50,19 +50,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the sexton whose socket was named; else to the one that [`VARIABLE`] names; else to the
-    /// first that listens at a usual place.
+    /// Connects to the socket `named`; else to the one that [`VARIABLE`] names; else to the first default path at which
+    /// a sexton listens.
     ///
     /// # Errors
-    /// Why not.
+    /// Why there is no connection.
     pub fn open(named: Option<&Path>, deadline: MonoTime) -> Result<Connection, Failure> {
         let variable = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         if let Some(path) = named.map(Path::to_owned).or_else(variable) {
             return Connection::to(&path, deadline);
         }
-        let usual = socket_path::usual();
+        let paths = socket_path::default_paths();
         let mut closed = None;
-        for Usual { path, owner } in &usual {
+        for DefaultPath { path, owner } in &paths {
             match Connection::to(path, deadline) {
                 Err(Failure::NotRunning(_)) => {}
                 Ok(found) if !owner.is_none_or(|owner| found.is_of(owner)) => {}
@@ -76,10 +76,10 @@ impl Connection {
         if let Some(closed) = closed {
             return Err(closed);
         }
-        let places: Vec<String> = usual
+        let places: Vec<String> = paths
             .iter()
-            .filter(|usual| usual.path.ends_with("control.sock"))
-            .map(|usual| shown(&usual.path))
+            .filter(|place| place.path.ends_with("control.sock"))
+            .map(|place| shown(&place.path))
             .collect();
         Err(Failure::NotRunning(places.join(" or ")))
     }
@@ -110,16 +110,16 @@ impl Connection {
         &self.path
     }
 
-    /// sexton's pid as it is here; 0 if it lives in a pid namespace that we cannot see.
+    /// sexton's pid in our pid namespace; 0 if it has none there.
     #[must_use]
     pub fn pid(&self) -> i32 {
         unix_socket::peer(self.socket.as_fd()).map_or(0, |peer| peer.pid)
     }
 
-    /// Asks, and gives the answer.
+    /// Sends the request and waits for the answer.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no answer.
     pub fn ask(&mut self, request: &Request, deadline: MonoTime) -> Result<Answer, Failure> {
         self.send(request, deadline)?;
         self.next(deadline)
@@ -136,28 +136,28 @@ impl Connection {
                     if clock::now() >= deadline {
                         return Err(Failure::Timeout);
                     }
-                    // A pulse is soon enough for what never happens: a request is small.
+                    // A request is small and always fits into the socket's buffer, so this can be slow.
                     let soon = clock::now().after(std::time::Duration::from_millis(10));
                     let _ = poll::any_until([], Some(soon.min(deadline)));
                 }
-                // What was answered before the end may say why.
+                // An answer that came before the connection was closed may say why.
                 Err(_) => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// The next answer.
+    /// Waits for the next answer.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no answer.
     pub fn next(&mut self, deadline: MonoTime) -> Result<Answer, Failure> {
         loop {
             if let Some(answer) = self.buffered()? {
                 return Ok(answer);
             }
             let ready = poll::until(self.socket.as_fd(), Some(deadline));
-            // An answer that goes on and on can be read at any moment.
+            // An answer without an end keeps the socket readable, so the deadline is checked here too.
             if !ready.unwrap_or(false) || clock::now() >= deadline {
                 return Err(Failure::Timeout);
             }
@@ -167,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// Takes what has come, without waiting. `false` at the end.
+    /// Reads what has arrived, without waiting. `false` at the end of the connection.
     fn take(&mut self) -> Result<bool, Failure> {
         let mut piece = vec![0; LONGEST];
         match unix_socket::receive(self.socket.as_fd(), &mut piece, false) {
@@ -197,13 +197,13 @@ fn shown(path: &Path) -> String {
     Escaped(path).to_string()
 }
 
-/// A tool's own connection: it shows in status while this lives, and can be cancelled.
+/// A tool's own connection. While it is open, the tool is shown in the status and can be cancelled.
 pub struct Registration(Connection);
 
 impl Registration {
-    /// Registers a run with the sexton that is above us, as [`VARIABLE`] says. `None` if there is none, or it
-    /// does not take us: the tool runs just the same. One that has not answered in time, because it stands still or is
-    /// busy, will take the run later: the connection stays.
+    /// Registers a run with the sexton that [`VARIABLE`] names. `None` if there is none, or if it refuses: the tool
+    /// runs all the same. A sexton that does not answer in time is stopped or busy. It registers the run later, so the
+    /// connection is kept.
     #[must_use]
     pub fn begin(run: &ToolRun, deadline: MonoTime) -> Option<Registration> {
         let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty())?;
@@ -215,14 +215,14 @@ impl Registration {
         }
     }
 
-    /// sexton's pid as it is here; 0 if it lives in a pid namespace that we cannot see.
+    /// sexton's pid in our pid namespace; 0 if it has none there.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.0.pid()
     }
 
-    /// By whom the tool was cancelled, if it was. Never waits. Can be read as soon as there is something; at
-    /// the end of the connection it is [`gone`](Cancel::Gone), and need not be asked again.
+    /// Whether the tool was cancelled, and by which client. Never waits. Call it when the socket is readable. After
+    /// [`Cancel::Gone`] the connection has ended, and there is no need to call it again.
     pub fn cancelled(&mut self) -> Cancel {
         let open = self.0.take();
         loop {
@@ -235,7 +235,7 @@ impl Registration {
         }
     }
 
-    /// Tells how the run ended. Never waits: what is not taken is not told.
+    /// Reports how the run ended. Never waits: what the socket does not take at once is lost.
     pub fn end(mut self, record: &ToolRecord) {
         let mut record = record.clone();
         if serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > LONGEST / 2) {
@@ -256,13 +256,13 @@ impl AsFd for Registration {
 pub enum Cancel {
     /// It was not.
     No,
-    /// It was, by this one.
+    /// It was, by this client.
     Cancelled(String),
-    /// sexton is not there any more, and nobody can cancel it.
+    /// sexton has ended, so the tool cannot be cancelled any more.
     Gone,
 }
 
-/// The run with texts that fit into a line in any case, however they are escaped there. sexton keeps less of it.
+/// The run with its texts cut so that they fit into a line, however they are escaped there. sexton keeps even less.
 fn truncate(run: &ToolRun) -> ToolRun {
     let mut run = run.clone();
     let mut room = LONGEST / 4;

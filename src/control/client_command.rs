@@ -13,58 +13,58 @@ use crate::os::{clock, startup};
 use crate::report::{log, output};
 use crate::types::{exit_code, one_line};
 
-/// How often a status that is watched is shown anew.
+/// How often a watched status is shown again if nothing changes.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// What an operator wants of a sexton that runs.
+/// A request of an operator to a running sexton.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientCommand {
-    /// What it is.
+    /// What is requested.
     pub what: What,
-    /// The socket, if it was named.
+    /// The socket, if the operator named one.
     pub control: Option<PathBuf>,
-    /// JSON is wanted.
+    /// Print JSON.
     pub json: bool,
     /// How long sexton may take to answer.
     pub deadline: Duration,
 }
 
-/// What is wanted.
+/// What is requested.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// To see how everything is, once or for as long as somebody looks.
+    /// Show the status once, or repeatedly until its reader goes away.
     Status {
-        /// Again and again.
+        /// Repeatedly.
         watch: bool,
     },
-    /// To see the processes.
+    /// Show the processes.
     Processes,
-    /// To know whether the gateway is well.
+    /// Tell whether the gateway is healthy.
     Health,
-    /// To have something done.
+    /// Change something.
     Mutate(Request),
 }
 
-/// Asks, prints the answer to standard output, or to standard error what went wrong, and gives the exit code.
+/// Sends the request and returns the exit code. Prints the answer to standard output, or an error to standard error.
 #[must_use]
 #[inline(never)]
-pub fn run(errand: &ClientCommand) -> u8 {
-    // Nothing here needs the signals that were blocked for the sake of a gateway.
+pub fn run(command: &ClientCommand) -> u8 {
+    // Signals are blocked at the start for a gateway's sake. There is none here.
     startup::unblock();
-    match ask(errand) {
+    match ask(command) {
         Ok(code) => code,
         Err(failure) => {
             log::print_error(&one_line(&format!("sexton: {failure}")));
-            // Whoever asks for health knows two codes: docker's HEALTHCHECK has no others.
-            if errand.what == What::Health { exit_code::UNHEALTHY } else { exit_code::CONTROL_UNAVAILABLE }
+            // `sexton health` has two exit codes only, because Docker's HEALTHCHECK has no others.
+            if command.what == What::Health { exit_code::UNHEALTHY } else { exit_code::CONTROL_UNAVAILABLE }
         }
     }
 }
 
-fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
-    let deadline = clock::now().after(errand.deadline);
-    let mut sexton = Connection::open(errand.control.as_deref(), deadline)?;
-    let request = match &errand.what {
+fn ask(command: &ClientCommand) -> Result<u8, Failure> {
+    let deadline = clock::now().after(command.deadline);
+    let mut sexton = Connection::open(command.control.as_deref(), deadline)?;
+    let request = match &command.what {
         What::Status { watch: true } => Request::Subscribe,
         What::Status { watch: false } | What::Processes | What::Health => Request::Status,
         What::Mutate(request) => request.clone(),
@@ -72,23 +72,25 @@ fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
     let mut answer = sexton.ask(&request, deadline)?;
     loop {
         let code = match &answer {
-            Answer::Status(status) if errand.what == What::Health => return Ok(tell_health(errand, status)),
+            Answer::Status(status) if command.what == What::Health => {
+                return Ok(tell_health(command, status));
+            }
             Answer::Status(status) => {
-                let printed = print(errand, status.as_ref().clone(), sexton.pid());
+                let printed = print(command, status.as_ref().clone(), sexton.pid());
                 if printed.is_err() {
-                    // Nobody looks any more, or nothing can be shown.
+                    // The reader has gone away, or the output cannot be written.
                     return Ok(output::code_after(printed, exit_code::CONTROL_DONE));
                 }
                 exit_code::CONTROL_DONE
             }
             Answer::Done(text) | Answer::Cancelled(text) => {
-                // It repeats what a tool or another client has called itself.
+                // The text contains the names that a tool or another client gave itself.
                 let text =
-                    if errand.json { json!({ "done": text }).to_string().into() } else { one_line(text) };
+                    if command.json { json!({ "done": text }).to_string().into() } else { one_line(text) };
                 output::print(&format!("{text}\n"), exit_code::CONTROL_DONE)
             }
             Answer::Refused(why) => {
-                if errand.json {
+                if command.json {
                     output::print(&format!("{}\n", json!({ "refused": why })), exit_code::CONTROL_REFUSED)
                 } else {
                     log::print_error(&format!("sexton: {}", one_line(why)));
@@ -96,10 +98,10 @@ fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
                 }
             }
         };
-        if errand.what != (What::Status { watch: true }) || code != exit_code::CONTROL_DONE {
+        if command.what != (What::Status { watch: true }) || code != exit_code::CONTROL_DONE {
             return Ok(code);
         }
-        // sexton tells of changes; how the processes are is shown anew in any case.
+        // sexton sends changes of its status. The processes change without that, so they are shown again in any case.
         match sexton.next(clock::now().after(AGAIN)) {
             Ok(news) => answer = news,
             Err(Failure::Timeout) => {}
@@ -108,24 +110,24 @@ fn ask(errand: &ClientCommand) -> Result<u8, Failure> {
     }
 }
 
-fn tell_health(errand: &ClientCommand, status: &Status) -> u8 {
+fn tell_health(command: &ClientCommand, status: &Status) -> u8 {
     let verdict = health::judge(status, clock::wall_millis());
-    let text = if errand.json { health::as_json(&verdict, status).to_string() } else { verdict.words };
+    let text = if command.json { health::as_json(&verdict, status).to_string() } else { verdict.words };
     output::print(&format!("{text}\n"), if verdict.well { exit_code::HEALTHY } else { exit_code::UNHEALTHY })
 }
 
-fn print(errand: &ClientCommand, mut status: Status, pid: i32) -> io::Result<()> {
+fn print(command: &ClientCommand, mut status: Status, pid: i32) -> io::Result<()> {
     let seen = processes::add(&mut status, pid);
-    let mut text = match (&errand.what, errand.json) {
+    let mut text = match (&command.what, command.json) {
         (What::Processes, true) => format!("{:#}\n", json!(status.processes)),
         (What::Processes, false) => render::processes(&status.processes),
         (What::Status { watch: true }, true) => format!("{}\n", json!(status)),
         (_, true) => format!("{:#}\n", json!(status)),
         (_, false) => render::status(&status, clock::wall_millis()),
     };
-    if !seen && !errand.json {
+    if !seen && !command.json {
         text.push_str("\nits processes are in another pid namespace; ask from within its container\n");
     }
-    let again = errand.what == (What::Status { watch: true }) && io::stdout().is_terminal();
+    let again = command.what == (What::Status { watch: true }) && io::stdout().is_terminal();
     if again { output::redraw(&text) } else { output::write(&text) }
 }

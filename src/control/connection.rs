@@ -1,4 +1,4 @@
-//! One connection of the side that answers: what has come over it, and what its peer has still to take.
+//! One connection of the server: what has arrived over it, and what its peer has not read yet.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,12 +16,12 @@ const PIECE: usize = 4096;
 #[derive(PartialEq)]
 pub(super) enum Role {
     /// Asks and is answered.
-    Asks,
+    Client,
     /// Is told of changes; the hash of the last that was told.
     Subscribes(u64),
     /// A tool's, as long as it runs.
     Tool,
-    /// sexton-watch's: packets, from somebody whom we gave the socket.
+    /// sexton-watch's, over the socket that sexton gave it. It sends packets, not lines.
     Watch,
 }
 
@@ -31,18 +31,18 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     pub(super) role: Role,
     lines: Lines,
-    /// The beginning of a line has come, and since when there was more of it to come.
+    /// Since when the rest of an incomplete line has been awaited; `None` if there is no such line.
     pub(super) unfinished: Option<MonoTime>,
-    /// What the peer has still to take, and how far it has. Others can have to take the same.
+    /// The reply, and how much of it the peer has read. Several connections can share one reply.
     pub(super) reply: Rc<Vec<u8>>,
     pub(super) taken: usize,
-    /// That it is to end is a part of the reply.
+    /// The reply contains the request that the tool end.
     pub(super) cancelled: bool,
-    /// Since when nothing that counts has happened.
+    /// The time of the last complete line or of the last bytes that the peer read.
     pub(super) quiet: MonoTime,
-    /// It is closed when the reply is taken.
+    /// The connection is closed after the reply has been sent.
     pub(super) last: bool,
-    /// It has a tool, and has not taken the answer to that yet.
+    /// It has registered a tool, and has not read the answer yet.
     pub(super) unconfirmed: bool,
 }
 
@@ -67,17 +67,17 @@ impl Client {
         self.taken < self.reply.len()
     }
 
-    /// How much of a line it has sent that is not complete.
+    /// How many bytes of an incomplete line it has sent.
     pub(super) fn held(&self) -> usize {
         self.lines.held()
     }
 
-    /// Whether it lasts however quiet it is.
+    /// Whether it stays open however long it is quiet.
     pub(super) fn lasts(&self) -> bool {
         matches!(self.role, Role::Tool | Role::Watch)
     }
 
-    /// Sends what it takes. `false` if it is lost.
+    /// Sends as much as the socket takes. `false` if the connection is to be closed.
     pub(super) fn send(&mut self) -> bool {
         while let Some(rest) = self.reply.get(self.taken..).filter(|rest| !rest.is_empty()) {
             match unix_socket::send(self.socket.as_fd(), rest) {
@@ -90,7 +90,7 @@ impl Client {
         !self.last
     }
 
-    /// What has come, if it is complete.
+    /// Reads from the socket: a complete line or packet, if there is one.
     pub(super) fn receive(&mut self) -> ReadResult {
         let result = if self.role == Role::Watch { packet(self) } else { next_line(self) };
         let since = self.unfinished.unwrap_or_else(clock::now);
@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// What has come over a connection.
+/// The result of a read.
 pub(super) enum ReadResult {
     Nothing,
     Line(Vec<u8>),
@@ -108,8 +108,7 @@ pub(super) enum ReadResult {
     End,
 }
 
-/// Reads up to the end of a line and not beyond it: what follows stays with the kernel, which tells of it
-/// again.
+/// Reads up to the end of a line and not beyond it. What follows stays in the socket, so poll(2) reports it again.
 fn next_line(client: &mut Client) -> ReadResult {
     let mut piece = [0; PIECE];
     let socket = client.socket.as_fd();
@@ -127,7 +126,7 @@ fn next_line(client: &mut Client) -> ReadResult {
 }
 
 fn packet(client: &Client) -> ReadResult {
-    // One byte more tells that a packet was cut.
+    // The buffer has one byte more than a packet may have. If that byte is filled, the packet is too long.
     let mut packet = vec![0; LONGEST + 1];
     match unix_socket::receive(client.socket.as_fd(), &mut packet, false) {
         Ok(0) => ReadResult::End,

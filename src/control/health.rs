@@ -1,4 +1,4 @@
-//! `sexton health`: whether the gateway does its work, from what is known already, in one line. Pure.
+//! `sexton health`: whether the gateway is healthy, in one line. It uses only what sexton knows already. Pure.
 
 use serde_json::{Value, json};
 
@@ -10,16 +10,16 @@ use crate::types::one_line;
 /// Whether it is well, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The gateway does its work, be it slowly.
+    /// The gateway does its work, even if slowly.
     pub well: bool,
     /// In one line.
     pub words: String,
 }
 
-/// Judges. `wall` is the time in milliseconds since the epoch.
+/// Judges the gateway's health. `wall` is the time in milliseconds since the epoch.
 ///
-/// A slow gateway is well: whoever restarts one for being slow makes it no faster. Where nobody measures, a gateway
-/// that runs is well.
+/// A slow gateway counts as healthy, because a restart does not make it faster. If its health is not measured, a
+/// gateway that runs counts as healthy.
 #[must_use]
 pub fn judge(status: &Status, wall: u64) -> Verdict {
     let gateway = &status.gateway;
@@ -34,11 +34,11 @@ pub fn judge(status: &Status, wall: u64) -> Verdict {
     let unmeasured = |why: &str| Verdict { well: true, words: format!("the gateway runs; {why}") };
     let health = match &status.health {
         _ if lost(status) => {
-            return unmeasured("nobody measures how it does, because sexton-watch is not there");
+            return unmeasured("its health is not measured, because sexton-watch does not run");
         }
-        None => return unmeasured("nobody measures how it does"),
+        None => return unmeasured("its health is not measured"),
         Some(health) if health.state == HealthState::Unknown => {
-            return unmeasured("nothing is known of how it does");
+            return unmeasured("its health is not known yet");
         }
         Some(health) => health,
     };
@@ -58,7 +58,7 @@ pub fn judge(status: &Status, wall: u64) -> Verdict {
     }
 }
 
-/// The same for machines.
+/// The verdict as JSON.
 #[must_use]
 pub fn as_json(verdict: &Verdict, status: &Status) -> Value {
     json!({ "well": verdict.well, "why": verdict.words, "gateway": status.gateway.state, "health": status.health })
@@ -124,6 +124,6 @@ mod tests {
         status.incidents = vec![Incident { ended: Some(1), ..lost }];
         assert!(!judge(&status, 5_000).well);
         status.health = None;
-        assert_eq!(judge(&status, 5_000).words, "the gateway runs; nobody measures how it does");
+        assert_eq!(judge(&status, 5_000).words, "the gateway runs; its health is not measured");
     }
 }

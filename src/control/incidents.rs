@@ -17,11 +17,11 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Takes a condition in at `wall`, in milliseconds since the epoch. The incident, if it begins or ends with
-    /// this, and does not merely go on.
+    /// Notes a condition at `wall`, in milliseconds since the epoch. Returns the incident if it begins or ends with
+    /// this, and `None` if it merely goes on.
     ///
-    /// When there is no room, the one that ended first is forgotten. One that finds nothing but others that
-    /// last is not remembered.
+    /// When there is no room, the incident that ended first is forgotten. If all others still last, the new one is not
+    /// remembered.
     pub fn note(&mut self, mut condition: Condition, wall: u64) -> Option<Incident> {
         truncate_escaped(&mut condition.subject, SUBJECT);
         truncate_escaped(&mut condition.detail, DETAIL);
@@ -52,13 +52,14 @@ impl Incidents {
         }
     }
 
-    /// What lasts and sexton-watch has said: it says, too, when that is over, and so does another one after it.
+    /// The incidents that sexton-watch has reported and that still last. sexton-watch reports their end, or the next
+    /// sexton-watch does.
     #[must_use]
     pub fn from_watch(&self) -> Vec<Incident> {
         self.all.iter().filter(|one| one.ended.is_none() && one.kind.is_of_watch()).cloned().collect()
     }
 
-    /// Those that last, then those that have ended; of each the latest first.
+    /// Those that still last, then those that have ended; the latest first in each group.
     #[must_use]
     pub fn list(&self) -> Vec<Incident> {
         let lasting = self.all.iter().rev().filter(|incident| incident.ended.is_none());

@@ -1,10 +1,11 @@
-//! Whose a process is that has nobody but sexton above it: the rules, which decide what is ended with a lost tool.
+//! Which tool or unit an adopted process belongs to. A process is adopted when its parent ends and sexton becomes its
+//! parent. These rules decide which processes sexton ends together with a lost tool.
 //!
-//! A process inherits its process group, its session and its environment. Group and session keep the number of the process
-//! that made them, and the kernel keeps them true. The environment carries a mark (`SEXTON_TOOL_ID`, `SEXTON_UNIT`), which
-//! a program can change: it counts only where nothing speaks against it.
+//! A process inherits its process group, its session and its environment. The id of a group or session is the pid of
+//! the process that made it; the kernel guarantees that. The environment carries a mark (`SEXTON_TOOL_ID`,
+//! `SEXTON_UNIT`). A program can change its mark, so a mark counts only if nothing contradicts it.
 //!
-//! It never asks the system anything.
+//! This module is pure: it makes no system calls.
 
 use super::protocol::{ToolRecord, ToolRun};
 
@@ -12,15 +13,15 @@ use super::protocol::{ToolRecord, ToolRun};
 pub const TOOL_VARIABLE: &str = "SEXTON_TOOL_ID";
 /// The variable that all processes of a unit carry, with the unit's name.
 pub const UNIT_VARIABLE: &str = "SEXTON_UNIT";
-/// What stands before a unit's name in a mark, so that it is no tool's id.
+/// The prefix of a unit's name in a mark. It tells a unit's name from a tool's id.
 pub const UNIT: &str = "unit:";
 
-/// Whose one is, and whether that one has ended.
+/// The tool run or unit that a process belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     /// The id of the run, or the name of the unit.
     pub(super) name: String,
-    /// Whether it has ended.
+    /// Whether the run has ended.
     pub(super) ended: bool,
 }
 
@@ -30,7 +31,7 @@ impl Owner {
     }
 }
 
-/// A process that has nobody but sexton above it.
+/// An adopted process: sexton is its parent and did not start it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeftBehind {
     /// Its process group.
@@ -41,7 +42,7 @@ pub struct LeftBehind {
     pub began: u64,
 }
 
-/// What counts of a run that is registered.
+/// What the rules need to know of a registered run.
 #[derive(Debug, Clone, Copy)]
 pub struct Running<'a> {
     /// Its id.
@@ -60,18 +61,18 @@ impl<'a> From<&'a ToolRun> for Running<'a> {
     }
 }
 
-/// What counts of a run that has ended.
+/// What the rules need to know of a run that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished<'a> {
     /// Its id.
     pub id: &'a str,
-    /// Its main process, where that is known.
+    /// Its main process, if known.
     pub pid: Option<i32>,
-    /// When it ended, in milliseconds since the epoch, and how long it ran, in milliseconds.
+    /// When it ended, in milliseconds since the epoch.
     pub ended: u64,
-    /// The latter.
+    /// How long it ran, in milliseconds.
     pub duration: u64,
-    /// Its supervisor was killed.
+    /// Whether its supervisor died before it could report the end.
     pub lost: bool,
 }
 
@@ -87,37 +88,38 @@ impl<'a> From<&'a ToolRecord> for Finished<'a> {
     }
 }
 
-/// The main process of a run that has ended, where its record has it.
+/// The main process of a run that has ended, if its record names it.
 #[must_use]
 pub fn main_process(record: &ToolRecord) -> Option<i32> {
     i32::try_from(record.more.get("pid")?.as_i64()?).ok()
 }
 
-/// Whether the record says that the run's supervisor was killed.
+/// Whether the record says that the run was lost: its supervisor died before it could report the end.
 #[must_use]
 pub fn is_lost(record: &ToolRecord) -> bool {
     record.outcome.get("lost").is_some()
 }
 
-/// The runs that are known: those that are registered, and those that have ended.
+/// The runs that sexton knows.
 #[derive(Clone, Copy)]
 pub(super) struct Runs<'a> {
-    /// The former.
+    /// The registered ones.
     pub(super) tools: &'a [Running<'a>],
-    /// The latter.
+    /// Those that have ended.
     pub(super) ended: &'a [Finished<'a>],
 }
 
-/// /proc counts in hundredths of a second, and the clock may have been set a little.
+/// Tolerance for comparing two times, in milliseconds. /proc counts in hundredths of a second, and the clock may have
+/// been adjusted a little.
 const SLACK: u64 = 20;
 
-/// The name of a run that is not known.
+/// The name given to a run that cannot be determined.
 const UNKNOWN: &str = "unknown";
 
-/// The id of the run that has left a process behind which bears this `mark`. `alive` tells whether a process is.
+/// The id of the run that left this process behind. The process bears `mark`. `alive` tells whether a pid is alive.
 ///
-/// A mark is a variable, and a shell that reads an old environment back has the mark of an old run: a mark counts only where
-/// nothing speaks against it.
+/// The group and the session decide first. A mark is only a variable: a shell that restores a saved environment bears
+/// the mark of an older run. So a mark counts only if nothing contradicts it.
 pub fn run_of(
     tools: &[Running<'_>],
     ended: &[Finished<'_>],
@@ -129,32 +131,40 @@ pub fn run_of(
     by_group(runs, one).unwrap_or_else(|| by_mark(runs, one, mark, alive)).name
 }
 
-/// A group and a session keep the number of the process that made them, which is the tool's.
+/// The run whose main process made the group or the session of this process. Both keep the pid of their maker.
 pub(super) fn by_group(runs: Runs<'_>, one: LeftBehind) -> Option<Owner> {
     let is_its = |pid: i32| pid > 0 && (one.group == pid || one.session == pid);
     if let Some(tool) = runs.tools.iter().find(|tool| is_its(tool.pid)) {
         return Some(Owner::alive(tool.id));
     }
     let ended = runs.ended.iter().find(|record| {
-        // What began after the tool's end has its number by chance.
+        // If the process began after the run's end, the number was reused for another process.
         record.pid.is_some_and(is_its) && one.began <= record.ended.saturating_add(SLACK)
     });
     ended.map(|record| Owner { name: record.id.to_owned(), ended: true })
 }
 
-/// How many of the runs that are registered are looked at, the last ones: each look reads /proc.
+/// How many registered runs are examined, the latest ones. Each one costs a read of /proc.
 const LOOKED_AT: usize = 16;
 
-/// The run that the mark names, if the process can be of it: it began while that one ran, and the supervisor is gone. Else
-/// it is of a lost run, if there is one only that it can be of. A run that has ended by itself comes after those, as its
-/// supervisor ends all that is of it. A mark that nobody knows is taken for what it says.
+/// The run that this process belongs to, by its mark. The first rule that applies decides:
+///
+/// 1. The mark names a registered run that began before the process, and the run's supervisor is dead: that run.
+/// 2. The mark names a lost run, and the process began during it: that run.
+/// 3. Exactly one other run can have started the process: that run. Candidates are the lost runs during which the
+///    process began. If the mark names a known run, the last [`LOOKED_AT`] registered runs are candidates too, as far
+///    as they began before the process and their supervisors are dead.
+/// 4. The mark names a run that ended by itself, and the process began during it: that run. This rule comes late,
+///    because the supervisor of such a run has ended all its processes.
+/// 5. The mark names a known run, and no rule above applies: [`UNKNOWN`].
+/// 6. The mark names no known run: the run that it names.
 pub(super) fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> Owner {
     let had_begun = |began: u64| began <= one.began.saturating_add(SLACK);
     let fits = |record: &Finished<'_>| {
         had_begun(record.ended.saturating_sub(record.duration))
             && one.began <= record.ended.saturating_add(SLACK)
     };
-    // What a living supervisor is above of does not come to us.
+    // A living supervisor keeps its descendants: sexton does not adopt them.
     let is_losing = |tool: &Running<'_>| had_begun(tool.began) && !alive(tool.supervisor);
     let (tool, record) =
         (runs.tools.iter().find(|tool| tool.id == mark), runs.ended.iter().find(|record| record.id == mark));
@@ -166,7 +176,7 @@ pub(super) fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn F
         return ended(mark);
     }
     let lost = runs.ended.iter().filter(|record| record.lost && fits(record)).map(|record| record.id);
-    // A mark that is known, and not true, says that there is another run, of which nobody may have said yet that it is lost.
+    // The mark names a known run, but not the right one. The right run may be lost without sexton having noticed yet.
     let is_known = record.is_some() || tool.is_some();
     let last = runs.tools.iter().rev().take(if is_known { LOOKED_AT } else { 0 });
     let mut lost = lost.chain(last.filter(|tool| is_losing(tool)).map(|tool| tool.id));
@@ -178,7 +188,7 @@ pub(super) fn by_mark(runs: Runs<'_>, one: LeftBehind, mark: &str, alive: &dyn F
     }
 }
 
-/// Where the supervisor of a tool is: in a session and a group that the tool has not made.
+/// The session and the process group of a tool's supervisor. The tool has made neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The run's id.
@@ -189,36 +199,38 @@ pub struct Place {
     pub group: i32,
 }
 
-/// A process that came to sexton, and that is nobody's yet.
+/// An adopted process whose owner is not determined yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// Where it is, and since when.
+    /// Its group and session, and when it began.
     pub one: LeftBehind,
     /// The mark that it bears: a tool's id, or [`UNIT`] and a unit's name.
     pub mark: Option<String>,
 }
 
-/// The process that has the number of a process group or of a session.
+/// The process that made a process group or a session: its pid is the number of that group or session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Maker {
     /// It has ended, as the first process of a lost tool has by now.
     Ended,
-    /// It lives, and bears this mark or none.
+    /// It is alive, and bears this mark or none.
     Lives(Option<String>),
 }
 
-/// The mark of each newcomer: its own, or that of another one whose kin it is.
+/// The mark of each newcomer: its own, or the mark of a newcomer that it is kin of.
 ///
-/// A newcomer without a mark is kin of one with a mark if the two share a process group or a session, and if the process
-/// that made that group or session has ended or bears the same mark. There are three exceptions:
+/// A newcomer without a mark is kin of a newcomer with a mark if both are in the same process group or session, and the
+/// process that made that group or session has ended or bears the same mark. There are three exceptions:
 ///
-/// 1. sexton's own group and session (`own`) make nobody kin.
-/// 2. A tool can be in a group and a session that it has not made: the gateway's, or those of a daemon that started it.
-///    These are the ones of its supervisor, which `supervisors` has for each run that is registered. Of a run that is not
-///    registered they are not known: then those of no supervisor make kin.
-/// 3. Who is older than a run that is not registered is not its kin.
+/// 1. sexton's own group and session (`own`) do not count.
+/// 2. The group and the session of a run's supervisor do not count for that run. The tool can be in them without having
+///    made them: they are the gateway's, or those of a daemon that started the tool. `supervisors` has them for
+///    registered and lost runs. If the run is not in `supervisors`, the groups and sessions of all supervisors do not
+///    count.
+/// 3. A newcomer is not kin of a run that is not in `supervisors` if it began before that run, or if the run's id does
+///    not say when it began. A unit's mark is always known.
 ///
-/// `maker` says what has become of the process with this number, and is asked only where the answer counts.
+/// `maker` tells what has become of the process with this pid. It is called only if the answer matters.
 pub fn marks(
     newcomers: &[Newcomer],
     own: (i32, i32),
@@ -245,7 +257,8 @@ pub fn marks(
     newcomers.iter().map(|newcomer| newcomer.mark.clone().or_else(|| kin_of(&newcomer.one))).collect()
 }
 
-/// Whether this group or session is one that the run was started in.
+/// Whether this is the group or session of the supervisor of the run that `mark` names; of any supervisor, if that run
+/// is not in `supervisors`.
 fn is_of_supervisor(number: i32, mark: &str, supervisors: &[Place]) -> bool {
     let is_in = |place: &Place| place.session == number || place.group == number;
     match supervisors.iter().find(|place| place.id == mark) {
@@ -254,13 +267,14 @@ fn is_of_supervisor(number: i32, mark: &str, supervisors: &[Place]) -> bool {
     }
 }
 
-/// Whether it began before a run that is not registered, or one of which nobody knows when it began.
+/// Whether the process began before the run that `mark` names, which is not in `supervisors`. It counts as older, too,
+/// if it is unknown when that run began.
 fn is_older(one: &LeftBehind, mark: &str, supervisors: &[Place]) -> bool {
     let is_known = mark.starts_with(UNIT) || supervisors.iter().any(|place| place.id == mark);
     !is_known && began(mark).is_none_or(|run| one.began.saturating_add(SLACK) < run)
 }
 
-/// When the run with this id began, in milliseconds since the epoch: the first part of an id that sexton has made.
+/// When the run with this id began, in milliseconds since the epoch. An id that sexton has made begins with that time.
 fn began(id: &str) -> Option<u64> {
     u64::from_str_radix(id.split_once('-')?.0, 16).ok()
 }
@@ -327,7 +341,7 @@ mod tests {
             let shared = [(group, 7), (7, session)].map(|(group, session)| newcomer(group, session, None));
             let all: Vec<Newcomer> = both.iter().take(1).cloned().chain(shared).collect();
             let found = marks(&all, (1, 2), &[], &ended);
-            // Nine is a group or session that somebody has made.
+            // Nine is a group or session that another process has made.
             let expected =
                 if group == 9 { [Some(RUN), Some(RUN), None] } else { [Some(RUN), None, Some(RUN)] };
             assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), expected, "{group} {session}");
@@ -362,7 +376,7 @@ mod tests {
         let too_late = format!("{:x}-1", BEGAN + 6 + SLACK);
         assert_eq!(kin((50, 9), &too_late, &[], &ended), None);
         assert_eq!(kin((50, 9), &too_late, &[supervisor(&too_late, 7, 8)], &ended), Some(too_late.clone()));
-        assert_eq!(kin((50, 9), "own-name", &[], &ended), None, "nobody knows when it began");
+        assert_eq!(kin((50, 9), "own-name", &[], &ended), None, "it is unknown when it began");
         assert_eq!(kin((50, 9), "unit:proxy", &[], &ended).as_deref(), Some("unit:proxy"));
     }
 
@@ -402,7 +416,7 @@ mod tests {
         assert_eq!(of(55_000, 9, "old", true), "lost");
         assert_eq!(of(30_000, 9, "old", true), UNKNOWN);
         assert_eq!(of(59_000, 9, "old", true), UNKNOWN);
-        // The supervisor of that run lives, so that nobody of it can be ours.
+        // The supervisor of that run is alive, so sexton adopts none of its processes.
         assert_eq!(of(91_000, 9, "running", true), UNKNOWN);
         assert_eq!(of(65_000, 9, "running", true), "late", "it began before that run");
         // That run has ended by itself, a moment before: its supervisor has left nothing.
@@ -415,11 +429,11 @@ mod tests {
         assert_eq!(
             run_of(&[Running::from(&running)], &both[..1], dying, "well", &|_| false),
             "running",
-            "nobody has said so yet"
+            "sexton has not noticed the loss yet"
         );
         // The kernel knows better than the variable.
         assert_eq!(of(55_000, 50, "old", true), "late");
-        // Nobody knows this run.
+        // sexton does not know this run.
         assert_eq!(of(30_000, 9, "other", true), "other");
         assert_eq!(of(55_000, 9, "other", true), "lost");
     }

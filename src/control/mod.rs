@@ -1,17 +1,17 @@
-//! The control socket: what is said over it, the side that answers, and the side that asks.
+//! The control socket: its protocol, the server and the clients.
 //!
-//! One JSON object a line, in both directions; [`protocol`] has every request and reply. It must never make
-//! the supervisor wait: lines, clients, time and the work of one turn are bounded.
+//! Each message is one line with one JSON object, in both directions. [`protocol`] has every request and reply. The
+//! server must never make the supervisor wait: lines, clients, time and the work of one turn are bounded.
 //!
 //! | file | what it owns |
 //! |---|---|
-//! | [`protocol`] | the words |
+//! | [`protocol`] | the messages |
 //! | [`socket_path`] | where the socket is, and whose it is |
-//! | [`lines`], [`registry`], [`incidents`], [`rate_limit`] | the pure half of the side that answers |
-//! | [`server`], `connection` | its connections |
-//! | [`client`] | the side that asks, for tools as well |
-//! | [`kinship`] | whose a process is that came to sexton: what is ended with a lost tool (pure) |
-//! | [`processes`], [`attribution`] | the processes, which whoever asks looks up, and whose they are |
+//! | [`lines`], [`registry`], [`incidents`], [`rate_limit`] | the pure half of the server |
+//! | [`server`], `connection` | the server's connections |
+//! | [`client`] | the client's side, for tools as well |
+//! | [`kinship`] | which run or unit an adopted process belongs to, to end a lost tool's processes (pure) |
+//! | [`processes`], [`attribution`] | the processes, which the client looks up, and their owners |
 //! | [`client_command`], [`render`] | `sexton status` and its neighbours, from the request to the exit code |
 
 pub mod attribution;

@@ -1,5 +1,5 @@
-//! The processes below a sexton, as whoever asks sees them in /proc. sexton itself does not look: it need not
-//! spend the time, and reads nothing that a process of the tree can have written.
+//! The processes below a sexton. The client reads them from /proc, and sexton itself does not. So sexton spends no time
+//! on it, and reads nothing that a process of the tree may have written.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::os::procfs::Stat;
 use crate::os::{clock, procfs, tree};
 use crate::types::Pid;
 
-/// Adds the processes to what sexton said of itself, with whose they are. `pid` is sexton's pid as it is here;
-/// `false` if that is not the one that it knows itself by, because then it lives in another pid namespace.
+/// Adds the processes and their owners to the status that sexton gave. `pid` is sexton's pid in our pid namespace.
+/// `false` if it differs from the pid in the status: then sexton is in another pid namespace.
 pub fn add(status: &mut Status, pid: i32) -> bool {
     let Some(root) = Pid::new(pid).filter(|pid| pid.raw() == status.pid) else {
         return false;
@@ -35,7 +35,7 @@ pub fn add(status: &mut Status, pid: i32) -> bool {
     true
 }
 
-/// Each process behind its parent, and before the next one of its siblings, the oldest first.
+/// Each process after its parent and before its next sibling, the oldest first.
 fn in_order(mut processes: Vec<Process>, root: i32) -> Vec<Process> {
     processes.sort_by_key(|process| (process.age, std::cmp::Reverse(process.pid)));
     let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();

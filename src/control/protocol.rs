@@ -18,9 +18,9 @@ pub const WATCH_VARIABLE: &str = "SEXTON_WATCH_FD";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// Say how everything is; answered by [`Answer::Status`].
+    /// Give the status; answered by [`Answer::Status`].
     Status,
-    /// Say it now, and again whenever something has changed, at most once a second.
+    /// Give the status now, and again whenever it has changed, at most once a second.
     Subscribe,
     /// Begin the stop ladder, as a TERM would.
     Stop,
@@ -43,9 +43,9 @@ pub enum Request {
         /// Its id, or its name if only one has it.
         tool: String,
     },
-    /// Read the configuration file again; what cannot change while it runs is said in the reply.
+    /// Read the configuration file again. The reply names what cannot change while sexton runs.
     Reload,
-    /// A tool run begins. The connection lives as long as the run, so that its loss tells of a lost supervisor.
+    /// A tool run begins. The connection stays open as long as the run, so its end tells of a lost supervisor.
     ToolBegan(ToolRun),
     /// A tool run has ended.
     ToolEnded(ToolRecord),
@@ -99,8 +99,8 @@ pub struct Status<Tool = ToolRun, Ended = ToolRecord> {
     pub incidents: Vec<Incident>,
     /// What sexton has counted since its start.
     pub counters: Counters,
-    /// Every process below sexton, parents before their children. sexton leaves it empty: who asks can see
-    /// them in /proc, and `sexton status --json` does.
+    /// Every process below sexton, parents before their children. sexton leaves it empty: the client can read them from
+    /// /proc, and `sexton status --json` does.
     #[serde(default)]
     pub processes: Vec<Process>,
 }
@@ -129,8 +129,8 @@ impl Status {
 }
 
 impl Status {
-    /// How many processes of the tree are alive: those that are listed, which whoever can see them counts, else those of
-    /// this census.
+    /// How many processes of the tree are alive. The client lists the processes if it can see them, and they are
+    /// counted. Otherwise it is the number of this census.
     #[must_use]
     pub fn living(&self, census: &TreeStats) -> u64 {
         let living = self.processes.iter().filter(|process| process.state != 'Z').count();
@@ -204,8 +204,8 @@ pub struct ToolRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "kebab-case")]
 pub enum WatchReport {
-    /// A sexton-watch begins, and wants to be told what to do. Conditions that an earlier one spoke of last until
-    /// this one says that they are over.
+    /// A sexton-watch has started and asks for its settings. Conditions that an earlier one reported last until this
+    /// one reports their end.
     Hello {
         /// Its version.
         version: String,
@@ -219,7 +219,7 @@ pub enum WatchReport {
     Health(Health),
     /// The tree was counted.
     TreeStats(TreeStats),
-    /// Something is wrong, or has ended being so.
+    /// Something is wrong, or is no longer wrong.
     Condition(Condition),
 }
 
@@ -233,7 +233,7 @@ pub enum WatchCommand {
     Gateway(UnitStatus),
     /// How everything is; the answer to [`Request::Status`].
     Status(Box<Status>),
-    /// An incident has begun or ended, whoever saw it: what the alert command is told.
+    /// An incident has begun or ended, found by sexton or by sexton-watch. The alert command is told of it.
     Incident(Incident),
 }
 
@@ -245,7 +245,8 @@ pub struct WatchConfig {
     pub settings: WatchSettings,
     /// The gateway, if it has been started.
     pub gateway: Option<UnitStatus>,
-    /// What an earlier sexton-watch has said that lasts, so that nobody is told twice, and its end is told.
+    /// The incidents that an earlier sexton-watch has reported and that still last. They are not reported twice, and
+    /// their end is reported.
     pub incidents: Vec<Incident>,
     /// sexton's version.
     pub version: String,
@@ -353,7 +354,7 @@ pub struct Counters {
     pub locks_removed: u64,
     /// Signals that were passed on.
     pub signals: u64,
-    /// Log lines that nobody took.
+    /// Log lines that standard error did not take.
     pub log_lines_dropped: u64,
     /// Tool runs that ended.
     pub tools: u64,
@@ -378,10 +379,10 @@ pub struct Process {
     pub rss: u64,
     /// Its name (comm).
     pub name: String,
-    /// Whose it is: a unit's name, a tool's id, or nothing if it is nobody's.
+    /// Its owner: a unit's name or a tool's id; `None` if it has no known owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-    /// The tool whose it is has ended.
+    /// The tool that owns it has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub orphan: bool,
 }
@@ -390,7 +391,7 @@ pub struct Process {
 mod tests {
     use super::*;
 
-    /// What a line looks like is a promise to whoever wrote a client.
+    /// The form of a line is a promise to the authors of clients.
     #[test]
     fn lines_stay_as_they_are() {
         for (request, line) in [

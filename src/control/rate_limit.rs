@@ -1,36 +1,35 @@
-//! How much of sexton's time others can have.
+//! Limits the time that sexton spends on clients.
 //!
-//! A turn of the loop does one small thing for a client and looks at signals and deaths between two of them, so that
-//! no client delays what sexton does. But whoever floods the socket would keep sexton busy, and what sexton has just
-//! signalled would wait behind it for a processor: a kernel lets a program that is busy go on for a slice of a
-//! millisecond or more. So what is done for others is charged by the time that it took, and sexton rests from it for
-//! longer than that. Turns are no measure: one can cost a hundred times as much as another, and whoever asks decides
-//! which.
+//! A turn of the loop does one small thing for a client. sexton handles signals and ended processes between two turns,
+//! so that no client delays them. But a client that floods the socket would keep sexton busy. A process that sexton has
+//! just signalled would then wait for a processor, because the kernel lets a busy process run for a slice of a
+//! millisecond or more. So the time that each turn took is charged, and then sexton does nothing for clients for longer
+//! than that. Turns are not counted: one can cost a hundred times as much as another, and the client decides which.
 
 use std::time::Duration;
 
 use crate::types::MonoTime;
 
-/// Others have one part in so many of the time. What it takes to wait for them is not charged and comes on top.
+/// Clients get 1/`PARTS` of the time. The time that it takes to wait for them is not charged and comes on top.
 const PARTS: u32 = 6;
-/// So much of what was charged need not be rested for: a burst of tools that all register is served at once.
+/// No pause is needed for this much charged time, so that a burst of tools that all register is served at once.
 const BURST: Duration = Duration::from_millis(60);
 
-/// The account of what was done for others.
+/// The account of the time that was spent on clients.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
-    /// When everything that was charged will have been rested for, but for a burst.
+    /// When sexton may serve clients again.
     free: MonoTime,
 }
 
 impl RateLimiter {
-    /// Something that is over `now` has taken this much time.
+    /// Charges a turn that ended `now` and took `cost`.
     pub fn charge(&mut self, now: MonoTime, cost: Duration) {
         let oldest = MonoTime(now.0.saturating_sub(BURST));
         self.free = self.free.max(oldest).after(cost.saturating_mul(PARTS));
     }
 
-    /// Until when nothing is done for others, if nothing is `now`.
+    /// Until when sexton serves no client; `None` if it may serve them `now`.
     #[must_use]
     pub fn wait_until(&self, now: MonoTime) -> Option<MonoTime> {
         (self.free > now).then_some(self.free)
@@ -45,7 +44,7 @@ mod tests {
         MonoTime(Duration::from_secs(1)).after(Duration::from_micros(micros))
     }
 
-    /// How much is done in a second for those who always want something that takes this many microseconds.
+    /// How many microseconds of a second are spent on a flood of turns that take `cost` microseconds each.
     fn flood(cost: u64) -> u64 {
         let mut limiter = RateLimiter::default();
         let (mut now, mut done) = (0, 0);

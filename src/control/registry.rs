@@ -1,8 +1,8 @@
-//! What the side that answers knows and decides, as values: which tools run, how they ended, what sexton-watch
-//! has said, and what each request means.
+//! What the server knows and decides, as values: which tools run, how tools ended, what sexton-watch has reported, and
+//! what each request means.
 //!
-//! Tools are kept as the text that they are told in. So what is remembered of all of them together has a limit that
-//! does not depend on how they spell it: parsed JSON can take a hundred times as much memory as its text.
+//! Tools are kept as JSON text. So the limit on the memory for all of them does not depend on how a tool writes its
+//! JSON: parsed JSON can take a hundred times as much memory as its text.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::types::{HealthReport, Outcome};
 /// A connection.
 pub type Key = u64;
 
-/// How many tools can be registered at once. One that finds no room runs just the same.
+/// How many tools can be registered at once. A tool that is not registered for this reason runs all the same.
 pub const TOOLS: usize = 512;
 /// How many tool runs that ended are remembered.
 const ENDED: usize = 64;
@@ -38,48 +38,48 @@ const RECORD: usize = 4096;
 /// How many processes of a run are remembered.
 const PROCESSES: usize = 64;
 
-/// The field of a record that has the locks which were removed after the run, and how many it names at most.
+/// The field of a record that lists the locks which were removed after the run, and how many it lists at most.
 pub const RELEASED: &str = "locks_released";
 const MOST_RELEASED: usize = 8;
-/// The longest path that is named there, in bytes of JSON.
+/// The longest path in that list, in bytes of JSON.
 const PATH: usize = 256;
 
-/// Who speaks.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Speaker {
     /// Its connection.
     pub key: Key,
-    /// Its pid in sexton's pid namespace, as the kernel says; 0 if it lives outside.
+    /// Its pid in sexton's pid namespace, from the kernel; 0 if it has none there.
     pub pid: i32,
     /// Whether it is sexton-watch, over the socket that sexton gave it.
     pub trusted: bool,
 }
 
-/// What a request comes to.
+/// What a request results in.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// This is the answer.
+    /// This answer.
     Answer(Answer),
-    /// This is the answer; a tool has ended.
+    /// This answer, and a tool has ended.
     ToolEnded(Answer),
-    /// This is the answer, the connection is a tool's from now on.
+    /// This answer, and the connection is a tool's from now on.
     Tool(Answer),
-    /// The tool with this connection is told to end, and the one who asked that it was.
+    /// A tool is told to end, and the client that asked for it gets an answer.
     Cancel {
         /// The tool's connection.
         tool: Key,
         /// What the tool is told.
         told: Answer,
-        /// The answer to who asked.
+        /// The answer to the client.
         answer: Answer,
     },
-    /// Somebody else has to answer: sexton, or whoever knows how it is.
+    /// The registry cannot answer this: sexton must.
     Ask(Request),
-    /// A fact, which nobody answers: the incident that began or ended with it, if one did.
+    /// A report of sexton-watch, which gets no answer, and the incident that began or ended with it, if one did.
     Noted(Option<Incident>),
-    /// How the gateway is.
+    /// The gateway's health.
     Health(HealthReport),
-    /// A sexton-watch begins: what an earlier one had said and was so until now.
+    /// A sexton-watch has started. These are the incidents that an earlier one reported and that still last.
     Greeted(Vec<Incident>),
 }
 
@@ -102,16 +102,16 @@ struct Ended {
     /// When it ended, and how long it ran.
     at: u64,
     duration: u64,
-    /// Its main process, and those that it left to be ended.
+    /// Its main process, and the processes that had to be ended after it.
     processes: Vec<i64>,
     pid: Option<i32>,
-    /// Its supervisor was killed.
+    /// Whether its supervisor died before it could report the end.
     lost: bool,
     /// The [`ToolRecord`].
     text: Box<RawValue>,
 }
 
-/// What is known.
+/// What the server knows.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     tools: BTreeMap<Key, Tool>,
@@ -121,12 +121,12 @@ pub struct Registry {
     watch_listens: Option<String>,
     census: Option<TreeStats>,
     incidents: Incidents,
-    /// Where the supervisors of running and of lost tools were, the last ones last.
+    /// The sessions and groups of the supervisors of running and of lost tools, the latest last.
     places: VecDeque<Place>,
 }
 
 impl Registry {
-    /// Takes in one line, or packet.
+    /// Handles one line, or packet.
     pub fn handle_line(&mut self, speaker: Speaker, line: &[u8], wall: u64) -> Reply {
         match serde_json::from_slice(line) {
             Ok(request) => self.take(speaker, request, wall),
@@ -138,16 +138,16 @@ impl Registry {
 
     fn take(&mut self, speaker: Speaker, request: Request, wall: u64) -> Reply {
         match request {
-            Request::ToolBegan(run) => self.began(speaker, run),
+            Request::ToolBegan(run) => self.tool_started(speaker, run),
             Request::ToolEnded(mut record) => {
                 truncate_escaped(&mut record.id, NAME);
                 self.tools.retain(|_, run| run.id != record.id);
                 self.places.retain(|place| place.id != record.id);
-                self.ended(record);
+                self.tool_ended(record);
                 Reply::ToolEnded(Answer::Done("noted".to_owned()))
             }
             Request::Cancel { tool } => self.cancel(speaker, &tool),
-            Request::WatchReport(fact) if speaker.trusted => self.fact(fact, wall),
+            Request::WatchReport(report) if speaker.trusted => self.report(report, wall),
             Request::WatchReport(_) => Reply::Answer(Answer::Refused(
                 "facts are taken from sexton-watch alone, over the socket that it was given".to_owned(),
             )),
@@ -160,7 +160,7 @@ impl Registry {
         }
     }
 
-    fn began(&mut self, speaker: Speaker, mut run: ToolRun) -> Reply {
+    fn tool_started(&mut self, speaker: Speaker, mut run: ToolRun) -> Reply {
         let refused = |why: &str| Reply::Answer(Answer::Refused(why.to_owned()));
         if self.tools.contains_key(&speaker.key) {
             return refused("this connection has a tool already; each run takes one of its own");
@@ -168,12 +168,12 @@ impl Registry {
         if self.tools.len() >= TOOLS {
             return refused("too many tools are registered; this one runs without being shown");
         }
-        // An id is compared as it is kept.
+        // Ids are compared in the form in which they are kept.
         truncate_escaped(&mut run.id, NAME);
         if run.id.is_empty() || self.tools.values().any(|other| other.id == run.id) {
             return refused("a tool needs an id that no other has");
         }
-        // The kernel knows better than the peer who it is.
+        // The pid comes from the kernel, not from the peer's own claim.
         run.supervisor = speaker.pid;
         truncate_escaped(&mut run.name, NAME);
         truncate_command(&mut run.argv);
@@ -183,7 +183,7 @@ impl Registry {
         Reply::Tool(Answer::Done("registered".to_owned()))
     }
 
-    fn ended(&mut self, mut record: ToolRecord) {
+    fn tool_ended(&mut self, mut record: ToolRecord) {
         truncate_escaped(&mut record.name, NAME);
         if length(&record) > RECORD {
             record.more.retain(|name, _| name == "pid");
@@ -222,8 +222,8 @@ impl Registry {
         }
     }
 
-    fn fact(&mut self, fact: WatchReport, wall: u64) -> Reply {
-        let incident = match fact {
+    fn report(&mut self, report: WatchReport, wall: u64) -> Reply {
+        let incident = match report {
             WatchReport::Hello { .. } => {
                 (self.health, self.watch_listens) = (None, None);
                 return Reply::Greeted(self.incidents.from_watch());
@@ -252,12 +252,12 @@ impl Registry {
         Reply::Noted(incident)
     }
 
-    /// Notes a lock that was removed in the record of the tool whose it was, and gives that one's id. The lock named
-    /// `pid` as its owner and was `taken` at that time, in milliseconds since the epoch, or up to a second later.
+    /// Adds a removed lock to the record of the tool that had taken it, and returns that tool's id. The lock named
+    /// `pid` as its owner. It was taken at `taken`, in milliseconds since the epoch, or up to a second later.
     ///
-    /// It was the tool's whose main process, or one of those that it left to be ended, is the lock's owner, if the
-    /// lock was taken during the run: before and after it, somebody else may have had the number.
-    pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
+    /// The lock was the tool's if `pid` was its main process, or one of the processes that had to be ended after it,
+    /// and if the lock was taken during the run. Before and after the run, another process may have had the same pid.
+    pub fn lock_released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
         let whole_seconds = taken.saturating_add(1000);
         let run = self.ended.iter_mut().find(|run| {
             let began = run.at.saturating_sub(run.duration);
@@ -269,14 +269,14 @@ impl Registry {
         Some(run.id.clone())
     }
 
-    /// The book in which sexton writes what it finds wrong itself.
+    /// The incidents, so that sexton can add those that it finds itself.
     pub fn incidents(&mut self) -> &mut Incidents {
         &mut self.incidents
     }
 
-    /// A connection has ended. If it was a tool's whose end nobody told, its supervisor is lost, and
-    /// this is what is known.
-    pub fn lost(&mut self, key: Key, wall: u64) -> Option<ToolRecord> {
+    /// A connection has ended. If its tool has not reported the end of the run, the run is lost, and this is its
+    /// record.
+    pub fn peer_lost(&mut self, key: Key, wall: u64) -> Option<ToolRecord> {
         let tool = self.tools.remove(&key)?;
         let run: ToolRun = serde_json::from_str(tool.text.get()).ok()?;
         let record = ToolRecord {
@@ -293,11 +293,11 @@ impl Registry {
             ]
             .into(),
         };
-        self.ended(record.clone());
+        self.tool_ended(record.clone());
         Some(record)
     }
 
-    /// Where the supervisor is of the tool that this connection has registered.
+    /// Notes the session and group of the supervisor of the tool that this connection has registered.
     pub fn place(&mut self, key: Key, session: i32, group: i32) {
         let Some(run) = self.tools.get(&key) else { return };
         self.places.push_back(Place { id: run.id.clone(), session, group });
@@ -306,12 +306,12 @@ impl Registry {
         }
     }
 
-    /// Where the supervisors of running and of lost tools are, or were.
+    /// The sessions and groups of the supervisors of running and of lost tools.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.places.iter()
     }
 
-    /// The id of the run that has left a process behind which bears this mark; see [`kinship::run_of`].
+    /// The id of the run that left this process behind. The process bears `mark`; see [`kinship::run_of`].
     pub fn run_of(&self, one: LeftBehind, mark: &str, alive: &dyn Fn(i32) -> bool) -> String {
         let tools = self.tools.values().map(|tool| Running {
             id: &tool.id,
@@ -330,15 +330,15 @@ impl Registry {
         kinship::run_of(&tools, &ended, one, mark, alive)
     }
 
-    /// A connection has ended whose tool was never told that it is registered: it runs without being shown.
+    /// A connection has ended before its tool read that it is registered. The tool runs without being shown.
     pub fn forget(&mut self, key: Key) {
         if let Some(run) = self.tools.remove(&key) {
             self.places.retain(|place| place.id != run.id);
         }
     }
 
-    /// The answer that says how everything is, as one line without its end: what is said of sexton, with what is known
-    /// here. It is the same for those who ask over the socket and for sexton-watch.
+    /// The answer to a status request, as one line without its newline: sexton's own part, and what the registry knows.
+    /// Clients and sexton-watch get the same.
     #[must_use]
     pub fn status_text(&self, mut status: Status) -> Vec<u8> {
         #[derive(Serialize)]
@@ -352,17 +352,17 @@ impl Registry {
         status.counters.tools = self.tools_ended;
         let tools: Vec<&RawValue> = self.tools.values().map(|tool| tool.text.as_ref()).collect();
         let ended: Vec<&RawValue> = self.ended.iter().map(|run| run.text.as_ref()).collect();
-        // So that the text is not moved while it grows: what is not known here takes about as much.
+        // Reserve enough, so that the text is not moved while it grows. The rest is an estimate of sexton's own part.
         let known: usize = tools.iter().chain(&ended).map(|text| text.get().len() + 1).sum();
         let rest = 4096 + 512 * status.units.len() + 512 * status.incidents.len();
         let mut text = Vec::with_capacity(known + rest);
-        // Writing to memory cannot fail, and everything of it can be written as JSON.
+        // Writing to memory cannot fail, and every part can be written as JSON.
         let _ = serde_json::to_writer(&mut text, &Text { status: status.with_tools(tools, ended) });
         text
     }
 }
 
-/// Cuts a command line to what is kept of one.
+/// Cuts a command line to the length that is kept.
 fn truncate_command(argv: &mut Vec<String>) {
     argv.truncate(ARGUMENTS);
     let mut room = COMMAND;
@@ -372,12 +372,12 @@ fn truncate_command(argv: &mut Vec<String>) {
     }
 }
 
-/// How long a record is as JSON.
+/// The length of a record as JSON, in bytes.
 fn length(record: &ToolRecord) -> usize {
     serde_json::to_vec(record).map_or(usize::MAX, |bytes| bytes.len())
 }
 
-/// The processes of a run, as far as its record knows.
+/// The processes of a run that its record names.
 fn processes_of(record: &ToolRecord) -> Vec<i64> {
     let killed = record.more.get("killed").and_then(|killed| killed.as_array());
     let killed = killed.into_iter().flatten().filter_map(|one| one.get("pid"));
@@ -385,7 +385,7 @@ fn processes_of(record: &ToolRecord) -> Vec<i64> {
     all.filter_map(serde_json::Value::as_i64).take(PROCESSES).collect()
 }
 
-/// This record with one more lock that was removed after the run, if there is room for it.
+/// This record with one more removed lock, if there is room for it.
 fn with_released(text: &RawValue, path: &str) -> Option<Box<RawValue>> {
     let mut record: ToolRecord = serde_json::from_str(text.get()).ok()?;
     let known = record.more.entry(RELEASED.to_owned()).or_insert_with(|| json!([]));
@@ -444,7 +444,7 @@ mod tests {
         assert!(refused(&say(&mut registry, speaker(2), &run("t1", "exec"))).contains("no other"));
         // The end can be told over another connection.
         say(&mut registry, speaker(3), &Request::ToolEnded(record("t1")));
-        registry.lost(1, 200);
+        registry.peer_lost(1, 200);
         let status = status(&registry);
         assert_eq!((status.tools.len(), status.ended.len(), status.counters.tools), (0, 1, 1));
         assert_eq!(status.ended[0].outcome, json!({ "exited": { "code": 0 } }));
@@ -467,7 +467,7 @@ mod tests {
             say(&mut registry, speaker(1), &Request::ToolEnded(run(id, ended, pid)));
         }
         let release = |registry: &mut Registry, pid: i32, taken: u64| {
-            registry.released(&format!("/data/{pid}-{taken}.lock"), pid, taken)
+            registry.lock_released(&format!("/data/{pid}-{taken}.lock"), pid, taken)
         };
         for (pid, taken, tool) in [
             (7, 97_000, Some("t1")),
@@ -493,7 +493,7 @@ mod tests {
     fn a_connection_that_breaks_tells_of_a_lost_supervisor() {
         let mut registry = Registry::default();
         say(&mut registry, speaker(1), &run("t1", "exec"));
-        registry.lost(1, 200);
+        registry.peer_lost(1, 200);
         let ended = &status(&registry).ended;
         assert_eq!((ended[0].id.as_str(), &ended[0].outcome), ("t1", &json!({ "lost": {} })));
         assert_eq!(ended[0].more["pid"], 5);
@@ -534,7 +534,7 @@ mod tests {
             assert!(matches!(told, Reply::Cancel { tool: 1, .. }), "{told:?}");
         }
         say(&mut registry, speaker(1), &Request::ToolEnded(record(&long)));
-        registry.lost(1, 200);
+        registry.peer_lost(1, 200);
         let status = status(&registry);
         assert_eq!((status.tools.len(), status.ended.len(), &status.ended[0].id), (0, 1, &kept));
         assert_eq!(status.ended[0].outcome, json!({ "exited": { "code": 0 } }), "it is not lost");
@@ -613,7 +613,7 @@ mod tests {
             say(&mut registry, speaker(2), &Request::ToolEnded(record));
         }
         for number in 0..100 {
-            registry.released(&format!("/{odd}{number}"), 7, 0);
+            registry.lock_released(&format!("/{odd}{number}"), 7, 0);
             let condition = super::super::protocol::Condition {
                 kind: IncidentKind::LockHeld,
                 subject: format!("{number}{odd}"),

@@ -1,10 +1,10 @@
-//! The connections of the side that answers.
+//! The server's connections.
 //!
-//! One [`turn`](Server::turn) does one small thing: takes one connection, or one line, or sends one reply as
-//! far as it is taken. Whoever calls looks after signals and deaths between two of them. Nothing blocks, and
-//! what all peers together can make sexton keep is bounded: the beginnings of lines, the replies that are not
-//! taken, and the number of connections. When one of those is used up, the connection gives way that has been
-//! quiet for longest, so that nobody is shut out by others who say nothing.
+//! One [`turn`](Server::turn) does one small thing: it accepts one connection, reads one line, or sends as much of one
+//! reply as the socket takes. The caller handles signals and ended processes between two turns. Nothing blocks. The
+//! memory for all peers together is bounded: the incomplete lines, the replies that are not read yet, and the number of
+//! connections. When a bound is reached, the connection that has been quiet for longest is closed, so that silent
+//! clients cannot shut others out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -28,81 +28,83 @@ use crate::os::{clock, descriptors, privileges, process, procfs};
 use crate::report::line_limit::LineLimit;
 use crate::types::{HealthReport, MonoTime, Pid};
 
-/// How many connections there can be that are not a tool's.
+/// How epoll connections there can be that are not a tool's.
 const CLIENTS: usize = 64;
-/// How many descriptors stay free for what sexton itself has to do, and for those who ask besides the tools.
+/// How epoll descriptors stay free for sexton itself, and for clients that are not tools.
 const RESERVE: u64 = 32;
 const FOR_CLIENTS: u64 = 8;
-/// How many bytes of lines that are not complete are kept, those of all connections together.
+/// How epoll bytes of incomplete lines are kept, of all connections together.
 const LINES: usize = 256 * 1024;
-/// How many bytes of replies that are not taken yet are kept, those of all connections together; what several have to
-/// take counts once. There is room for two of the longest, so that those who take theirs are not in each other's way.
+/// How epoll bytes of unread replies are kept, of all connections together. A reply that several connections share
+/// counts once. There is room for two of the longest replies, so that two clients that do read do not evict each other.
 const REPLIES: usize = 2 * 1024 * 1024;
-/// A reply that is no longer than this costs no connection its place.
+/// No connection is closed for an unread reply that is no longer than this.
 const SHORT: usize = 8192;
 /// The longest text of an answer, in bytes of JSON.
 const TEXT: usize = 4096;
-/// How long such a connection may go without a complete line, or without taking its reply.
+/// How long a client's connection may go without sending a complete line or reading its reply. Tools and sexton-watch
+/// have no such limit.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often connections are looked through, and subscribers told of changes.
+/// How often connections are checked, and subscribers told of changes.
 const PULSE: Duration = Duration::from_secs(1);
-/// What is said to one for whom there is no room.
+/// The answer to a client for which there is no descriptor.
 const CROWDED: &str =
     "sexton has no more descriptors for connections; raise the limit on open files (ulimit -n)";
 /// The listener's key; connections have those above.
 const LISTENER: Key = 0;
 
-/// What sexton itself has to see to.
+/// What sexton itself must do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerEvent {
-    /// To answer this request over this connection.
+    /// Answer this request over this connection.
     Request(Key, Request),
-    /// To hear of an incident that began or ended.
+    /// An incident began or ended.
     Noted(Incident),
-    /// To hear how the gateway is.
+    /// The gateway's health was reported.
     Health(HealthReport),
-    /// To tell sexton-watch what it is to do, and what has lasted until it came.
+    /// A sexton-watch has started: send it its settings and these incidents, which still last.
     Greeted(Vec<Incident>),
-    /// To hear that a tool has ended.
+    /// A tool has ended.
     ToolEnded,
-    /// To hear that a tool's supervisor was lost, and what is known of the run.
+    /// A tool's supervisor was lost; this is the record of the run.
     Lost(Box<ToolRecord>),
 }
 
-/// The side that answers.
+/// The server of the control socket.
 pub struct Server {
-    many: EpollSet,
-    claimed: Option<BoundSocket>,
+    epoll: EpollSet,
+    bound: Option<BoundSocket>,
     clients: BTreeMap<Key, Client>,
     last_key: Key,
     registry: Registry,
-    /// How everything was when somebody was told last, as long as that is kept for somebody.
+    /// The status that was sent last, as long as a connection still has to send it. Connections with the same status
+    /// share it.
     told: Weak<Vec<u8>>,
-    /// What is said of sexton-watch's mistakes.
+    /// Limits the log lines about sexton-watch's mistakes.
     mistakes: LineLimit,
     /// sexton-watch's connection.
     watch: Option<Key>,
-    /// Tools that were lost while somebody else was served.
+    /// Tools that were lost while another connection was served.
     lost: VecDeque<ToolRecord>,
-    /// When connections are looked through next; never, if there are none to look through.
+    /// When connections are checked next; `None` if there is nothing to check.
     pulse: Option<MonoTime>,
-    /// The system gave no descriptor for a connection; until the next pulse none is taken.
+    /// The system gave no descriptor for a connection. Until the next check none is accepted.
     full: bool,
 }
 
 impl Server {
-    /// One that listens at the place that was claimed, if there is one.
+    /// A server that listens on the bound socket, if there is one.
     ///
     /// # Errors
     /// What epoll_create1(2) and epoll_ctl(2) say.
-    pub fn new(claimed: Option<BoundSocket>) -> io::Result<Server> {
-        let many = EpollSet::new()?;
-        if let Some(claimed) = &claimed {
-            many.add(&claimed.listener, LISTENER, Interest::Read)?;
+    pub fn new(bound: Option<BoundSocket>) -> io::Result<Server> {
+        let epoll = EpollSet::new()?;
+        if let Some(bound) = &bound {
+            epoll.add(&bound.listener, LISTENER, Interest::Read)?;
         }
         Ok(Server {
-            many,
-            claimed,
+            epoll,
+            bound,
             clients: BTreeMap::new(),
             last_key: LISTENER,
             registry: Registry::default(),
@@ -115,8 +117,8 @@ impl Server {
         })
     }
 
-    /// Takes our end of a socket of packets whose other end sexton-watch has: what comes over it may be a fact,
-    /// and what goes is a [`WatchCommand`]. There is one sexton-watch at a time.
+    /// Takes our end of the packet socket whose other end sexton-watch has. sexton-watch may send a
+    /// [`Request::WatchReport`] over it, and gets [`WatchCommand`]s. There is one sexton-watch at a time.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
@@ -130,27 +132,27 @@ impl Server {
         Ok(())
     }
 
-    /// Whether there is a place where others reach it, and not sexton-watch alone.
+    /// Whether it has a socket that clients can connect to.
     #[must_use]
     pub fn listens(&self) -> bool {
-        self.claimed.is_some()
+        self.bound.is_some()
     }
 
-    /// What can be read when there is something to do.
+    /// The descriptors that are ready when there is something to do.
     #[must_use]
     pub fn waits_for(&self) -> &EpollSet {
-        &self.many
+        &self.epoll
     }
 
-    /// When `publish_tick` is wanted.
+    /// When to call `publish_tick`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<MonoTime> {
         self.pulse
     }
 
-    /// Does one small thing. What sexton itself has to see to, if that came of it.
+    /// Does one small thing. Returns what sexton itself must do, if anything.
     pub fn turn(&mut self) -> Option<ServerEvent> {
-        let event = match self.many.ready() {
+        let event = match self.epoll.ready() {
             Ok(Some(LISTENER)) => {
                 self.accept();
                 None
@@ -165,19 +167,19 @@ impl Server {
         event.or_else(|| self.take_lost())
     }
 
-    /// A tool that was lost while somebody else was served.
+    /// A tool that was lost while another connection was served.
     pub fn take_lost(&mut self) -> Option<ServerEvent> {
         self.lost.pop_front().map(|record| ServerEvent::Lost(Box::new(record)))
     }
 
     fn accept(&mut self) {
-        let Some(claimed) = &self.claimed else { return };
-        let socket = match unix_socket::accept(claimed.listener.as_fd()) {
+        let Some(bound) = &self.bound else { return };
+        let socket = match unix_socket::accept(bound.listener.as_fd()) {
             Ok(Some(socket)) => socket,
             Ok(None) => return,
             Err(error) => {
-                // Out of descriptors or memory: the connection waits, and must not keep us busy.
-                let _ = self.many.change(&claimed.listener, LISTENER, Interest::Nothing);
+                // Out of descriptors or memory. The connection stays in the backlog, and must not keep us busy.
+                let _ = self.epoll.change(&bound.listener, LISTENER, Interest::Nothing);
                 self.full = true;
                 self.arm();
                 warn!(name: "control-full", %error, "could not take a connection to the control socket");
@@ -199,12 +201,12 @@ impl Server {
             let _ = unix_socket::send(socket.as_fd(), &line(Answer::Refused(CROWDED.to_owned())));
             return;
         }
-        if let Err(error) = self.add(socket, peer, Role::Asks) {
+        if let Err(error) = self.add(socket, peer, Role::Client) {
             debug!(name: "control-accept-failed", %error, "could not wait for a connection");
         }
     }
 
-    /// Hangs up on the one that has been quiet for longest, if there is one that does not last.
+    /// Closes the connection that has been quiet for longest, if there is one that may be closed.
     fn drop_quietest(&mut self) -> bool {
         let quietest = self.clients.iter().filter(|(_, client)| !client.lasts());
         let quietest = quietest.min_by_key(|(_, client)| (client.peer.uid == 0, client.quiet));
@@ -215,34 +217,34 @@ impl Server {
 
     fn add(&mut self, socket: OwnedFd, peer: Peer, role: Role) -> io::Result<()> {
         self.last_key += 1;
-        self.many.add(&socket, self.last_key, Interest::Read)?;
+        self.epoll.add(&socket, self.last_key, Interest::Read)?;
         self.clients.insert(self.last_key, Client::new(socket, peer, role));
         self.arm();
         Ok(())
     }
 
-    /// There is somebody, or something, to be looked through.
+    /// Schedules the next check, if there is anything to check.
     fn arm(&mut self) {
         if self.pulse.is_none() && (self.full || self.clients.values().any(|client| !client.lasts())) {
             self.pulse = Some(clock::now().after(PULSE));
         }
     }
 
-    /// Hangs up. The record of the run, if it was a tool's whose end nobody has told.
+    /// Closes a connection. Returns the record of its run, if that is lost by this.
     fn drop_client(&mut self, key: Key) -> Option<ToolRecord> {
         let client = self.clients.remove(&key)?;
         self.watch = self.watch.filter(|watch| *watch != key);
-        self.many.remove(&client.socket);
+        self.epoll.remove(&client.socket);
         unix_socket::hang_up(&client.socket);
         if client.unconfirmed && is_alive(client.peer.pid) {
-            // It waited no longer for the answer, and runs its tool all the same: nothing is lost.
+            // The client stopped waiting for the answer and runs its tool all the same: nothing is lost.
             self.registry.forget(key);
             return None;
         }
-        self.registry.lost(key, clock::wall_millis())
+        self.registry.peer_lost(key, clock::wall_millis())
     }
 
-    /// The same in the middle of something else: a tool that is lost with it is told of in the next turn.
+    /// Closes a connection while another one is served. A tool that is lost by this is reported in the next turn.
     fn drop_meanwhile(&mut self, key: Key) {
         if let Some(record) = self.drop_client(key) {
             self.lost.push_back(record);
@@ -250,7 +252,7 @@ impl Server {
         }
     }
 
-    /// The same because there is no room. A tool whose supervisor lives runs on without being shown.
+    /// Closes a connection because a bound is reached. A tool whose supervisor lives runs on without being shown.
     fn evict(&mut self, key: Key) {
         if self.clients.get(&key).is_some_and(|client| is_alive(client.peer.pid)) {
             self.registry.forget(key);
@@ -323,7 +325,7 @@ impl Server {
         None
     }
 
-    /// Answers over a connection, if it is still there.
+    /// Answers over a connection, if it is still open.
     pub fn answer(&mut self, key: Key, answer: Answer) {
         if self.watch == Some(key) {
             match answer {
@@ -349,7 +351,7 @@ impl Server {
         self.say(key, text);
     }
 
-    /// Tells a tool to end. Once is enough: one that does not take what it is told is not told again.
+    /// Tells a tool to end, unless an earlier such message is still unread.
     fn cancel(&mut self, key: Key, told: Answer) {
         if let Some(client) = self.clients.get_mut(&key).filter(|client| !client.cancelled) {
             client.cancelled = true;
@@ -357,7 +359,7 @@ impl Server {
         }
     }
 
-    /// How everything is, as a line. Those who are told the same share it.
+    /// The status as a line. Connections with the same status share it.
     fn status_line(&mut self, status: Status) -> Rc<Vec<u8>> {
         let mut text = self.registry.status_text(status);
         text.push(b'\n');
@@ -369,7 +371,7 @@ impl Server {
         text
     }
 
-    /// Adds to what a connection has to take.
+    /// Adds to a connection's reply.
     fn say(&mut self, key: Key, text: Rc<Vec<u8>>) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         if let Role::Subscribes(known) = &mut client.role {
@@ -394,13 +396,13 @@ impl Server {
         let wanted = if client.has_reply() {
             Interest::Write
         } else {
-            // A long reply is not kept for nothing.
+            // Free the memory of a long reply.
             client.reply = Rc::default();
             client.taken = 0;
             client.cancelled = false;
             Interest::Read
         };
-        if self.many.change(&client.socket, key, wanted).is_err() {
+        if self.epoll.change(&client.socket, key, wanted).is_err() {
             self.drop_meanwhile(key);
         }
         if wanted == Interest::Write {
@@ -408,7 +410,7 @@ impl Server {
         }
     }
 
-    /// Lets go of those who have kept us waiting for longest for the rest of a line, until what we keep has its bound.
+    /// Closes the connections that have been sending an incomplete line for longest, until the bound holds again.
     fn bound_lines(&mut self) {
         while self.clients.values().map(Client::held).sum::<usize>() > LINES {
             let unfinished = self.clients.iter().filter_map(|(key, client)| Some((client.unfinished?, *key)));
@@ -417,7 +419,7 @@ impl Server {
         }
     }
 
-    /// The same for replies.
+    /// Closes the quietest connections with a long unread reply, until the bound holds again.
     fn bound_replies(&mut self) {
         loop {
             let long = |client: &&Client| client.has_reply() && client.reply.len() > SHORT;
@@ -435,15 +437,15 @@ impl Server {
         }
     }
 
-    /// Lets go of those that have been quiet for too long. `true` if subscribers want to know how things are.
+    /// Closes connections that have been quiet for too long. `true` if there are subscribers to send the status to.
     pub fn publish_tick(&mut self, now: MonoTime) -> bool {
         if self.pulse.is_none_or(|pulse| now < pulse) {
             return false;
         }
         self.pulse = None;
         if std::mem::take(&mut self.full)
-            && let Some(claimed) = &self.claimed
-            && let Err(error) = self.many.change(&claimed.listener, LISTENER, Interest::Read)
+            && let Some(bound) = &self.bound
+            && let Err(error) = self.epoll.change(&bound.listener, LISTENER, Interest::Read)
         {
             warn!(name: "control-lost", %error, "the control socket takes no more connections");
         }
@@ -460,7 +462,7 @@ impl Server {
         self.clients.values().any(|client| matches!(client.role, Role::Subscribes(_)) && !client.has_reply())
     }
 
-    /// Tells subscribers how things are, if that is news to them.
+    /// Sends the status to the subscribers that do not have it yet.
     pub fn publish(&mut self, status: Status) {
         let news = self.status_line(status);
         let hash = hash(&news);
@@ -472,35 +474,35 @@ impl Server {
         told.into_iter().for_each(|key| self.say(key, Rc::clone(&news)));
     }
 
-    /// Takes in what sexton itself has found, at `wall`: the incident, if it begins or ends with that.
+    /// Notes a condition that sexton itself has found, at `wall`. Returns the incident, if it begins or ends with that.
     pub fn note(&mut self, condition: Condition, wall: u64) -> Option<Incident> {
         self.registry.incidents().note(condition, wall)
     }
 
-    /// Notes a lock that was removed in the record of the tool whose it was, if it was one's, and gives that one's id.
-    /// The lock named `pid` as its owner, and was `taken` then, in milliseconds since the epoch.
-    pub fn released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
-        self.registry.released(path, pid, taken)
+    /// Adds a removed lock to the record of the tool that had taken it, if a tool had, and returns that tool's id. The
+    /// lock named `pid` as its owner and was taken at `taken`, in milliseconds since the epoch.
+    pub fn lock_released(&mut self, path: &str, pid: i32, taken: u64) -> Option<String> {
+        self.registry.lock_released(path, pid, taken)
     }
 
-    /// Where the supervisors of running and of lost tools are, or were.
+    /// The sessions and groups of the supervisors of running and of lost tools.
     #[must_use]
     pub fn tool_places(&self) -> Vec<Place> {
         self.registry.places().cloned().collect()
     }
 
-    /// The id of the run that has left a process behind which bears this mark.
+    /// The id of the run that left this process behind. The process bears `mark`.
     #[must_use]
     pub fn run_of(&self, one: LeftBehind, mark: &str) -> String {
         self.registry.run_of(one, mark, &|pid| is_alive(pid))
     }
 
-    /// What sexton-watch has said and is so at this moment.
+    /// The incidents that sexton-watch has reported and that still last.
     pub fn ongoing(&mut self) -> Vec<Incident> {
         self.registry.incidents().from_watch()
     }
 
-    /// Tells sexton-watch, if there is one. What it does not take at once is not said: nothing waits for it.
+    /// Sends a command to sexton-watch, if there is one. What the socket does not take at once is lost.
     pub fn tell_watch(&mut self, told: &WatchCommand) {
         if let Ok(packet) = serde_json::to_vec(told) {
             self.send_to_watch(&packet);
@@ -520,7 +522,7 @@ fn is_alive(pid: i32) -> bool {
     stat.is_some_and(|stat| !stat.is_ending())
 }
 
-/// An answer of few words, as a line.
+/// A short answer, as a line.
 fn line(mut answer: Answer) -> Vec<u8> {
     match &mut answer {
         Answer::Done(text) | Answer::Refused(text) | Answer::Cancelled(text) => truncate_escaped(text, TEXT),
@@ -531,7 +533,7 @@ fn line(mut answer: Answer) -> Vec<u8> {
     line
 }
 
-/// What tells two texts apart.
+/// A hash that tells two texts apart.
 fn hash(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text);

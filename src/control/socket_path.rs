@@ -1,13 +1,13 @@
-//! Where the control socket is, and whose it is.
+//! Where the control socket is, and which user owns it.
 //!
-//! The usual place is `/run/sexton`, for those who may write there, else `$XDG_RUNTIME_DIR/sexton`: a
-//! directory for its owner alone, with `control.sock` in it. Where neither can be had, as in an image without /run, it
-//! is `sexton-UID` in /tmp or /dev/shm. Others can make that one first, so that it is used only if it is ours and
-//! closed to everybody else. (A socket whose name is no path would do without a directory, and would be seen in the whole
-//! network namespace: with a host's network another container's sexton would answer.)
+//! By default it is `control.sock` in `/run/sexton`, if sexton may write to /run, else in `$XDG_RUNTIME_DIR/sexton`.
+//! Only the owner can enter that directory. If neither can be made, as in an image without /run, the directory is
+//! `sexton-UID` in /tmp or /dev/shm. Another user can make that one first, so it is used only if it is ours and closed
+//! to all other users. (A socket in the abstract namespace would need no directory. But it is visible in the whole
+//! network namespace, so with the host's network the sexton of another container would answer.)
 //!
-//! A second sexton leaves the first one's socket alone and has `control-2.sock`. What a dead sexton left is replaced. All
-//! that sexton starts finds its socket in the variable [`VARIABLE`].
+//! A second sexton leaves the first one's socket alone and uses `control-2.sock`. The socket of a sexton that has ended
+//! is replaced. Every process that sexton starts finds sexton's socket in the variable [`VARIABLE`].
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use crate::os::{clock, files, poll, privileges, unix_socket};
 
-/// What tells the gateway, and everything below it, where the socket of the sexton above it is.
+/// The variable that tells the gateway, and every process below it, where sexton's socket is.
 ///
-/// It is another one than `--control`'s own, `SEXTON_CONTROL`, because a sexton below another one is not to take
-/// its socket for itself.
+/// It differs from the variable of `--control`, `SEXTON_CONTROL`, because a sexton below another one must not use the
+/// other one's socket as its own.
 pub const VARIABLE: &str = "SEXTON_SOCKET";
 
 /// How many sextons can share one directory.
 const NEIGHBOURS: u32 = 9;
-/// How long another sexton may keep us from a directory. It needs it for some microseconds.
+/// How long to wait while another sexton has the directory locked. It needs the lock for some microseconds.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Why there is no socket at a place, in one line.
@@ -35,10 +35,10 @@ pub enum BindError {
     /// Another sexton listens there.
     #[error("another sexton has the control socket {0}; name another place with --control")]
     InUse(PathBuf),
-    /// Something lies there that is no socket.
+    /// There is a file that is not a socket.
     #[error("{0} is there and is no socket; remove it, or name another place with --control")]
     NotASocket(PathBuf),
-    /// Another user's socket lies there, and whether anybody listens or not is that one's business.
+    /// There is a socket of another user, whether a process listens on it or not.
     #[error("{path} is a socket of uid {owner}; remove it, or name another place with --control")]
     NotOwned {
         /// Where.
@@ -46,15 +46,15 @@ pub enum BindError {
         /// Whose it is.
         owner: u32,
     },
-    /// The name is longer than the kernel takes.
+    /// The path is longer than the kernel accepts.
     #[error("{0} is too long for a socket's name, which has at most 107 bytes; name another with --control")]
     TooLong(PathBuf),
-    /// The directory is open to others, or a link that another user made.
+    /// Other users can write to the directory, or it is a link that another user made.
     #[error(
         "the directory {0} can be written by others or is not ours; remove it, or name another with --control"
     )]
     Unsafe(PathBuf),
-    /// There is no place that a sexton would use without being told.
+    /// No default directory can be used.
     #[error(
         "nothing can be written in /run, $XDG_RUNTIME_DIR, /tmp and /dev/shm; name a place with --control"
     )]
@@ -69,13 +69,13 @@ pub enum BindError {
     },
 }
 
-/// A socket that is ours, with its name.
+/// A socket that this process has bound, with its path.
 pub struct BoundSocket {
     pub(super) listener: OwnedFd,
     path: PathBuf,
-    /// Its device and inode, by which it is known when it goes.
+    /// Its device and inode. They tell whether the path still leads to this socket when it is removed.
     identity: (u64, u64),
-    /// Its directory was made for it, and goes with it.
+    /// Its directory was made for it, and is removed with it.
     made_directory: bool,
 }
 
@@ -88,16 +88,16 @@ impl BoundSocket {
 }
 
 impl Drop for BoundSocket {
-    /// Takes the name away, if it is still ours.
+    /// Removes the path, if it still leads to this socket.
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|now| identity(&now) == self.identity) {
-            // If it cannot be removed, the next sexton finds that nobody listens there.
+            // If it cannot be removed, the next sexton finds that no process listens there, and replaces it.
             let _ = fs::remove_file(&self.path);
         }
         if let Some(directory) = self.path.parent().filter(|_| self.made_directory)
             && let Ok(Some(_kept)) = files::keep_others_out(directory)
         {
-            // It stays if somebody else uses it: a directory with something in it cannot be removed (rmdir(2)).
+            // It stays if another sexton uses it: a directory that is not empty cannot be removed (rmdir(2)).
             let _ = fs::remove_dir(directory);
         }
     }
@@ -107,10 +107,10 @@ fn identity(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// Listens at `path`, whose directory is made if that alone is missing.
+/// Listens at `path`. Its directory is made if only that is missing.
 ///
 /// # Errors
-/// Why not.
+/// Why there is no socket.
 pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
     if !unix_socket::fits(path) {
@@ -120,8 +120,8 @@ pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let made_directory = make(directory).map_err(system)?;
-    // Where somebody else's link leads, he can change at any moment.
+    let made_directory = create_directory(directory).map_err(system)?;
+    // Another user's link can be changed to lead elsewhere at any moment.
     if !made_directory
         && fs::symlink_metadata(directory).is_ok_and(|meta| meta.is_symlink() && !is_trusted(&meta))
     {
@@ -130,15 +130,15 @@ pub fn bind(path: &Path) -> Result<BoundSocket, BindError> {
     bind_in(path, directory, made_directory)
 }
 
-/// Listens at `path`, whose directory is there. What a dead sexton has left there is replaced.
+/// Listens at `path`, whose directory exists. The socket of a sexton that has ended is replaced.
 fn bind_in(path: &Path, directory: &Path, made_directory: bool) -> Result<BoundSocket, BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
     if !unix_socket::fits(path) {
         return Err(BindError::TooLong(path.to_owned()));
     }
-    // Between the name's appearance and the moment when somebody listens it looks like a dead one's; and between the look
-    // at a dead one's and its replacement nobody else may do the same. Whoever keeps the directory for longer than that is
-    // no sexton, and only makes us go without this care.
+    // The directory is locked for two reasons. Between bind(2) and listen(2) a socket looks like that of a sexton that
+    // has ended. And no other sexton may replace an old socket between our check of it and our replacement. A process
+    // that keeps the lock for longer than `PATIENCE` is not a sexton; then we go on without the lock.
     let until = clock::now().after(PATIENCE);
     let mut kept = files::keep_others_out(directory);
     while matches!(kept, Ok(None)) && clock::now() < until {
@@ -147,13 +147,13 @@ fn bind_in(path: &Path, directory: &Path, made_directory: bool) -> Result<BoundS
     }
     let listener = match unix_socket::listen(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            make_room(path)?;
+            remove_stale(path)?;
             unix_socket::listen(path)
         }
         // The sexton that had made the directory has just ended, and took it away.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
             drop(kept);
-            return claim_in_new(path, directory);
+            return bind_in_new(path, directory);
         }
         listener => listener,
     };
@@ -174,7 +174,7 @@ fn make_room(path: &Path) -> Result<(), BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
-        // It has just gone by itself.
+        // It has just been removed by another process.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(system(error)),
     };
@@ -191,18 +191,18 @@ fn make_room(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Listens at `path` in a directory that is not there any more, and tries only once.
-fn claim_in_new(path: &Path, directory: &Path) -> Result<BoundSocket, BindError> {
+/// Listens at `path` in a directory that has just been removed. Tries only once.
+fn bind_in_new(path: &Path, directory: &Path) -> Result<BoundSocket, BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
-    let made_directory = make(directory).map_err(system)?;
+    let made_directory = create_directory(directory).map_err(system)?;
     let listener = unix_socket::listen(path).map_err(system)?;
     let there = fs::symlink_metadata(path).map_err(system)?;
     let path = absolute(path).map_err(system)?;
     Ok(BoundSocket { listener, path, identity: identity(&there), made_directory })
 }
 
-/// Whether it was made, and was not there before.
-fn make(directory: &Path) -> io::Result<bool> {
+/// Makes the directory. `false` if it existed before.
+fn create_directory(directory: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !directory.is_dir() => Err(error),
@@ -210,23 +210,23 @@ fn make(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Listens at the first usual place that is free.
+/// Listens at the first default path that is free.
 ///
 /// # Errors
-/// Why not at the last of them that could have been used.
+/// Why there is no socket at the last path that was tried.
 pub fn bind_default() -> Result<BoundSocket, BindError> {
     let mut problem = BindError::NoDirectory;
     for Place { directory, owner } in places(&[privileges::effective_uid()]) {
-        let Ok(made) = make(&directory) else { continue };
+        let Ok(made) = create_directory(&directory) else { continue };
         let sound =
             || owner.map_or_else(|| made || is_safe(&directory), |owner| is_closed(&directory, owner));
         if !sound() {
             problem = BindError::Unsafe(directory);
             continue;
         }
-        for path in names(&directory) {
+        for path in candidates(&directory) {
             match bind_in(&path, &directory, made) {
-                Ok(claimed) => return Ok(claimed),
+                Ok(bound) => return Ok(bound),
                 Err(taken @ BindError::InUse(_)) => problem = taken,
                 Err(other) => {
                     problem = other;
@@ -238,55 +238,56 @@ pub fn bind_default() -> Result<BoundSocket, BindError> {
     Err(problem)
 }
 
-/// Whether only we, or root, can put something there.
+/// Whether only our user or root can create files there.
 fn is_safe(directory: &Path) -> bool {
     fs::symlink_metadata(directory)
         .is_ok_and(|meta| meta.is_dir() && is_trusted(&meta) && meta.mode() & 0o022 == 0)
 }
 
-/// Whether only this user can enter it, and no link leads there.
+/// Whether it is a directory, not a link, and only this user (and root) can enter it.
 fn is_closed(directory: &Path, owner: u32) -> bool {
     fs::symlink_metadata(directory)
         .is_ok_and(|meta| meta.is_dir() && meta.uid() == owner && meta.mode() & 0o077 == 0)
 }
 
-/// Whether it is ours or root's.
+/// Whether its owner is our user or root.
 fn is_trusted(meta: &Metadata) -> bool {
     meta.uid() == privileges::effective_uid() || meta.uid() == 0
 }
 
-/// Where a sexton that was told nothing can have its socket.
+/// A path at which a sexton can have its socket if `--control` names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usual {
+pub struct DefaultPath {
     /// The socket.
     pub path: PathBuf,
-    /// It lies where everybody can put a directory: only a sexton of this user counts, and one that lives in our pid
-    /// namespace. Another container can have the same /tmp.
+    /// Set if every user can make the directory. Then only a sexton of this user in our pid namespace is trusted:
+    /// another container can have the same /tmp.
     pub owner: Option<u32>,
 }
 
-/// All places where one can be, for whoever asks. Root asks for the sexton of PID 1's user, too: in a container that is the
-/// gateway's.
+/// All default paths, for a client. Root also looks for the socket of PID 1's user: in a container that is the
+/// gateway's user.
 #[must_use]
-pub fn usual() -> Vec<Usual> {
+pub fn default_paths() -> Vec<DefaultPath> {
     let us = privileges::effective_uid();
     let of_init = || fs::metadata("/proc/1").map(|meta| meta.uid()).ok();
     let users: Vec<u32> = std::iter::once(us).chain(of_init().filter(|uid| us == 0 && *uid != 0)).collect();
     let sound = |place: &Place| place.owner.is_none_or(|owner| is_closed(&place.directory, owner));
-    let usual = |Place { directory, owner }| {
-        names(&directory).map(move |path| Usual { path, owner }).collect::<Vec<_>>()
+    let candidates_in = |Place { directory, owner }| {
+        candidates(&directory).map(move |path| DefaultPath { path, owner }).collect::<Vec<_>>()
     };
-    places(&users).filter(sound).flat_map(usual).collect()
+    places(&users).filter(sound).flat_map(candidates_in).collect()
 }
 
 /// A directory for the socket.
 struct Place {
     directory: PathBuf,
-    /// Where everybody can have made it: whose it has to be.
+    /// Set if every user can make the directory: the user that must own it.
     owner: Option<u32>,
 }
 
-/// Each is put together only when those before it could not be had: a start has the first one.
+/// The directories in the order in which they are tried. Each is computed only if those before it could not be used: at
+/// most starts that is the first one alone.
 fn places(users: &[u32]) -> impl Iterator<Item = Place> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let closed = [Some(PathBuf::from("/run")), own].into_iter().flatten();
@@ -300,7 +301,7 @@ fn places(users: &[u32]) -> impl Iterator<Item = Place> {
     closed.chain(open)
 }
 
-fn names(directory: &Path) -> impl Iterator<Item = PathBuf> {
+fn candidates(directory: &Path) -> impl Iterator<Item = PathBuf> {
     (1..=NEIGHBOURS).map(|number| match number {
         1 => directory.join("control.sock"),
         _ => directory.join(format!("control-{number}.sock")),
@@ -378,7 +379,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (ours, us) = (directory.path().join("sexton-0"), privileges::effective_uid());
         assert!(!is_closed(&ours, us), "it is not there");
-        assert!(make(&ours).unwrap());
+        assert!(create_directory(&ours).unwrap());
         assert!(is_closed(&ours, us) && !is_closed(&ours, us + 1));
         std::os::unix::fs::symlink(&ours, directory.path().join("link")).unwrap();
         assert!(!is_closed(&directory.path().join("link"), us));

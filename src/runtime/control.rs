@@ -133,7 +133,7 @@ impl EventLoop<'_> {
             let tool = self
                 .server
                 .as_mut()
-                .and_then(|server| server.released(&lock.path, lock.pid, clock::millis_of(lock.taken)));
+                .and_then(|server| server.lock_released(&lock.path, lock.pid, clock::millis_of(lock.taken)));
             if let Some(tool) = tool {
                 info!(name: "lock-of-tool", tool, path = lock.path, "a lock that was removed was this tool's");
             }

@@ -151,7 +151,7 @@ impl EventLoop<'_> {
         let left = if left.is_empty() { left } else { format!("; after a new start of sexton only: {left}") };
         let taken = if taken.is_empty() { "nothing".to_owned() } else { taken };
         let blind = self.plan.watching.is_some() && self.watch.is_none();
-        let blind = if blind { "; nothing is watched, because sexton-watch is not there" } else { "" };
+        let blind = if blind { "; nothing is watched, because sexton-watch does not run" } else { "" };
         Ok(Answer::Done(format!("changed: {taken}{left}{blind}")))
     }
 

@@ -142,7 +142,7 @@ fn a_tool_that_hung_up_before_it_was_answered_is_forgotten_and_not_lost() {
     drop(tool);
     assert_eq!(house.settle(), []);
     let status = known(&house);
-    assert_eq!((status.tools.len(), status.ended.len()), (0, 0), "nobody knows how it ends");
+    assert_eq!((status.tools.len(), status.ended.len()), (0, 0), "its end is not known");
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn sexton_watch_tells_facts_and_is_told_of_incidents() {
     house.server.tell_watch(&WatchCommand::Incident(incident.clone()));
     assert_eq!(told(&theirs), [WatchCommand::Incident(incident)]);
 
-    // Another one takes its place; nobody else waits for its end.
+    // Another one takes its place. No process waits for the end of the first one.
     let (ours, other) = seqpacket::pair().unwrap();
     house.server.attach_watch(ours).unwrap();
     packet(&other, r#"{"op":"watch-report","report":"hello","version":"2"}"#);
