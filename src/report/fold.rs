@@ -1,12 +1,12 @@
 //! Lines that are as wide as a terminal, broken between words. Pure.
 
-/// How wide a terminal is that nobody has made wider.
+/// The default width of a terminal, in columns.
 pub const WIDTH: usize = 80;
-/// The least that a folded text has beside what stands before it.
+/// The least width of a folded text, in columns.
 const LEAST: usize = 24;
 
-/// `line`, broken between words where it is wider than [`WIDTH`]; what follows begins at column `indent`, counted from 0.
-/// A word that is wider stays whole, as a path has to be copied.
+/// `line`, broken between words where it is wider than [`WIDTH`]; what follows begins at column `indent`, counted from
+/// 0. A word that is wider stays whole, as a path has to be copied.
 #[must_use]
 pub fn line(line: &str, indent: usize) -> String {
     let mut folded = String::with_capacity(line.len());
@@ -29,8 +29,8 @@ pub fn line(line: &str, indent: usize) -> String {
     folded
 }
 
-/// A row of a table whose last cell begins at `column`, with that cell folded below itself; where there is no room for it,
-/// it stands below the row.
+/// A row of a table whose last cell begins at `column`, with that cell folded below itself; where there is no room for
+/// it, it stands below the row.
 #[must_use]
 pub fn row(row: &str, column: usize) -> String {
     let start = row.char_indices().nth(column).map_or(row.len(), |(place, _)| place);

@@ -37,11 +37,12 @@ pub fn install(level: LevelFilter, format: Format) {
     let _ = tracing::subscriber::set_global_default(log);
 }
 
-/// Says outside of the log why something did not come about, for who called; an error, where the journal reads it.
+/// Prints an error for the caller, outside of the log. Where the journal reads standard error, the line has the
+/// priority of an error.
 pub fn print_error(text: &str) {
     let priority = if stderr::is_journal() { render::priority(Level::ERROR) } else { String::new() };
     let lines: String = printable(text).lines().map(|line| format!("{priority}{line}\n")).collect();
-    // Where nobody can be told, the exit code says it.
+    // If the line cannot be written, the exit code still tells of the error.
     let _ = io::stderr().write_all(lines.as_bytes());
 }
 
@@ -49,7 +50,7 @@ pub fn print_error(text: &str) {
 pub fn set_level(level: LevelFilter) {
     let place = LEVELS.iter().position(|known| *known == level).unwrap_or_default();
     LEVEL.store(place, Ordering::Relaxed);
-    // Who says something has asked before whether anybody listens.
+    // Each call site caches whether its level is enabled.
     tracing::callsite::rebuild_interest_cache();
 }
 
@@ -81,7 +82,7 @@ pub fn level() -> LevelFilter {
 
 /// Lines that standard error did not take since the start.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
-/// Those of them of which no line has told yet.
+/// Those of them that no later line has reported yet.
 static UNTOLD: AtomicU64 = AtomicU64::new(0);
 
 fn count_dropped(lines: usize) {
@@ -90,7 +91,7 @@ fn count_dropped(lines: usize) {
     DROPPED.fetch_add(lines, Ordering::Relaxed);
 }
 
-/// How many lines standard error did not take since the start.
+/// The number of lines that standard error did not take since the start.
 #[must_use]
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
@@ -99,7 +100,7 @@ pub fn dropped() -> u64 {
 /// Standard error, opened with the first line, because most runs have nothing to say.
 static OUT: Mutex<Option<Stderr>> = Mutex::new(None);
 
-/// Who speaks, where that is not sexton itself.
+/// The name in the log lines of a process that is not sexton itself.
 static UNIT: OnceLock<(u32, String)> = OnceLock::new();
 
 /// From now on this process speaks as the supervisor of a unit. Call it before the descriptors are closed that

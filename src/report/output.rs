@@ -1,8 +1,8 @@
 //! What a command prints on standard output, and what it means when that cannot be written.
 //!
-//! A script that redirects the output into a file has to learn that the file is not complete: the exit code is then
-//! [`exit_code::SEXTON_FAILED`], whatever the command did. A reader that has closed its end of a pipe has seen what
-//! it wanted, and is no failure.
+//! A script that redirects the output into a file must learn that the file is incomplete: the exit code is then
+//! [`exit_code::SEXTON_FAILED`], whatever the command did. A reader that has closed its end of a pipe wants no more
+//! output, so that is no failure.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use super::log;
 use crate::os::{pipe::Shared, startup};
 use crate::types::{exit_code, printable};
 
-/// Writes all of `text` to standard output, and waits for its reader. What could change a terminal is [escaped]: some of
-/// the text can be others' words.
+/// Writes all of `text` to standard output, and waits for its reader. What could change a terminal is [escaped]: some
+/// of the text can be others' words.
 ///
 /// [escaped]: printable
 ///

@@ -1,9 +1,9 @@
-//! The record of a tool run: one line of JSON that says all that is known of it.
+//! The record of a tool run: one line of JSON with everything that is known of it.
 //!
-//! The line that is written names no locks. A run's supervisor knows of none: the sexton above looks for locks of the
-//! dead after the record has come to it, and removes one beside a living gateway only when nobody has wanted it for a
-//! second, which is later than the caller waits. What it removed is added to the record that it keeps, as
-//! `locks_released`, and said in its log.
+//! The line that is written names no locks, because a run's supervisor does not know them. The sexton above looks for
+//! locks of ended processes after it has received the record. While the gateway runs, it removes such a lock only when
+//! no process has opened it for a second. The caller does not wait that long. sexton logs what it removed, and adds it
+//! to the record that it keeps, as `locks_released`.
 
 use std::ffi::CString;
 
@@ -16,7 +16,7 @@ const ARGV_LIMIT: usize = 8 * 1024;
 /// How many processes that had to be ended are named.
 const KILLED_LIMIT: usize = 64;
 
-/// A tool run that has ended. Times are milliseconds, of the epoch or of the monotonic clock; sizes are bytes.
+/// A tool run that has ended. Times are in milliseconds, since the epoch or on the monotonic clock; sizes are in bytes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Record {
     /// Unlike every other's on this machine.
@@ -46,7 +46,7 @@ pub struct Record {
     pub timeout: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// How the command itself ended, whatever was made of it.
+    /// How the command itself ended, even if the outcome is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<ExitStatus>,
     /// Processor time of all its processes in their own code.
@@ -81,7 +81,7 @@ impl Argv {
             let most = room.min(text.len());
             let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             argv.push(text.get(..end).unwrap_or_default().to_owned());
-            // A word costs something even if it is empty.
+            // An empty argument counts too.
             room = room.saturating_sub(end + 1);
             if end < text.len() || (room == 0 && argv.len() < command.len()) {
                 return Argv { argv, argv_cut: true };
@@ -105,7 +105,7 @@ pub struct Killed {
 /// All of them, as far as they are named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct AllKilled {
-    /// Who they were.
+    /// The processes.
     pub killed: Vec<Killed>,
     /// How many more there were.
     #[serde(skip_serializing_if = "is_zero")]
@@ -118,7 +118,7 @@ fn is_zero(number: &usize) -> bool {
 }
 
 impl AllKilled {
-    /// Takes in who was alive at a stage.
+    /// Adds the processes that were alive at a stage.
     pub fn add(&mut self, stage: StopStage, alive: impl IntoIterator<Item = (i32, String)>) {
         self.killed_more = 0;
         for (pid, name) in alive {

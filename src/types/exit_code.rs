@@ -1,7 +1,7 @@
 //! Every exit code that sexton itself gives, in one place; the README's table is this list.
 //!
-//! A code of the main process passes through untouched, so that these are the conventional ones of
-//! programs that run programs (timeout(1), env(1), docker-run(1)).
+//! The main process's own code passes through unchanged. So these are the conventional codes of programs that run other
+//! programs (timeout(1), env(1), docker-run(1)).
 
 use serde::{Deserialize, Serialize};
 
@@ -24,29 +24,29 @@ pub const RESTART_LIMIT: u8 = 69;
 pub const LOCKS_OK: u8 = 0;
 /// `sexton locks`: something is orphaned, or was and could not be removed.
 pub const LOCKS_ORPHANED: u8 = 1;
-/// `sexton locks`: a root could not be looked at, so that nobody can tell.
+/// `sexton locks`: a root could not be read, so the result is unknown.
 pub const LOCKS_UNKNOWN: u8 = 2;
 
-/// `sexton status` and its neighbours: it was said, or is being done.
+/// `sexton status` and its neighbours: the answer was printed, or the request is being carried out.
 pub const CONTROL_DONE: u8 = 0;
-/// `sexton status` and its neighbours: sexton refused what was asked for.
+/// `sexton status` and its neighbours: sexton refused the request.
 pub const CONTROL_REFUSED: u8 = 1;
 /// `sexton status` and its neighbours: no sexton answered (`EX_UNAVAILABLE`, sysexits.h).
 pub const CONTROL_UNAVAILABLE: u8 = 69;
 
 /// `sexton health`: the gateway does its work.
 pub const HEALTHY: u8 = 0;
-/// `sexton health`: it does not, or nobody says.
+/// `sexton health`: it does not, or sexton does not answer.
 pub const UNHEALTHY: u8 = 1;
 
-/// `sexton doctor`: nothing is wrong that stops, loses or delays something; there may be warnings.
+/// `sexton doctor`: no problems; there may be warnings.
 pub const DOCTOR_OK: u8 = 0;
 /// `sexton doctor`: there are problems.
 pub const DOCTOR_PROBLEMS: u8 = 1;
 
-/// `sexton measure`: it was measured, and no `--fail-if` came true.
+/// `sexton measure`: the measurement is complete, and no `--fail-if` condition holds.
 pub const MEASURED: u8 = 0;
-/// `sexton measure`: a `--fail-if` came true, or what it asks about could not be measured.
+/// `sexton measure`: a `--fail-if` condition holds, or its value could not be measured.
 pub const THRESHOLD_EXCEEDED: u8 = 1;
 
 /// The step of a launch that failed.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::exit_code::{self, RESTART_LIMIT, SEXTON_FAILED, StartStep, TIMED_OUT};
 use super::{CompatMode, Errno, ExitStatus, Signal};
 
-/// How a run ended. What was aborted is never an exit, whatever code the command gave on its way out.
+/// How a run ended. An aborted run is never `Exited`, whatever code the command ended with.
 ///
 /// As JSON one object with one member: `{"exited":{"code":0}}`, `{"timed_out":{"stage":"kill"}}`,
 /// `{"cancelled":{"by":{"signal":15},"stage":"grace"}}`.
@@ -19,7 +19,7 @@ pub enum Outcome {
         /// With this code.
         code: u8,
     },
-    /// A signal ended the command that was not part of an abort.
+    /// A signal ended the command, and it was not part of an abort.
     Signaled {
         /// The signal's number.
         signal: i32,
@@ -31,9 +31,9 @@ pub enum Outcome {
         /// The stage of the ladder at which its tree ended.
         stage: StopStage,
     },
-    /// It was ended before its own end.
+    /// It was ended on request.
     Cancelled {
-        /// Who wanted that.
+        /// What cancelled it.
         by: CancelledBy,
         /// The stage of the ladder at which its tree ended.
         stage: StopStage,
@@ -45,25 +45,25 @@ pub enum Outcome {
         /// Why, as errno(3) has it.
         errno: Errno,
     },
-    /// It would have been started again, and was too often.
+    /// It reached its limit of restarts.
     RestartLimitHit {
-        /// The code with which it ended last; nothing if it could not be started.
+        /// The code with which it ended last; `None` if it could not be started.
         code: Option<u8>,
     },
-    /// A unit has ended that it cannot do without.
+    /// A unit that the gateway requires has ended.
     UnitEnded {
         /// The unit's place in the order of start, from 0.
         unit: usize,
     },
-    /// The process that supervised it died first, so that nobody saw its end.
+    /// Its supervisor died first, so its end was not seen.
     Lost {},
 }
 
-/// Who cancelled a run.
+/// What cancelled a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelledBy {
-    /// Whoever sent sexton the signal with this number.
+    /// The signal with this number, which was sent to sexton.
     Signal(i32),
     /// The end of the process that had started sexton.
     ParentDied,
@@ -86,8 +86,8 @@ pub enum StopStage {
 }
 
 impl Outcome {
-    /// The exit code that tells of it. An abort has timeout(1)'s codes: 124 after a deadline, 128+n after
-    /// signal n (143, as for TERM, where nobody sent one), and 137 in the place of both if KILL was needed.
+    /// Its exit code. An abort has the codes of timeout(1): 124 after a deadline, and 128+n after signal n. A run that
+    /// was cancelled without a signal has 143, as for TERM. If KILL was needed, the code is 137 in all these cases.
     #[must_use]
     pub fn code(self, compat: CompatMode) -> u8 {
         match self {
@@ -246,7 +246,7 @@ mod tests {
         (Outcome::Lost {}, r#"{"lost":{}}"#, 125, "lost: its supervisor died"),
     ];
 
-    /// What a record looks like is a promise to whoever reads it, and so is the code.
+    /// The form of a record and the exit code are promises to the programs that read them.
     #[test]
     fn an_outcome_is_told_the_same_way_everywhere() {
         for (outcome, json, code, words) in ALL {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A process id: always positive, so it can never be mistaken for a process group or for "everybody"
-/// when it is handed to kill(2).
+/// A process id. It is always positive, so kill(2) can never take it for a process group (0 and negative numbers) or
+/// for all processes (-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(i32);
 

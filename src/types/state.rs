@@ -1,4 +1,4 @@
-//! How units and the gateway are, in the words that decisions, reports and the control socket share.
+//! The states of units and of the gateway, with the words that decisions, reports and the control socket share.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ words! {
         Starting = "starting",
         /// It runs.
         Running = "running",
-        /// The stop ladder is on its way.
+        /// The stop ladder has begun.
         Stopping = "stopping",
         /// It will be started again after a pause.
         Waiting = "waiting",
@@ -56,14 +56,14 @@ words! {
     /// How a gateway is.
     #[derive(Default)]
     pub enum HealthState {
-        /// Nobody looks, or nothing is known yet.
+        /// It is not measured, or nothing is known yet.
         #[default]
         Unknown = "unknown",
-        /// It has not answered well yet, and need not have: its start period is not over.
+        /// It has not answered well yet, but its start period is not over.
         Starting = "starting",
         /// It answers well and in time.
         Healthy = "healthy",
-        /// It answers well, and too late.
+        /// It answers well, but too late.
         Slow = "slow",
         /// It does not answer, or not well.
         Unhealthy = "unhealthy",
@@ -72,19 +72,19 @@ words! {
     }
 }
 
-/// How a gateway is, as whoever asked it says.
+/// A report on the gateway's health by sexton-watch, which probed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct HealthReport {
-    /// How.
+    /// Its state.
     pub state: HealthState,
-    /// It is not well, and nothing is to be done about it yet: its start period is not over, or was a moment ago.
+    /// It is not healthy, but no action is due yet: its start period is not over, or was not a moment ago.
     pub excused: bool,
     /// How long its last answer took.
     pub latency: Option<Duration>,
 }
 
 words! {
-    /// The kinds of conditions. Metrics are labelled with them, so that there are only these.
+    /// The kinds of conditions. They are also labels of metrics, so the list is closed.
     pub enum IncidentKind {
         /// The gateway does not answer.
         Unhealthy = "unhealthy",
@@ -98,11 +98,11 @@ words! {
         Zombies = "zombies",
         /// A pattern comes too often in a log.
         Log = "log",
-        /// The kernel killed a process of the tree for want of memory.
+        /// The kernel killed a process of the tree because memory ran out.
         OutOfMemory = "out-of-memory",
         /// The gateway was started again as often as it may be.
         RestartLimit = "restart-limit",
-        /// sexton-watch is not there.
+        /// sexton-watch does not run.
         WatchLost = "watch-lost",
         /// A unit has ended and is not started again.
         UnitEnded = "unit-ended",

@@ -1,15 +1,15 @@
-//! Text that repeats what others wrote: the names of files and processes, arguments, the words of a tool or a client.
+//! Text from outside sexton: the names of files and processes, arguments, texts of a tool or a client.
 //!
-//! This is the one place that says which letters are shown as they are. What sexton prints, logs or shows in a page goes
-//! through one of three: [`one_line`] for a text within a line, [`Escaped`] for a path, and [`printable`] for all that
-//! leaves through standard output, standard error or the log, so that nothing is forgotten.
+//! This is the one place that decides which characters are shown as they are. What sexton prints, logs or shows in a
+//! page goes through one of three: [`one_line`] for a text within a line, [`Escaped`] for a path, and [`printable`] for
+//! everything that leaves through standard output, standard error or the log.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether a letter could break a line, move a cursor or change what a terminal does, or cannot be seen, or changes the
+/// Whether a character can break a line, move the cursor or change a terminal's state, is invisible, or changes the
 /// order in which others are shown.
 #[must_use]
 pub fn is_deceptive(letter: char) -> bool {
@@ -24,13 +24,13 @@ pub fn is_deceptive(letter: char) -> bool {
         )
 }
 
-/// Nearly all texts are like this.
+/// Whether a byte is printable ASCII. Nearly all texts have no others.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
-/// The text on one line, with every [deceptive](is_deceptive) letter escaped, so that nobody's name or word can forge
-/// a line.
+/// The text on one line, with every [deceptive](is_deceptive) character escaped, so that no name or text can forge a
+/// line.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if text.bytes().all(is_plain) {
@@ -43,8 +43,8 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// A path on one line, for eyes: with every deceptive letter escaped, and bytes that are no UTF-8, and the backslash
-/// that marks them. Nothing ever reads a path back from it.
+/// A path on one line, for people. Deceptive characters, bytes that are not UTF-8 and backslashes are escaped. No code
+/// reads a path back from it.
 pub struct Escaped<'a>(pub &'a Path);
 
 impl fmt::Display for Escaped<'_> {
@@ -70,8 +70,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A whole text as it may go to a terminal: its lines and tabs stay, and any other deceptive letter is escaped as in
-/// JSON and TOML, of which the text stays what it was.
+/// A whole text in a form that may go to a terminal. Its newlines and tabs stay. Every other deceptive character is
+/// escaped as in JSON and TOML, so a text in one of these keeps its meaning.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| is_plain(byte) || byte == b'\n') {
