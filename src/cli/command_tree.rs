@@ -5,7 +5,7 @@ use clap::{Arg, Command};
 
 use super::{args, control, subcommand, watch_commands};
 
-/// sexton's command with its options and all its subcommands, and nothing hidden that somebody could want.
+/// sexton's command with its options and all its subcommands. Options that are hidden in `--help` but useful are shown.
 ///
 /// What is hidden in `--help` is so for the sake of one screen. The descriptions of the subcommands are their first
 /// sentence; what else their help says is in [`Command::get_after_help`] and [`Command::get_long_about`].

@@ -1,8 +1,9 @@
 //! Which configuration file is read.
 //!
-//! The one that is named, or none if the name is empty; else /etc/sexton/sexton.toml, if there is one. Only when neither the command line nor
-//! that file says what to run, it is `sexton.toml` in the directory where sexton was called: `sexton` alone in a
-//! project's folder runs the project, and no file that lies about can change what a given command means.
+//! The one that is named, or none if the name is empty; else /etc/sexton/sexton.toml, if there is one. Only when
+//! neither the command line nor that file says what to run, it is `sexton.toml` in the directory where sexton was
+//! called: `sexton` alone in a project's folder runs the project, and no file that lies about can change what a given
+//! command means.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -112,7 +113,7 @@ pub(super) fn initial_cwd() -> &'static Path {
     HERE.get_or_init(|| std::env::current_dir().unwrap_or_default())
 }
 
-/// The project's file, if there is one. One that somebody else put there decides nothing.
+/// The project's file, if there is one. A file of another user is ignored.
 fn project(path: &Path, files: &FileAccess) -> Result<Option<PathBuf>, ConfigError> {
     let owner = || Ok(fs::metadata(path).ok().map(|meta| meta.uid()));
     let Ok(Some(owner)) = files.ask("whose the project's file is", owner) else { return Ok(None) };

@@ -20,7 +20,7 @@ A program that is itself named so runs with: sexton -- NAME";
 
 const HEALTH: &str = "\
 For docker's HEALTHCHECK and exec probes. It tells what is known, and measures
-nothing itself. Exit code: 0 healthy, slow, or nobody measures and it runs;
+nothing itself. Exit code: 0 healthy, slow, or running and not measured;
 1 starting, draining, unhealthy, not running, or no sexton answers.";
 
 /// What a probe waits for at most.

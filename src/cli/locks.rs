@@ -1,4 +1,4 @@
-//! `sexton locks`: who holds what, and the removal of what nobody holds, by hand.
+//! `sexton locks`: lists the locks with their owners, and removes locks without a living owner, by hand.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use crate::types::CompatMode;
 
 const ABOUT: &str = "\
 Runs a command with a deadline, and ends everything that it started. When the
-time is up, or sexton gets TERM, INT or HUP, or whoever started it dies: TERM to
+time is up, or sexton gets TERM, INT or HUP, or its parent dies: TERM to
 the whole tree, a window, then KILL until nothing is left.
 
   $ sexton tool --timeout 2m -- npm test                 at most two minutes

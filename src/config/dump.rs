@@ -214,7 +214,7 @@ fn reaction(replaces: bool) -> &'static str {
 }
 
 fn spelled_unit(unit: &Unit, previous: Option<&Unit>) -> Value {
-    // Each stands behind the one before it, so that the order is the same for whoever reads this.
+    // Each unit names the one before it, so that every reader gets the same order.
     let mut after: Vec<&str> = previous.iter().map(|unit| &*unit.name).collect();
     if unit.after_gateway && previous.is_none_or(|unit| !unit.after_gateway) {
         after.push("gateway");

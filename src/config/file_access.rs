@@ -1,8 +1,8 @@
 //! How the reading of a configuration looks at files: by itself, or through what another process has seen.
 //!
-//! A sexton that runs opens no file that somebody else can change: a lease on it (fcntl(2)), a named pipe or a
-//! filesystem that hangs would hold PID 1 up. So a process of its own reads the configuration again and records
-//! every answer that it got. Then sexton does the same with these answers, and touches no file.
+//! A running sexton opens no file that another user can change: a lease on it (fcntl(2)), a named pipe or a filesystem
+//! that hangs would block PID 1. So a separate process reads the configuration again and records every answer that it
+//! got. Then sexton reads the configuration from these answers and opens no file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub enum FileAccess {
 }
 
 impl FileAccess {
-    /// Looks, or says what was seen before. A failure is not recorded: it is the end of whoever looked.
+    /// Calls `look`, or returns the recorded answer. A failure is not recorded: the process that looks ends with it.
     ///
     /// # Errors
     /// What `look` says.

@@ -1,8 +1,8 @@
 //! Finding the package that a command launches, and what its `package.json` says.
 //!
-//! The files belong to whoever installed the gateway, often to the gateway's own user. Each is looked at before it is
-//! opened, opened without waiting for anybody, and read to a limit; and of what stands in it only a version comes out.
-//! A filesystem that hangs can hold this up all the same: a sexton that runs has a helper do it.
+//! The files belong to the user that installed the gateway, often to the gateway's own user. So the type of each is
+//! checked before it is opened, it is opened without blocking, and it is read to a limit. The only result is a version.
+//! A filesystem that hangs can still block this, so a running sexton has a helper process do it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -220,7 +220,7 @@ mod tests {
             fs::write(&text, content).unwrap();
             assert_eq!(version(), None, "{:.60}", content);
         }
-        // Nobody ever writes to this one.
+        // No process ever writes to this pipe.
         fs::remove_file(&text).unwrap();
         nix::unistd::mkfifo(&text, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(version(), None);

@@ -32,8 +32,8 @@ pub struct WatchSettings {
 }
 
 impl WatchSettings {
-    /// Nothing to look at, with the values that nobody needs to choose: two hundred latencies are enough for a
-    /// 99th percentile, and forget an hour ago.
+    /// Nothing is watched, and the other values are defaults. Two hundred latencies are enough for a 99th percentile,
+    /// and old ones are soon dropped.
     #[must_use]
     pub fn usual() -> WatchSettings {
         WatchSettings { window: 200, ..WatchSettings::default() }

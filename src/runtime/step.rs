@@ -198,7 +198,7 @@ fn with_number(command: &[CString], number: Pid) -> Option<Vec<CString>> {
     command.iter().map(word).collect()
 }
 
-/// Who a step runs as: the gateway's user. Nobody else, if that is who we are, or if we could not become him.
+/// The user that a step runs as: the gateway's. `None` if that is our own user, or if we cannot change the user.
 ///
 /// # Errors
 /// We are root, and it cannot be told who the gateway is: what is meant for another user never runs as root.

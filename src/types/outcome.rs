@@ -50,7 +50,7 @@ pub enum Outcome {
         /// The code with which it ended last; `None` if it could not be started.
         code: Option<u8>,
     },
-    /// A unit that the gateway requires has ended.
+    /// A required unit has ended.
     UnitEnded {
         /// The unit's place in the order of start, from 0.
         unit: usize,

@@ -77,7 +77,7 @@ words! {
 pub struct HealthReport {
     /// Its state.
     pub state: HealthState,
-    /// It is not healthy, but no action is due yet: its start period is not over, or was not a moment ago.
+    /// It is not healthy, but no action is due yet: its start period lasts, or has just ended.
     pub excused: bool,
     /// How long its last answer took.
     pub latency: Option<Duration>,

@@ -77,7 +77,8 @@ pub(super) fn read(face: &Compat, words: &[OsString]) -> Request {
         plan.session = !single;
         plan.settings.group = !single;
         if !single {
-            // Nobody above a session of its own could resume it after a stop that it may refuse.
+            // The child's process group is the only one of its session, so it is orphaned. The kernel does not stop an
+            // orphaned group for TSTP, TTIN or TTOU, but for STOP it does (POSIX, section 2.4.3).
             let keys = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
             plan.settings.rewrite.extend(keys.map(|key| Rewrite(key, Some(Signal::STOP))));
         }

@@ -92,7 +92,7 @@ pub(super) fn read(face: &Compat, order: Order, words: &[OsString]) -> Request {
         let value = leading(&value.to_string_lossy()).map_or(0, |(number, _)| number);
         verbosity = u8::try_from(value).unwrap_or(u8::MAX);
     }
-    // Whoever executed us may have made this process one.
+    // The program that executed us may have made this process a subreaper.
     let warned = !subreaper && process::own_pid() != Pid::INIT && !process::is_subreaper();
     face.run(&found.rest, level(verbosity), |plan| {
         plan.settings.group = group;

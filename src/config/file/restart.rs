@@ -1,4 +1,4 @@
-//! `[restart]`, and `restart` of a unit: what follows an end that nobody asked for.
+//! `[restart]`, and `restart` of a unit: what follows an end that was not requested.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::plan::Handoff;
 use crate::config::value::Text;
 use crate::supervisor::{Restart, RestartOn};
 
-/// What follows an end that nobody asked for. Instead of the table, the value of `on` alone can be written.
+/// What follows an end that was not requested. Instead of the table, the value of `on` alone can be written.
 #[derive(Default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(untagged))]
@@ -29,7 +29,7 @@ pub(super) enum RawRestart {
     Unset,
 }
 
-/// What follows an end that nobody asked for.
+/// What follows an end that was not requested.
 #[derive(Deserialize, Default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]

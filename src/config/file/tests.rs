@@ -307,7 +307,7 @@ fn what_is_wrong_is_said_with_its_place_and_key_and_what_to_write() {
         let error = read(text).err().unwrap_or_else(|| panic!("{text} was read"));
         let place = format!("the configuration file FILE, line {line}, column {column}: {said}");
         assert!(error.starts_with(&place) && !error.contains('\n'), "{text}\n{error}\n{place}");
-        // The place is the same over a preset, whose own text nobody sees; one has probes to act on.
+        // The place is the same over a preset, whose own text is not shown; one has probes to act on.
         if text.contains("preset") || text.contains("[health]\naction") {
             continue;
         }

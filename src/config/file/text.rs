@@ -1,4 +1,4 @@
-//! The text of a configuration file, read without waiting for whoever has the file in hand.
+//! Reads the text of a configuration file. It does not wait for long if another process has a lease on the file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,8 +10,8 @@ use crate::os::{files, lease};
 
 /// The largest file that is read, in bytes. One that was named by mistake need not be read to its end.
 const LARGEST: u64 = 1 << 20;
-/// How many milliseconds it waits, time after time, for whoever holds a lease on the file: a server that shares files
-/// gives it back within this time, and whoever does not is not waited for.
+/// The pauses between attempts, in milliseconds, while another process holds a lease on the file. A file server gives
+/// the lease back within this time; a process that does not is not waited for.
 const LEASE_PAUSES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /// The text of the file, if it belongs to root or to `owner`. A link is followed: the configurations of Kubernetes are

@@ -43,7 +43,7 @@ impl RawTools {
         Ok(Tools {
             timeout: self.timeout.map(|time| time.0),
             grace: self.grace.map_or(usual.grace, |time| time.0),
-            // What a lost tool leaves behind would otherwise be nobody's.
+            // Otherwise no process would end what a lost tool leaves behind.
             end_orphans: self.orphans != Some(Orphans::Report),
             record: self.record,
         })

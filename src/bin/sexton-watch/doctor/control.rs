@@ -13,11 +13,11 @@ use super::finding::Finding;
 
 const NAME: &str = "control socket";
 
-/// Asks the sexton that runs how everything is.
+/// Asks the running sexton for its status.
 pub fn check(control: &Control, deadline: Duration) -> (Vec<Finding>, Option<Status>) {
     let named = match control {
         Control::Off => {
-            let what = "switched off: nobody can ask sexton how it is, this doctor included";
+            let what = "switched off: no client can ask sexton for its status, this doctor included";
             return (vec![Finding::ok(NAME, what)], None);
         }
         Control::At(path) => Some(path.as_path()),
@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn silence_means_different_things() {
-        let nobody = || Failure::NotRunning("/run/sexton".into());
+        let not_running = || Failure::NotRunning("/run/sexton".into());
         let grade = |failure: Failure, runs| silent(&failure, runs).grade;
-        assert_eq!(grade(nobody(), None), Severity::Ok);
-        assert_eq!(grade(nobody(), Some(7)), Severity::Warning);
+        assert_eq!(grade(not_running(), None), Severity::Ok);
+        assert_eq!(grade(not_running(), Some(7)), Severity::Warning);
         assert_eq!(grade(Failure::Timeout, None), Severity::Problem);
         assert_eq!(grade(Failure::WrongOwner("/x".into()), None), Severity::Problem);
     }

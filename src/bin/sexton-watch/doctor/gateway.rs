@@ -67,8 +67,8 @@ pub fn found(plan: &Plan) -> (Vec<Finding>, Option<bool>) {
     (vec![finding], Some(runs))
 }
 
-/// Asks OpenClaw's command line for its version, and looks for its configuration file. Of another gateway nobody
-/// knows how to ask.
+/// Asks OpenClaw's command line for its version, and looks for its configuration file. There is no common way to ask
+/// other gateways.
 pub async fn version(plan: &Plan, deadline: Duration) -> (Vec<Finding>, Option<Version>) {
     let Some(mut line) = openclaw::command_line(&command(plan)) else { return (Vec::new(), None) };
     let shown = line.join(" ");
@@ -111,7 +111,7 @@ fn judge(shown: &str, heard: &Heard, version: Option<Version>, deadline: Duratio
     }
 }
 
-/// OpenClaw's configuration file; of another gateway nobody knows where it is.
+/// OpenClaw's configuration file. Of other gateways it is not known where it is.
 pub fn configuration(plan: &Plan) -> Vec<Finding> {
     if openclaw::command_line(&command(plan)).is_none() {
         return Vec::new();
@@ -152,8 +152,8 @@ fn judge_configuration(path: &Path) -> Finding {
     }
 }
 
-/// What a file is that can be read, or what is no file. To open a device can do something to it, and to open a pipe can
-/// last for ever, and the gateway's user decides what lies there: so it is looked at first, and opened if it is a file.
+/// What is at this path. Opening a device can have effects, opening a pipe can block for ever, and the gateway's user
+/// decides what is there. So the type is checked first, and only a regular file is opened.
 fn look_into(path: &Path) -> io::Result<Meta> {
     let seen = files::look_through(path)?;
     let meta = files::meta(seen.as_fd())?;
@@ -201,7 +201,7 @@ mod tests {
         fs::write(&path, "{}").unwrap();
         assert_eq!(grade(), Severity::Ok);
         assert_eq!(judge_configuration(directory.path()).grade, Severity::Problem);
-        // Nobody ever writes to this one.
+        // No process ever writes to this pipe.
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(judge_configuration(&path).what.ends_with("is not a file"));

@@ -74,7 +74,7 @@ fn ports(plan: &Plan) -> BTreeSet<u16> {
     ports.collect()
 }
 
-/// Who listens on this port: nobody; somebody who cannot be seen; a process.
+/// The process that listens on this port. `None` if there is none, `Some(None)` if there is one that cannot be seen.
 fn listener(port: u16, all: &[Stat]) -> Option<Option<&Stat>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let inodes: Vec<String> = tables.iter().flat_map(|table| inodes(table, port)).collect();
@@ -88,7 +88,7 @@ fn listener(port: u16, all: &[Stat]) -> Option<Option<&Stat>> {
             .filter_map(|entry| fs::read_link(entry.path()).ok())
             .any(|link| link.to_str().is_some_and(|link| sockets.iter().any(|socket| socket == link)))
     };
-    // Of several that share it the oldest is the one that made it.
+    // If several processes share the socket, the oldest one has made it.
     Some(all.iter().filter(has).min_by_key(|stat| stat.start))
 }
 
@@ -110,7 +110,7 @@ fn judge(listener: &Listener, sexton_runs: bool) -> Option<Finding> {
     }
     let who = who
         .as_ref()
-        .map_or("somebody who cannot be seen".to_owned(), |(pid, name)| format!("pid {pid}, {name},"));
+        .map_or("a process that cannot be seen".to_owned(), |(pid, name)| format!("pid {pid}, {name},"));
     Some(if sexton_runs {
         Finding::problem(
             "leftovers",
@@ -132,7 +132,7 @@ fn sextons(all: &[Stat]) -> Vec<Pid> {
     all.iter().filter(|stat| stat.name == b"sexton").map(|stat| stat.pid).collect()
 }
 
-/// OpenClaw gateways that no sexton stands above.
+/// OpenClaw gateways that run below no sexton.
 fn orphan_processes(all: &[Stat]) -> Vec<&Stat> {
     let managed = tree::descending_from(&sextons(all), all);
     let us = process::own_pid();

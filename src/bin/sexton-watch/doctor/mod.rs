@@ -49,7 +49,7 @@ pub fn run(words: &[OsString]) -> u8 {
     };
     let mut round =
         DoctorRun { until: clock::now().after(asked.total), found: Vec::new(), written: Ok(()), asked };
-    let (plan, status) = round.meet();
+    let (plan, status) = round.locate_sexton();
     round.look(&plan, status.as_ref());
     let DoctorRun { asked, found, written, .. } = round;
     let end = if asked.json { finding::as_json(&found) } else { format!("{}\n", finding::summary(&found)) };
@@ -68,14 +68,14 @@ struct DoctorRun {
 }
 
 impl DoctorRun {
-    /// Finds out what is to be looked at: the plan, and how the sexton that runs by it is.
-    fn meet(&mut self) -> (Plan, Option<Status>) {
+    /// Finds out what to check: the plan, and the status of the sexton that runs by it.
+    fn locate_sexton(&mut self) -> (Plan, Option<Status>) {
         let one = self.asked.deadline;
         let mut line = self.asked.line.clone();
         let (mut report, mut plan) = DoctorRun::understand(&line, one);
         let control = plan.as_ref().map(|plan| plan.settings.control.clone()).unwrap_or_default();
         let status = self.ask("control socket", one + SLACK, || control::check(&control, one));
-        // Whoever says nothing else than where it is to be found means the sexton that runs, as it was started.
+        // If the command line names nothing but the control socket, the running sexton's own plan is meant.
         if let Some(status) = status.as_ref().filter(|_| subject::says_only_where(&line)) {
             let origin = isolated::call(one, || subject::of_running(status.pid));
             if let Ok(Some(origin)) = origin {
@@ -92,7 +92,7 @@ impl DoctorRun {
         match isolated::call(deadline, || subject::check(line)) {
             Ok(report) if report.grade == Severity::Problem => (report, None),
             Ok(report) => (report, subject::plan(line)),
-            Err(silence) => (hangs("configuration", &silence), None),
+            Err(silence) => (timed_out("configuration", &silence), None),
         }
     }
 
@@ -183,7 +183,7 @@ impl DoctorRun {
                 learned
             }
             Err(why) => {
-                self.tell(hangs(name, &why));
+                self.tell(timed_out(name, &why));
                 None
             }
         }
@@ -198,8 +198,8 @@ impl DoctorRun {
     }
 }
 
-/// What it means that a check was not heard of.
-fn hangs(name: &str, silence: &ForkError) -> Finding {
+/// The finding for a check that gave no answer.
+fn timed_out(name: &str, silence: &ForkError) -> Finding {
     let advice = match silence {
         ForkError::Late(_) => {
             "A filesystem or a process that it looked at hangs: a dead NFS or FUSE mount, or state D in ps"

@@ -1,5 +1,5 @@
-//! A lock root: whether it can be entered, whose it is, what it lies on, and what lies in it. A filesystem that hangs
-//! makes its check hang, which is a finding of its own.
+//! Checks a lock root: whether it can be entered, who owns it, its filesystem, and its contents. If the filesystem
+//! hangs, the check hangs, and that is a finding of its own.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,7 +33,7 @@ enum Contents {
     Link(String),
     Other,
     Unseen(String),
-    /// Somebody may have put something else there; and what to do.
+    /// Another user may have put something else there; and what to do.
     Unsafe(String),
 }
 
@@ -227,7 +227,7 @@ fn place(facts: &Facts, uid: u32, on: &str, local: bool) -> Finding {
         None => {}
     }
     let used = match (facts.listing.alone, facts.sexton) {
-        (true, _) => "; nobody else uses it",
+        (true, _) => "; no other sexton uses it",
         (false, Some(_)) => "; the sexton that runs uses it",
         (false, None) => {
             let what = format!(
@@ -276,15 +276,13 @@ fn contents(facts: &Facts) -> Vec<Finding> {
     }
     let unclear: Vec<&Entry> = of(VerdictName::Unclear).collect();
     if let Some(one) = unclear.first() {
-        let what =
-            format!("of {} nobody can tell the owner: {} ({})", many(unclear.len()), first(one), one.why);
-        let advice =
-            "They stay until somebody who knows removes them; 'sexton locks --explain' has the evidence";
+        let what = format!("of {} the owner is not known: {} ({})", many(unclear.len()), first(one), one.why);
+        let advice = "They stay until an operator removes them; 'sexton locks --explain' has the evidence";
         found.push(Finding::warning(name, what, advice));
     }
     for guard in of(VerdictName::NotJudged).filter(|entry| entry.location.path.ends_with(".reclaim")) {
         let what = format!(
-            "{} is left of a takeover that was killed, and can keep its lock from everybody",
+            "{} is left of a takeover that was killed, and can keep every process from taking its lock",
             first(guard)
         );
         found.push(Finding::warning(name, what, "Remove it while no gateway and no openclaw command runs"));

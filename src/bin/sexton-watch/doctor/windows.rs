@@ -1,5 +1,5 @@
-//! sexton's windows against what the service manager or the engine above gives it: what is killed from above has no
-//! window at all, and leaves its locks.
+//! Compares the time that sexton needs to stop with the time that the service manager or the container engine gives it.
+//! If these kill sexton earlier, the gateway cannot finish its work, and leaves its locks.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,10 +19,10 @@ enum Above {
     /// The operator said how long it waits.
     Told(Duration),
     Systemd(Service),
-    /// An engine, which tells nobody inside how long it waits.
+    /// A container engine. Inside the container one cannot see how long it waits.
     Container,
-    /// Nobody who kills.
-    Nobody,
+    /// Nothing that kills sexton.
+    Nothing,
     /// systemd did not say.
     Unknown(String),
 }
@@ -49,7 +49,7 @@ pub async fn check(
         (Some(told), _) => Above::Told(told),
         (None, Some(pid)) => above(pid, deadline).await,
         (None, None) if is_container() => Above::Container,
-        (None, None) => Above::Nobody,
+        (None, None) => Above::Nothing,
     };
     judge(plan.longest_stop(), &above)
 }
@@ -79,7 +79,7 @@ async fn above(sexton: i32, deadline: Duration) -> Above {
     match unit(&groups) {
         Some(unit) if Path::new("/run/systemd/system").exists() => service(&unit, &groups, deadline).await,
         _ if sexton == 1 || is_container() => Above::Container,
-        _ => Above::Nobody,
+        _ => Above::Nothing,
     }
 }
 
@@ -91,7 +91,7 @@ fn unit(groups: &str) -> Option<String> {
     let units = paths.filter_map(|path| {
         path.split('/').rfind(|part| part.ends_with(".service") || part.ends_with(".scope"))
     });
-    // A terminal's session, and a whole manager, are nothing that stops sexton.
+    // A terminal's session does not stop sexton, and neither does a whole service manager.
     let services = units.filter(|name| name.ends_with(".service") && !name.starts_with("user@"));
     services.map(str::to_owned).next()
 }
@@ -148,8 +148,8 @@ fn judge(needed: Duration, above: &Above) -> Vec<Finding> {
         Finding::problem(NAME, what, advice)
     };
     let finding = match above {
-        Above::Nobody => {
-            Finding::ok(NAME, format!("a stop takes at most {need}, and nobody above cuts it short"))
+        Above::Nothing => {
+            Finding::ok(NAME, format!("a stop takes at most {need}, and nothing above cuts it short"))
         }
         Above::Unknown(why) => Finding::warning(
             NAME,
@@ -159,7 +159,7 @@ fn judge(needed: Duration, above: &Above) -> Vec<Finding> {
         Above::Container => Finding::warning(
             NAME,
             format!(
-                "a stop takes up to {need}, and nobody inside can see when the engine kills; docker's default is 10s, Kubernetes' 30s"
+                "a stop takes up to {need}, and it cannot be seen from inside when the engine kills; docker's default is 10s, Kubernetes' 30s"
             ),
             format!(
                 "Set stop_grace_period: {seconds}s or terminationGracePeriodSeconds: {seconds}, and say so: --stop-timeout {seconds}s"
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(grade(40, &Above::Container), Severity::Warning);
         assert_eq!(grade(40, &Above::Told(Duration::from_secs(10))), Severity::Problem);
         assert_eq!(grade(40, &Above::Told(Duration::from_secs(40))), Severity::Ok);
-        assert_eq!(grade(40, &Above::Nobody), Severity::Ok);
+        assert_eq!(grade(40, &Above::Nothing), Severity::Ok);
         let advice = &judge(Duration::from_secs(40), &Above::Container)[0].advice;
         assert!(advice.contains("stop_grace_period: 45s"), "{advice}");
     }

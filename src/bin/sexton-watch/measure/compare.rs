@@ -11,9 +11,9 @@ use super::stats;
 
 /// The chance that of two equal gateways anything at all is called different.
 const LEVEL: f64 = 0.001;
-/// Differences of less are nobody's concern.
+/// Smaller differences do not matter.
 const WORTH_A_WORD: f64 = 1.1;
-/// What medians have at least to be apart, in each metric's unit: a tenth of a millisecond is not.
+/// The least difference between medians that matters, in each metric's unit. A tenth of a millisecond does not.
 const APART: f64 = 0.5;
 
 /// What can be said of a difference.
@@ -73,7 +73,7 @@ impl Row {
         #[allow(clippy::cast_precision_loss, reason = "there are eighteen metrics")]
         let level = LEVEL / metrics.max(1) as f64;
         let verdict = match (low, high, chance) {
-            (Some(low), Some(high), _) if !apart(low, high) => Verdict::Same,
+            (Some(low), Some(high), _) if !differ(low, high) => Verdict::Same,
             (Some(_), Some(_), _) if stats::best(fewest) > level => Verdict::TooFew,
             (Some(low), Some(high), Some(chance)) if chance <= level => {
                 if high > low {
@@ -99,9 +99,9 @@ impl Row {
 }
 
 /// Whether two medians are far enough from each other to matter.
-fn apart(low: f64, high: f64) -> bool {
+fn differ(low: f64, high: f64) -> bool {
     let (less, more) = (low.min(high), low.max(high));
-    // Two that never came are not apart, and the difference of two infinities is no number.
+    // Two values that never came do not differ, and the difference of two infinities is NaN.
     less.is_finite() && more - less >= APART && (more >= less * WORTH_A_WORD || less < 0.0)
 }
 
@@ -116,7 +116,7 @@ fn ratio(low: f64, high: f64) -> Option<f64> {
 }
 
 /// The number of runs from which on a difference among so many metrics can be told.
-pub fn enough(metrics: usize) -> usize {
+pub fn enough_runs(metrics: usize) -> usize {
     #[allow(clippy::cast_precision_loss, reason = "there are eighteen metrics")]
     let level = LEVEL / metrics.max(1) as f64;
     (1..100).find(|runs| stats::best(*runs) <= level).unwrap_or(100)
@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn nine_runs_are_enough_for_all_metrics() {
-        assert_eq!(enough(18), 9);
-        assert_eq!(enough(1), 7);
+        assert_eq!(enough_runs(18), 9);
+        assert_eq!(enough_runs(1), 7);
         let (low, high) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [20.0; 7]);
         assert_eq!(verdict(&low, &high), Verdict::TooFew);
     }

@@ -86,7 +86,7 @@ impl Metric {
     }
 }
 
-/// Every name, for whoever mistyped one.
+/// Every name, for the error message about an unknown one.
 pub fn names() -> String {
     ALL.map(|(_, name, _)| name).join(", ")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sexton::report::table;
 
-use super::compare::{Row, Verdict, enough};
+use super::compare::{Row, Verdict, enough_runs};
 use super::limit::Limit;
 use super::metric::{ALL, Metric, Unit};
 use super::record::Record;
@@ -148,7 +148,10 @@ impl Report {
         let mut notes = trouble("base", &self.base);
         notes.extend(self.candidate.iter().flat_map(|records| trouble("candidate", records)));
         if self.rows.iter().any(|row| row.verdict == Verdict::TooFew) {
-            notes.push(format!("with {} runs of each, differences can be told: --runs", enough(self.tested)));
+            notes.push(format!(
+                "with {} runs of each, differences can be told: --runs",
+                enough_runs(self.tested)
+            ));
         }
         if self.candidate.is_some() {
             notes.push(

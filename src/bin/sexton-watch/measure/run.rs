@@ -28,7 +28,7 @@ const LOOP: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(120);
 const END: Duration = Duration::from_secs(140);
 
-/// For whoever interrupts.
+/// State for the handler of an interrupt.
 #[derive(Debug, Default)]
 pub struct Current {
     /// The sexton that runs at this moment.
@@ -124,7 +124,7 @@ fn start(command: &[String], ground: &Sandbox) -> Result<Child, String> {
         File::create(ground.output()).map_err(|error| format!("{}: {error}", ground.output().display()))?;
     let error = output.try_clone().map_err(|error| error.to_string())?;
     let mut line = Command::new(&sexton);
-    // What the operator has set for sextons of his own is not meant for this one.
+    // Variables that the operator has set for other sextons are not meant for this one.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SEXTON_")) {
         line.env_remove(name);
     }
@@ -168,7 +168,8 @@ async fn watch(
     Ok(())
 }
 
-/// Asks once, and whether the answer was good. Before it is well, a port that nobody has taken says nothing.
+/// Sends one request. Tells whether the answer was good. A refused connection does not count before the first good
+/// answer.
 async fn ask(probe: &Probe, launched: MonoTime, up: bool, seen: &RefCell<Record>) -> bool {
     let Some(answer) = probe::ask(probe, None).await.answer else { return false };
     let good = answer.outcome == Outcome::Good;

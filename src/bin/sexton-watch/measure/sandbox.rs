@@ -124,7 +124,7 @@ fn variables(ground: &Sandbox) -> Vec<(String, String)> {
     if ground.openclaw {
         set.push(("HOME".to_owned(), path("home")));
         set.push(("OPENCLAW_GATEWAY_PORT".to_owned(), ground.port.to_string()));
-        // Nobody wants a measurement to answer his messages.
+        // A measured gateway must not answer the operator's real messages.
         let off = [
             "NO_RESPAWN",
             "SKIP_CHANNELS",

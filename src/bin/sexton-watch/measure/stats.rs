@@ -1,4 +1,4 @@
-//! Numbers about numbers. Pure.
+//! Statistics for `sexton measure`. Pure functions.
 //!
 //! Two sets of runs are compared by the rank test of Mann and Whitney, exactly: of all ways to deal the same values to
 //! the two sides, how many set them as far apart as they are? It asks nothing of the values' distribution, takes ties
@@ -17,10 +17,9 @@ pub fn percentile(values: &[f64], percent: usize) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// Latencies as they would have been if questions had always come as often as they usually do, and not only when the
-/// one before was answered: who asks one after another, `pause` after each answer, asks a gateway that stands for a
-/// minute only once, and counts that minute as one of many (the correction that Gil Tene gave HdrHistogram for
-/// "coordinated omission").
+/// Latencies corrected for coordinated omission, as Gil Tene's HdrHistogram does it. The prober sends the next request
+/// `pause` after the last answer. So it asks a gateway that stalls for a minute only once, and that minute would count
+/// as one sample of many. This adds the samples that a prober with a fixed rate would have taken.
 pub fn as_if_always_asked(latencies: &[f64], pause: f64) -> Vec<f64> {
     let usual = pause + median(latencies).unwrap_or_default();
     let mut all = Vec::with_capacity(latencies.len());
@@ -88,7 +87,7 @@ fn ways(ranks: &[usize], chosen: usize) -> Vec<f64> {
 /// What the rank test gives at best for so many runs on each side: complete separation, one way or the other.
 pub fn best(runs: usize) -> f64 {
     // 2 / (2n over n)
-    #[allow(clippy::cast_precision_loss, reason = "nobody makes so many runs")]
+    #[allow(clippy::cast_precision_loss, reason = "there are never so many runs")]
     let ways: f64 = (1..=runs).map(|k| (runs + k) as f64 / k as f64).product();
     (2.0 / ways).min(1.0)
 }
@@ -120,7 +119,7 @@ mod tests {
         assert_eq!(
             as_if_always_asked(&[0.1, 0.1, 3.0], 0.0).len(),
             5,
-            "nobody asks more often than each millisecond"
+            "requests come at most once a millisecond"
         );
     }
 

@@ -81,8 +81,9 @@ impl Asked {
         let unknown = |command: &Vec<String>| crate::openclaw::command_line(command).is_none();
         if self.health_url.is_none() && (unknown(&self.base) || self.candidate.as_ref().is_some_and(unknown))
         {
-            return Err("nobody knows where this gateway is asked for its health; say so with --health-url"
-                .to_owned());
+            return Err(
+                "the health address of this gateway is not known; name it with --health-url".to_owned()
+            );
         }
         Ok(())
     }

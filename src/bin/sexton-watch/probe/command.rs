@@ -1,6 +1,7 @@
 //! Running a command for a bounded time, with everything that it starts.
 //!
-//! Between us and the command stands a [`command_guard`]: its end is the command's end, and ours is its.
+//! A [`command_guard`] runs between us and the command. When the guard ends, the command ends; when we end, the guard
+//! ends.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
@@ -40,7 +41,7 @@ pub struct Heard {
     pub took: Duration,
 }
 
-/// How much of what it says is kept, in bytes. It may say more, which nobody reads.
+/// How much of its output is kept, in bytes. More output is discarded.
 const KEPT: usize = 512;
 /// The guard counts the time too, so that this is only for one that hangs: longer than its ladder takes.
 const SLACK: Duration = Duration::from_secs(5);
@@ -105,7 +106,7 @@ fn start(argv: &[String], timeout: Duration, output: Stdio) -> io::Result<Guard>
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // There is an id as long as nobody has waited for it, so that it is nobody else's.
+        // tokio gives the pid only as long as the process has not been waited for, so no other process can have it.
         let pid = self.child.id().and_then(|id| Pid::new(id.cast_signed()));
         let _ = pid.map(|pid| signals::send(pid, Signal::TERM));
     }
@@ -119,7 +120,7 @@ impl Guard {
         let first = Cell::new(None);
         let feed = async {
             if let Some(mut stdin) = stdin {
-                // A command that does not want to know is free not to.
+                // A command need not read its input.
                 let _ = stdin.write_all(input).await;
             }
         };

@@ -1,5 +1,5 @@
-//! Whether somebody takes connections: the weakest of all questions, as the kernel answers for a process that
-//! hangs.
+//! Whether a process accepts connections on an address. This is the weakest probe: the kernel accepts connections for a
+//! process that hangs.
 
 use super::Outcome;
 

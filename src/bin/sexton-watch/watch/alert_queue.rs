@@ -50,7 +50,8 @@ pub struct Counts {
 }
 
 impl AlertQueue {
-    /// An alarm for whoever is `wanted` to hear it; `lasting` is what was told by an earlier sexton-watch.
+    /// A queue for the kinds of incidents that are `wanted`. `lasting` has those that an earlier sexton-watch reported
+    /// and that still last.
     pub fn new(wanted: bool, lasting: &[Incident]) -> AlertQueue {
         let lasting = lasting.iter().filter(|incident| incident.ended.is_none());
         let open =

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
-/// Does `work` on another thread, and gives what comes of it, `None` if it panicked. Where it takes longer than
-/// `deadline` a line says so, once; it is waited for all the same, so that it is never begun twice. Nobody else
-/// waits with it.
+/// Runs `work` on another thread and returns its result, or `None` if it panicked. If it takes longer than `deadline`,
+/// one log line says so. The caller still waits for it, so that the same work never runs twice. No other task waits.
 pub async fn run<T: Send + 'static>(
     what: &'static str,
     deadline: Duration,

@@ -1,7 +1,7 @@
 //! Follows log files: what was appended since the last look, over rotation by rename and by truncation.
 //!
-//! Files are looked at and not asked for news: it works on every filesystem, and a log that nobody writes to costs
-//! a stat(2) now and then. What was in a file before the first look is old news.
+//! Files are polled, not watched with inotify(7): that works on every filesystem, and a log that no process writes to
+//! costs one stat(2) a poll. What was in a file before the first poll is not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -22,13 +22,13 @@ const FILES: usize = 64;
 const ROUND: u64 = 8 << 20;
 /// A log that is this far ahead is caught up with at its end.
 const BEHIND: u64 = 64 << 20;
-/// How long a file is read on after its name was taken from it: its writer may not know yet.
+/// How long a file is still read after it was renamed or removed: its writer may still have it open.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// So many bytes before the place where reading goes on tell whether the file is still the same text.
+/// This many bytes before the position of the next read tell whether the file still has the same text.
 const COMPARED: u64 = 256;
 
-/// The device and the inode: what a file is, whatever its name.
+/// The device and the inode: they identify a file whatever its name.
 type Id = (u64, u64);
 
 fn id(meta: &Metadata) -> Id {
@@ -87,10 +87,10 @@ impl Follower {
     /// it says that it has found something.
     pub fn look(&mut self, now: MonoTime, line: &mut dyn FnMut(&[u8]) -> bool) {
         let found = self.find();
-        self.let_go(&found, now);
+        self.drop_lost(&found, now);
         for (path, meta) in found {
             if !self.files.contains_key(&path) && self.files.len() < FILES {
-                self.take_up(path, &meta);
+                self.start_following(path, &meta);
             }
         }
         self.begun = true;
@@ -119,8 +119,8 @@ impl Follower {
         found
     }
 
-    /// What has lost its name, or has another one now, is not forgotten at once.
-    fn let_go(&mut self, found: &BTreeMap<PathBuf, Metadata>, now: MonoTime) {
+    /// Forgets files that have lost their name or have another one now, after a while.
+    fn drop_lost(&mut self, found: &BTreeMap<PathBuf, Metadata>, now: MonoTime) {
         let gone =
             |path: &Path, followed: &Followed| found.get(path).is_none_or(|meta| id(meta) != followed.id);
         let names: BTreeSet<PathBuf> = self
@@ -172,7 +172,7 @@ impl Follower {
         between
     }
 
-    fn take_up(&mut self, path: PathBuf, meta: &Metadata) {
+    fn start_following(&mut self, path: PathBuf, meta: &Metadata) {
         let known = self.leaving.iter().position(|(_, followed)| followed.id == id(meta));
         if let Some(place) = known {
             // It was renamed to a name that fits as well.

@@ -1,4 +1,4 @@
-//! Whether the gateway is well, from what its probes come to. Pure: moments go in, a state comes out.
+//! Whether the gateway is healthy, from the results of its probes. Pure: results and times go in, a state comes out.
 //!
 //! - A good answer in time makes a probe content at once.
 //! - A wrong one (none, not the right one, or one that is late) counts as one miss; one that took longer than the
@@ -22,7 +22,7 @@ use sexton::types::{HealthState, MonoTime};
 
 use crate::probe::{Answer, Outcome};
 
-/// Where the gateway stands, as PID 1 tells.
+/// The gateway's state, as PID 1 reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gateway {
     /// It does not run.
@@ -33,18 +33,18 @@ pub enum Gateway {
     Stops,
 }
 
-/// How one probe does.
+/// The state of one probe.
 #[derive(Debug, Clone)]
-struct Course {
+struct ProbeState {
     name: String,
     every: Duration,
     latency: Duration,
     misses: u32,
     /// It has had a good answer since the gateway was started.
     answered: bool,
-    /// What counts for what is said.
+    /// The misses that count for the reported state.
     said: Misses,
-    /// What counts for what is done: only what was asked after the start period.
+    /// The misses that count for an action: only those of probes sent after the start period.
     done: Misses,
     draining: bool,
     /// Why the last answer was not a good one.
@@ -74,15 +74,15 @@ pub struct Verdict {
 /// How all of them do.
 #[derive(Debug, Clone)]
 pub struct HealthFsm {
-    courses: Vec<Course>,
+    probes: Vec<ProbeState>,
     start_period: Duration,
     gateway: Gateway,
 }
 
 impl HealthFsm {
-    /// Nobody has been asked yet.
+    /// No probe has been answered yet.
     pub fn new(probes: &[Probe], start_period: Duration) -> HealthFsm {
-        let course = |probe: &Probe| Course {
+        let probe_state = |probe: &Probe| ProbeState {
             name: probe.name.clone(),
             every: probe.interval,
             latency: probe.slow_after,
@@ -93,15 +93,15 @@ impl HealthFsm {
             draining: false,
             why: String::new(),
         };
-        HealthFsm { courses: probes.iter().map(course).collect(), start_period, gateway: Gateway::Absent }
+        HealthFsm { probes: probes.iter().map(probe_state).collect(), start_period, gateway: Gateway::Absent }
     }
 
     /// The gateway was started, is being stopped, or is gone: what was known of it is void.
     pub fn gateway(&mut self, gateway: Gateway) {
         if self.gateway != gateway {
             self.gateway = gateway;
-            for course in &mut self.courses {
-                course.begin();
+            for probe_state in &mut self.probes {
+                probe_state.begin();
             }
         }
     }
@@ -110,7 +110,8 @@ impl HealthFsm {
     /// period: every probe has had a good answer in the last one.
     pub fn starts_anew(&mut self, since: MonoTime) -> bool {
         let runs = matches!(self.gateway, Gateway::Runs(_));
-        let begins = runs && !self.courses.is_empty() && self.courses.iter().all(|course| course.answered);
+        let begins =
+            runs && !self.probes.is_empty() && self.probes.iter().all(|probe_state| probe_state.answered);
         if begins {
             self.gateway(Gateway::Runs(since));
         }
@@ -120,13 +121,14 @@ impl HealthFsm {
     /// Whether probe number `index` waits for its first good answer, within the start period.
     pub fn is_starting(&self, index: usize, now: MonoTime) -> bool {
         let Gateway::Runs(since) = self.gateway else { return false };
-        now < since.after(self.start_period) && self.courses.get(index).is_some_and(|course| !course.answered)
+        now < since.after(self.start_period)
+            && self.probes.get(index).is_some_and(|probe_state| !probe_state.answered)
     }
 
-    /// Probe number `index` has ended. `true` if the answer shows that the gateway starts anew within its process: it says
-    /// so itself, or it has taken no new work before, and now does not answer.
+    /// Probe number `index` has ended. `true` if the answer shows that the gateway starts anew within its process: it
+    /// says so itself, or it has taken no new work before, and now does not answer.
     pub fn answered(&mut self, index: usize, answer: &Answer) -> bool {
-        let draining = self.courses.get(index).is_some_and(|course| course.draining);
+        let draining = self.probes.get(index).is_some_and(|probe_state| probe_state.draining);
         let anew = match answer.outcome {
             Outcome::Starting => true,
             Outcome::Bad(_) => draining,
@@ -139,28 +141,30 @@ impl HealthFsm {
             return false;
         }
         let after = answer.asked >= since.after(self.start_period);
-        let Some(course) = self.courses.get_mut(index) else { return begins };
-        course.draining = answer.outcome == Outcome::Draining;
+        let Some(probe_state) = self.probes.get_mut(index) else { return begins };
+        probe_state.draining = answer.outcome == Outcome::Draining;
         match &answer.outcome {
-            Outcome::Good if answer.latency <= course.latency => {
-                course.answered = true;
-                course.forget();
+            Outcome::Good if answer.latency <= probe_state.latency => {
+                probe_state.answered = true;
+                probe_state.forget();
             }
-            Outcome::Draining => course.forget(),
+            Outcome::Draining => probe_state.forget(),
             Outcome::Good => {
-                course.answered = true;
-                (course.said.bad, course.done.bad) = (0, 0);
-                course.why =
-                    format!("answered after {:.1?}, {:.1?} is the limit", answer.latency, course.latency);
-                course.miss(answer.latency, false, after);
+                probe_state.answered = true;
+                (probe_state.said.bad, probe_state.done.bad) = (0, 0);
+                probe_state.why = format!(
+                    "answered after {:.1?}, {:.1?} is the limit",
+                    answer.latency, probe_state.latency
+                );
+                probe_state.miss(answer.latency, false, after);
             }
             Outcome::Bad(why) => {
-                course.why.clone_from(why);
-                course.miss(answer.latency, true, after);
+                probe_state.why.clone_from(why);
+                probe_state.miss(answer.latency, true, after);
             }
             Outcome::Starting => {
-                "it says that it is starting".clone_into(&mut course.why);
-                course.miss(answer.latency, true, after);
+                "it says that it is starting".clone_into(&mut probe_state.why);
+                probe_state.miss(answer.latency, true, after);
             }
         }
         begins
@@ -175,12 +179,13 @@ impl HealthFsm {
             Gateway::Runs(_) => {}
         }
         // Of two that are equally well, the one that has missed something says more.
-        let worst = self.courses.iter().max_by_key(|course| (rank(course.said()), course.said.wrong));
+        let worst =
+            self.probes.iter().max_by_key(|probe_state| (rank(probe_state.said()), probe_state.said.wrong));
         let Some(worst) = worst else { return known(HealthState::Unknown, "there is no probe") };
         let state = worst.said();
         let (name, why, wrong) = (&worst.name, &worst.why, worst.said.wrong);
         let ill = |state| matches!(state, HealthState::Slow | HealthState::Unhealthy);
-        let due = self.courses.iter().map(Course::done).max_by_key(|state| rank(*state));
+        let due = self.probes.iter().map(ProbeState::done).max_by_key(|state| rank(*state));
         // One that does not answer may have been slow for longer than it is excused.
         let excused = ill(state) && due.is_none_or(|due| rank(due) < rank(state));
         let reason = match state {
@@ -197,7 +202,7 @@ impl HealthFsm {
     }
 }
 
-impl Course {
+impl ProbeState {
     /// The gateway starts.
     fn begin(&mut self) {
         (self.answered, self.draining) = (false, false);

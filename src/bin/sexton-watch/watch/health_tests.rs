@@ -190,7 +190,7 @@ fn a_start_begins_the_start_period_anew_and_voids_what_was_known() {
     assert_eq!(machine.verdict().state, Draining);
     machine.gateway(Gateway::Absent);
     assert_eq!(machine.verdict().state, Unknown);
-    // An answer that comes when nobody asks any more.
+    // An answer that comes after the gateway has ended.
     machine.answered(0, &bad(205, 1));
     assert_eq!(machine.verdict().state, Unknown);
     machine.gateway(Gateway::Runs(at(210)));

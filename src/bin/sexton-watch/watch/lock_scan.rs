@@ -18,10 +18,10 @@ pub struct LockScan {
     pub of_gateway: Vec<PathBuf>,
 }
 
-/// The look at the gateway's own locks: asked for by whoever got no good answer from it.
+/// A scan of the gateway's own locks. A probe that got no good answer requests it.
 #[derive(Default)]
 pub struct GatewayLook {
-    /// Somebody asks for it.
+    /// A probe requests it.
     pub wanted: Notify,
     /// It has been done.
     pub done: Notify,

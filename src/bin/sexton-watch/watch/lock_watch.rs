@@ -49,7 +49,8 @@ pub async fn look_for_ever(known: SharedState, what: HeldLocks) {
     let mut first = true;
     loop {
         due.tick().await;
-        // Before another start sexton removes what the dead have left, but nothing that anybody has just opened.
+        // Before another start sexton removes locks of processes that have ended, but none that a process has just
+        // opened.
         if !matches!(*known.gateway.borrow(), Gateway::Runs(_)) {
             continue;
         }
@@ -173,13 +174,13 @@ fn judge(known: &WatchState, listings: Vec<Listing>) {
     let of_gateway = entries.iter().filter(is_of_gateway).take(GATEWAYS);
     let of_gateway = of_gateway.map(|entry| PathBuf::from(&entry.location.path)).collect();
     let mut entries = entries;
-    // What is wrong is what somebody wants to see.
+    // Show the locks with a problem first.
     entries.sort_by_key(|entry| (!entry.held_too_long, entry.location.path.clone()));
     entries.truncate(SHOWN);
     known.state.borrow_mut().locks = Some(LockScan { entries, number, too_long, of_gateway });
 }
 
-/// The path as everybody may see it.
+/// The path in a form that is safe to show.
 pub fn shown(entry: &Entry) -> String {
     let path = Escaped(Path::new(&entry.location.path)).to_string();
     super::state::bounded(&path, super::state::SUBJECT)
@@ -190,7 +191,7 @@ fn detail(entry: &Entry) -> String {
     let owner = match (entry.pid, &entry.process) {
         (Some(pid), Some(name)) => format!("pid {pid} ({})", Escaped(Path::new(name))),
         (Some(pid), None) => format!("pid {pid}"),
-        (None, _) => "somebody".to_owned(),
+        (None, _) => "an unknown process".to_owned(),
     };
     let time =
         |seconds: Option<u64>| humantime::format_duration(Duration::from_secs(seconds.unwrap_or_default()));

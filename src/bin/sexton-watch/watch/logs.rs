@@ -42,7 +42,7 @@ pub async fn follow_for_ever(known: SharedState, index: usize, rule: Log) {
     let mut watcher = match watcher(&rule) {
         Ok(watcher) => watcher,
         Err(why) => {
-            // It would be looked for in vain, and somebody should know.
+            // The rule would never match, and the operator should know.
             warn!(name: "log-rule-invalid", rule = rule.name, "the log rule {} is not followed: {why}", rule.name);
             known.condition(
                 IncidentKind::Log,

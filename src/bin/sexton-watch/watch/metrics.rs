@@ -70,16 +70,16 @@ fn health(page: &mut Page, state: &State) {
         "How long the gateway took to answer: the last answer, and percentiles of the last ones.",
         figures,
     );
-    let probes = || state.settings.health.iter().zip(&state.courses);
+    let probes = || state.settings.health.iter().zip(&state.probe_stats);
     page.histograms(
         "sexton_probe_duration_seconds",
         "How long answers to a probe took; no answer counts as long as its timeout.",
-        probes().map(|(probe, course)| (label("probe", &probe.name), &course.histogram)),
+        probes().map(|(probe, stats)| (label("probe", &probe.name), &stats.histogram)),
     );
     page.counters(
         "sexton_probe_failures",
         "Probes without an answer, or with a wrong one.",
-        probes().map(|(probe, course)| (label("probe", &probe.name), course.bad)),
+        probes().map(|(probe, stats)| (label("probe", &probe.name), stats.bad)),
     );
     let Some(said) = health.event_loop else { return };
     page.gauge(
@@ -184,7 +184,11 @@ fn sexton(page: &mut Page, status: &Status) {
         ("sexton_reaped", "Adopted processes that were reaped.", counters.reaped),
         ("sexton_locks_removed", "Locks that were removed or handed over.", counters.locks_removed),
         ("sexton_signals", "Signals that were passed on.", counters.signals),
-        ("sexton_log_lines_dropped", "Log lines that nobody took.", counters.log_lines_dropped),
+        (
+            "sexton_log_lines_dropped",
+            "Log lines that standard error did not take.",
+            counters.log_lines_dropped,
+        ),
         ("sexton_tools", "Tool runs that ended.", counters.tools),
     ] {
         page.counter(name, help, Some(value));

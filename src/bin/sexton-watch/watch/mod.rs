@@ -1,9 +1,9 @@
-//! The tasks, and their life: begun when sexton has said what is to be watched, ended with sexton.
+//! The tasks and their lifetime. They begin when sexton has sent its settings, and end with sexton.
 //!
 //! | file | what it owns |
 //! |---|---|
 //! | `pid1_link` | the socket to sexton |
-//! | `state` | what is known, for whoever asks |
+//! | `state` | what is known |
 //! | `health`, `latency_window`, `tree_limits`, `rate` | from what was seen to a state (pure) |
 //! | `process_stats`, `lock_watch`, `lock_scan`, `logs`, `follow`, `line_splitter` | what is looked at besides the probes |
 //! | `blocking` | threads for what may hang |

@@ -190,8 +190,8 @@ fn table_of_incidents<'a>(incidents: impl Iterator<Item = &'a Incident>) -> Mark
 
 fn curves(state: &State) -> Markup {
     html! {
-        @for (probe, course) in state.settings.health.iter().zip(&state.courses) {
-            @let points: Vec<Point> = course.recent.iter().copied().collect();
+        @for (probe, stats) in state.settings.health.iter().zip(&state.probe_stats) {
+            @let points: Vec<Point> = stats.recent.iter().copied().collect();
             section {
                 h2 { "Latency: " (foreign(&probe.name)) }
                 (curve::draw(&probe.name, &points, probe.slow_after, clock::now()))

@@ -1,7 +1,6 @@
 //! The socket to sexton: packets in, packets out.
 //!
-//! Nothing piles up on the way out, however slowly sexton reads: of each thing that can be said only the latest
-//! word is kept.
+//! The outgoing queue is bounded, however slowly sexton reads: only the latest message of each kind is kept.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -49,7 +48,7 @@ impl Link {
         UnixDatagram::from_std(socket.into()).map(Link).map_err(|error| wrong(&error))
     }
 
-    /// sexton's pid: that of whoever made the socket. Our parent may be one of its helpers.
+    /// sexton's pid: the process that made the socket. Our parent may be one of sexton's helpers instead.
     pub fn sexton(&self) -> Option<Pid> {
         Pid::new(unix_socket::peer(self.0.as_fd()).ok()?.pid)
     }

@@ -1,8 +1,8 @@
 //! The HTTP listener: `/livez`, `/readyz`, `/status`, `/metrics`, and a page for people.
 //!
-//! It answers GET and HEAD, and reads no body. Connections are bounded in number and in time. When there are as many
-//! as there may be, the quietest one gives way to the next: clients that say nothing must not keep a liveness probe out,
-//! whose caller would restart a healthy gateway.
+//! It answers GET and HEAD, and reads no body. Connections are bounded in number and in time. When the number is
+//! reached, the quietest connection is closed for the next one. Silent clients must not keep a liveness probe out: its
+//! caller would restart a healthy gateway.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,13 +34,13 @@ use super::{blocking, metrics, page};
 
 /// The most connections at one time.
 const CONNECTIONS: usize = 64;
-/// How long a client may take for its first request. Whoever connects has one to send.
+/// How long a client may take for its first request. A client connects because it has one to send.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
 /// How long a client may take for a request, and be idle between two.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// How long any connection may last.
 const LIFE: Duration = Duration::from_secs(600);
-/// How long to wait before an address is tried again that somebody else has.
+/// How long to wait before an address that another process uses is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long a look at the processes may take before that is worth a line.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ async fn serve(known: SharedState, stream: TcpStream, open: Rc<RefCell<Connectio
             std::future::pending::<()>().await;
         }
     };
-    // A client that breaks off has its reasons.
+    // A client may break off at any time; that is no error.
     tokio::select! {
         _ = served => {}
         () = mute => {}
@@ -229,7 +229,7 @@ async fn answer(
     })
 }
 
-/// The status with what we know better than sexton, and with the processes, for which it does not look itself.
+/// The status with our own newer knowledge and with the processes, which sexton does not read itself.
 async fn whole(known: &SharedState, status: &Status) -> Status {
     let status = known.merge_status(status);
     // A look into /proc can hang with a process; one that does is enough.
@@ -246,8 +246,8 @@ async fn whole(known: &SharedState, status: &Status) -> Status {
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// 200 as long as the gateway answers well, if too late perhaps: to send nobody to the only gateway there is makes
-/// it no faster.
+/// 200 as long as the gateway gives good answers, even if slowly. There is only one gateway: sending it no requests
+/// does not make it faster.
 fn ready(known: &SharedState) -> Response<Full<Bytes>> {
     let state = known.state.borrow();
     let status = if state.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

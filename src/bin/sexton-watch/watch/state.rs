@@ -1,5 +1,5 @@
-//! Everything that is known, in one place: the tasks write it, the faces read it, and what PID 1 is to know goes
-//! out from here.
+//! Everything that sexton-watch knows, in one place. The tasks write it and the HTTP endpoints read it. Reports to PID
+//! 1 are sent from here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -32,21 +32,21 @@ pub type SharedState = Rc<WatchState>;
 pub struct WatchState {
     /// What changes.
     pub state: RefCell<State>,
-    /// sexton itself; `None` if it lives where we cannot see it, and then there is no tree to look at.
+    /// sexton itself; `None` if it is in a pid namespace that we cannot see. Then there is no process tree to read.
     pub sexton: Option<Pid>,
-    /// What PID 1 is to know.
+    /// The reports to PID 1.
     pub outbox: Rc<Outbox>,
-    /// Who is to be told of incidents.
+    /// The incidents for the alert command.
     pub alarm: AlertQueue,
     /// Where the gateway stands.
     pub gateway: watch::Sender<Gateway>,
-    /// How everything was when sexton said so last.
+    /// The last status that sexton gave.
     status: watch::Sender<Option<(MonoTime, Rc<Status>)>>,
     /// When it was asked last.
     asked: Cell<MonoTime>,
     /// The look at the gateway's own locks.
     pub gateway_look: GatewayLook,
-    /// Whoever looks at the processes has this.
+    /// The task that reads the processes holds this.
     pub looking: tokio::sync::Mutex<()>,
 }
 
@@ -62,7 +62,7 @@ pub struct State {
     pub health: Health,
     machine: HealthFsm,
     /// One for each probe.
-    pub courses: Vec<Course>,
+    pub probe_stats: Vec<ProbeStats>,
     event_loop: Option<EventLoop>,
     told: MonoTime,
     /// What the last count came to.
@@ -73,8 +73,8 @@ pub struct State {
     pub log_matches: Vec<u64>,
 }
 
-/// What the answers to one probe came to.
-pub struct Course {
+/// The answers to one probe, summarised.
+pub struct ProbeStats {
     window: Window,
     /// The last answer's latency; `None` if there was none, and for what was refused at once.
     last: Option<Duration>,
@@ -135,7 +135,7 @@ impl WatchState {
         let alarm = AlertQueue::new(settings.alerts.is_some(), &incidents);
         let state = State {
             machine: HealthFsm::new(&settings.health, settings.start_period),
-            courses: settings.health.iter().map(|_| Course::new(settings.window)).collect(),
+            probe_stats: settings.health.iter().map(|_| ProbeStats::new(settings.window)).collect(),
             log_matches: vec![0; settings.logs.len()],
             settings,
             unit: None,
@@ -165,7 +165,7 @@ impl WatchState {
         Rc::new(known)
     }
 
-    /// What lasts of that which the settings do not ask for: nobody would ever say that it is over.
+    /// The lasting incidents that the new settings no longer watch for. Without this their end would never be reported.
     fn end_what_is_not_watched(&self) {
         let mut state = self.state.borrow_mut();
         let settings = &state.settings;
@@ -208,7 +208,7 @@ impl WatchState {
         };
         state.machine.gateway(gateway);
         if matches!(gateway, Gateway::Runs(_)) {
-            state.courses.iter_mut().for_each(Course::forget);
+            state.probe_stats.iter_mut().for_each(ProbeStats::forget);
             state.event_loop = None;
         }
         self.update_health(&mut state);
@@ -229,13 +229,13 @@ impl WatchState {
     /// that ask it begin again.
     fn begin_anew(&self, state: &mut State, since: MonoTime) {
         tracing::info!(name: "in-process-restart", "the gateway starts anew within its process: a start period begins");
-        state.courses.iter_mut().for_each(Course::forget);
+        state.probe_stats.iter_mut().for_each(ProbeStats::forget);
         state.event_loop = None;
         self.gateway.send_replace(Gateway::Runs(since));
     }
 
-    /// How long it is from one question of this probe to the next. A gateway that is being started is asked more often:
-    /// whoever waits for it is not to wait for the next question. A command costs what it costs, and keeps its interval.
+    /// The time from one request of this probe to the next. A gateway that is being started is probed more often, so
+    /// that its readiness is seen soon. A command is expensive, and keeps its interval.
     pub fn interval(&self, index: usize, probe: &Probe) -> Duration {
         let may_hurry = !matches!(probe.ask, ProbeKind::Command { .. });
         let starting = || self.state.borrow().machine.is_starting(index, clock::now());
@@ -252,8 +252,8 @@ impl WatchState {
         }
         state.event_loop = event_loop.or(state.event_loop);
         let probe = state.settings.health.get(index).map(|probe| (probe.timeout, probe.slow_after));
-        if let (Some(course), Some((timeout, latency))) = (state.courses.get_mut(index), probe) {
-            course.take(answer, timeout, latency);
+        if let (Some(stats), Some((timeout, latency))) = (state.probe_stats.get_mut(index), probe) {
+            stats.take(answer, timeout, latency);
         }
         state.health.at = clock::wall_millis();
         self.update_health(&mut state);
@@ -266,14 +266,14 @@ impl WatchState {
         let news = changed || excused != state.health.excused || reason != state.health.reason;
         // The last answer, if each probe had one.
         let last: Option<Duration> = state
-            .courses
+            .probe_stats
             .iter()
-            .map(|course| course.last)
+            .map(|stats| stats.last)
             .try_fold(Duration::ZERO, |most, last| Some(most.max(last?)));
         let figures = state
-            .courses
+            .probe_stats
             .iter()
-            .filter_map(|course| course.window.figures())
+            .filter_map(|stats| stats.window.figures())
             .reduce(|one, other| one.worst(other));
         let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
         let since = if changed { clock::wall_millis() } else { state.health.since };
@@ -338,8 +338,8 @@ impl WatchState {
         self.status.send_replace(Some((clock::now(), Rc::new(status))));
     }
 
-    /// How everything is, as sexton has said within the last second, or says within the next one. However many
-    /// want to know, sexton is asked once.
+    /// sexton's status, not older than a second, or awaited for a second. sexton is asked once, however many requests
+    /// wait for the answer.
     pub async fn status(&self) -> Option<Rc<Status>> {
         let mut heard = self.status.subscribe();
         let fresh = |heard: &Option<(MonoTime, Rc<Status>)>| {
@@ -358,7 +358,7 @@ impl WatchState {
         fresh(&heard.borrow())
     }
 
-    /// What sexton has said, with what we know later and better.
+    /// The status that sexton gave, with our own newer knowledge.
     pub fn merge_status(&self, status: &Status) -> Status {
         let state = self.state.borrow();
         let census = state.tallied.as_ref().map(|tallied| tallied.census);
@@ -395,7 +395,7 @@ impl WatchState {
 }
 
 impl State {
-    /// Whether the gateway does its work, be it slowly. Where nobody asks it, that is whether it runs.
+    /// Whether the gateway does its work, even if slowly. If its health is not measured, this is whether it runs.
     pub fn ready(&self) -> bool {
         match self.health.state {
             HealthState::Healthy | HealthState::Slow => true,
@@ -408,10 +408,10 @@ impl State {
     }
 }
 
-impl Course {
-    fn new(window: usize) -> Course {
+impl ProbeStats {
+    fn new(window: usize) -> ProbeStats {
         let (window, recent) = (Window::new(window), VecDeque::new());
-        Course { window, last: None, histogram: prometheus::durations(), bad: 0, recent }
+        ProbeStats { window, last: None, histogram: prometheus::durations(), bad: 0, recent }
     }
 
     /// A gateway begins, of which nothing is known.

@@ -1,4 +1,4 @@
-//! What the counts come to: growth, what is too much, and who does not reap. Pure.
+//! Evaluates the counts of the process tree: growth, too much memory, and parents that do not reap. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -16,20 +16,20 @@ pub struct Count {
     pub rss: u64,
     /// Proportional memory, if it could be read of each.
     pub pss: Option<u64>,
-    /// The dead whose parent lives and is not sexton.
+    /// Zombies whose parent is alive and is not sexton.
     pub zombies: Vec<Zombie>,
-    /// How often the kernel has killed for want of memory, since the cgroup was made.
+    /// How often the kernel has killed a process because memory ran out, since the cgroup was made.
     pub oom_kills: Option<u64>,
     /// How often it has refused a process.
     pub forks_refused: Option<u64>,
 }
 
-/// A dead process that nobody has reaped.
+/// A zombie: its parent has not reaped it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zombie {
-    /// Its pid and start time, which are nobody else's.
+    /// Its pid and start time, which identify it.
     pub who: (i32, StartTime),
-    /// The parent whose duty it is.
+    /// The parent that should reap it.
     pub parent: i32,
     /// The parent's name.
     pub parent_name: String,
@@ -40,18 +40,18 @@ pub struct Zombie {
 pub struct UnreapedZombies {
     /// Its name.
     pub name: String,
-    /// How many it has left lying.
+    /// How many zombies it has.
     pub zombies: u64,
 }
 
 /// What a count came to.
 #[derive(Debug, Clone, Default)]
 pub struct Assessment {
-    /// The count, for whoever asks.
+    /// The counted values.
     pub census: TreeStats,
     /// Too much memory: why, in words.
     pub memory: Option<String>,
-    /// Who does not reap, by pid.
+    /// The parents that do not reap, by pid.
     pub neglect: BTreeMap<i32, UnreapedZombies>,
     /// Processes that the kernel has killed for want of memory since the first count.
     pub oom_kills: u64,
