@@ -12,15 +12,15 @@ pub enum Action {
     Sweep(SweepTrigger),
     /// Let the sweep go on that has said that it waits ([`SweepReady`](super::Event::SweepReady)).
     AllowRemoval {
-        /// Everybody stands still, so that it may remove what it has watched.
+        /// All processes are frozen, so it may remove the locks that it has watched.
         still: bool,
     },
     /// Give the sweep up: kill its processes and wait for nothing.
     AbandonSweep,
-    /// Stop everybody below us who is not stopped yet, so that nobody can take a lock over, and look whether
-    /// they stand still; answered by [`FreezeDone`](super::Event::FreezeDone).
+    /// Stop every process below us that is not stopped yet, so that none can take a lock over, and check whether all
+    /// are stopped; answered by [`FreezeDone`](super::Event::FreezeDone).
     Freeze,
-    /// Let everybody whom [`Freeze`](Action::Freeze) has stopped go on.
+    /// Continue every process that [`Freeze`](Action::Freeze) has stopped.
     Thaw {
         /// How long they were to stand still, from the request on.
         stood: Duration,
@@ -49,10 +49,10 @@ pub enum Action {
     /// Send a signal to everything that is left, the main process included; anything but KILL is followed
     /// by CONT, because a stopped process acts on nothing else.
     SignalAll(Signal),
-    /// Send a signal to everything that is left but what is in the main process's group; anything but KILL is followed
-    /// by CONT. KILL is answered by [`OthersGone`](super::Event::OthersGone) if there is nobody, and by [`GroupGone`](super::Event::GroupGone)
-    /// if the group has none left. Where the main process
-    /// is reaped and its group gone, its number can be another's: that one is then spared, and nobody is hit.
+    /// Send a signal to every process that is left outside the main process's group. Any signal but KILL is followed by
+    /// CONT. KILL is answered by [`OthersGone`](super::Event::OthersGone) if there is no such process, and by
+    /// [`GroupGone`](super::Event::GroupGone) if the group has no process left. If the main process is reaped and its
+    /// group is empty, the number can belong to another group. Then that group is spared: no process is hit by mistake.
     SignalOthers {
         /// The main process's group.
         group: Pid,
@@ -82,7 +82,7 @@ pub enum Action {
     /// [`OrphansFound`](super::Event::OrphansFound).
     FindOrphans,
     /// Send a signal to what a lost tool left with us, and to all below that; answered by
-    /// [`OrphansGone`](super::Event::OrphansGone) if there is nobody.
+    /// [`OrphansGone`](super::Event::OrphansGone) if there is none.
     SendToOrphans {
         /// The tool.
         tool: ToolKey,
@@ -130,11 +130,11 @@ pub enum Step {
 pub enum SweepTrigger {
     /// Before the main process is started: a quiet moment.
     Startup,
-    /// The main process runs: what is orphaned is watched, and removed when everybody stands still.
+    /// The main process runs: orphaned locks are watched, and removed while all processes are frozen.
     Live {
         /// Locks that were handed over are left for the gateway to find.
         spare: bool,
-        /// How long nobody must have opened a lock that is removed.
+        /// A lock is removed only if no process has opened it for this long.
         settle: Duration,
         /// The main process does not run any more: it is units that could take a lock over.
         gone: Option<Gone>,
@@ -159,7 +159,7 @@ pub enum Note {
     Forwarded(Signal),
     /// A signal that came before the start waits for it.
     SignalQueued(Signal),
-    /// Nobody is left to get this signal, or it repeats what is already being done.
+    /// No process is left to get this signal, or it repeats what is already being done.
     Dropped(Signal),
     /// A signal is passed on, but not yet.
     Delayed(Signal, Duration),
@@ -231,7 +231,7 @@ pub enum Note {
         /// When, if what it left behind is gone by then.
         pause: Duration,
     },
-    /// Nobody asks the gateway any more whether it is well: it counts as ready when it runs.
+    /// The gateway's health is not monitored any more: it counts as ready when it runs.
     HealthUnmonitored,
     /// The end of a required unit is the end of everything.
     RequiredUnitEnded(UnitId),
@@ -239,6 +239,6 @@ pub enum Note {
     UnitHangs(UnitId),
     /// The gateway gave signs of life and has given none for this long.
     WatchdogMissed(Duration),
-    /// Not everybody stood still within this time.
+    /// Not all processes were frozen within this time.
     FreezeFailed(Duration),
 }

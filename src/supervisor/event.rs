@@ -43,7 +43,7 @@ pub enum Event {
         /// What kind of thing.
         kind: IncidentKind,
     },
-    /// Somebody who asked the gateway says how it is.
+    /// sexton-watch reports the gateway's health.
     Health(HealthReport),
     /// The gateway told its service manager something.
     NotifyMessage(NotifyMessage),
@@ -82,17 +82,17 @@ pub enum Event {
     NotHeard,
     /// The answer to [`LookForOthers`](super::Action::LookForOthers).
     OthersSeen {
-        /// There is somebody.
+        /// There is at least one.
         alive: bool,
     },
-    /// The answer to KILL by [`SignalOthers`](super::Action::SignalOthers) if there was nobody to get it.
+    /// The answer to KILL by [`SignalOthers`](super::Action::SignalOthers) if no process was left to get it.
     OthersGone,
     /// The same if no process of the main process's group is alive, and some other is.
     GroupGone,
     /// The lock sweep has ended, well or not, and this is what is known of its findings.
     SweepDone(SweepSummary),
-    /// The sweep waits for [`AllowRemoval`](super::Action::AllowRemoval): everybody has to stand still for what comes next,
-    /// or need not any more.
+    /// The sweep waits for [`AllowRemoval`](super::Action::AllowRemoval): all processes must be frozen for its next
+    /// step, or need not be any more.
     SweepReady,
     /// A tool is to end, and not by a signal.
     Cancel(CancelledBy),
@@ -103,7 +103,7 @@ pub enum Event {
     },
     /// The look for orphans is over, and each tool of which one was found was told.
     OrphansFound,
-    /// Nobody is left of what this tool left with us.
+    /// No process is left of those that this tool left behind.
     OrphansGone {
         /// The tool.
         tool: ToolKey,
@@ -112,11 +112,11 @@ pub enum Event {
     ToolEnded,
     /// A tool's supervisor was lost, so that what it looked after may come to us.
     ToolLost,
-    /// The sexton above a tool is dead, so that nobody is left to whom a window would be of use.
+    /// The sexton above a tool is dead, so no process would profit from a grace period.
     ToolAbandoned,
     /// The configuration was read again.
     Reloaded,
-    /// Somebody who may asks for the stop ladder, or for its next step, as a stop signal would.
+    /// A client that may do so requests the stop ladder or its next stage, as a stop signal would.
     Stop,
     /// The last sweep that was given up has ended at last: it removes nothing any more.
     SweeperExited,
@@ -159,14 +159,14 @@ pub enum SweepFailure {
     BrokeOff,
 }
 
-/// Whether everybody below us stands still.
+/// Whether every process below us is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FreezeResult {
-    /// Everybody does, and was seen to do so twice.
+    /// All are, and two looks in a row have seen it.
     Still,
-    /// Somebody does not yet.
+    /// Some process is not yet.
     NotYet,
-    /// There are too many, or somebody may not be stopped by us.
+    /// There are too many, or there is one that we may not stop.
     Cannot,
 }
 
@@ -184,7 +184,7 @@ pub struct Received {
 pub enum Origin {
     /// The kernel: a key of the terminal, a hang-up, a new window size.
     Kernel,
-    /// Whoever made it, it is a HUP, and our terminal is gone: nobody can type a key at it any more.
+    /// A HUP of any sender, and our terminal is gone: no key can be typed at it any more.
     TerminalGone {
         /// The main process ignores HUP.
         ignored: bool,
@@ -220,9 +220,9 @@ pub enum Terminal {
 pub enum Remaining {
     /// Nothing.
     Gone,
-    /// Children of sexton: each of their deaths will be told, unless one was made so that nobody hears of it.
+    /// Children of sexton. The kernel reports their deaths, except of a child that was made without such a report.
     Children,
-    /// Only processes whose deaths nobody tells us: sessions of `docker exec`, say.
+    /// Only processes whose deaths the kernel does not report to us: sessions of `docker exec`, for example.
     Strangers,
     /// Only such sessions, which are spared ([`spares_sessions`](super::Supervisor::spares_sessions)).
     Sessions,

@@ -11,8 +11,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// nothing that sexton could do would end it.
 pub const KILL_WINDOW: Duration = Duration::from_secs(10);
 
-/// How long the main process has after the last other process has ended: a gateway that waits for its tools is only then
-/// about to end by itself. KILL is put off by no more than this.
+/// How long the main process has after the last other process has ended: a gateway that waits for its tools is only
+/// then about to end by itself. KILL is put off by no more than this.
 pub const AFTER_OTHERS: Duration = Duration::from_secs(2);
 /// How soon after the stop signal a main process ends that only launches another, and leaves it to that one to drain. One
 /// that lets the signal wait longer does not take it.
@@ -24,7 +24,7 @@ const LOOKS: Duration = Duration::from_millis(250);
 /// Where the ladder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Ladder {
-    /// Nobody asked for a stop.
+    /// No stop was requested.
     Idle,
     /// The step that comes before this stop signal runs.
     Before { received: Received, until: MonoTime },
@@ -34,8 +34,8 @@ pub(super) enum Ladder {
     /// The main process died of the stop signal. What is in its process group has what is left of the grace; the
     /// others have less, and get KILL when that is over.
     Drain { until: MonoTime, others: Option<Repeat> },
-    /// Everything got TERM. While the main process lives, it is looked from `look` on whether anybody else does, and
-    /// `others` is when somebody was last seen.
+    /// Everything got TERM. While the main process lives, other living processes are looked for from `look` on, and
+    /// `others` is when one was last seen.
     Leftovers { until: MonoTime, look: Option<MonoTime>, others: Option<MonoTime> },
     /// Everything gets KILL, again and again.
     Kill { again: MonoTime, give_up: MonoTime },
@@ -76,7 +76,7 @@ impl Ladder {
         Ladder::Drain { until, others: Some(Repeat { again: others, give_up: others.after(KILL_WINDOW) }) }
     }
 
-    /// The stage after TERM to everything, which nobody looks into.
+    /// The stage after TERM to everything, without looking for other processes.
     pub(super) fn leftovers(until: MonoTime) -> Ladder {
         Ladder::Leftovers { until, look: None, others: None }
     }

@@ -1,4 +1,4 @@
-//! Locks while the main process runs: looking, and making a quiet moment for the removal.
+//! Removes locks while the main process runs: scans for orphaned ones, and freezes all processes for the removal.
 //!
 //! ```text
 //!        an orphan died           something waits            all stand still
@@ -7,18 +7,19 @@
 //!        nothing waits               they do not: later again     removed: go on
 //! ```
 //!
-//! A lock can be removed safely only while nobody can take it over at that very instant: not the gateway, and
-//! not a tool or a worker beside it. So everybody below us is stopped for the removal. And nobody may have
-//! stopped half-way in taking it over, between the judgement on the stale lock and its removal: so the sweep has
-//! watched each lock before, and removes none that anybody has opened within [`SETTLE`].
+//! A lock can be removed safely only while no process can take it over at that very instant: not the gateway, and no
+//! tool or worker beside it. So every process below us is stopped for the removal. That is not enough: a process may be
+//! stopped half-way in taking a lock over, after it judged the lock stale and before it removes it. So the sweep
+//! watches each lock first, and removes only locks that no process has opened within [`SETTLE`].
 //!
-//! They go on whatever happens: when the removal is done, when it takes longer than a second, when the main
-//! process dies, when somebody else stops it, and when the ladder reaches everybody. A signal for the main
-//! process that comes meanwhile is sent and waits in the kernel. A removal that is given up may be inside its
-//! last system call: nobody goes on before it is dead, or [`ENDING`] has passed.
+//! The processes are always continued: when the removal is done, when it takes longer than a second, when the main
+//! process dies, when another process stops it, and when the ladder signals all processes. A signal for the main
+//! process that comes meanwhile is sent and stays pending in the kernel. A removal that is given up may be inside its
+//! last system call. So the processes are not continued before the removing process is dead or [`ENDING`] has passed.
 //!
-//! The same is done when the main process has died and is to be started again while units live on: whoever
-//! lives could take a lock over. Its successor waits until no lock does, for as long as a sweep may take.
+//! The same is done when the main process has died and is to be started again while units live on, because a living
+//! unit could take a lock over. The next main process waits until no lock waits for removal, for as long as a sweep may
+//! take.
 //!
 //! A sweep that takes too long is given up, and what waits for it goes on: a filesystem that hangs must not keep a
 //! gateway from its start. It has not come to everything, so that another look follows as soon as it is gone. One that
@@ -34,12 +35,12 @@ use crate::types::{MonoTime, Signal};
 /// that takes long to look through costs no more than a few hundredths of the machine.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
-/// How long nobody must have opened a lock that is removed beside the living.
+/// While processes run, a lock is removed only if no process has opened it for this long.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How long it may take until everybody stands still, and the pause between two looks at whether they do.
+/// How long it may take until all processes are stopped, and the pause between two checks.
 const STOPPING: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_millis(1);
-/// How long a removal may take while everybody stands still.
+/// How long a removal may take while all processes are frozen.
 const STILL: Duration = Duration::from_secs(1);
 /// How long the end of a removal that was given up is waited for.
 const ENDING: Duration = Duration::from_millis(100);
@@ -60,11 +61,11 @@ pub(super) enum State {
     Idle,
     /// A sweep looks, and watches what it has found.
     Sweeping { since: MonoTime, until: MonoTime },
-    /// Everybody is being stopped; whether they stand still is looked at again and again.
+    /// All processes are being stopped; whether they are is checked repeatedly.
     Freezing { since: MonoTime, until: MonoTime, again: MonoTime },
-    /// Everybody stands still, and the sweep removes.
+    /// All processes are frozen, and the sweep removes locks.
     Frozen { since: MonoTime, until: MonoTime },
-    /// Everybody stands still, and the sweep was given up; its end is waited for.
+    /// All processes are frozen, and the sweep was given up; its end is awaited.
     Thawing { since: MonoTime, until: MonoTime },
 }
 
@@ -72,7 +73,7 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct LiveSweep {
     pub(super) state: State,
-    /// Somebody died who may have left a lock.
+    /// A process died that may have left a lock.
     pub(super) wanted: bool,
     /// No look begins before this.
     not_before: MonoTime,
@@ -153,7 +154,7 @@ impl Supervisor {
         }
     }
 
-    /// A sweep looks, for no longer than whoever waits for it.
+    /// Starts a sweep, which may take as long as `window`.
     fn request_sweep(&mut self, now: MonoTime, window: Duration) {
         let until = now.after(window);
         let until = match self.phase {
@@ -163,11 +164,11 @@ impl Supervisor {
         self.live_sweep.state = State::Sweeping { since: now, until };
     }
 
-    /// The sweep waits for everybody to stand still, or has done what they stood still for.
+    /// The sweep waits for all processes to be frozen, or has finished what they were frozen for.
     pub(super) fn sweep_ready(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         match self.live_sweep.state {
-            // A job that somebody has stopped is called forward as a whole, at any moment; and when the main
-            // process is dead, another sweep comes soon.
+            // A job that a shell or another process has stopped can be continued as a whole at any moment. And when the
+            // main process is dead, another sweep comes soon.
             State::Sweeping { .. } if self.stopped.is_some() || !self.is_waiting_for_removal() => {
                 self.live_sweep.state = State::Idle;
                 self.try_later(now);
@@ -188,7 +189,7 @@ impl Supervisor {
         }
     }
 
-    /// The main process has died, and what comes after it waits no longer, unless everybody stands still.
+    /// The main process has died, and what follows waits no longer, unless all processes are frozen.
     pub(super) fn settle(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         let (Phase::WaitingForSweep { zombie, .. }, State::Idle) = (self.phase, self.live_sweep.state) else {
             return;
@@ -270,8 +271,8 @@ impl Supervisor {
             return false;
         }
         if signal != Signal::STOP {
-            // Somebody else's stop came first. It counts, and comes again when all go on: a key is passed on
-            // once more, and who waits for the terminal asks again by itself.
+            // Another stop came first. It counts, and comes again when all processes are continued: a key is passed on
+            // once more, and a process that waits for the terminal asks again by itself.
             self.release(now, out);
             self.try_later(now);
             if signal == Signal::TSTP {
@@ -326,7 +327,7 @@ impl Supervisor {
         }
     }
 
-    /// Whoever stands still goes on, because the time is over or something more important has come.
+    /// Continues the frozen processes, because the time is over or something more important has come.
     pub(super) fn release(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         let since = match self.live_sweep.state {
             State::Idle | State::Sweeping { .. } => return,
@@ -377,7 +378,7 @@ impl Supervisor {
 
     fn pause_after(&mut self, pause: Duration, now: MonoTime) {
         self.live_sweep.not_before = match self.phase {
-            // A successor waits, and nobody works but units.
+            // The next main process waits, and only units work.
             Phase::WaitingForSweep { until, .. } => now.after(PAUSE).min(until),
             _ => self.live_sweep.not_before.max(now.after(pause)),
         };

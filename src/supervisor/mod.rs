@@ -18,8 +18,8 @@
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have
 //! been taken by another process: that makes the verdict on its locks certain.
 //!
-//! While it is `Running`, the live sweep sees to the locks that orphans leave behind; it may stop everybody for the
-//! blink of an eye, and always lets them go on.
+//! While it is `Running`, the live sweep handles the locks that orphans leave behind. It may freeze all processes for a
+//! short time, and always thaws them.
 //!
 //! The ladder (see [`Policy`] for the windows) runs across `Running` and `StoppingLeftovers`:
 //!
@@ -31,8 +31,8 @@
 //!     \-- main died, and something is left ----------------/
 //! ```
 //!
-//! Where the operator has a step that comes before the stop signal, `Before` is between `Idle` and `Grace`: it ends with
-//! the step, with its window, or with the next stop signal.
+//! Where the operator has a step that comes before the stop signal, `Before` is between `Idle` and `Grace`: it ends
+//! with the step, with its window, or with the next stop signal.
 //!
 //! A main process that only launches another can ignore the stop signal, or let it wait for ever: its process group gets
 //! the signal then, at once or a second later ([`Event::NotHeard`]).
@@ -195,8 +195,8 @@ impl Supervisor {
         };
     }
 
-    /// Whether the main process, which has just died, stays a zombie as long as its number is evidence. To be said before
-    /// its death is told.
+    /// Whether the main process, which has just died, stays a zombie as long as its number is evidence. To be said
+    /// before its death is told.
     pub fn hold(&mut self, hold: bool) {
         self.policy.can_hold = hold;
     }

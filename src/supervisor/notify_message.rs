@@ -1,5 +1,5 @@
-//! What a gateway says to whoever it takes for its service manager (sd_notify(3)): the bytes of one datagram in, what
-//! of it counts out.
+//! Parses what a gateway sends to its service manager, as it believes (sd_notify(3)): the bytes of one datagram go in,
+//! the parts that matter come out.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub struct Heard {
     pub store: Option<String>,
 }
 
-/// Reads one, with which `descriptors` came or not. `MAINPID` and the like are not the gateway's to say: the main process
-/// is sexton.
+/// Reads one, with which `descriptors` came or not. `MAINPID` and the like are not the gateway's to say: the main
+/// process is sexton.
 #[must_use]
 pub fn read(message: &[u8], descriptors: bool) -> Heard {
     let (mut notices, mut own) = (Vec::new(), None);

@@ -1,12 +1,12 @@
-//! What tools and units leave behind with us when their supervisor was killed.
+//! Ends the processes that a tool or a unit leaves behind when its supervisor was killed.
 //!
-//! A tool's supervisor ends its whole tree. Only when it is killed itself, as a gateway does that gives up a
-//! turn, its processes come to us. They are told apart by the tool that they are of, and each tool has a ladder
-//! of its own: TERM, the tool's grace, KILL until nothing is left.
+//! A tool's supervisor ends its whole tree. Only if the supervisor itself is killed, as a gateway does that gives up a
+//! turn, sexton adopts its processes. They are sorted by tool, and each tool has a stop ladder of its own: TERM, the
+//! tool's grace period, then KILL until nothing is left.
 //!
-//! Nobody tells us that a process has come. But when a supervisor dies, its main process dies with it and with
-//! us as its parent: so every death of somebody we did not start is a reason to look, now and once more when
-//! its brothers had the time to come.
+//! The kernel does not report that sexton has adopted a process. But when a supervisor dies, its main process dies with
+//! it, and sexton reaps that one. So the death of any process that sexton did not start is a reason to scan: at once,
+//! and again when its siblings have had time to be adopted.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use super::ladder::{Due, KILL_WINDOW, Ladder};
 use super::{Action, Phase, Supervisor, earlier};
 use crate::types::{MonoTime, Signal};
 
-/// A tool of which a process came to us, as a number that whoever looks has given it.
+/// A number for a tool of which sexton has adopted processes. The scan assigns it.
 pub type ToolKey = u32;
 
 /// When it is looked once more, and the least time between two looks: a burst of deaths is one reason.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// How long the answer of a look is waited for, by those who must not begin before everybody was found.
+/// How long to wait for the result of a scan, before an action that needs all orphans to be found.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// The longest grace of what a killed supervisor leaves behind. Whoever killed it waits for the end of the pipes
-/// and had no patience.
+/// The longest grace period of processes that a killed supervisor leaves behind. The process that killed the supervisor
+/// waits until the tool's pipes are closed, and wanted a quick end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The tools of which somebody is left, and when it is to be looked for more.
+/// The tools of which processes are left, and when to scan for more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Orphans {
     stops: Vec<(ToolKey, Ladder)>,
@@ -36,7 +36,7 @@ pub(super) struct Orphans {
     scan_again: bool,
     /// No look begins before this.
     not_before: MonoTime,
-    /// A look has begun, and nobody waits for its answer any longer than this.
+    /// A scan is running, and its result is awaited no longer than this.
     answer_by: Option<MonoTime>,
 }
 
@@ -46,14 +46,14 @@ impl Orphans {
         earlier(earlier(self.scan_at, self.answer_by), stops.min())
     }
 
-    /// Somebody is being looked for, or ended.
+    /// Whether a scan is due or running, or orphans are being ended.
     pub(super) fn is_busy(&self) -> bool {
         self.deadline().is_some()
     }
 }
 
 impl Supervisor {
-    /// Somebody may have come.
+    /// sexton may have adopted processes.
     pub(super) fn expect_orphans(&mut self, now: MonoTime) {
         if self.policy.end_orphans.is_some() && matches!(self.phase, Phase::Running { .. }) {
             self.orphans.scan_at = earlier(self.orphans.scan_at, Some(now.max(self.orphans.not_before)));
@@ -72,19 +72,19 @@ impl Supervisor {
         }
     }
 
-    /// A look is over, and whoever was found was told.
+    /// A scan is over, and the tools it found were reported.
     pub(super) fn orphans_found(&mut self) {
         self.orphans.answer_by = None;
     }
 
-    /// Somebody has died whom we did not start. He may have been the last above one who comes to us now.
+    /// An adopted process has exited. sexton may now adopt its children.
     pub(super) fn adopted_child_died(&mut self, now: MonoTime) {
         if self.policy.adopted_deaths_trigger_scan || !self.orphans.stops.is_empty() {
             self.expect_orphans(now);
         }
     }
 
-    /// Nobody is left of this tool.
+    /// No process is left of this tool.
     pub(super) fn orphans_gone(&mut self, tool: ToolKey) {
         self.orphans.stops.retain(|(known, _)| *known != tool);
     }

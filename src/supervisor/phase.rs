@@ -125,7 +125,7 @@ impl Supervisor {
                 self.handoff_answered(StepAnswer::None, out);
             }
             Phase::StoppingLeftovers { zombie, recount } => {
-                // The answer comes first: nobody may be left for the ladder's next stage.
+                // Wait for the answer first: perhaps no process is left for the ladder's next stage.
                 if recount.is_some_and(|at| now >= at) {
                     self.phase = Phase::StoppingLeftovers { zombie, recount: None };
                     out.push(Action::CountRemaining);

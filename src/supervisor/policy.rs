@@ -35,8 +35,8 @@ pub struct Policy {
     pub tool: Option<ToolPolicy>,
     /// Whether what a lost tool leaves with us is ended, and its window after TERM.
     pub end_orphans: Option<Duration>,
-    /// Whether the death of somebody whom we did not start may be all that tells of a lost tool. Where every tool
-    /// is registered, its loss is told, and a look at all our children with each death would be for nothing.
+    /// Whether the death of an adopted process may be the only sign of a lost tool. If every tool is registered, its
+    /// loss is reported, and a scan of all our children at each death would be useless.
     pub adopted_deaths_trigger_scan: bool,
     /// Whether locks are swept, and how long a sweep may take.
     pub sweep: Option<Duration>,
@@ -44,12 +44,12 @@ pub struct Policy {
     pub hand_over: Option<Duration>,
     /// Whether lock roots that are missing at the start are looked for later.
     pub look_later: bool,
-    /// Whether lock roots are looked at now and then while the main process lives, so that locks are marked whose owners
-    /// live: an init knows by that mark, in its next life, that they are dead.
+    /// Whether lock roots are looked at now and then while the main process lives, so that locks are marked whose
+    /// owners live: an init knows by that mark, in its next life, that they are dead.
     pub mark_locks: bool,
     /// Whether a zombie is held while others are reaped: a lock may depend on its number. It takes a readable /proc.
     pub can_hold: bool,
-    /// Whether sexton is the init of its pid namespace, so that nobody could resume it after a stop.
+    /// Whether sexton is the init of its pid namespace, so that no process could continue it after a stop.
     pub init: bool,
     /// What follows the main process's end.
     pub restart: Restart,

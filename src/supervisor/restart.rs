@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::types::{ExitStatus, MonoTime};
 
-/// What the operator wants to follow an end that nobody asked for.
+/// What follows an end that was not requested.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Restart {
     /// Which ends it follows.
@@ -70,7 +70,7 @@ impl Decision {
 }
 
 impl Restart {
-    /// Whether an end with this status, which nobody asked for, is followed by a restart.
+    /// Whether an end with this status, which was not requested, is followed by a restart.
     #[must_use]
     pub fn follows(&self, status: ExitStatus) -> bool {
         let code = status.code();

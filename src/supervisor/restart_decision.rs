@@ -1,18 +1,18 @@
 //! What follows the end of the main process: the end of everything, or another start.
 //!
 //! A restart never begins before everything that the old process left behind is gone. It waits for its locks to be
-//! swept, for as long as a sweep may take, and for no filesystem that hangs longer than that; where a sweep cannot be made
-//! for want of processes or descriptors, until it can.
+//! swept, for as long as a sweep may take, and for no filesystem that hangs longer than that; where a sweep cannot be
+//! made for want of processes or descriptors, until it can.
 
 use super::ladder::Ladder;
 use super::restart::{Decision, RestartOn};
 use super::{Action, ExitedMain, Gone, Note, Origin, Phase, Received, Supervisor};
 use crate::types::{ExitStatus, HealthReport, HealthState, IncidentKind, MonoTime, Pid, Signal};
 
-/// What the end of the main process is to mean, if somebody has said so.
+/// What follows the end of the main process, if that was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) enum AfterExit {
-    /// Nobody has: the restart policy decides.
+    /// Nothing was requested: the restart policy decides.
     #[default]
     Decide,
     /// It is to be started again. One that an operator asked for does not count towards the limit.
@@ -61,8 +61,8 @@ impl Supervisor {
         }
     }
 
-    /// Somebody who asked the gateway says how it is. One that is not well is replaced when it is excused no longer,
-    /// which may be long after that was first said.
+    /// sexton-watch reports the gateway's health. An unhealthy gateway is restarted when it is no longer excused, which
+    /// may be long after the first such report.
     pub(super) fn health(&mut self, now: MonoTime, report: HealthReport, out: &mut Vec<Action>) {
         self.update_notifier(|notifier| notifier.health(report));
         if report.state == HealthState::Unhealthy && !report.excused {
@@ -70,7 +70,7 @@ impl Supervisor {
         }
     }
 
-    /// Everything is to end, and nobody sent a signal for it.
+    /// Ends everything without a signal having been sent for it.
     pub(super) fn shutdown(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         match self.phase {
             Phase::Running { pid } if self.ladder == Ladder::Idle => {

@@ -144,7 +144,7 @@ struct Inputs {
     situation: Option<ManagerState>,
     /// It is the end of everything.
     ends: bool,
-    /// The gateway runs, and nobody is about to change that.
+    /// The gateway runs, and no stop or restart has begun.
     runs: bool,
     /// When what goes on will be over.
     until: Option<MonoTime>,
@@ -225,8 +225,8 @@ impl Notifier {
         self.ready |= self.policy.ready == Ready::Started;
     }
 
-    /// Nobody says any more how the gateway is. One that was to be ready when it answers well is ready when it
-    /// runs: `true` if that makes a difference.
+    /// The gateway's health is not reported any more. If it counted as ready only when healthy, it counts as ready when
+    /// it runs: `true` if that makes a difference.
     pub(super) fn unwatched(&mut self) -> bool {
         self.health = HealthReport::default();
         let waits = self.policy.ready == Ready::Healthy && !self.ready;
@@ -264,8 +264,8 @@ impl Notifier {
         self.asked_to_reload = self.told.ready && self.policy.ready != Ready::Notified;
     }
 
-    /// sexton itself has read its configuration again, which it is the one to tell of, whoever says when the gateway is
-    /// ready. A reload of the gateway's own that is under way is not over for it.
+    /// sexton itself has read its configuration again. sexton reports that, even if the gateway reports its own
+    /// readiness. It does not end a reload of the gateway's own.
     pub(super) fn has_reloaded(&mut self) {
         self.asked_to_reload = self.told.ready && !self.reloading;
     }
@@ -322,8 +322,8 @@ impl Notifier {
         [reload, Some(message).filter(|message| *message != Message::default())]
     }
 
-    /// Whether the sign of life is due. While sexton does something about a gateway that is not well, or it is excused,
-    /// all is as it should be; if nobody does, the manager is to.
+    /// Whether the sign of life is due. It is sent while sexton acts on an unhealthy gateway, and while the gateway is
+    /// excused. If sexton does not act, it sends none, so that the service manager acts.
     fn ping(&mut self, now: MonoTime, inputs: Inputs, acts: bool) -> bool {
         let Some(window) = self.policy.watchdog else {
             return false;
@@ -380,7 +380,7 @@ impl Supervisor {
         self.notifier = Some(notifier);
     }
 
-    /// Nobody asks the gateway any more whether it is well.
+    /// The gateway's health is not monitored any more.
     pub(super) fn unwatched(&mut self, out: &mut Vec<Action>) {
         if self.notifier.as_mut().is_some_and(Notifier::unwatched) {
             out.push(Action::Note(Note::HealthUnmonitored));

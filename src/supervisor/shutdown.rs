@@ -12,11 +12,11 @@ use crate::types::{ExitStatus, MonoTime, Outcome, Pid};
 pub(super) const UNKNOWN: SweepSummary =
     SweepSummary { waiting: 0, handed_over: 1, missing: true, failed: None };
 
-/// How often processes whose deaths nobody tells us are looked for.
+/// How often to look for processes whose deaths the kernel does not report to us.
 pub(super) const RECOUNT: Duration = Duration::from_millis(25);
 
-/// How often those are counted again whose deaths should be told. One of them may have been made so that the kernel reaps
-/// it without a word (CLONE_AUTOREAP, clone3(2), Linux 7).
+/// How often those are counted again whose deaths should be told. One of them may have been made so that the kernel
+/// reaps it without a word (CLONE_AUTOREAP, clone3(2), Linux 7).
 pub(super) const RECOUNT_CHILDREN: Duration = Duration::from_millis(250);
 
 impl Supervisor {

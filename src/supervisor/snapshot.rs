@@ -1,4 +1,4 @@
-//! How things are, for whoever asks.
+//! The supervisor's state, for status requests.
 
 use super::ladder::Ladder;
 use super::{Phase, Supervisor};

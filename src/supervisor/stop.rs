@@ -52,7 +52,7 @@ impl Supervisor {
                 self.ladder = next;
                 match self.phase {
                     Phase::Running { pid } => out.push(Action::LookForOthers { main: pid }),
-                    // Nobody waits for the others any more.
+                    // The others are not waited for any more.
                     _ => self.look_no_more(),
                 }
             }
@@ -219,15 +219,15 @@ impl Supervisor {
         out.push(Action::SignalOthers { group, signal: Signal::KILL });
     }
 
-    /// Nobody outside the main process's group was left to get KILL.
+    /// No process outside the main process's group was left to get KILL.
     pub(super) fn others_gone(&mut self) {
         if let Ladder::Drain { others, .. } = &mut self.ladder {
             *others = None;
         }
     }
 
-    /// No process is left that the window of the main process's group was for. The others can outrun a signal to each of
-    /// them, and one to all they cannot.
+    /// No process is left that the window of the main process's group was for. The others can outrun a signal to each
+    /// of them, and one to all they cannot.
     pub(super) fn group_gone(&mut self, now: MonoTime, out: &mut Vec<Action>) {
         if matches!(self.ladder, Ladder::Drain { .. }) {
             self.kill(now, out);
@@ -271,7 +271,7 @@ impl Supervisor {
                 self.cancel(now, CancelledBy::Signal(signal.number()), out);
             }
             Ladder::Idle => self.begin_stop(now, pid, received, out),
-            // Nobody is there to be impatient: this is the TERM that everybody gets where the parent died.
+            // This is not an impatient operator: it is the TERM that all processes get when the parent has died.
             Ladder::Leftovers { .. } if self.tool.by_parents_death() => {
                 out.push(Action::Note(Note::Dropped(signal)));
             }

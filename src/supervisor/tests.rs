@@ -263,7 +263,7 @@ fn the_ladder_climbs_when_nobody_obeys() {
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
     assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
     assert_eq!(story.wait(), (STRAGGLERS, vec![Action::SignalAll(Signal::KILL)]));
-    assert_eq!(story.wait().1, [Action::SignalAll(Signal::KILL)], "KILL goes on until nobody is left");
+    assert_eq!(story.wait().1, [Action::SignalAll(Signal::KILL)], "KILL goes on until no process is left");
     assert_eq!(story.tell(died(MAIN)), []);
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
 }
@@ -278,11 +278,11 @@ fn a_main_process_that_waited_for_the_others_has_a_moment_after_the_last_of_them
         story.tell(sent(Signal::TERM));
         assert_eq!(story.wait(), (GRACE, vec![Action::SignalAll(Signal::TERM)]));
         assert_eq!(story.tick(), [LOOK]);
-        assert_eq!(due.since(story.now), 2 * second, "nobody looks any earlier");
+        assert_eq!(due.since(story.now), 2 * second, "there is no earlier look");
         story
     };
     let kill = [Action::SignalAll(Signal::KILL)];
-    // Whoever is alone by then ended the others long ago, and is not looked at again.
+    // A main process that is alone by then has ended the others long ago, and is not checked again.
     let mut story = begin();
     assert_eq!(story.tell(Event::OthersSeen { alive: false }), []);
     assert_eq!((story.tick(), story.now), (kill.to_vec(), due));
@@ -317,7 +317,7 @@ fn a_main_process_that_waited_for_the_others_has_a_moment_after_the_last_of_them
         }
         assert!(story.now <= due.after(2 * second));
     }
-    // A second signal waits for nobody, and who ends meanwhile has ended.
+    // A second signal does not wait, and a process that ends meanwhile has ended.
     for ends in [false, true] {
         let mut story = begin();
         story.tell(Event::OthersSeen { alive: true });
@@ -400,7 +400,7 @@ fn what_a_launcher_leaves_in_its_group_has_the_rest_of_the_grace() {
     assert_eq!(
         story.wait_with_children().1,
         [others(Signal::KILL)],
-        "KILL goes on until nobody of them is left"
+        "KILL goes on until none of them is left"
     );
     let then = story.now;
     assert_eq!(story.tell(Event::OthersGone), []);
@@ -586,7 +586,7 @@ fn processes_whose_deaths_nobody_tells_are_looked_for() {
     assert_eq!(story.tell(Event::Remaining(Remaining::Gone)), [LAST_SWEEP]);
 }
 
-/// As with CLONE_AUTOREAP: nobody says that a child has died.
+/// As with CLONE_AUTOREAP: the kernel does not report that a child has died.
 #[test]
 fn children_whose_deaths_are_not_told_are_counted_again() {
     let ends = |mut story: Story, end: &[Action]| {
@@ -626,7 +626,7 @@ fn a_stop_signal_hurries_the_end_of_the_leftovers_too() {
     story.tell(died(MAIN));
     story.tell(Event::Remaining(Remaining::Children));
     assert_eq!(story.tell(sent(Signal::TERM)), [Action::SignalAll(Signal::KILL)]);
-    assert_eq!(story.tell(sent(Signal::HUP)), [], "the others have nobody to go to");
+    assert_eq!(story.tell(sent(Signal::HUP)), [], "the other signals have no process to go to");
 }
 
 #[test]

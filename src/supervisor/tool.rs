@@ -1,8 +1,8 @@
 //! A tool: a main process with a deadline, whose stop is an abort.
 //!
-//! A gateway drains through its children and reports its own end. A tool is work that somebody waits for: its
-//! whole tree gets TERM at once, and whatever it says on its way out, its outcome is that it was aborted. What
-//! came first says why.
+//! A gateway drains through its children and reports its own end. A tool is work that its caller waits for. So its
+//! whole tree gets TERM at once, and its outcome is that it was aborted, whatever it exits with. The first cause of the
+//! abort counts.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Supervisor {
         }
     }
 
-    /// Somebody wants the tool to end. A gateway has its stop signals for that.
+    /// The tool is cancelled. A gateway has its stop signals for that.
     pub(super) fn cancel(&mut self, now: MonoTime, by: CancelledBy, out: &mut Vec<Action>) {
         if self.policy.tool.is_some() {
             self.abort(now, Cause::Cancel(by), out);

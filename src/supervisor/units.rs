@@ -1,10 +1,10 @@
 //! The gateway's neighbours, as far as their order goes: which is started next, which is stopped next, and what
 //! the end of one means.
 //!
-//! Each unit is one child of sexton: a supervisor of its own, with the same ladder and the same restarts, that
-//! ends when its unit has ended for good. So there is nothing here but order, and what follows when somebody has
-//! killed a unit's supervisor: what it left behind is ended first (see `orphans`), and then the unit is started
-//! again, as its own policy says of an end by a signal.
+//! Each unit is one child of sexton: a supervisor of its own, with the same ladder and the same restarts, that ends
+//! when its unit has ended for good. So this module decides only the order, and what follows when a unit's supervisor
+//! was killed: what it left behind is ended first (see `orphans`), and then the unit is started again, as its own
+//! policy says of an end by a signal.
 //!
 //! ```text
 //! Pending -> Starting -> Running -> Stopping -> Ended
@@ -31,7 +31,7 @@ pub struct UnitRule {
     /// How long its supervisor may take to stop it, all windows together. It keeps to that by itself, unless
     /// it hangs.
     pub window: Duration,
-    /// It asks the gateway whether it is well: nobody else does.
+    /// It monitors the gateway's health, and is the only unit that does.
     pub watches: bool,
     /// What follows its end. Its supervisor keeps to that by itself; it is for the end of the supervisor.
     pub restart: Restart,

@@ -106,7 +106,7 @@ fn they_go_on_when_one_does_not_stop_and_the_next_try_comes_later_each_time() {
 
 #[test]
 fn what_could_not_be_removed_is_looked_at_again_later() {
-    // Somebody has opened it meanwhile, or it is none that can be watched.
+    // A process has opened it meanwhile, or it cannot be watched.
     let mut story = after_an_orphan();
     story.pass(SETTLE);
     assert_eq!(story.tell(WAITING), []);
@@ -114,7 +114,7 @@ fn what_could_not_be_removed_is_looked_at_again_later() {
         assert_eq!(story.wait(), (Duration::from_secs(seconds), vec![LOOK]));
         assert_eq!(story.tell(WAITING), []);
     }
-    // A sweep that breaks off lets everybody go on.
+    // After a sweep that breaks off all processes are continued.
     for still in [false, true] {
         let mut story = stopping();
         if still {
@@ -134,7 +134,7 @@ fn a_look_that_could_not_be_made_is_made_later() {
             assert_eq!(story.wait(), (Duration::from_secs(seconds), vec![LOOK]));
             assert_eq!(story.tell(failed), []);
         }
-        // Where it is in the middle of a removal, everybody goes on.
+        // If it is in the middle of a removal, all processes are continued.
         let mut story = stopping();
         story.tell(ALL_STILL);
         assert_eq!(story.tell(failed), [go_on(Duration::ZERO)]);
@@ -153,10 +153,10 @@ fn where_somebody_cannot_be_stopped_nobody_stays_stopped() {
     );
     assert_eq!(story.tell(Event::SweeperExited), []);
     assert_eq!(story.wait(), (Duration::from_secs(1), vec![LOOK]));
-    // Nothing waits any more: somebody else has dealt with it.
+    // Nothing waits any more: another process has dealt with it.
     assert_eq!(story.tell(SWEPT), []);
     assert_eq!(story.supervisor.next_deadline(), None);
-    // An answer that comes when nobody asks any more changes nothing.
+    // An answer that comes too late changes nothing.
     assert_eq!(story.tell(ALL_STILL), []);
     assert_eq!(story.tell(Event::SweeperExited), []);
 }
@@ -177,7 +177,7 @@ fn nobody_goes_on_before_a_removal_that_is_given_up_is_dead_or_never_dies() {
         }
         assert_eq!(story.wait().1, [LOOK], "it is tried again");
     }
-    // A look that hangs is given up, and nobody was stopped for it.
+    // A scan that hangs is given up, and no process was stopped for it.
     let mut story = after_an_orphan();
     assert_eq!(story.wait(), (SWEEP, vec![Action::AbandonSweep]));
     story.tell(Event::SweeperExited);
@@ -192,7 +192,7 @@ fn signals_wait_for_it_and_cont_does_not_wake_it() {
     assert_eq!(story.tell(sent(Signal::CONT)), []);
     assert_eq!(story.tell(sent(Signal::TERM)), [send(Signal::TERM)]);
     assert_eq!(story.tell(Event::SweepReady), [go_on(Duration::ZERO), LOOK_ON]);
-    // The ladder reaches everybody, and whoever is stopped would not be reached.
+    // The ladder signals all processes, and a stopped process would not act on its signal.
     let mut story = stopping();
     story.tell(ALL_STILL);
     story.tell(sent(Signal::TERM));

@@ -1,7 +1,7 @@
 //! Every reachable state of a small world with restarts: a gateway that may die and be started again, a unit before it
-//! and one after it, stop signals, conditions under which the gateway is replaced; and beside them, one after the other,
-//! an orphan, tools that lose their supervisor, starts that are refused, sweeps that end late or never. Then long random
-//! histories with all of it at once.
+//! and one after it, stop signals, conditions under which the gateway is replaced; and beside them, one after the
+//! other, an orphan, tools that lose their supervisor, starts that are refused, sweeps that end late or never. Then
+//! long random histories with all of it at once.
 
 mod steps;
 mod world;
@@ -41,7 +41,7 @@ fn walk(policy: Policy, cast: Cast, starts: u32) -> usize {
 fn check(world: &World, now: MonoTime) {
     if world.stop_sent {
         assert!(world.clone().ends(now), "a stop always ends: {}", world.key());
-        assert!(world.clone().ends_by_force(now), "whoever obeys or not: {}", world.key());
+        assert!(world.clone().ends_by_force(now), "whether processes obey or not: {}", world.key());
     } else if world.is_calm() {
         assert!(
             world.clone().rests(now),
@@ -100,7 +100,7 @@ fn every_order_of_mishaps_keeps_the_promises() {
         ("a lost tool", Cast { tools: true, ..plain }),
         ("refused starts", Cast { refusals: true, ..plain }),
         ("late sweeps", late),
-        ("nobody can be killed", Cast { stranger: true, stuck: true, ..plain }),
+        ("no process can be killed", Cast { stranger: true, stuck: true, ..plain }),
         ("idle words", Cast { words: true, ..plain }),
     ];
     let worlds = worlds.map(|(name, cast)| (name, cast, vec![]));
@@ -211,7 +211,7 @@ proptest! {
         }
         world.step(Step::StopSignal, &mut now);
         prop_assert!(world.clone().ends(now), "a stop always ends: {}", world.key());
-        prop_assert!(world.clone().ends_by_force(now), "whoever obeys or not: {}", world.key());
+        prop_assert!(world.clone().ends_by_force(now), "whether processes obey or not: {}", world.key());
     }
 }
 

@@ -26,7 +26,7 @@ fn a_strangers_death_makes_us_look_at_once_and_once_more() {
     assert_eq!(story.tell(Event::QueueDrained), [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans]);
     story.tell(Event::OrphansFound);
-    assert_eq!(story.supervisor.next_deadline(), None, "nobody polls");
+    assert_eq!(story.supervisor.next_deadline(), None, "there is no polling");
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn a_repeated_signal_hurries_but_not_where_the_parent_died() {
     story.wait();
     assert_eq!(story.tell(from_terminal(Signal::INT)), [Action::SignalAll(Signal::KILL)]);
     assert_eq!(end(&mut story, HEALTHY), Outcome::TimedOut { stage: StopStage::Kill });
-    // As PID 1 stops it, everybody gets TERM at the very moment at which the parent dies.
+    // As PID 1 stops it, all processes get TERM at the very moment at which the parent dies.
     let mut story = running(tool());
     story.tell(Event::Cancel(CancelledBy::ParentDied));
     assert_eq!(story.tell(sent(Signal::TERM)), []);
@@ -138,7 +138,7 @@ fn without_the_sexton_above_it_a_tool_has_no_window() {
     assert_eq!(story.tell(Event::ToolAbandoned), both[1..]);
     assert_eq!(end(&mut story, HEALTHY), Outcome::TimedOut { stage: StopStage::Kill });
     let mut story = Story::running(policy());
-    assert_eq!(story.tell(Event::ToolAbandoned), [], "a gateway asks nobody");
+    assert_eq!(story.tell(Event::ToolAbandoned), [], "a gateway has no caller");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn restarts_have_a_ceiling_and_forbidden_codes() {
 #[test]
 fn a_gateway_that_fails_is_stopped_by_its_ladder_and_started_again() {
     let mut story = Story::running(Policy { restart: Restart::default(), ..always() });
-    assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Slow }), [], "nobody asked for that");
+    assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Slow }), [], "that was not requested");
     assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Unhealthy }), [send(Signal::TERM)]);
     assert_eq!(story.tell(Event::IncidentChanged { kind: IncidentKind::Unhealthy }), [], "it is on its way");
     assert_eq!(main_ends(&mut story, 0), [Action::Reap(pid(MAIN))]);
@@ -151,7 +151,7 @@ fn a_gateway_that_is_excused_is_not_replaced_until_it_is_so_no_longer() {
     assert_eq!(story.tell(due), [send(Signal::TERM)]);
     assert_eq!(story.tell(due), [], "it is on its way");
     let mut story = Story::running(policy());
-    assert_eq!(story.tell(due), [], "nobody asked for that");
+    assert_eq!(story.tell(due), [], "that was not requested");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_unit_is_not_started_again_before_everybody_was_looked_for() {
     assert_eq!(story.wait().1, [Action::FindOrphans]);
     assert_eq!(story.wait().1, [Action::FindOrphans], "once more");
     story.pass(Duration::from_millis(950));
-    assert_eq!(story.tell(Event::Tick), [], "nobody has answered yet, and its pause is over");
+    assert_eq!(story.tell(Event::Tick), [], "there is no answer yet, and its pause is over");
     story.tell(Event::OrphansFound);
     assert_eq!(story.tell(Event::Tick), [Action::StartUnit(0)]);
 

@@ -38,11 +38,11 @@ struct World {
     counting: bool,
     exited: bool,
     got_term: bool,
-    /// Everybody was sent STOP by us; whether they stand still is asked; and they were seen to.
+    /// All processes were sent STOP by us; whether they are stopped is being checked; they were seen stopped.
     asked_to_stop: bool,
     asked: bool,
     is_stopped: bool,
-    /// The sweep under way removes locks while everybody stands still, and one that was given up may still.
+    /// The running sweep removes locks while all processes are frozen, and one that was given up may still do so.
     removing: bool,
     dying: bool,
     /// When the stop signals came, and how many of its stop sequence the main process got.
@@ -346,7 +346,11 @@ impl World {
             }
             Action::Send { signal, .. } => {
                 let rules = &policy.forwarding;
-                assert_eq!(rules.rewritten(signal), Some(signal), "only what nobody wants rewritten is sent");
+                assert_eq!(
+                    rules.rewritten(signal),
+                    Some(signal),
+                    "only signals without a rewrite rule are sent"
+                );
                 if let Some(delay) = rules.delay(signal) {
                     let due = self.stops.first().is_some_and(|first| now.since(*first) >= delay);
                     assert!(due || self.stops.len() > 1, "it is held, unless it comes again");
@@ -357,7 +361,7 @@ impl World {
                 self.steps += usize::from(step.is_some());
             }
             Action::SignalAll(_) if policy.wait_all => {
-                assert!(!self.stops.is_empty(), "nobody is ended before a stop signal");
+                assert!(!self.stops.is_empty(), "no process is ended before a stop signal");
             }
             Action::SignalAll(_) if self.main == Life::Alive => {
                 assert!(self.steps >= policy.stop_sequence.len(), "the whole sequence comes first");
@@ -401,7 +405,10 @@ impl World {
                 assert!(signal != Signal::TERM || self.stepped || !before, "the step comes first");
                 assert!(signal != Signal::TERM || !self.stepping, "and has ended or was given up");
                 self.got_term |= signal == Signal::TERM;
-                assert!(signal != Signal::CONT || !self.removing, "nobody wakes it while locks are removed");
+                assert!(
+                    signal != Signal::CONT || !self.removing,
+                    "it is not continued while locks are removed"
+                );
             }
             Action::Freeze => {
                 assert!(unreaped(self.main));
@@ -410,11 +417,11 @@ impl World {
             }
             Action::AllowRemoval { still } => {
                 assert!(self.waits, "only who waits is woken");
-                assert_eq!(still, self.is_stopped, "locks are removed while everybody stands still");
+                assert_eq!(still, self.is_stopped, "locks are removed while all processes are frozen");
                 (self.waits, self.removing) = (false, still);
             }
             Action::Thaw { .. } => {
-                assert!(!self.removing, "nobody wakes them while locks are removed");
+                assert!(!self.removing, "they are not continued while locks are removed");
                 (self.asked_to_stop, self.is_stopped) = (false, false);
             }
             Action::SignalAll(Signal::KILL) => {
@@ -427,15 +434,15 @@ impl World {
             }
             Action::SignalAll(_) => {
                 // What is not KILL is followed by CONT.
-                assert!(!self.removing, "nobody wakes it while locks are removed");
-                assert!(!self.asked_to_stop, "it goes on before everybody is asked to end");
+                assert!(!self.removing, "it is not continued while locks are removed");
+                assert!(!self.asked_to_stop, "it is continued before all get a signal");
                 self.got_term = true;
             }
             Action::SignalOthers { group, signal } => {
                 assert_eq!(group, pid(MAIN));
                 assert_eq!(self.main, Life::Zombie, "its zombie keeps the number of its group");
                 assert!(self.got_term || signal == Signal::TERM, "TERM comes before KILL");
-                assert!(!self.removing, "nobody wakes it while locks are removed");
+                assert!(!self.removing, "it is not continued while locks are removed");
                 self.got_term = true;
                 if signal == Signal::KILL {
                     let other = self.orphan == Life::Alive && !self.in_group;
@@ -468,7 +475,7 @@ impl World {
                     "every zombie is reaped: {:?}",
                     self.main
                 );
-                assert!(matches!(self.orphan, Life::Unborn | Life::Reaped), "nobody is left");
+                assert!(matches!(self.orphan, Life::Unborn | Life::Reaped), "no process is left");
                 assert!(self.judged || self.main == Life::Unborn, "locks are judged before the exit");
                 assert_eq!(self.supervisor.next_deadline(), None, "no deadline without an owner");
                 self.exited = true;
@@ -493,9 +500,9 @@ impl World {
         }
     }
 
-    /// Without any mischief, whoever stands still goes on.
+    /// Without faults, every stopped process is continued.
     fn goes_on(mut self, mut now: MonoTime) -> bool {
-        // Somebody runs all the time, which is looked at once a millisecond.
+        // A process runs all the time; that is checked once a millisecond.
         for _ in 0..1000 {
             if !self.asked_to_stop && !self.is_stopped {
                 return true;
@@ -507,7 +514,7 @@ impl World {
         false
     }
 
-    /// Nobody is left who could be waited for.
+    /// No process is left to wait for.
     fn all_dead(&self) -> bool {
         self.main == Life::Zombie && self.orphan != Life::Alive
     }
@@ -549,19 +556,19 @@ fn walk(policy: Policy) -> usize {
                 continue;
             }
             if next.main == Life::Alive {
-                assert!(next.clone().goes_on(then), "nobody is left stopped: {}", next.key());
+                assert!(next.clone().goes_on(then), "no process is left stopped: {}", next.key());
             }
             let stopping = next.supervisor.ladder != Ladder::Idle || next.main == Life::Zombie;
             if stopping {
                 let ended = next.clone().ends(then);
                 assert!(ended.is_some(), "the ladder always ends: {}", next.key());
                 let waited = ended.unwrap().since(then);
-                // A sweep that could not be made is waited for, and that is nobody.
+                // A sweep that could not be made is waited for; it is no process.
                 let sweep_waits =
                     matches!(next.supervisor.phase, Phase::LastSweep { sweep, .. } if sweep.waits);
                 assert!(
                     !next.all_dead() || waited <= RECOUNT_CHILDREN || sweep_waits,
-                    "nobody is waited for who is gone: {waited:?}, {}",
+                    "no ended process is waited for: {waited:?}, {}",
                     next.key()
                 );
             }

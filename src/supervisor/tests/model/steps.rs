@@ -3,7 +3,7 @@
 /// Who and what there is besides a gateway, its units and the sweeps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cast {
-    /// Somebody comes to us whom we did not start.
+    /// sexton adopts a process that it did not start.
     pub stranger: bool,
     /// And another one after him.
     pub crowd: bool,
@@ -15,9 +15,9 @@ pub struct Cast {
     pub tools: bool,
     /// The system has no process to give, a sweep breaks off, or the command cannot be executed.
     pub refusals: bool,
-    /// What is given up ends late or never, sweeps leave something, somebody runs on.
+    /// What is given up ends late or never, sweeps leave something, a process runs on.
     pub delays: bool,
-    /// Nobody can be killed, because everybody sits in the kernel.
+    /// No process can be killed, because all hang in the kernel.
     pub stuck: bool,
     /// Conditions, requests, signals that stop nothing, ticks too early.
     pub words: bool,

@@ -36,12 +36,12 @@ pub struct World {
     /// Whose supervisor was killed.
     killed: [bool; 2],
     stranger: Life,
-    /// The look for the lost is under way; they are there; nobody of them is left, and that was not said.
+    /// The scan for the lost is running; they are there; none of them is left, and that was not reported.
     finding: bool,
     lost: bool,
     lost_gone: bool,
     sweeping: bool,
-    /// The sweep under way looks while somebody lives; it waits for a word; it removes.
+    /// The running sweep scans while a process lives; it waits for permission; it removes.
     beside: bool,
     waits: bool,
     removing: bool,
@@ -52,7 +52,7 @@ pub struct World {
     /// A start went on before everything was swept, and no sweep has followed yet.
     owed: bool,
     counting: bool,
-    /// KILL was for those outside the gateway's group, and nobody was there.
+    /// KILL was for those outside the gateway's group, and there was no process.
     no_others: bool,
     /// Something was asked, and this is the answer.
     answer: Option<Event>,
@@ -60,12 +60,12 @@ pub struct World {
     pub stop_sent: bool,
     /// Something was asked to end before it is killed.
     asked_to_end: bool,
-    /// Everybody was asked to stand still, and whether they do.
+    /// All processes were told to stop, and whether they have.
     asked_still: bool,
     still: bool,
     /// A step runs.
     stepping: bool,
-    /// KILL ended the gateway, and nobody has said so yet.
+    /// KILL ended the gateway, and that was not reported yet.
     untold: bool,
     /// It was just started, and may not be the command yet; it could not become it.
     fresh: bool,
@@ -73,7 +73,7 @@ pub struct World {
     pub exited: bool,
     pub starts: u32,
     refused: bool,
-    /// An operator asked for the next start; and when those were that nobody asked for.
+    /// An operator asked for the next start; and the times of the starts that were not requested.
     wanted: bool,
     unasked: Vec<MonoTime>,
 }
@@ -235,7 +235,7 @@ impl World {
             Step::StopSignal => vec![sent(Signal::TERM)],
             Step::CommandEnds if self.stepping => vec![Event::StepEnded(StepAnswer::None)],
             Step::OtherSignal if cast.words => vec![sent(Signal::HUP)],
-            // A tool has nobody who asks for such a thing.
+            // A tool gets no such request.
             Step::Condition | Step::RestartWanted if s.policy.tool.is_some() => return None,
             Step::Condition => {
                 vec![Event::Health(HealthReport { state: HealthState::Unhealthy, ..HealthReport::default() })]
@@ -254,7 +254,7 @@ impl World {
             }
             Step::Deadline => {
                 let due = s.next_deadline()?;
-                // Whoever dies meanwhile is told of first.
+                // A process that dies meanwhile is reported first.
                 let mut events = if due > *now { self.deaths().unwrap_or_default() } else { vec![] };
                 *now = due.max(*now);
                 events.push(Event::Tick);
@@ -409,7 +409,7 @@ impl World {
             Action::Sweep(occasion) => {
                 assert!(!self.sweeping, "one sweep at a time");
                 self.beside = matches!(occasion, SweepTrigger::Live { .. });
-                // Those whom nobody can kill keep their locks: they live.
+                // Processes that cannot be killed keep their locks: they live.
                 let alone = (self.main != Life::Alive || self.cast.stuck)
                     && !self.units.iter().any(|unit| unit.is_there())
                     && (!self.stranger.is_there() || self.cast.stuck);
@@ -420,12 +420,12 @@ impl World {
             }
             Action::AllowRemoval { still } => {
                 assert!(self.sweeping && self.waits, "only who waits is woken");
-                assert!(!still || self.still, "locks are removed while everybody stands still");
+                assert!(!still || self.still, "locks are removed while all processes are frozen");
                 (self.waits, self.removing) = (false, still);
             }
             Action::Freeze => self.asked_still = true,
             Action::Thaw { .. } => {
-                assert!(!self.removing, "nobody goes on while locks are removed");
+                assert!(!self.removing, "no process is continued while locks are removed");
                 (self.asked_still, self.still) = (false, false);
             }
             Action::AbandonSweep => {
@@ -433,7 +433,7 @@ impl World {
                 (self.sweeping, self.hanging) = (false, true);
                 (self.waits, self.removing, self.beside) = (false, false, false);
             }
-            // It was said, and so it may go on: but somebody owes a sweep.
+            // It was reported, and so it may go on: but a sweep is still due.
             Action::Note(Note::SweepOverdue(_) | Note::SweepFailed) => {
                 (self.owed, self.swept) = (true, true);
             }
@@ -452,7 +452,10 @@ impl World {
                 let ending = asked && self.supervisor.after_exit == AfterExit::Shutdown;
                 assert!(signal != Signal::TERM || !self.stepping, "the step has ended, or was given up");
                 assert!(!ending || !self.unit_after_lives(), "the unit after it is stopped before it");
-                assert!(!self.removing || signal != Signal::CONT, "nobody is woken while locks are removed");
+                assert!(
+                    !self.removing || signal != Signal::CONT,
+                    "no process is continued while locks are removed"
+                );
                 self.asked_to_end |= signal == Signal::TERM;
             }
             Action::Send { pid, signal, .. } => {
@@ -468,13 +471,16 @@ impl World {
                 self.kill_all();
             }
             Action::SignalAll(_) => {
-                assert!(!self.removing && !self.still, "everybody goes on before everybody is asked to end");
+                assert!(!self.removing && !self.still, "all processes are continued before all get a signal");
                 self.asked_to_end = true;
             }
             Action::SignalOthers { group, signal } => {
                 assert_eq!(group, pid(MAIN));
                 assert!(matches!(self.main, Life::Zombie | Life::Reaped), "who has died may leave a group");
-                assert!(!self.removing && !self.still, "everybody goes on before somebody is asked to end");
+                assert!(
+                    !self.removing && !self.still,
+                    "all processes are continued before one gets a signal"
+                );
                 assert!(self.asked_to_end, "TERM comes before KILL");
                 if signal == Signal::KILL {
                     self.no_others = self.stranger != Life::Alive;
@@ -488,7 +494,7 @@ impl World {
                 self.stepping = false;
             }
             Action::SendToOrphans { tool, signal } => {
-                assert!(tool == LOST && self.lost, "no signal to a tool of which nobody is left");
+                assert!(tool == LOST && self.lost, "no signal to a tool without processes");
                 self.lost_gone |= signal == Signal::KILL;
             }
             Action::LookWhetherHeard { main, .. } => {
@@ -502,9 +508,9 @@ impl World {
             Action::CountRemaining => self.counting = true,
             Action::Reap(dead) => self.check_reap(dead.raw()),
             Action::Exit(_) => {
-                // Of those whom nobody can end, nobody can wait for the end.
+                // The end of processes that cannot be killed is not waited for.
                 assert!(self.cast.stuck || !self.main.is_there(), "the gateway is gone");
-                assert!(self.cast.stuck || !self.stranger.is_there(), "nobody is left");
+                assert!(self.cast.stuck || !self.stranger.is_there(), "no process is left");
                 assert!(!self.units.iter().any(|unit| unit.is_there()), "no unit is left: {:?}", self.units);
                 let deadline = self.supervisor.next_deadline();
                 assert_eq!(deadline, None, "no deadline without an owner: {}", self.key());
@@ -525,7 +531,7 @@ impl World {
         assert!(self.cast.stuck || !self.stranger.is_there(), "never beside what it left: {}", self.key());
         assert!(self.swept && !self.sweeping, "never before the locks are swept, without a word");
         assert!(!self.stop_sent, "never after a stop signal: {}", self.key());
-        assert!(!self.asked_still && !self.still, "everybody goes on first");
+        assert!(!self.asked_still && !self.still, "all processes are continued first");
         let before = self.supervisor.policy.units.first().is_some_and(|unit| !unit.after_gateway);
         assert!(!before || self.units[0] != Life::Unborn, "the unit before it comes first");
         self.main = Life::Asked;

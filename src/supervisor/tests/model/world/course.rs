@@ -1,11 +1,11 @@
-//! Where a small world goes if nobody makes any more mischief.
+//! Where a small world goes if no more faults happen.
 
 use super::super::super::*;
 use super::super::steps::Step;
 use super::{Life, World};
 
 impl World {
-    /// The gateway just runs, and nobody wants anything else.
+    /// The gateway just runs, and nothing else is requested.
     pub fn is_calm(&self) -> bool {
         let s = &self.supervisor;
         let waits = s.pending_exit_signal.is_some() || s.failed_unit.is_some() || s.tool.deadline().is_some();
@@ -13,7 +13,7 @@ impl World {
         self.main == Life::Alive && s.ladder == Ladder::Idle && !self.stop_sent && !waits && !dead
     }
 
-    /// After a stop signal, with everybody obedient, it ends.
+    /// After a stop signal that all processes obey, it ends.
     pub fn ends(mut self, mut now: MonoTime) -> bool {
         const OBEDIENT: [Step; 16] = [
             Step::Begin,
@@ -36,7 +36,7 @@ impl World {
         self.does(&OBEDIENT, &mut now, |world| world.exited)
     }
 
-    /// With no mischief at all it ends when it was told to, though nobody obeys: the ladder always ends.
+    /// Without faults it ends when it was told to, even if no process obeys: the ladder always ends.
     pub fn ends_by_force(mut self, mut now: MonoTime) -> bool {
         const DEAF: [Step; 7] = [
             Step::OneRuns,
