@@ -210,9 +210,9 @@ extern "C" fn never(_: libc::c_int) {}
 
 /// Shows in /proc that this process deals with `signal`, unless it ignores it.
 ///
-/// While sigtimedwait(2) waits, the kernel takes the signals that are waited for out of the mask, so that /proc shows them
-/// as neither blocked nor caught. systemd 262 looks there, and refuses a service of `Type=notify-reload` that seems to die
-/// of its reload signal. An execve(2) resets the handler, and a child before that [`hide_handled`].
+/// While sigtimedwait(2) waits, the kernel takes the signals that are waited for out of the mask, so that /proc shows
+/// them as neither blocked nor caught. systemd 262 looks there, and refuses a service of `Type=notify-reload` that
+/// seems to die of its reload signal. An execve(2) resets the handler, and a child before that [`hide_handled`].
 fn show_handled(signal: Signal) {
     let handler: extern "C" fn(libc::c_int) = never;
     // SAFETY: the handler does nothing, and may run at any moment.
@@ -227,8 +227,8 @@ fn show_handled(signal: Signal) {
     }
 }
 
-/// The same for every signal that a service manager may be told to send for a reload: not for those that stop a process,
-/// that tell of a fault or a child's death, or that nobody can catch.
+/// The same for every signal that a service manager may be told to send for a reload: not for those that stop a
+/// process, that tell of a fault or a child's death, or that nobody can catch.
 pub fn show_reload_signals() {
     use libc::{
         SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGIO, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
@@ -292,12 +292,12 @@ pub fn send_to_group(leader: Pid, signal: Signal) -> io::Result<()> {
 ///
 /// # Errors
 /// What kill(2) says; ESRCH if there is nobody.
-pub fn send_to_everybody(signal: Signal) -> io::Result<()> {
+pub fn send_to_all(signal: Signal) -> io::Result<()> {
     kill(-1, signal)
 }
 
-/// Whether nobody else is in our pid namespace, zombies included (kill(2), pid -1: it fails with ESRCH only if there was
-/// no process to look at). Only for the init of a pid namespace.
+/// Whether nobody else is in our pid namespace, zombies included (kill(2), pid -1: it fails with ESRCH only if there
+/// was no process to look at). Only for the init of a pid namespace.
 #[must_use]
 pub fn is_nobody_else_here() -> bool {
     // SAFETY: the call takes plain values, and signal 0 is only checked.
@@ -310,7 +310,8 @@ pub fn is_nobody_else_here() -> bool {
 /// # Errors
 /// What sigqueue(3) says; EAGAIN if the receiver's queue is full.
 pub fn queue(pid: Pid, signal: Signal, value: i32) -> io::Result<()> {
-    // An int is what is given back (si_int, sigaction(2)); it is the first member of the union on little-endian machines.
+    // An int is what is given back (si_int, sigaction(2)); it is the first member of the union on little-endian
+    // machines.
     let value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(value as u32 as usize) };
     // SAFETY: the call takes plain values, and the pointer is never followed.
     let sent = unsafe { libc::sigqueue(pid.raw(), signal.number(), value) };

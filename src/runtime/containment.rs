@@ -17,13 +17,14 @@ use crate::types::{Pid, Signal, StartTime};
 /// again.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// How many children are looked at in one reading of their list. What lives of a line that forks for ever is at its end.
+/// How many children are looked at in one reading of their list. What lives of a line that forks for ever is at its
+/// end.
 const YOUNGEST: usize = 64;
 
 /// How long the checks of one round may take.
 const CHECKS: Duration = Duration::from_secs(1);
 
-/// The way to everybody, and those who are not meant.
+/// How all processes of the tree are reached, and which ones are spared.
 pub(super) struct Containment {
     way: Method,
     /// The supervisors of units, who with all that is theirs are no part of the gateway's tree.
@@ -37,9 +38,10 @@ pub(super) struct Containment {
 
 /// Best first. Chosen once.
 enum Method {
-    /// We are the init of our pid namespace: kill(-1) reaches everybody at once.
+    /// We are the init of our pid namespace: kill(-1) reaches all processes at once.
     KillAll,
-    /// A cgroup of our own: `cgroup.kill` reaches everybody in it at once. What left it is found in /proc.
+    /// A cgroup of our own: `cgroup.kill` reaches all processes in it at once. Processes that left it are found in
+    /// /proc.
     Cgroup(Cgroup),
     /// The descendants that /proc shows, again and again until none is left.
     Tree,
@@ -60,7 +62,7 @@ impl Alive {
 impl Method {
     fn choose(init: bool, grouped: bool) -> Method {
         if init {
-            info!(name: "containment", method = "kill-all", "as init, kill(-1) reaches everybody");
+            info!(name: "containment", method = "kill-all", "as init, kill(-1) reaches all processes");
             return Method::KillAll;
         }
         if let Err(error) = process::become_subreaper() {
@@ -71,7 +73,7 @@ impl Method {
         }
         match Cgroup::create(process::own_pid()) {
             Ok(cgroup) => {
-                info!(name: "containment", method = "cgroup", "cgroup.kill reaches everybody");
+                info!(name: "containment", method = "cgroup", "cgroup.kill reaches all processes");
                 Method::Cgroup(cgroup)
             }
             Err(error) => {
@@ -147,13 +149,13 @@ impl Containment {
                 self.send_one_by_one(signal, helpers)
             }
             Method::KillAll => {
-                let sent = signals::send_to_everybody(signal);
+                let sent = signals::send_to_all(signal);
                 if signal != Signal::KILL && sent.is_ok() {
-                    let _ = signals::send_to_everybody(Signal::CONT);
+                    let _ = signals::send_to_all(Signal::CONT);
                 }
-                // ESRCH means that nobody is left, and that is what we want.
+                // ESRCH means that no process is left, and that is what we want.
                 if let Err(error) = sent {
-                    debug!(name: "send-failed", %signal, %error, "nobody got a signal");
+                    debug!(name: "send-failed", %signal, %error, "no process got a signal");
                 }
             }
             Method::Cgroup(cgroup) => {
@@ -170,8 +172,9 @@ impl Containment {
         }
     }
 
-    /// Sends `signal` to everything but us, our helpers and this process group; CONT follows all but KILL. Whether there
-    /// was somebody. Where /proc does not show who is in which group, nobody is found, and all have the time of the group.
+    /// Sends `signal` to all processes but us, our helpers and this process group; CONT follows any signal but KILL.
+    /// Returns whether there was a process. Where /proc does not show the groups of processes, none is found, and all
+    /// processes have as much time as the group.
     pub(super) fn send_to_others(&self, group: Pid, signal: Signal, helpers: &[Pid]) -> bool {
         self.send_to_each(signal, helpers, |stat| stat.group != group.raw())
     }
@@ -225,8 +228,8 @@ impl Containment {
         }
     }
 
-    /// Reads /proc again until a reading shows nobody new: a process can fork while it is read. KILL goes
-    /// to everybody who is alive in each reading. Whether somebody was found.
+    /// Reads /proc again until a reading shows no new process: a process can fork while /proc is read. KILL goes to
+    /// every process that is alive in each reading. Returns whether a process was found.
     fn send_to_each(&self, signal: Signal, helpers: &[Pid], wanted: impl Fn(&Stat) -> bool) -> bool {
         let (until, checked_until) = (clock::now().after(ROUND), clock::now().after(CHECKS));
         let mut found = false;
@@ -269,7 +272,7 @@ impl Containment {
         }
     }
 
-    /// Everybody who is alive and no unit's, except us and our helpers.
+    /// All living processes that belong to no unit, except us and our helpers.
     fn living(&self, helpers: &[Pid]) -> Vec<Stat> {
         self.living_while(helpers, || true)
     }
@@ -289,7 +292,7 @@ impl Containment {
         found
     }
 
-    /// Everybody who is alive, except us and our helpers.
+    /// All living processes, except us and our helpers.
     fn living_with_units(&self, helpers: &[Pid], go_on: impl Fn() -> bool) -> Vec<Stat> {
         let us = process::own_pid();
         let mut found = match &self.way {
@@ -309,8 +312,8 @@ impl Containment {
         found
     }
 
-    /// Everybody who is alive, units and all, parents before their children. The supervisors of units are as
-    /// little meant as we are.
+    /// All living processes, those of units included, parents before their children. The supervisors of units are left
+    /// out, as we are.
     pub(super) fn top_down(&self, helpers: &[Pid]) -> Vec<Stat> {
         let mut found = self.living_with_units(helpers, || true);
         found.retain(|stat| !self.units.contains(&stat.pid));
@@ -343,12 +346,12 @@ impl Containment {
             return Remaining::Children;
         }
         // A subreaper's descendants are all below its children. Only an init can have others beside them,
-        // and only a cgroup can hold processes that are nobody's descendants of ours.
+        // and only a cgroup can hold processes that are not our descendants.
         let others = match &self.way {
             Method::Tree => false,
             Method::KillAll => {
                 let us = process::own_pid();
-                // Mostly nobody is shown whose state is to be asked for.
+                // Mostly there is no process whose state must be read.
                 let shown = procfs::pids().unwrap_or_default();
                 procfs::is_of_our_namespace()
                     && shown.iter().any(|pid| *pid != us && !ours(pid))

@@ -14,8 +14,8 @@ use crate::os::{clock, process, signals};
 use crate::supervisor::{Event, Origin, Received, UnitId};
 use crate::types::{CompatMode, MonoTime, Outcome, Signal, UnitState};
 
-/// Makes the control socket and tells its name to all that sexton starts. Who comes before [`listen`] waits. Without one
-/// everything else works the same, so that no failure is an end.
+/// Makes the control socket and tells its name to all that sexton starts. Who comes before [`listen`] waits. Without
+/// one everything else works the same, so that no failure is an end.
 pub(super) fn bind(wanted: &Control, compat: CompatMode) -> Option<BoundSocket> {
     let bound = match wanted {
         Control::Off => return None,
@@ -60,7 +60,7 @@ pub(super) fn listen(socket: BoundSocket) -> Option<Server> {
 }
 
 impl EventLoop<'_> {
-    /// What nobody needs before the command runs, and what is waited for from now on.
+    /// Does what is not needed before the command runs, and begins to wait for its events.
     pub(super) fn finish_start(&mut self) {
         let Some(server) = self.socket.take().and_then(listen) else { return };
         if let Some(link) = &self.manager {

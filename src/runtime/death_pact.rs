@@ -1,7 +1,8 @@
-//! That the main process dies with us, where it has made the kernel forget it by changing its user.
+//! Ends the main process with sexton even if it has changed its user. The kernel then clears its parent-death signal.
 //!
-//! A command that does so (setpriv, gosu, su-exec) does it in its first moments, and nobody tells of it. So it is looked
-//! at a few times after the start, which costs the start nothing; and only for those that did it is there one more process.
+//! A command that changes its user (setpriv, gosu, su-exec) does so soon after its start, and the kernel does not
+//! report it. So the main process is checked a few times after the start. That costs the start nothing. Only if it has
+//! changed its user, one more process is started.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl DeathPact {
         LOOKS.get(done).map(|pause| start.after(*pause))
     }
 
-    /// The main process has ended: there is nobody to be guarded.
+    /// The main process has ended: there is no process to guard.
     pub(super) fn main_ended(&mut self) {
         self.looks = None;
         if let Some(guard) = &self.guard {
@@ -50,7 +51,7 @@ impl DeathPact {
         self.guard.take_if(|guard| guard.pid() == helper);
     }
 
-    /// It is the end, and nobody may be left.
+    /// sexton ends, and no process may be left.
     pub(super) fn leave(&mut self) {
         if let Some(guard) = self.guard.take() {
             guard.dismiss();
@@ -89,7 +90,7 @@ impl EventLoop<'_> {
                       sexton is killed");
             }
             Err(error) => {
-                debug!(name: "death-guard", %error, "nobody kills the main process if sexton is killed")
+                debug!(name: "death-guard", %error, "the main process lives on if sexton is killed")
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::os::{clock, memory, poll, process, procfs};
 use crate::supervisor::{Event, Origin, Received};
 use crate::types::{MonoTime, Outcome, Pid, Signal};
 
-/// How many deaths one turn tells of at most. Whoever forks for ever can die faster than we reap, and must
+/// How many deaths one turn handles at most. The processes of a fork bomb can die faster than we reap them, and must
 /// not keep us from signals and deadlines.
 const DEATHS_A_TURN: usize = 256;
 
@@ -38,7 +38,8 @@ fn is_of_our_own_write(signal: SigInfo) -> bool {
 impl EventLoop<'_> {
     /// Turn after turn, until the supervisor says how it ended.
     pub(super) fn run_loop(&mut self) -> Result<Infallible, Outcome> {
-        // Children from before our time, of a shell that executed us, may have died unheard. Those of ours are heard of.
+        // Children from before our time, of a shell that executed us, may have died unheard. Those of ours are heard
+        // of.
         self.reap_all(None)?;
         self.dispatch(Event::Begin)?;
         loop {
@@ -122,9 +123,9 @@ impl EventLoop<'_> {
         WakeUp { signal: None, beside: true }
     }
 
-    /// Tells of each death. SIGCHLD coalesces, so that this goes on until there is nobody left, if need be in the next
-    /// turn. The main process is still a zombie then, as its pid is evidence; the others are reaped at once anyway, and
-    /// the one whose death was `named` need not be looked for.
+    /// Handles each death. SIGCHLD coalesces, so this goes on until no dead child is left, if need be in the next turn.
+    /// The main process is still a zombie then, as its pid is evidence; the others are reaped at once anyway, and the
+    /// one whose death was `named` need not be looked for.
     fn reap_all(&mut self, named: Option<Pid>) -> Result<(), Outcome> {
         let mut told = 0;
         self.reap_pending = true;
@@ -181,7 +182,7 @@ impl EventLoop<'_> {
                 self.dispatch(Event::Stopped { signal, terminal })
             }
             Change::Stopped { pid, .. } if self.sweeper.sweeps(pid) => self.dispatch(Event::SweepReady),
-            // A stopped orphan is nobody's concern before the end, and then it gets CONT.
+            // A stopped orphan stays as it is until the end. Then it gets CONT.
             Change::Stopped { .. } => Ok(()),
         }
     }

@@ -168,7 +168,8 @@ impl EventLoop<'_> {
         }
     }
 
-    /// A command that is a helper has nothing of the caller's: who reads that to its end does not wait for one that hangs.
+    /// A command that is a helper has nothing of the caller's: who reads that to its end does not wait for one that
+    /// hangs.
     fn output_to_log(&mut self) -> Option<PipeReaders> {
         match self.sweeper.log_for_program() {
             Ok([out, err]) => Some(PipeReaders { out, err }),
@@ -179,7 +180,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Puts somebody between the command and the terminal who names each line, if that is wanted.
+    /// Starts the process that adds a name to each output line, if that is configured.
     fn relay_output(&mut self) -> Option<PipeReaders> {
         let width = self.name_width;
         let name = format!("{:<width$}", self.plan.prefix.as_deref()?);
@@ -228,7 +229,7 @@ impl EventLoop<'_> {
                 debug!(name: "signal-queued", %signal, "a signal waits for the start")
             }
             Note::Dropped(signal) => {
-                debug!(name: "signal-dropped", %signal, "nobody is left to get this signal")
+                debug!(name: "signal-dropped", %signal, "no process is left to get this signal")
             }
             Note::Delayed(signal, delay) => {
                 let delay = humantime::format_duration(delay);
@@ -334,7 +335,7 @@ impl EventLoop<'_> {
             Note::UnitEnded { unit, status, asked } => self.note_unit_ended(unit, status, asked),
             Note::UnitLost { unit, status, pause } => self.note_unit_lost(unit, status, pause),
             Note::HealthUnmonitored => {
-                warn!(name: "health-unmonitored", "nobody asks the gateway any more whether it is well; it counts as ready \
+                warn!(name: "health-unmonitored", "the gateway's health is not monitored any more; it counts as ready \
                       when it runs");
             }
             Note::RequiredUnitEnded(unit) => self.note_required(unit),

@@ -1,4 +1,4 @@
-//! The standstill of everybody below us, for as long as locks are removed beside a living gateway.
+//! Freezes all processes below us while locks are removed beside a living gateway.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::supervisor::{Event, FreezeResult};
 /// How many processes are stopped at most. A larger tree is work that should not be held up, and takes long to
 /// be looked at.
 const MOST: usize = 512;
-/// How often one call looks, before signals and deaths are looked at again. Three is the least that it takes
-/// to see everybody stand still.
+/// How often one call checks, before signals and deaths are handled again. At least three checks are needed to see all
+/// processes stopped.
 const LOOKS: u32 = 4;
-/// When a guard lets everybody go on, whatever has become of us: longer than the supervisor lets them stand.
+/// When a guard continues all processes, whatever has become of us. It is longer than the supervisor keeps them frozen.
 const GUARDED: Duration = Duration::from_secs(3);
 
 impl EventLoop<'_> {
-    /// Stops whoever is not stopped yet, and looks whether all stand still.
+    /// Stops every process that is not stopped yet, and checks whether all are.
     pub(super) fn freeze(&mut self) -> Event {
         match self.try_freeze() {
             Ok(stood) => Event::FreezeDone(stood),
@@ -66,7 +66,7 @@ impl EventLoop<'_> {
             return Err("/proc may hide processes of other users from us".to_owned());
         }
         if self.containment.is_init() {
-            // Everybody ends with us.
+            // All processes end with us.
             return Ok(Freezer::new(None));
         }
         let guard = Guard::post(GUARDED).map_err(|error| format!("no guard for the stopped: {error}"))?;
@@ -77,13 +77,13 @@ impl EventLoop<'_> {
         Ok(halt)
     }
 
-    /// Lets everybody go on.
+    /// Continues all processes.
     pub(super) fn thaw(&mut self, stood: Duration) {
         let Some(halt) = self.freezer.take() else { return };
         let processes = halt.len();
         halt.thaw(&self.containment.top_down(self.sweeper.helpers()));
         let stood = humantime::format_duration(stood);
-        info!(name: "tree-frozen", processes, %stood, "everybody was stopped while locks were removed, and goes on");
+        info!(name: "tree-frozen", processes, %stood, "all processes were stopped while locks were removed, and go on");
     }
 
     /// Says who did not stand still in time.

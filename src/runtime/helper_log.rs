@@ -1,8 +1,8 @@
 //! What helpers say: the short-lived copies of sexton for what may hang, or take long.
 //!
-//! A helper that hangs in the kernel outlives us, and then nobody may wait for it: not who reads our standard output to
-//! its end, and not who reads our standard error. So it has neither of them. Its log lines come through a pipe of ours,
-//! and it is we who write them.
+//! A helper that hangs in the kernel outlives us, and then no process may wait for it: neither a reader of our standard
+//! output nor one of our standard error. So it has neither of them. It writes its log lines into a pipe of ours, and we
+//! write them to standard error.
 
 use std::fs::File;
 use std::io::Read;
@@ -43,7 +43,7 @@ impl HelperLog {
         Ok(writers)
     }
 
-    /// Whether somebody may write who is no helper that is still known.
+    /// Whether a process that is not a known helper may still write to it.
     pub(super) fn is_given_away(&self) -> bool {
         self.is_given_away
     }
@@ -59,7 +59,8 @@ impl HelperLog {
     /// Writes what they have said by now. `true` if there may be more.
     pub(super) fn pass_on(&mut self) -> bool {
         let Some((ours, _)) = &mut self.pipe else { return false };
-        // It never waits, and never comes to an end, as we have the other one, too: without an error the limit was reached.
+        // It never waits, and never comes to an end, as we have the other one, too: without an error the limit was
+        // reached.
         let may_have_more = ours.by_ref().take(PIPE).read_to_end(&mut self.begun).is_ok();
         log::pass_on(&mut self.begun);
         may_have_more

@@ -53,7 +53,7 @@ impl Inquiry {
         self.until <= clock::now()
     }
 
-    /// Gives it up, and says who the helper is. That one may hang in the kernel, so that nobody waits for its end.
+    /// Gives it up and returns the helper's pid. The helper may hang in the kernel, so its end is not waited for.
     pub(super) fn give_up(self) -> Pid {
         let _ = signals::send(self.helper, Signal::KILL);
         self.helper

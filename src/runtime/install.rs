@@ -27,7 +27,8 @@ pub fn run(directory: &Path) -> Result<(), String> {
     put(directory, tool_shell::NAME, |unfinished| symlink("sexton", unfinished))
 }
 
-/// Makes the file under another name first, so that nobody ever runs half of it, and what runs is not written to.
+/// Makes the file under another name first, so that half a file is never executed, and a running program is not written
+/// to.
 fn put(directory: &Path, name: &str, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), String> {
     let unfinished = directory.join(format!(".{name}.unfinished"));
     // One that was killed has left it, and a link is not made over another.

@@ -1,9 +1,8 @@
 //! `sexton locks`: the same judging as a sweep's, asked for by hand.
 //!
-//! Each root is looked at in a process of its own, as its owner, which sends back what it found and may hang
-//! without taking the command with it. It removes only where it saw nobody holding anything and no other
-//! sexton: a gateway that runs could take over the very lock that is being removed, and stopping it is not
-//! this command's to do.
+//! Each root is looked at in a process of its own, as its owner, which sends back what it found and may hang without
+//! blocking the command. It removes locks only where no lock is held and no other sexton uses the root. A running
+//! gateway could take over the very lock that is being removed, and this command must not stop it.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -52,7 +51,7 @@ pub fn run(plan: &LocksCommand) -> u8 {
         },
         _ if plan.json => as_json(&listings, &plan.task, removed.as_ref()),
         Task::Sweep => removed.as_ref().map_or("nothing is orphaned\n".to_owned(), SweepOutcome::words),
-        // What a root holds that could not be looked at, nobody knows; a line of the log names it.
+        // The locks of a root that could not be read are unknown; a log line names that root.
         _ if unknown && count_wanted(&listings, &plan.task) == 0 => String::new(),
         _ => as_table(&listings, &plan.task),
     };
@@ -137,7 +136,7 @@ fn sweep(locks: &Locks, listings: &[Listing], owners: &[Option<RootOwner>]) -> S
     let shared = listings.iter().find(|listing| listing.entered && !listing.alone);
     let because = match (entries().find(|entry| entry.verdict == VerdictName::Held), shared) {
         (Some(held), _) => Some(format!(
-            "somebody holds {}, and could take over what is being removed; stop it first",
+            "a process holds {}, and could take over what is being removed; stop it first",
             Escaped(Path::new(&held.location.path))
         )),
         (None, Some(listing)) => Some(format!(

@@ -60,7 +60,7 @@ pub(super) struct ManagerLink {
     lost: bool,
     /// The manager did not take what it was to keep, which was said.
     not_kept: bool,
-    /// Ends when a helper has taken the message whose descriptors it is to close; until then nobody else reads.
+    /// Ends when a helper has taken the message whose descriptors it must close. Until then no other process reads.
     taking: Option<File>,
     /// What else that message says. The manager has the descriptors before it hears of it.
     says: Vec<NotifyMessage>,
@@ -75,8 +75,8 @@ pub(super) struct ManagerLink {
 impl ManagerLink {
     /// The link to the service manager that started us, if one did.
     ///
-    /// What it set in the environment is taken out: it is meant for us. Whoever wears another program's name
-    /// leaves it alone, as that program does.
+    /// Its variables are removed from the environment, because they are meant for us. In a compatibility mode they
+    /// stay, as they do with the other program.
     pub(super) fn open(plan: &Plan) -> Option<ManagerLink> {
         let name =
             env::var_os(SOCKET).filter(|name| !name.is_empty() && plan.compat == CompatMode::Native)?;
@@ -113,8 +113,8 @@ impl ManagerLink {
         })
     }
 
-    /// What the supervisor has to know of it. A gateway that cannot be heard, or whom nobody asks, is ready when it
-    /// runs.
+    /// What the supervisor must know of it. A gateway that cannot send messages, or whose health is not monitored, is
+    /// ready when it runs.
     pub(super) fn policy(&self, plan: &Plan, watched: bool) -> Notify {
         let known = match plan.ready {
             Ready::Started => true,
@@ -122,7 +122,7 @@ impl ManagerLink {
             Ready::Notified => self.inbox.is_some(),
         };
         if plan.ready == Ready::Healthy && !watched {
-            warn!(name: "health-unmonitored", "nobody asks the gateway whether it is well; it counts as ready when it runs");
+            warn!(name: "health-unmonitored", "the gateway's health is not monitored; it counts as ready when it runs");
         }
         Notify {
             ready: if known { plan.ready } else { Ready::Started },
@@ -170,8 +170,8 @@ impl ManagerLink {
         self.many.remove(main);
     }
 
-    /// Whether the manager has taken what it is to keep. What it does not take, as it is behind or gone, is not kept: the
-    /// gateway's descriptors are not ours to hold on to.
+    /// Whether the manager has taken what it is to keep. What it does not take, as it is behind or gone, is not kept:
+    /// the gateway's descriptors are not ours to hold on to.
     fn kept(&mut self, taken: std::io::Result<()>) {
         if let Err(error) = &taken
             && !self.not_kept
@@ -313,7 +313,8 @@ impl EventLoop<'_> {
         Ok(())
     }
 
-    /// Whether the message whose descriptors a helper is to close has been taken, so that the next one can be looked at.
+    /// Whether the message whose descriptors a helper is to close has been taken, so that the next one can be looked
+    /// at.
     fn is_taken(&mut self) -> Result<bool, Outcome> {
         let Some(link) = &mut self.manager else { return Ok(false) };
         let Some(taking) = &mut link.taking else { return Ok(true) };
@@ -340,13 +341,13 @@ impl EventLoop<'_> {
         Ok(true)
     }
 
-    /// Has a helper take the message with descriptors that comes next, give them to the manager if that is to `store` them,
-    /// and end. The sender chose them, and to close them can take for ever.
+    /// Has a helper take the message with descriptors that comes next, give them to the manager if that is to `store`
+    /// them, and end. The sender chose them, and to close them can take for ever.
     fn take_descriptors(&mut self, store: Option<&str>) {
         let helpers = self.sweeper.helpers();
         let Some(link) = &mut self.manager else { return };
         let Some(inbox) = &link.inbox else { return };
-        // Until it has been taken nobody else is to find it.
+        // Until it has been taken, no other reader may find it.
         link.many.remove(inbox);
         link.closing.retain(|helper| helpers.contains(helper));
         if link.closing.len() >= HANGING {
@@ -400,8 +401,8 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Whether whoever wrote this is of our tree, and runs as we or the gateway do. systemd-notify(1) of root speaks in
-    /// the name of its parent, which we are where it is the main process; nobody else than root can.
+    /// Whether the sender is a process of our tree, and runs as our user or as the gateway's. systemd-notify(1) run by
+    /// root sends in the name of its parent. If it is the main process, its parent is sexton. Only root can do that.
     fn sender_allowed(&self, letter: &Datagram) -> bool {
         let user = self.plan.user.map(|user| user.uid);
         let known = letter.uid == privileges::effective_uid() || Some(letter.uid) == user;

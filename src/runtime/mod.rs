@@ -1,8 +1,8 @@
 //! The only loop: wait, tell the supervisor what happened, carry out what it asks for.
 //!
 //! The supervisor decides what happens to processes. What a request may ask, whose process an orphan is, and what a
-//! sweep does with an orphaned lock is decided in here. After the first process is started nothing in here ends the program but
-//! [`Action::Exit`]: an error becomes a log line or an event.
+//! sweep does with an orphaned lock is decided in here. After the first process is started nothing in here ends the
+//! program but [`Action::Exit`]: an error becomes a log line or an event.
 
 mod containment;
 mod control;
@@ -331,7 +331,7 @@ impl<'a> EventLoop<'a> {
     #[inline(never)]
     fn let_go(&mut self) {
         let_go::close_inherited(self.sockets_to_keep());
-        // Whoever is started later begins there all the same.
+        // Processes that are started later begin there all the same.
         self.initial_cwd = self.initial_cwd.take().or_else(|| std::env::current_dir().ok());
         if let Err(error) = let_go::leave_directory() {
             debug!(name: "directory-kept", %error, "could not leave the working directory");
@@ -385,8 +385,8 @@ impl<'a> EventLoop<'a> {
     }
 }
 
-/// How the end of the terminal is heard of, where it is a stop: not for one who has a hang-up ignored, as nohup(1) does,
-/// nor under the name of a program to which a HUP is any signal.
+/// How the end of the terminal is heard of, where it is a stop: not for one who has a hang-up ignored, as nohup(1)
+/// does, nor under the name of a program to which a HUP is any signal.
 fn presence(plan: &Plan, terminal: &Option<terminal::Terminal>) -> Option<Presence> {
     let stops = plan.compat == CompatMode::Native && !signals::is_ignored(Signal::HUP);
     terminal.as_ref().filter(|_| stops).and_then(Presence::of)

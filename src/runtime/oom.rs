@@ -1,4 +1,4 @@
-//! Whether the kernel has killed the main process for want of memory.
+//! Whether the kernel has killed the main process because memory ran out.
 //!
 //! The kernel tells nobody whom it has killed, but counts how many in a cgroup. So what is to be known is how much
 //! higher the count is at the death of the main process than it was at its start. To read it takes about as long as

@@ -3,8 +3,8 @@
 //! Whose a process is stands in its environment, which is its own memory: reading it can take as long as the
 //! process likes. So it is read by a helper, and what it has found comes back through a pipe.
 //!
-//! How many orphans there are, and of how many tools, is for others to choose. So sexton itself looks at a few processes
-//! a turn at most, and remembers of a lost tool nothing longer than its last process lives.
+//! How many orphans there are, and of how many tools, is for others to choose. So sexton itself looks at a few
+//! processes a turn at most, and remembers of a lost tool nothing longer than its last process lives.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
@@ -71,7 +71,7 @@ struct Look {
     /// Where its answer comes.
     answer: OwnedFd,
     began: MonoTime,
-    /// Somebody may have come since.
+    /// sexton may have adopted more processes since.
     again: bool,
 }
 
@@ -125,8 +125,9 @@ impl Orphans {
     }
 }
 
-/// Sends this signal to a member and to all below it, and CONT behind any but KILL. Everybody is found before anybody is
-/// signalled: who ends leaves his children to others. Nobody of ours is reaped meanwhile.
+/// Sends this signal to a member and to all processes below it, and CONT after any signal but KILL. All of them are
+/// found before the first one is signalled, because the children of a process that ends get another parent. No child of
+/// ours is reaped meanwhile, so no number is reused.
 fn send_to_all_of(member: Pid, start: StartTime, signal: Signal) {
     let us = process::own_pid();
     let mut open = VecDeque::from([(us, member)]);
@@ -143,8 +144,8 @@ fn send_to_all_of(member: Pid, start: StartTime, signal: Signal) {
     for stat in &found {
         let (pid, name) = (stat.pid.raw(), String::from_utf8_lossy(&stat.name));
         debug!(name: "orphan-signalled", pid, %name, %signal, "is ended with its tool");
-        // One that has ended meanwhile is what we want, and another with its number is not meant. So is one whose parent
-        // has ended by now: it comes to us, and is found there.
+        // One that has ended meanwhile is what we want, and another with its number is not meant. So is one whose
+        // parent has ended by now: it comes to us, and is found there.
         let still = |pid| procfs::stat(pid).ok().flatten().is_some_and(|now| now.parent == stat.parent);
         let Some(process) = Process::open(stat.pid, stat.start, still) else { continue };
         let _ = process.send(signal);
@@ -155,8 +156,8 @@ fn send_to_all_of(member: Pid, start: StartTime, signal: Signal) {
 }
 
 impl EventLoop<'_> {
-    /// Sends a helper to look whose those are that came to us and are nobody's yet. The answer, if there is nobody to
-    /// ask about.
+    /// Starts a helper that finds out which tools the adopted processes belong to that have no known owner yet. Returns
+    /// the answer at once if there is no such process.
     pub(super) fn find_orphans(&mut self) -> Option<Event> {
         let now = clock::now();
         match &mut self.orphans.look {
@@ -165,7 +166,7 @@ impl EventLoop<'_> {
                 return None;
             }
             Some(look) => {
-                // It takes too long over somebody who will not be read.
+                // It takes too long over a process whose environment cannot be read.
                 let _ = signals::send(look.helper, Signal::KILL);
                 self.orphans.look = None;
             }
@@ -250,7 +251,7 @@ impl EventLoop<'_> {
             return Ok(());
         };
         let mut text = Vec::new();
-        // The pipe never blocks, and nobody writes to it any more.
+        // The pipe never blocks, and no process writes to it any more.
         let _ = File::from(look.answer).read_to_end(&mut text);
         let mut tools = BTreeSet::new();
         for line in String::from_utf8_lossy(&text).lines() {
@@ -287,8 +288,8 @@ impl EventLoop<'_> {
         looked.map_or(Ok(()), |event| self.dispatch(event))
     }
 
-    /// Has this signal sent to everybody of a lost tool and to all below them in the turns that come. The answer, if
-    /// nobody is left.
+    /// Has this signal sent to all processes of a lost tool and to all below them in the next turns. Returns the answer
+    /// at once if no process is left.
     pub(super) fn send_to_orphans(&mut self, tool: ToolKey, signal: Signal) -> Option<Event> {
         let Some((_, members)) = self.orphans.tools.get(&tool) else {
             return Some(Event::OrphansGone { tool });
@@ -360,7 +361,7 @@ fn answer(unknown: &[Stat], tools: bool, supervisors: &[Place]) -> Vec<u8> {
     text
 }
 
-/// The value of this variable in an environment. One that cannot be ours is nobody's.
+/// The value of this variable in an environment. A value that sexton cannot have set is no mark.
 fn mark<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let value = environment
         .split(|byte| *byte == 0)

@@ -19,7 +19,7 @@ use crate::types::{Errno, Pid};
 const LONGEST: usize = 1 << 16;
 /// How long they wait. A line that does not go on for so long is ended.
 const UNFINISHED: Duration = Duration::from_secs(1);
-/// When a line that does not go on is shown on a terminal: somebody may be asked for something.
+/// When an incomplete line is shown on a terminal: it may be a prompt.
 const PROMPT: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written when everything else has ended.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ impl Relay {
     /// Waits until they have written what they have, if that does not take too long.
     pub(super) fn drain(&self) {
         match poll::until(self.ends.as_fd(), Some(clock::now().after(DRAIN))) {
-            // They are about to be dead, and nobody else is to find them alive.
+            // They are about to end. Wait, so that no later look finds them alive.
             Ok(true) => self.pids.iter().for_each(|pid| {
                 let _ = children::wait_for(*pid);
             }),
@@ -107,7 +107,7 @@ fn copy_output(name: &str, mut source: File, to: i32) -> u8 {
     u8::from(target.write_alone(&lines.rest()).is_err())
 }
 
-/// The colour of a name, where there is somebody to see it.
+/// The colour of a name, if the output is a terminal.
 fn colour(name: &str, to: i32) -> Option<u8> {
     let seen = is_terminal(to);
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -126,9 +126,9 @@ fn is_terminal(to: i32) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begun {
     No,
-    /// It is long, and nobody else may write before its end.
+    /// It is long, and no other line may be written before its end.
     Long,
-    /// It is shown to somebody who may have to answer.
+    /// It is shown because it may be a prompt.
     Prompt,
 }
 
@@ -171,7 +171,7 @@ impl Lines {
     }
 
     /// What is written when the open line does not go on: the end of a long one, for which the others wait, or the
-    /// beginning of a short one, which somebody may have to read.
+    /// beginning of a short one, which may be a prompt.
     fn after_a_pause(&mut self) -> Vec<u8> {
         match self.begun {
             Begun::Long => self.close(),
@@ -192,7 +192,7 @@ impl Lines {
         std::mem::take(&mut self.whole)
     }
 
-    /// The last line, which nobody completes any more.
+    /// The last line, which will not be completed any more.
     fn rest(&mut self) -> Vec<u8> {
         if !self.open.is_empty() || self.begun != Begun::No {
             self.close();

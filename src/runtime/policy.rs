@@ -69,7 +69,7 @@ pub(super) fn policy(plan: &Plan, surroundings: HostFacts) -> Policy {
 
 /// What container engines and machines halt their init with: RTMIN+3 (systemd, podman) and PWR (lxc-stop), and as
 /// PID 1 also systemd's power-off, reboot and kexec. Few programs know them, and /proc does not tell which do, so
-/// that the main process gets TERM in their place. Not what whoever started us wanted ignored.
+/// that the main process gets TERM in their place. Signals that were ignored when sexton was started stay ignored.
 fn halt_signals() -> Vec<Signal> {
     let as_init: &[i32] = if process::own_pid() == Pid::INIT { &[4, 5, 6] } else { &[] };
     let real_time = std::iter::once(&3).chain(as_init);
@@ -80,8 +80,8 @@ fn halt_signals() -> Vec<Signal> {
         .collect()
 }
 
-/// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP; but not what whoever started us wanted
-/// ignored, as a shell does with INT for a background command.
+/// TERM, INT and RTMIN+3, the halt signal of systemd and podman, and for a tool HUP. Signals that were ignored when
+/// sexton was started are left out: a shell ignores INT for a background command.
 fn stop_signals(tool: bool) -> SignalSet {
     let halt = Signal::new(Signal::RTMIN.number() + 3);
     let hang_up = tool.then_some(Signal::HUP);

@@ -37,8 +37,8 @@ impl EventLoop<'_> {
         }
     }
 
-    /// What sexton itself knows. The server adds what others have said; the processes are for whoever asks to see in
-    /// /proc.
+    /// What sexton itself knows. The server adds what tools and sexton-watch have reported. The client reads the
+    /// processes from /proc.
     pub(super) fn status(&self) -> Status {
         let gateway = self.supervisor.gateway();
         let units = self.units.list.iter().zip(self.supervisor.units());

@@ -23,7 +23,7 @@ use crate::os::{children, clock, files, process, procfs, seqpacket, signals};
 use crate::supervisor::{Event, SweepFailure, SweepSummary, SweepTrigger};
 use crate::types::{Errno, Pid, Signal, StartTime};
 
-/// How long a sweep may take while everybody stands still, by a clock of its own.
+/// How long a sweep may take while all processes are frozen, by a clock of its own.
 const STILL: Duration = Duration::from_secs(2);
 /// How many locks one message can say were reported; more are said again by the next sweep.
 const REPORTED: usize = 16;
@@ -32,8 +32,8 @@ const REMEMBERED: usize = 256;
 /// How many removed locks one message names, and how much of a path it has room for, in bytes; the log has them all.
 const RELEASED: usize = 8;
 const PATH: usize = 255;
-/// The length of a message: the root's place, what it is, three counts, those fingerprints and their number, and of each
-/// of those locks the owner, the time, and the path with its length.
+/// The length of a message: the root's place, what it is, three counts, those fingerprints and their number, and of
+/// each of those locks the owner, the time, and the path with its length.
 const ROOM: usize = 2 + 3 * 4 + 1 + 8 * REPORTED + RELEASED * (4 + 8 + 1 + PATH);
 /// What a message is: the end of a root's sweep, and what is to be known of the root; or only whose it is; or it
 /// brings the file with its marks.
@@ -56,7 +56,8 @@ pub(super) struct Sweeper<'a> {
     known: Vec<KnownRoot>,
     /// The child that sweeps at this moment, and where its messages will be.
     child: Option<(Pid, OwnedFd)>,
-    /// That child, and earlier ones that were given up and may hang in the kernel: they count as nobody.
+    /// That child, and earlier ones that were given up and may hang in the kernel. They do not count as processes of
+    /// the tree.
     helpers: Vec<Pid>,
     log: HelperLog,
     /// The process in which the child that sweeps sweeps a root as its owner. It comes to us when that one is given up.
@@ -71,7 +72,7 @@ pub(super) struct Sweeper<'a> {
     reported: Vec<u64>,
     /// How many locks were removed.
     removed: u64,
-    /// Those of them that nobody has asked for yet.
+    /// Those of them that were not taken yet.
     released: Vec<Released>,
 }
 
@@ -103,7 +104,7 @@ impl<'a> Sweeper<'a> {
         self.removed
     }
 
-    /// The locks that were removed since the last time that somebody asked.
+    /// The locks that were removed since the last call.
     pub(super) fn take_released(&mut self) -> Vec<Released> {
         std::mem::take(&mut self.released)
     }
@@ -196,7 +197,7 @@ impl<'a> Sweeper<'a> {
         self.child.as_ref().is_some_and(|(child, _)| *child == pid)
     }
 
-    /// Wakes the child that waits for us, and tells it whether everybody stands still.
+    /// Wakes the child that waits for us, and tells it whether all processes are frozen.
     pub(super) fn proceed(&self, still: bool) {
         let Some((pid, inbox)) = &self.child else { return };
         let woken =
@@ -340,8 +341,8 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Root after root. One whose owner is somebody else takes a process of its own, because a sweep ends
-    /// as the root's owner and there is no way back.
+    /// Sweeps root after root. A root of another user takes a process of its own, because a sweep becomes the root's
+    /// owner and cannot change back.
     fn run(&self, registrations: &[Option<OwnedFd>], marks: &[Option<OwnedFd>]) {
         let files = registrations.iter().zip(marks);
         for ((place, root), (registration, marks)) in (0..=u8::MAX).zip(&self.locks.roots).zip(files) {
@@ -432,8 +433,8 @@ impl Job<'_> {
         }
     }
 
-    /// Waits for sexton, and says whether everybody stands still. Somebody else may wake us, whose word does not
-    /// count; a word that came too late is not the last one.
+    /// Waits for sexton, and returns whether all processes are frozen. Another process may wake us; its signal does not
+    /// count. Of several messages only the last one counts: the others are late answers.
     fn wait_for_permission(&self) -> bool {
         stop_for_sexton();
         let words = std::iter::from_fn(|| {
@@ -443,7 +444,7 @@ impl Job<'_> {
         words.last() == Some([1])
     }
 
-    /// Has everybody stand still.
+    /// Has all processes frozen.
     fn freeze(&self) -> bool {
         // A guard may let them go on, if sexton itself is stopped meanwhile: not before our end.
         self.wait_for_permission()

@@ -1,7 +1,7 @@
 //! `sexton tool` and `sexton-sh`: the loop with a tool as its main process.
 //!
-//! The supervisor's decisions are the same. What comes on top is what somebody waits for: that the caller's
-//! pipes are not held open, that the tool ends when the caller does, and a record.
+//! The supervisor's decisions are the same. This module adds what a caller expects: its pipes are not held open, the
+//! tool ends when the caller does, and there is a record.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -106,7 +106,7 @@ impl<'a> Tool<'a> {
             record => record.transpose()?,
         };
         let beside = EpollSet::new()?;
-        // Nobody is watched who lives outside our pid namespace: he cannot be told apart from another one.
+        // A parent outside our pid namespace has pid 0 here. It cannot be identified, so it is not watched.
         let parent = Pid::new(process::parent());
         if let Err(error) = process::set_parent_death_signal(LOOK) {
             debug!(name: "parent-unwatched", %error, "the parent's death is seen when something else happens");
@@ -181,7 +181,7 @@ impl<'a> Tool<'a> {
         self.killed.add(stage, alive.iter().map(|process| (process.stat.pid.raw(), process.name())));
     }
 
-    /// Tells whoever wants to know how it ended.
+    /// Reports the end to sexton and writes the record, if that is wanted.
     fn tell(mut self, outcome: Outcome) {
         if self.record.is_none() && self.registration.is_none() {
             return;
@@ -234,7 +234,7 @@ impl EventLoop<'_> {
             }
         }
         let Some(tool) = &mut self.tool else { return Ok(()) };
-        // Whoever has another parent by now has lost the one it had.
+        // If our parent is another one by now, the first one has died.
         if tool.parent.take_if(|parent| process::parent() != parent.raw()).is_some() {
             return self.dispatch(Event::Cancel(CancelledBy::ParentDied));
         }

@@ -163,7 +163,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Removes the cgroups of supervisors that were killed. At the end, when nobody is in them.
+    /// Removes the cgroups of supervisors that were killed. Called at the end, when no process is in them.
     pub(super) fn leave_units(&self) {
         self.units.ended.iter().copied().for_each(cgroup::remove_left_by);
     }
@@ -195,7 +195,7 @@ impl EventLoop<'_> {
         status
     }
 
-    /// A child was reaped. What a unit's supervisor left behind is everybody's from now on.
+    /// A child was reaped. What a unit's supervisor left behind belongs to no unit from now on.
     pub(super) fn unit_reaped(&mut self, pid: Pid) {
         if let Some(id) = self.units.of(pid) {
             self.units.supervisors.retain(|(_, supervisor)| *supervisor != pid);
@@ -219,7 +219,7 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Nobody asked it to end, and it is not there any more.
+    /// A unit ended without a request, and is not started again.
     pub(super) fn unit_is_missed(&mut self, id: UnitId, status: ExitStatus) -> Result<(), Outcome> {
         let name = self.unit_name(id).to_owned();
         let detail = format!("{name} has ended with {} and is not started again", status.code());

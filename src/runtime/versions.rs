@@ -109,7 +109,7 @@ impl EventLoop<'_> {
         self.tell_version();
     }
 
-    /// Says which settings the gateway's version has chosen, and what they ask of whoever stands above us.
+    /// Logs which settings the gateway's version has chosen, and what they require of the service manager or engine.
     pub(super) fn tell_version(&self) {
         let Some(row) = &self.plan.origin.row else { return };
         let (settings, version) = (&*row.name, dump::gateway_version(row));
@@ -122,7 +122,7 @@ impl EventLoop<'_> {
         let service = std::env::var_os("INVOCATION_ID").is_some() && self.manager.is_none();
         if (init || service) && self.plan.origin.windows_of_preset {
             let needed = humantime::format_duration(self.plan.longest_stop());
-            warn!(name: "stop-window", %needed, "a stop may take {needed}, and nobody tells us whether it may: give it that \
+            warn!(name: "stop-window", %needed, "a stop may take {needed}, and it is not known whether it may: give it that \
                   much (stop_grace_period, --stop-timeout, terminationGracePeriodSeconds, TimeoutStopSec), or set grace");
         }
     }

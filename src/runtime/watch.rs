@@ -27,7 +27,7 @@ use crate::types::{Errno, Outcome, Pid, StartTime, UnitState};
 pub(super) const NAME: &str = "sexton-watch";
 /// The descriptor that leads to us.
 const NUMBER: &str = "3";
-/// Nobody in particular: the user of processes that own nothing.
+/// The user `nobody`: it owns no files.
 const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
 
 /// How long it may take to find out whose the lock roots are. If it takes longer, sexton-watch runs as nobody.
@@ -35,7 +35,7 @@ const IDENTIFYING: Duration = Duration::from_secs(2);
 
 /// What sexton-watch is reached by.
 pub(super) struct Watch {
-    /// Its end of the socket, for whoever is started next.
+    /// Its end of the socket, for the next sexton-watch that is started.
     theirs: Rc<OwnedFd>,
     /// What it was told last of the gateway.
     told: Option<(UnitState, Option<i32>)>,
@@ -64,7 +64,7 @@ pub(super) fn prepare(
         }
         Err(why) => {
             warn!(name: "no-watch", "nothing is watched: {why}");
-            // Whoever asks how everything is gets to know it, too.
+            // The status shows it, too.
             let condition = Condition {
                 kind: IncidentKind::WatchLost,
                 subject: NAME.to_owned(),

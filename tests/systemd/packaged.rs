@@ -68,7 +68,7 @@ fn the_packaged_service_lives_through_all_that_a_service_meets() {
             touch /var/lib/sexton-gateway/go
             wait_for systemctl is-active --quiet sexton-gateway
             wait_for text sexton-gateway "running, healthy in"
-            note reach "$(journalctl -u sexton-gateway -o cat | grep -c 'cgroup.kill reaches everybody')"
+            note reach "$(journalctl -u sexton-gateway -o cat | grep -c 'cgroup.kill reaches all processes')"
             note deaf "$(deaf)"
 
             # A reload is read by sexton, and the gateway goes on.
@@ -116,7 +116,7 @@ fn the_packaged_service_lives_through_all_that_a_service_meets() {
         assert_eq!(told.note("owner"), "sexton: /usr/bin/sexton", "{told}");
     }
     assert_eq!(told.note("before"), "activating");
-    assert_ne!(told.note("reach"), "0", "the log says what reaches everybody: {told}");
+    assert_ne!(told.note("reach"), "0", "the log says what reaches all processes: {told}");
     assert_eq!(told.note("deaf"), "1", "there is one that does not heed TERM: {told}");
     assert_eq!(told.noted("reload"), None, "{told}");
     assert_eq!(told.note("same"), "yes", "a reload does not touch the gateway: {told}");
@@ -211,7 +211,7 @@ fn the_packaged_user_unit_works_for_a_user() {
         as systemctl --user start sexton-gateway
         note state "$(as systemctl --user is-active sexton-gateway)"
         note user "$(ps -o user= -p "$(pid)")"
-        note reach "$(journalctl _UID="$(id -u dev)" -o cat | grep -c 'cgroup.kill reaches everybody')"
+        note reach "$(journalctl _UID="$(id -u dev)" -o cat | grep -c 'cgroup.kill reaches all processes')"
         note health "$(as sexton health)"
         as systemctl --user reload sexton-gateway && note reload done
         as systemctl --user stop sexton-gateway
