@@ -14,8 +14,8 @@ pub struct SweepContext<'a> {
     pub quiet: bool,
     /// The gateway lives, whether it stands still or not.
     pub alive: bool,
-    /// It is worth waiting some milliseconds for whoever may have a lock open just to read it. Not while the one
-    /// who is most likely to do so stands still for our sake.
+    /// It is worth waiting some milliseconds for a process that may have a lock open just to read it. Not while the
+    /// processes that are most likely to do so are frozen by us.
     pub patient: bool,
     /// The first sweep of this root: what is to be said of the root itself is said now, and not every time.
     pub first: bool,

@@ -114,7 +114,7 @@ pub fn process(owner: &Owner, context: &SweepContext<'_>, kernel: &Kernel) -> Pr
         return Process::OwnProcess;
     }
     if let Some((_, start)) = context.unreaped.iter().find(|(corpse, _)| *corpse == pid) {
-        // The number of a corpse is nobody else's; a lock of another start time is older still.
+        // No other process can have a zombie's number. A lock with another start time is older still.
         return if owner.start.is_none_or(|recorded| recorded == *start) {
             Process::HeldZombie
         } else {
@@ -170,7 +170,8 @@ pub fn nested(owner: &Owner) -> Nested {
     answer
 }
 
-/// Where the owner says that it lived. A name or a boot of our own that cannot be read is nobody's.
+/// Where the owner says that it lived. If our own host name or boot id cannot be read, the recorded one counts as
+/// another.
 pub fn origin(record: &Record) -> Origin {
     let other = |recorded: &Option<Vec<u8>>, own: fn() -> Option<Vec<u8>>| {
         recorded.as_ref().is_some_and(|recorded| own().as_ref() != Some(recorded))
@@ -206,8 +207,8 @@ pub struct Kernel {
 
 /// What one sweep keeps in mind from lock to lock.
 ///
-/// One is its patience with locks whose owner is dead and which somebody has open all the same: another process
-/// that just reads the lock to judge it lets go within microseconds, a living owner never.
+/// One part is its budget for waiting. A lock whose owner is dead can still be open: another process that only reads
+/// the lock to judge it closes it within microseconds, while a living owner keeps it open.
 #[derive(Debug)]
 pub struct RetryBudget {
     /// What the last lock lay on, by its device: asking again for each would be a tenth of the sweep.
@@ -267,9 +268,9 @@ impl RetryBudget {
         left
     }
 
-    /// Opens something anew while the kernel refuses it for the sake of somebody's lease (open(2), `EWOULDBLOCK`):
-    /// another sweep judges it just now, or was killed a moment ago and is not gone yet on a busy machine. A lock that
-    /// could not be read for that alone would be left where it is, and its gateway started into it.
+    /// Opens something again while the kernel refuses it because of another process's lease (open(2), `EWOULDBLOCK`).
+    /// Another sweep judges it just now, or was killed a moment ago and has not ended yet on a busy machine. Without
+    /// this, a lock that could not be read for that reason would stay, and its gateway would start into it.
     ///
     /// # Errors
     /// What the last attempt said.

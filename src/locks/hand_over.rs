@@ -17,7 +17,7 @@ use crate::os::files;
 use crate::types::Pid;
 
 /// The pid that a lock gets which is handed over: far above [`Pid::PID_MAX_LIMIT`], and still one to every reader.
-const NOBODY: i32 = i32::MAX;
+const NO_PROCESS: i32 = i32::MAX;
 
 /// Whether this lock names an owner that no kernel ever gave a pid to: it was handed over.
 pub fn is_handed_over(content: &Content) -> bool {
@@ -39,7 +39,7 @@ pub fn hand_over(spot: &DirEntry<'_>, lock_file: &LockFile) -> Removal {
 /// was the old owner's. What is not an object, as an empty file, becomes one that is as old as its file.
 fn tombstone(bytes: &[u8], modified: (i64, i64)) -> Vec<u8> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
-    fields.insert("pid".to_owned(), Value::from(NOBODY));
+    fields.insert("pid".to_owned(), Value::from(NO_PROCESS));
     fields.remove("starttime");
     fields.remove("startTime");
     if !fields.contains_key("createdAt") {
@@ -63,12 +63,12 @@ mod tests {
         let new = Format::JsonOwner.read(&tombstone(session, (0, 0))).content;
         assert!(!is_handed_over(&old) && is_handed_over(&new));
         let (old, new) = (*old.owner().unwrap(), *new.owner().unwrap());
-        assert_eq!(new, Owner { pid: Pid::new(NOBODY).unwrap(), start: None, ..old });
+        assert_eq!(new, Owner { pid: Pid::new(NO_PROCESS).unwrap(), start: None, ..old });
 
         let odd = tombstone(br#"{"pid":7,"createdAt":"x","sessionId":"s","a":[1]}"#, (5, 0));
         let odd: Value = serde_json::from_slice(&odd).unwrap();
-        assert_eq!(odd, serde_json::json!({"pid": NOBODY, "createdAt": "x", "sessionId": "s", "a": [1]}));
+        assert_eq!(odd, serde_json::json!({"pid": NO_PROCESS, "createdAt": "x", "sessionId": "s", "a": [1]}));
         let empty: Value = serde_json::from_slice(&tombstone(b"", (5, 0))).unwrap();
-        assert_eq!(empty, serde_json::json!({"pid": NOBODY, "createdAt": "1970-01-01T00:00:05.000Z"}));
+        assert_eq!(empty, serde_json::json!({"pid": NO_PROCESS, "createdAt": "1970-01-01T00:00:05.000Z"}));
     }
 }

@@ -79,7 +79,7 @@ pub enum Finding {
     Vanished,
     /// It is nothing that could be judged.
     Odd(NotALock),
-    /// It could not be read, so that nobody can tell.
+    /// It could not be read, so its state is unknown.
     Unreadable(Errno),
     /// It was judged.
     Judged(Box<Judged>),
@@ -95,7 +95,7 @@ pub struct Judged {
     pub age: Duration,
     /// When the owner was started, if it was seen to be a process of our pid namespace.
     pub seen: Option<StartTime>,
-    /// The lock as it was. Where nobody had it open, nobody can open it as long as this lasts.
+    /// The lock as it was. If no process had it open, none can open it as long as this value lives.
     pub lock_file: LockFile,
 }
 
@@ -222,8 +222,8 @@ fn inspect_as_ourselves(
     let kernel = retry_budget.kernel();
     let owner = content.owner();
     let ask_nested = || owner.map_or(Nested::NotSeen, evidence::nested);
-    // An open lock is held, whatever else is known. Of one that no process has open there is nothing more to ask, unless
-    // its owner may be giving it up. To ask all processes is the dearest question.
+    // An open lock is held, whatever else is known. Of one that no process has open there is nothing more to ask,
+    // unless its owner may be giving it up. To ask all processes is the dearest question.
     let is_settled = match lease {
         Lease::Busy => true,
         Lease::Granted => local && kind.keeps_open && !context.alive,
@@ -317,8 +317,8 @@ fn age(then: Option<SystemTime>, now: SystemTime) -> Duration {
     then.and_then(|then| now.duration_since(then).ok()).unwrap_or_default()
 }
 
-/// Whether the lock's owner is dead here and only the open file speaks for it. Somebody who has it open and
-/// is not its owner may be a reader that lets go in an instant.
+/// Whether the lock's owner is dead here, and the open file is the only sign of a living one. A process that has it
+/// open and is not its owner may be a reader that closes it in an instant.
 fn would_be_orphaned(evidence: &Evidence) -> bool {
     let closed = Evidence { lease: Lease::Granted, ..*evidence };
     evidence.doubt().is_none() && matches!(judge(&closed), Verdict::Orphaned(_))

@@ -19,10 +19,10 @@ pub struct Kind {
     /// How it is written.
     pub format: Format,
     /// Whether its owner has the file open from the instant it exists until the lock is given up. Only then
-    /// does "nobody has it open" say that nobody holds it.
+    /// does "no process has it open" mean that no process holds it.
     pub keeps_open: bool,
-    /// The files that its owner has open instead, from soon after it has taken the lock until shortly before it gives it
-    /// up: a path below the lock's directory. The owner has one of them open or all.
+    /// The files that its owner has open instead, from soon after it has taken the lock until shortly before it gives
+    /// it up: a path below the lock's directory. The owner has one of them open or all.
     pub witness: Option<Pattern>,
     /// Where its owner listens, from soon after it has taken the lock until shortly before it gives it up.
     pub socket: Option<SocketPath>,
@@ -74,7 +74,7 @@ fn own(name: &'static str) -> Kind {
 ///
 /// The writers of those that are kept open create the file exclusively and keep that descriptor until they
 /// let go (read in 2026.5.22). The usage-cost lock is written under another name and hard-linked into place,
-/// and its descriptor is closed at once. Nobody can have a directory or a link open in that sense.
+/// and its descriptor is closed at once. A directory or a link cannot be kept open in that sense.
 fn openclaw() -> Vec<KindSpec> {
     vec![
         // Up to 2026.7; sessions live in SQLite after that. A root may also be given further down.
@@ -176,7 +176,7 @@ const NOT_JUDGED: &[(&str, NotOurs)] = &[
 pub enum Match<'a> {
     /// A lock to be judged.
     Lock(&'a Kind),
-    /// Somebody else's.
+    /// It belongs to another program.
     NotOurs(NotOurs),
 }
 

@@ -1,10 +1,10 @@
 //! Locks that are watched for a while before they are removed beside a living gateway.
 //!
-//! Whoever takes a stale lock over reads it, judges it, removes it and makes a new one. That everybody stands
-//! still for our removal is not enough: somebody may have been stopped between the judgement and the removal,
-//! and would then remove the new lock of a third one who was faster. So nobody may have opened the lock for a
-//! while. The lease that has shown that nobody has it open is kept to tell of whoever wants to: they wait in
-//! open(2) until we let go of it, which we do at once.
+//! A process that takes a stale lock over reads it, judges it, removes it and makes a new one. Freezing all processes
+//! for our removal is not enough. A process may be frozen after it judged the lock stale and before it removes it.
+//! After the thaw it would remove a newer lock of a third process. So a lock is removed only if no process has opened
+//! it for a while. The lease that has shown that no process has it open is kept for that time, and tells of a process
+//! that opens it. That process waits in open(2) until we release the lease, which we do at once.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,12 +21,12 @@ use crate::os::{clock, lease};
 
 /// How locks are removed while the gateway lives.
 pub struct LiveSweep<'a> {
-    /// How long nobody must have opened a lock that is removed: longer than it takes from a judgement to the
-    /// removal that follows from it.
+    /// A lock is removed only if no process has opened it for this long. It is longer than a process takes from judging
+    /// a lock to removing it.
     pub settle: Duration,
-    /// Has everybody stand still; `false` if they do not.
+    /// Has all processes frozen; `false` if they could not be.
     pub freeze: &'a dyn Fn() -> bool,
-    /// Says that they need not any more.
+    /// Has them thawed.
     pub thaw: &'a dyn Fn(),
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Debug for LiveSweep<'_> {
 /// How many locks are watched at once; each takes a descriptor, of which a process has 1024. The others wait for
 /// the next sweep.
 const MOST: usize = 512;
-/// How often it is looked whether somebody wants one, who waits as long.
+/// How often to check whether a process is opening one. It waits in open(2) for at most this long.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// The locks that are watched.
@@ -85,7 +85,8 @@ impl<'a> LeaseWatch<'a> {
         Ok(())
     }
 
-    /// Watches for `settle`, and gives those that nobody wanted and those that somebody did, who has got them.
+    /// Watches for `settle`. Returns the locks that no process opened, and those that one did, whose lease was
+    /// released.
     pub(super) fn keep(self, settle: Duration) -> (Vec<Watched<'a>>, Vec<Watched<'a>>) {
         let until = clock::now().after(settle);
         let (mut watched, mut wanted) = (self.0, Vec::new());
@@ -106,7 +107,7 @@ impl Watched<'_> {
         self.judged.lock_file.leasable_parts().map(|piece| piece.file.as_fd())
     }
 
-    /// Whether nobody has tried to open it since it is watched.
+    /// Whether no process has tried to open it since the watch began.
     pub(super) fn is_unopened(&self) -> bool {
         self.file().is_some_and(lease::is_intact)
     }

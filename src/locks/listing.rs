@@ -1,6 +1,6 @@
 //! Every lock of a root as a value: what it is, whose it is, and the evidence step by step.
 //!
-//! It changes nothing, not even the registration of sextons; for whoever only wants to know.
+//! It changes nothing, not even the registration of sextons. It is for listing only.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -70,15 +70,15 @@ impl From<&Path> for Name {
 words! {
     /// What is said of one thing.
     pub enum VerdictName {
-        /// Somebody holds it.
+        /// A process holds it.
         Held = "held",
         /// Its owner is gone.
         Orphaned = "orphaned",
-        /// Nobody can tell.
+        /// Its state cannot be determined.
         Unclear = "unclear",
         /// It has a lock's name and is none.
         Skipped = "skipped",
-        /// It is somebody else's to judge.
+        /// It belongs to another program, and is not judged.
         NotJudged = "not-judged",
     }
 }
@@ -118,9 +118,8 @@ pub struct Step {
 }
 
 /// Looks at everything in `root`, as a sweep at a quiet moment would, and removes nothing. `exclusive`: the operator
-/// says that no owner of a lock lives outside this pid namespace. `progress` is told
-/// now and then how many things have been looked at. Afterwards this process is the root's owner's, and `known` says who
-/// that is.
+/// says that no owner of a lock lives outside this pid namespace. `progress` is told now and then how many things have
+/// been looked at. Afterwards this process is the root's owner's, and `known` says who that is.
 #[must_use]
 pub fn list(
     root: &Root,
@@ -267,7 +266,7 @@ fn steps(judged: &Judged) -> Vec<Step> {
     };
     let open_says = yes_no(
         evidence.keeps_open,
-        "as long as it holds the lock, so that a closed file is nobody's",
+        "as long as it holds the lock, so a closed file has no owner",
         "only for a moment, so that a closed file proves nothing",
     );
     let local = yes_no(evidence.local, "this machine alone", "perhaps other machines too");

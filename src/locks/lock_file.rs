@@ -30,8 +30,8 @@ pub struct Part {
     pub file: OwnedFd,
     /// What it was.
     pub meta: Meta,
-    /// Whether somebody has it open. It was asked before the content was read: if nobody has, nobody can have
-    /// changed the content since.
+    /// Whether a process has it open. The kernel was asked before the content was read: if no process had it open, none
+    /// can have changed the content since.
     pub lease: Lease,
     /// What it held, or where it pointed.
     pub bytes: Vec<u8>,

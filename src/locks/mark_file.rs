@@ -1,8 +1,8 @@
 //! The file with the marks of one root: found, locked for as long as the sexton that writes it lives, and rewritten.
 //!
-//! It lies in the root itself, if that is our own and nobody else can write there; where root sweeps another user's root,
-//! it lies in `/var/lib/sexton`, where that user cannot forge it. Its lock is flock(2)'s and belongs to the open file:
-//! sexton keeps that open, and the kernel gives the lock up when it dies.
+//! It is in the root itself, if that is our own and no other user can write there. If root sweeps another user's root,
+//! it is in `/var/lib/sexton`, where that user cannot forge it. Its lock is an flock(2) lock and belongs to the open
+//! file. sexton keeps the file open, and the kernel releases the lock when sexton dies.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,11 +20,11 @@ use crate::types::MonoTime;
 
 /// The file's name in a root.
 const NAME: &str = ".sexton.marks";
-/// Where it lies for root where the root is another user's. Not /var/lib/sexton, which sexton@.service has as the parent of
-/// its state directories: as root's alone it would keep every such service from its own.
+/// Where it lies for root where the root is another user's. Not /var/lib/sexton, which sexton@.service has as the
+/// parent of its state directories: as root's alone it would keep every such service from its own.
 const ELSEWHERE: &str = "/var/lib/sexton-marks";
-/// How long after the lock of a PID 1 was seen free the last of the processes that lived with it may still run: the kernel
-/// closes its files before it ends the others. 3.9 ms were seen.
+/// How long after the lock of a PID 1 was seen free the last of the processes that lived with it may still run: the
+/// kernel closes its files before it ends the others. 3.9 ms were seen.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
 enum File<'a> {
@@ -67,9 +67,9 @@ impl<'a> MarkFile<'a> {
         }
     }
 
-    /// The marks of the root at `root`; to be called before we become its owner. `inherited` is the file that an earlier
-    /// sweep of this sexton has opened. `init`: this sexton is PID 1 of its pid namespace. `alive`: owners may be there to
-    /// be marked.
+    /// The marks of the root at `root`; to be called before we become its owner. `inherited` is the file that an
+    /// earlier sweep of this sexton has opened. `init`: this sexton is PID 1 of its pid namespace. `alive`: owners may
+    /// be there to be marked.
     pub fn take(root: &Place, inherited: Option<BorrowedFd<'a>>, init: bool, alive: bool) -> MarkFile<'a> {
         let settled = clock::now().after(LAST_BREATH);
         let proc_is_ours = procfs::is_of_our_namespace();
@@ -79,7 +79,7 @@ impl<'a> MarkFile<'a> {
             return MarkFile { file: Some(File::Inherited(file)), marks, ..empty };
         }
         let Some((directory, name)) = place(root, init && alive) else { return empty };
-        // Who becomes somebody else cannot make it any more.
+        // After the change of user it cannot be made any more.
         let at_once = init && alive && root.meta.uid != privileges::effective_uid();
         match open(directory.as_fd(), &name, at_once) {
             Ok(Some((file, marks))) => {
@@ -93,7 +93,7 @@ impl<'a> MarkFile<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 MarkFile { place: Some((directory, name)), ..empty }
             }
-            // Somebody else's, held by another sexton, or it cannot be used.
+            // It is another user's, or held by another sexton, or it cannot be used.
             Ok(None) | Err(_) => empty,
         }
     }
@@ -155,7 +155,7 @@ impl<'a> MarkFile<'a> {
         }
     }
 
-    /// The open file, if this sweep has opened it: whoever gets it keeps it open as long as sexton lives.
+    /// The open file, if this sweep has opened it. The caller keeps it open as long as sexton lives.
     pub fn into_opened(self) -> Option<OwnedFd> {
         match self.file {
             Some(File::Opened(file)) => Some(file),
@@ -198,7 +198,7 @@ fn open(directory: BorrowedFd<'_>, name: &OsStr, make: bool) -> io::Result<Optio
     if !is_ours || !evidence::is_local(file.as_fd()) || !files::lock_alone(file.as_fd())? {
         return Ok(None);
     }
-    // Somebody may have put another one there before we had the lock.
+    // Another process may have put another file there before we had the lock.
     if !files::meta_in(directory, name)?.same_file(&meta) {
         return Ok(None);
     }

@@ -1,8 +1,9 @@
 //! Marks of locks whose owners were seen alive: what says, when they are dead, that they are.
 //!
-//! A plain pid file names a number, and the same number is another process's in every container. So while a lock's owner
-//! is seen in our own pid namespace, the very lock is marked: its device, its number on it, its last change and its bytes,
-//! with the owner's pid and start time. A lock of the same name that another container writes later is another one.
+//! A plain pid file names a number, and the same number is another process's in every container. So while a lock's
+//! owner is seen in our own pid namespace, the very lock is marked: its device, its number on it, its last change and
+//! its bytes, with the owner's pid and start time. A lock of the same name that another container writes later is
+//! another one.
 //!
 //! Such an owner is dead once no process of our pid namespace has its pid and its start time. It is dead as well if the
 //! sexton that marked it was PID 1 of its pid namespace, and is dead: the kernel ends all others with it
@@ -31,7 +32,7 @@ pub struct Mark {
     owner: Option<Process>,
 }
 
-/// A process by its number in the pid namespace of whoever wrote it down, and the tick at which it was started.
+/// A process: its number in the pid namespace of the sexton that recorded it, and the tick at which it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Process {
@@ -105,8 +106,8 @@ impl Marks {
         Marks { init, file, marks: Vec::new() }
     }
 
-    /// What stands in the file with this device and number. What cannot be read, because it was torn, copied or made by
-    /// somebody else, holds no marks.
+    /// The marks in the file with this device and number. A file that cannot be parsed, because it was torn, copied or
+    /// made by another program, holds no marks.
     #[must_use]
     pub fn parse(bytes: &[u8], file: (u64, u64)) -> Option<Marks> {
         let marks: Marks = serde_json::from_slice(bytes).ok()?;
@@ -126,8 +127,8 @@ impl Marks {
         }
     }
 
-    /// The marks of a sexton that is dead, as ours. Everything that lived in the pid namespace of one that was its PID 1
-    /// is dead; of what another one has seen alive nothing is known.
+    /// The marks of a sexton that is dead, as ours. Everything that lived in the pid namespace of one that was its PID
+    /// 1 is dead; of what another one has seen alive nothing is known.
     #[must_use]
     pub fn inherited(self, init: bool) -> Marks {
         let was_init = self.init;
@@ -223,7 +224,7 @@ mod tests {
         // It is read as it was written, and only from the file that it was written to.
         let read = Marks::parse(&marks.bytes(), FILE).unwrap();
         assert_eq!((&read, Marks::parse(&marks.bytes(), (1, 3))), (&marks, None));
-        // With an init everybody dies whom it has seen; of whom another one has seen nothing is known.
+        // With an init all processes die that it has seen. Of those that another sexton has seen nothing is known.
         assert_eq!(read.clone().inherited(false).says(&marked, lives), MarkSays::LifeOver);
         let wrappers = Marks::none(false, FILE).renewed(&[], vec![mark(&marked)]);
         assert_eq!(wrappers.inherited(true).says(&marked, |_, _| false), MarkSays::Nothing);

@@ -7,8 +7,8 @@
 //!        ├─ walk           finds what fits a rule
 //!        ├─ inspect ─ evidence, witness, socket   looks at one lock and asks the system about it
 //!        ├─ lock_file       the lock as it was: what it is made of
-//!        ├─ listing        the same without removing, for whoever wants to know
-//!        ├─ lease_watch          watches, beside a living gateway, that nobody wants it
+//!        ├─ listing        the same without removing, for `sexton locks`
+//!        ├─ lease_watch          watches, beside a living gateway, that no process opens it
 //!        └─ remove, hand_over    compare a last time and act
 //! pure: context (when), roots (which ones), rule and kind (where, what), format (bytes to owner), verdict (evidence to verdict),
 //!       marks (what was seen to what is known)

@@ -1,9 +1,9 @@
 //! Goes into a root: finds it, makes sure that it is a directory, and becomes its owner.
 //!
-//! It says in one line why a root is not entered. It never follows a link to one, as what a link points to is for the
-//! operator to name, and it goes no way by which another user could have led it to something of somebody else's
-//! ([`safe_path`]). As whom a root is swept is decided once, when it is first entered: whatever lies at its path
-//! later, nobody becomes another user for it.
+//! It says in one line why a root is not entered. It never follows a link to a root: the operator must name the link's
+//! target. And it follows no path by which another user could have led it to a directory of a third user
+//! ([`safe_path`]). The user that a root is swept as is decided once, when it is first entered. Whatever is at its path
+//! later, sexton never becomes another user for it.
 
 use std::fmt;
 use std::io;
@@ -112,7 +112,7 @@ pub enum OpenError {
     Missing,
     /// There is nothing to enter, or it cannot be entered.
     Closed,
-    /// Somebody may have put something else in its place.
+    /// Another user may have put something else in its place.
     Refused,
 }
 
@@ -146,7 +146,7 @@ pub enum NotFound {
     Refused(PathBuf, Refusal),
 }
 
-/// Looks for `root`, as what it is there for, and follows nobody on the way.
+/// Looks for `root`, as what it is there for, and follows no other user's link on the way.
 ///
 /// # Errors
 /// Why it is not found.
@@ -194,8 +194,8 @@ fn first(places: &[PathBuf]) -> Result<Found, NotFound> {
     Err(unseen)
 }
 
-/// Opens `root` and makes this process its owner's. `decided` is told whose it is before that, if that was not known, and
-/// `before` does what only we can do as who we are.
+/// Opens `root` and makes this process its owner's. `decided` is told whose it is before that, if that was not known,
+/// and `before` does what only we can do as who we are.
 ///
 /// # Errors
 /// Why that cannot be; a line in the log says so.
@@ -338,11 +338,11 @@ impl fmt::Display for Explained<'_> {
     }
 }
 
-/// As whom a root is swept; in doubt, why as nobody.
+/// The user that a root is swept as; in doubt, why it is not swept.
 ///
 /// If we are not root, that is as ourselves, whatever happens. For root it is decided once, as the directory's owner:
-/// what lies at the path later has to be of the same user, and if that is root, the same directory, or one that none but
-/// root can have put there. The same holds for root's directory that turned up after the start.
+/// what lies at the path later has to be of the same user, and if that is root, the same directory, or one that none
+/// but root can have put there. The same holds for root's directory that turned up after the start.
 fn whose(place: &Place, known: KnownRoot, at_start: bool) -> Result<RootOwner, String> {
     let now = RootOwner::of(&place.meta);
     if privileges::effective_uid() != 0 {

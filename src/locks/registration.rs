@@ -1,12 +1,12 @@
 //! The file by which sextons that share a root know of each other: `.sexton.lock`, held with fcntl(2).
 //!
-//! A sexton that uses a root holds it for its whole life, together with all others, and asks whether anybody else does.
-//! It takes hold first and asks then, so that of two who come at once each sees the other. Both are done with a file
-//! that is open for reading: so it does not matter which user's sexton has made the file. The lock belongs to the open
-//! file description: no close of another descriptor gives it up.
+//! A sexton that uses a root holds a shared lock on the file for its whole life, and asks whether another sexton holds
+//! one too. It takes the lock first and asks then. So of two sextons that start at once each sees the other. Both steps
+//! need the file open for reading only, so it does not matter which user's sexton has made it. The lock belongs to the
+//! open file description: closing another descriptor does not release it.
 //!
-//! Whoever was alone when it asked need not be any more: before a removal that rests on it, it is asked again. Sextons
-//! before that one held the file against all others while they swept, which counts as being there.
+//! A sexton that was alone when it asked need not be alone any more. So it asks again before a removal that depends on
+//! it. Older versions of sexton held an exclusive lock while they swept; that counts as a sexton that uses the root.
 
 use std::ffi::OsStr;
 use std::io;
@@ -23,7 +23,7 @@ const TRIES: u32 = 3;
 /// How we stand towards other sextons.
 #[derive(Debug)]
 pub enum Exclusivity {
-    /// Nobody else used the root when it was asked.
+    /// No other sexton used the root when it was asked.
     Alone,
     /// Others use it or may use it.
     Shared,
@@ -63,7 +63,7 @@ impl<'a> Registration<'a> {
             let (standing, held) = stand(file);
             return Registration { file: File::Inherited(file), standing, held };
         }
-        // Whoever removes the file between our open and our lock leaves us with one that nobody else sees.
+        // If a process removes the file between our open and our lock, we hold a file that no other sexton sees.
         for _ in 0..TRIES {
             match open(root) {
                 Ok(file) => {
@@ -123,7 +123,8 @@ impl<'a> Registration<'a> {
     }
 }
 
-/// Takes hold of the file, and says who else has. In this order: whoever asks first and comes then is seen by nobody.
+/// Takes the shared lock, then asks whether others hold one. The order matters: if two sextons asked first and locked
+/// then, neither would see the other.
 fn stand(file: BorrowedFd<'_>) -> (Exclusivity, bool) {
     let held = files::hold(file, FlockMode::TryShared);
     let others = match &held {
@@ -323,7 +324,7 @@ mod tests {
         let new = Registration::take(root, Some(old.as_fd()));
         assert!(alone(&new));
         let new = new.settle();
-        assert!(new.is_some(), "it is a new file, and somebody has to keep it");
+        assert!(new.is_some(), "it is a new file, and the caller must keep it");
 
         fs::remove_file(directory.path().join(NAME)).unwrap();
         for make in [

@@ -1,7 +1,8 @@
 //! Removes one orphaned lock, if it still is the file that was judged.
 //!
-//! No way to remove a file by name is safe against somebody who replaces it at that very instant; this only
-//! keeps the instant short. What makes it safe is the quiet moment, which is the caller's.
+//! A file cannot be removed by name safely while another process may replace it at that very instant. This module only
+//! keeps the instant short. The removal is safe because the caller makes sure that no process can replace the lock
+//! then.
 
 use std::io;
 
@@ -13,7 +14,7 @@ use super::walk::DirEntry;
 pub enum Removal {
     /// The lock is gone, by us.
     Done,
-    /// Somebody else removed it.
+    /// Another process removed it.
     AlreadyGone,
     /// It is another file now, or holds something else.
     Changed,
@@ -88,7 +89,7 @@ mod tests {
         };
         assert!(matches!(judged(root, replace), Removal::Changed));
         assert!(path.exists());
-        // While nobody but us has it open nobody can open it to write into it: whoever does has had it open before.
+        // While only we have it open, no process can open it to write: a process that writes has had it open before.
         let open = |path: &Path| File::options().write(true).open(path).unwrap();
         let write = |_: &Path, mut writer: File| writer.write_all(b"new").unwrap();
         assert!(matches!(judged_while(root, open, write), Removal::Changed));

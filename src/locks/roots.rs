@@ -28,7 +28,7 @@ pub enum Root {
         uid: u32,
     },
     /// The same for the user who owns the first of `states` that exists, unless that is `uid`: a sexton that
-    /// runs as root often starts a gateway that becomes somebody else.
+    /// runs as root often starts a gateway that changes its user.
     TemporaryOfOwner {
         /// The directory for temporary files.
         base: PathBuf,

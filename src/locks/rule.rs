@@ -89,16 +89,16 @@ impl fmt::Display for NotOurs {
         f.write_str(match self {
             NotOurs::Sqlite => "SQLite's: its locks live in the kernel and end with their holder",
             NotOurs::Reclaim => {
-                "a gateway's guard while it takes a lock over; it fails closed, and only whoever knows that no \
-                 gateway and no command of it runs may remove it"
+                "a gateway's guard while it takes a lock over; it fails closed: remove it by hand only while no \
+                 gateway and no command of it runs"
             }
-            NotOurs::Heartbeat => "it names no owner: whoever holds it keeps its time fresh",
+            NotOurs::Heartbeat => "it names no owner: the process that holds it keeps its time fresh",
             NotOurs::Git => "git's: it names no owner; remove it by hand when no git runs there",
         })
     }
 }
 
-/// Names that belong to somebody else's protocol and are never touched, whatever a pattern says.
+/// Names that belong to another program's protocol. They are never touched, whatever a pattern says.
 #[must_use]
 pub fn untouchable(name: &[u8]) -> Option<NotOurs> {
     match name {

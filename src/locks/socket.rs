@@ -1,8 +1,8 @@
 //! Asks whether a process listens at the socket that a lock's owner listens at.
 //!
-//! A socket in a directory answers across pid namespaces and network namespaces: the kernel finds whoever has bound it
-//! by the file itself (unix(7)). Through another mount it can be another file: one that was bound in an overlay's merged
-//! directory is refused at the upper one, although its owner listens.
+//! A socket in a directory answers across pid namespaces and network namespaces: the kernel finds the process that has
+//! bound it by the file itself (unix(7)). Through another mount it can be another file: one that was bound in an
+//! overlay's merged directory is refused at the upper one, although its owner listens.
 
 use std::ffi::OsString;
 use std::io;

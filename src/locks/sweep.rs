@@ -95,15 +95,15 @@ pub struct Report {
     pub entered: bool,
     /// Whether the root does not exist.
     pub missing: bool,
-    /// Whether it was not entered because somebody may have put something else in its place.
+    /// Whether it was not entered because another user may have put something else in its place.
     pub refused: bool,
     /// Locks that were orphaned and are gone.
     pub removed: u32,
     /// Locks that lie there for the next gateway to find, handed over now or before.
     pub handed_over: u32,
-    /// Locks that somebody holds.
+    /// Locks that a process holds.
     pub held: u32,
-    /// Locks of which nobody can tell.
+    /// Locks whose state cannot be determined.
     pub unclear: u32,
     /// Locks that would be orphaned at a quiet moment: they wait for one.
     pub waiting: u32,
@@ -113,17 +113,18 @@ pub struct Report {
     pub starved: bool,
     /// Orphaned locks that could not be removed, and directories that could not be read.
     pub failed: u32,
-    /// What is to be remembered of the locks that were reported now, because they are held past their limits or unclear.
+    /// What is to be remembered of the locks that were reported now, because they are held past their limits or
+    /// unclear.
     pub reported: Vec<u64>,
     /// The locks that were removed, as far as their owners are known.
     pub released: Vec<Released>,
     /// Whether no other sexton used the root while it was swept.
     pub alone: bool,
-    /// The open file that registers us in the root, if this sweep opened a new one. Whoever gets it keeps it
-    /// open as long as anything lives that might take a lock there.
+    /// The open file that registers us in the root, if this sweep opened a new one. The caller keeps it open as long as
+    /// any process lives that might take a lock there.
     pub registration: Option<OwnedFd>,
-    /// The open file with the marks of the root's locks, if this sweep opened it. Whoever gets it keeps it open as long
-    /// as sexton lives.
+    /// The open file with the marks of the root's locks, if this sweep opened it. The caller keeps it open as long as
+    /// sexton lives.
     pub marks: Option<OwnedFd>,
 }
 
@@ -146,9 +147,9 @@ impl Report {
 /// Sweeps one root: finds every lock, judges it, and acts on the orphaned ones. Each removal, failure and
 /// doubt is a line in the log.
 ///
-/// To be called in a freshly forked child with signals blocked (SIGIO comes if somebody opens a lock while it
-/// is being looked at). Afterwards the process belongs to the root's owner. `decided` is told who that is, if it was
-/// not known.
+/// Call it in a freshly forked child with signals blocked: SIGIO comes if a process opens a lock while it is being
+/// examined. Afterwards this process runs as the root's owner. `decided` is called with that owner, if it was not known
+/// before.
 #[must_use]
 pub fn sweep(request: &Request<'_>, decided: &mut dyn FnMut(RootOwner)) -> Report {
     let context = &request.context;
@@ -377,8 +378,8 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Looks at those that are to be marked once more, a moment later: what holds then as well was no passer-by, who opens
-    /// another's lock to read it, or to try whether it is free.
+    /// Looks at those that are to be marked once more, a moment later: what holds then as well was no passer-by, who
+    /// opens another's lock to read it, or to try whether it is free.
     fn confirmed(&mut self) -> Vec<Mark> {
         if !self.unmarked.is_empty() {
             lease::pause(SECOND_LOOK);
@@ -448,7 +449,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Removes what was watched in vain for somebody who wants it, if everybody stands still for it.
+    /// Removes the watched locks that no process has opened, if all processes can be frozen for it.
     fn finish_lease_watch(&mut self, beside: Option<&LiveSweep<'_>>) {
         let (Some(lease_watch), Some(beside)) = (self.lease_watch.take(), beside) else { return };
         let (watched, wanted) = lease_watch.keep(beside.settle);

@@ -16,13 +16,13 @@ use crate::types::{Errno, Pid, StartTime};
 /// What the kernel answered when it was asked for a write lease on the lock file (fcntl(2), `F_SETLEASE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// Refused: somebody on this kernel, in whatever container, has the file open.
+    /// Refused: a process on this kernel, in any container, has the file open.
     Busy,
-    /// Granted: nobody on this kernel has it open.
+    /// Granted: no process on this kernel has it open.
     Granted,
-    /// The question could not be put, for instance because the file is somebody else's.
+    /// The kernel could not be asked, for instance because the file belongs to another user.
     NoInformation(Errno),
-    /// It is not a file of whom the question could be asked: a link, or a directory without a record.
+    /// The kernel cannot be asked about this: it is a link, or a directory without a record.
     NotAFile,
 }
 
@@ -42,9 +42,9 @@ pub enum Process {
     OwnProcess,
     /// It lives, and this is when it was started.
     Lives(StartTime),
-    /// It lives in another time namespace, or may, and is not the one that the lock names if that lived in ours. Start
-    /// times are shifted by the namespace of whoever reads them, so that what its owner may have written down there says nothing
-    /// here (time_namespaces(7)).
+    /// It lives in another time namespace, or may, and by our clock its start time is not the recorded one. A process
+    /// reads start times shifted by its own time namespace (time_namespaces(7)). So if the owner recorded its start
+    /// time there, the number cannot be compared here.
     OtherTimeNs,
     /// It exists, but /proc does not show it.
     Hidden,
@@ -104,7 +104,7 @@ pub enum Socket {
 pub struct Evidence {
     /// What stands in the file.
     pub content: Content,
-    /// Whether somebody has it open.
+    /// Whether a process has it open.
     pub lease: Lease,
     /// Whether the filesystem belongs to this kernel alone, so that a granted lease is the whole truth.
     pub local: bool,
@@ -140,10 +140,10 @@ pub struct Evidence {
     pub nobody_else: bool,
 }
 
-/// Whether a lock is somebody's.
+/// Whether a lock has a living owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Somebody holds it. It stays.
+    /// A process holds it. It stays.
     Held(Holder),
     /// Its owner is gone. It may be removed.
     Orphaned(Orphan),

@@ -227,7 +227,7 @@ fn proof_of(evidence: &Evidence) -> Option<Proof> {
 
 #[test]
 fn the_same_pid_restart_is_told_from_a_living_owner() {
-    // Pid 7 before, pid 7 now, on a volume of our own: the case that everybody gets wrong.
+    // Pid 7 before, pid 7 now, on a volume of our own: the case that programs usually get wrong.
     let before = Evidence { content: owner(None), keeps_open: true, process: Process::Lives(OTHER), ..PLAIN };
     assert_eq!(proof_of(&before), Some(Proof::NotOpen));
     // The same on a filesystem that gives no leases: nothing tells the two apart.
@@ -272,7 +272,8 @@ fn a_number_that_is_missing_here_proves_nothing_for_other_containers() {
         let below = Evidence { nested: Nested::MayBeOwner(Pid::INIT), ..certain };
         assert!(matches!(judge(&below), Verdict::Unclear(UnclearReason::NestedNumber { .. })));
     }
-    // What cannot be seen below is no proof that there is nothing, whatever the operator's word is: it is of those outside.
+    // What cannot be seen below is no proof that there is nothing, whatever the operator's word is: it is of those
+    // outside.
     let unseen = Evidence { nested: Nested::NotSeen, all_visible: true, ..missing };
     assert_eq!(proof_of(&unseen), None);
     assert_eq!(proof_of(&Evidence { declared_exclusive: true, ..unseen }), None);

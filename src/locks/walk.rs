@@ -47,7 +47,7 @@ impl DirEntry<'_> {
 pub enum WalkEvent<'a, T> {
     /// Names in one directory that fit rules, each with its own. At most [`BATCH`] at once.
     Matches(&'a [(DirEntry<'a>, T)]),
-    /// Something that fits a rule, and that nobody may touch.
+    /// Something that fits a rule, and that must not be touched.
     NotOurs(PathBuf, NotOurs),
     /// A directory that something might lie in, but that cannot be entered or listed.
     Closed(PathBuf, io::Error),

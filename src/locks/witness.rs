@@ -20,7 +20,7 @@ use crate::os::files::{self, FileKind};
 const MOST: usize = 10_000;
 
 /// What the files at this path say, below the directory of the lock at `spot`. Each has to be an ordinary file of the
-/// lock's owner, on the same device: others are somebody else's, and there is no answer.
+/// lock's owner, on the same device. If it is not, there is no answer.
 pub fn ask(spot: &DirEntry<'_>, lock: &LockFile, path: &Pattern) -> Witness {
     let mut answers = Vec::new();
     match collect(spot.directory, path.parts(), lock, &mut { MOST }, &mut answers) {
@@ -32,7 +32,8 @@ pub fn ask(spot: &DirEntry<'_>, lock: &LockFile, path: &Pattern) -> Witness {
     }
 }
 
-/// The answers of all files whose path below `directory` has these parts. `room`: how many names may still be looked at.
+/// The answers of all files whose path below `directory` has these parts. `room`: how many names may still be looked
+/// at.
 fn collect(
     directory: BorrowedFd<'_>,
     parts: &[Glob],

@@ -1,4 +1,4 @@
-//! The JSON that OpenClaw writes: one object whose fields everybody spells alike, or nearly.
+//! The JSON that OpenClaw writes: one object whose fields have the same names in all versions, or nearly.
 //!
 //! Fields that do not count may hold anything; one that counts and stands there twice makes it no lock.
 
@@ -39,7 +39,7 @@ impl Fields {
 }
 
 /// Collects [`Fields`]. A plain map would silently keep the last of two equal keys, and which one the writer
-/// meant is exactly what nobody can know.
+/// meant is not known.
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {

@@ -1,6 +1,6 @@
 //! JSON with the fields that an operator's rule names.
 //!
-//! No field may stand in it twice, at any depth: which one the writer meant is what nobody can know.
+//! No field may occur twice, at any depth: it is not known which one the writer meant.
 
 use std::fmt;
 

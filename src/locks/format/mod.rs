@@ -12,7 +12,7 @@
 //! | [`Empty`](Format::Empty) | nothing | here |
 //!
 //! It never asks the system anything and never guesses: bytes that are not exactly what a known writer writes
-//! come out as [`Content::Invalid`], and nobody removes a file on the strength of those.
+//! come out as [`Content::Invalid`], and no file is removed because of those.
 
 mod json;
 mod json_at;
@@ -156,8 +156,8 @@ pub enum Format {
     PidAndTime,
     /// A pid as text, and white space.
     Pid,
-    /// A line with a pid and blanks around it, and any other lines: `postmaster.pid`, filelock's `SoftFileLock`. Without
-    /// the end of the line it may be torn.
+    /// A line with a pid and blanks around it, and any other lines: `postmaster.pid`, filelock's `SoftFileLock`.
+    /// Without the end of the line it may be torn.
     FirstLine,
     /// The name of a host, a hyphen and a pid: what a symbolic link points to.
     HostAndPid,
