@@ -25,8 +25,8 @@ const DEEPEST: u32 = 8;
 /// A cgroup below ours that holds the main process and everything that descends from it.
 pub struct Cgroup {
     path: PathBuf,
-    /// Locked as long as we live, so that no other sexton takes it for a dead one's: it is empty between two lives of the
-    /// command.
+    /// Locked as long as we live, so that no other sexton takes it for a dead one's: it is empty between two lives of
+    /// the command.
     directory: File,
     /// It was killed, and may be in use again.
     killed: Cell<bool>,
@@ -49,8 +49,8 @@ impl Cgroup {
             let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
             let path = own.join(format!("sexton-{pid}{suffix}"));
             match fs::create_dir(&path) {
-                // Left by a sexton with our pid that was killed. Whoever lives in it is not ours to kill.
-                // An empty one is made anew, as it may have been killed (see `is_domain`).
+                // Left by a sexton with our pid that was killed. The processes in it are not ours, so they are not
+                // killed. An empty one is made anew, as it may have been killed (see `is_domain`).
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     remove_if_abandoned(&path, DEEPEST);
                     if fs::create_dir(&path).is_err() {
@@ -70,16 +70,15 @@ impl Cgroup {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// `None`: it is another's, who has our number in a pid namespace of his own, and nobody in it yet. Or somebody is
-    /// removing it, who took it for abandoned before it was locked.
+    /// `None`: it belongs to another sexton that has our number in another pid namespace, and has no process in it yet.
+    /// Or another sexton is removing it, because it took it for abandoned before it was locked.
     fn open(path: PathBuf) -> io::Result<Option<Cgroup>> {
         let Some(directory) = lock(&path)? else { return Ok(None) };
         fs::metadata(path.join("cgroup.kill"))?;
         Ok(Some(Cgroup { path, directory, killed: Cell::new(false) }))
     }
 
-    /// Removes the cgroups beside it that sextons have left which were killed: nobody lives in them, and nobody has locked
-    /// them.
+    /// Removes the sibling cgroups of sextons that were killed: no process is in them, and no process has locked them.
     pub fn remove_abandoned(&self) {
         if let Some(parent) = self.path.parent() {
             remove_abandoned_in(parent, DEEPEST);
@@ -140,7 +139,7 @@ impl Cgroup {
     }
 }
 
-/// Removes what a child of ours left that had made a cgroup of its own and was killed, if nobody lives in it.
+/// Removes the cgroup of a child of ours that was killed, if no process is in it.
 pub fn remove_left_by(child: Pid) {
     let read = |path: &str| read_text(path).unwrap_or_default();
     if let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) {
@@ -148,7 +147,7 @@ pub fn remove_left_by(child: Pid) {
     }
 }
 
-/// Opens and locks this cgroup. `None`: somebody else has locked it, or it was removed meanwhile.
+/// Opens and locks this cgroup. `None`: another process has locked it, or it was removed meanwhile.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let directory = File::open(path)?;
     if !files::lock_alone(directory.as_fd())? {
@@ -170,7 +169,8 @@ fn remove_abandoned_in(parent: &Path, depth: u32) {
     }
 }
 
-/// Removes it, and those of its kind below it, if nobody lives in them. Under its lock nobody else makes it his own.
+/// Removes it, and those of its kind below it, if no process is in them. While it is locked, no other sexton can take
+/// it.
 fn remove_if_abandoned(path: &Path, depth: u32) {
     if is_populated(path) {
         return;
@@ -179,7 +179,7 @@ fn remove_if_abandoned(path: &Path, depth: u32) {
         if let Some(depth) = depth.checked_sub(1) {
             remove_abandoned_in(path, depth);
         }
-        // Where somebody came meanwhile this fails.
+        // This fails if a process has entered it meanwhile.
         let _ = fs::remove_dir(path);
     }
 }
@@ -262,7 +262,7 @@ pub struct CgroupLimit {
 /// leaves least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct CgroupLimits {
-    /// Bytes of memory; what the kernel can take back at once, files that nobody uses, is not counted as used.
+    /// Bytes of memory. What the kernel can reclaim at once, cached files that no process uses, does not count as used.
     pub memory: Option<CgroupLimit>,
     /// Processes and threads.
     pub processes: Option<CgroupLimit>,

@@ -16,7 +16,7 @@ use crate::types::{Errno, ExitStatus, Pid, Signal};
 /// A child that has died and is still a zombie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dead {
-    /// Its pid, which nobody else can get before it is reaped.
+    /// Its pid, which no other process can get before it is reaped.
     pub pid: Pid,
     /// How it ended.
     pub status: ExitStatus,
@@ -55,7 +55,7 @@ fn change_of(kind: libc::idtype_t, id: i32) -> io::Result<Option<Change>> {
     let Some(signal) = Signal::new(found.status) else {
         return Ok(None);
     };
-    // A stop is told until somebody takes it.
+    // The kernel reports a stop until it is taken (waitid(2)).
     some_child(libc::P_PID, found.pid.raw(), libc::WSTOPPED)?;
     Ok(Some(Change::Stopped { pid: found.pid, signal }))
 }

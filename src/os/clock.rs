@@ -12,8 +12,8 @@ pub fn now() -> MonoTime {
     MonoTime(read(libc::CLOCK_MONOTONIC))
 }
 
-/// How long a call is to wait, as the kernel counts it: one that is longer than any life comes back early, and whoever
-/// waits looks at the clock and waits again.
+/// How long a call waits, in the kernel's type. A time that is too long for it is cut, so the call returns early. The
+/// caller checks the clock and waits again.
 #[must_use]
 pub(super) fn timespec(wait: Duration) -> TimeSpec {
     const LONGEST: Duration = Duration::from_secs(1 << 30);

@@ -1,7 +1,7 @@
 //! A process that outlives us if we are killed, and then kills the main process.
 //!
 //! The kernel does that by itself (`PR_SET_PDEATHSIG`, prctl(2)), but forgets it when the process changes its user or
-//! gains capabilities, and nobody but that process can ask for it again.
+//! gains capabilities, and only that process itself can ask for it again.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 

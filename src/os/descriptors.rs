@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Whether as many descriptors as `reserve`, or three quarters of all that there may be, are free besides `newest`. The kernel gives
-/// the lowest number that is free, so that below the newest one there is none.
+/// Whether as many descriptors as `reserve`, or three quarters of all that there may be, are free besides `newest`. The
+/// kernel gives the lowest number that is free, so that below the newest one there is none.
 #[must_use]
 pub fn leaves_free(newest: BorrowedFd<'_>, reserve: u64) -> bool {
     // The call cannot fail for this limit.
@@ -30,6 +30,6 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
         // SAFETY: the number is a descriptor, and nothing but its flag is changed.
         unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows its number.
+    // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }

@@ -46,11 +46,11 @@ pub fn list(directory: BorrowedFd<'_>) -> io::Result<Names> {
     open_below(directory, OFlag::empty())
 }
 
-/// The same without a change of the time of the last look, which takes the owner or somebody who may act for him
-/// (`O_NOATIME`).
+/// The same without a change of the access time (`O_NOATIME`). Only the owner may do this, or a process that may act
+/// for the owner.
 ///
 /// # Errors
-/// What openat(2) says; EPERM for everybody else.
+/// What openat(2) says; EPERM for all others.
 pub fn list_without_a_trace(directory: BorrowedFd<'_>) -> io::Result<Names> {
     open_below(directory, OFlag::O_NOATIME)
 }
@@ -97,7 +97,7 @@ impl Names {
         Some(Ok(Name { name, kind }))
     }
 
-    /// The kernel's next entries, of which this many bytes are. Whoever has filled the room has more to tell.
+    /// Reads the kernel's next entries and returns their length in bytes. If the buffer is full, there may be more.
     fn read(&mut self) -> io::Result<usize> {
         let was_full = self.buffer.len() > self.buffer.capacity() / 2;
         let length = if was_full { AT_ONCE } else { FIRST };

@@ -54,7 +54,7 @@ pub struct Meta {
     pub size: i64,
     /// When its content last changed: seconds and nanoseconds since 1970, by the wall clock.
     pub modified: (i64, i64),
-    /// When anything about it last changed (inode(7), ctime): nobody can set it but with the clock.
+    /// When anything about it last changed (inode(7), ctime). It can be set only by setting the clock.
     pub changed: (i64, i64),
     /// Its owner.
     pub uid: u32,
@@ -150,8 +150,8 @@ pub fn enter_above(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(openat(directory, "..", flags, Mode::empty())?)
 }
 
-/// Opens the directory to which a link in a directory leads, by the kernel's own way: links in /proc lead to what has no
-/// path that could be walked.
+/// Opens the directory to which a link in a directory leads, by the kernel's own way: links in /proc lead to what has
+/// no path that could be walked.
 ///
 /// # Errors
 /// What openat(2) says.
@@ -185,10 +185,10 @@ pub fn open_to_read(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<Owned
 }
 
 /// Opens a file for reading, links followed, without waiting for another process: a named pipe needs no writer, and
-/// somebody's lease is not waited for. A filesystem that hangs can hold this up all the same.
+/// another process's lease is not waited for. A filesystem that hangs can still block this.
 ///
 /// # Errors
-/// What open(2) says; `WouldBlock` if somebody holds a lease on it (fcntl(2), "Leases").
+/// What open(2) says; `WouldBlock` if another process holds a lease on it (fcntl(2), "Leases").
 pub fn open_without_waiting(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
@@ -204,8 +204,8 @@ pub fn in_memory(label: &CStr) -> io::Result<File> {
     Ok(File::from(memfd_create(label, MFdFlags::MFD_CLOEXEC)?))
 }
 
-/// Makes a new empty file that everybody may read, whatever the umask, and opens it for reading. It is never made by
-/// opening one that may exist: in a directory that everybody can write the kernel refuses that for a file of another
+/// Makes a new empty file that every user may read, whatever the umask, and opens it for reading. It is never made by
+/// opening one that may exist: in a directory that every user can write the kernel refuses that for a file of another
 /// user's (`protected_regular`, proc_sys_fs(5)).
 ///
 /// # Errors
@@ -235,7 +235,7 @@ pub fn open_private(directory: BorrowedFd<'_>, name: &OsStr, make: bool) -> io::
     }
 }
 
-/// Puts this in the place of all that the file holds. Whoever dies in the middle of it leaves a part or nothing.
+/// Replaces the whole content of the file. A process that dies in the middle of it leaves a part or nothing.
 ///
 /// # Errors
 /// What ftruncate(2) and pwrite(2) say.
@@ -349,7 +349,7 @@ pub fn unlink(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
 }
 
 /// Puts a new file with this content in the place of `name`, with the owner and the permissions of `like`:
-/// whoever looks sees the old one or the whole new one. `aside` is the name that it has until then.
+/// a reader sees the old one or the whole new one. `aside` is the name that it has until then.
 ///
 /// # Errors
 /// What the system says; then `name` is as it was and nothing is left under the name `aside`.
@@ -360,7 +360,7 @@ pub fn replace(
     content: &[u8],
     like: &Meta,
 ) -> io::Result<()> {
-    // Whoever died in the middle of this has left one of the same name.
+    // A process that died in the middle of this has left one of the same name.
     let _ = unlink(directory, aside);
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let file = open_beneath(directory, aside, flags, Mode::S_IRUSR | Mode::S_IWUSR, ResolveFlag::empty())?;
@@ -404,12 +404,12 @@ pub fn remove_directory(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<(
 pub enum FlockMode {
     /// At once, or not at all.
     TryShared,
-    /// Waits for whoever holds it alone as long as it takes.
+    /// Waits as long as another process has it locked exclusively.
     Shared,
 }
 
-/// Takes hold of an open file, with all others who do so; the hold is shared with every copy of the descriptor. It
-/// takes a file that is open for reading, so that everybody who may read it can. `false`: somebody holds it alone.
+/// Takes a shared lock on an open file. The lock belongs to every copy of the descriptor. The file must be open for
+/// reading, so every user that may read it can take the lock. `false`: another process holds an exclusive lock.
 ///
 /// # Errors
 /// What fcntl(2) says.
@@ -429,9 +429,9 @@ pub fn hold(file: BorrowedFd<'_>, how: FlockMode) -> io::Result<bool> {
     }
 }
 
-/// Keeps others out who ask for the same directory, as long as what this gives is open (flock(2)): a
-/// directory cannot be opened for writing, which a lock of fcntl(2) against all others would need. `None`: somebody
-/// has it.
+/// Takes an exclusive lock on a directory, for as long as the returned descriptor is open (flock(2)). An exclusive
+/// fcntl(2) lock would need the file open for writing, which is impossible for a directory. `None`: another process has
+/// the lock.
 ///
 /// # Errors
 /// What open(2) and flock(2) say.
@@ -441,8 +441,8 @@ pub fn keep_others_out(directory: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(lock_alone(directory.as_fd())?.then_some(directory))
 }
 
-/// Locks what `file` has open for whoever has it open through this descriptor, until that is closed (flock(2)).
-/// `false`: somebody else has locked it.
+/// Takes an exclusive lock on `file`. It belongs to the open file description, until that is closed (flock(2)).
+/// `false`: another process has locked it.
 ///
 /// # Errors
 /// What flock(2) says.
@@ -513,7 +513,7 @@ mod tests {
     fn what_the_kernel_remembers_is_told_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("d");
-        // Nobody has asked for it yet.
+        // The kernel was not asked for it yet.
         assert!(!is_known_missing(&path));
         fs::create_dir(&path).unwrap();
         assert!(!is_known_missing(&path));

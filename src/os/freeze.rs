@@ -1,11 +1,11 @@
-//! Stopping many processes so that none of them runs, and letting them go on.
+//! Stops many processes so that none of them runs, and continues them.
 //!
-//! Parents are stopped before their children and go on after them. A shell that watches its jobs is thus asleep
-//! while one of them is stopped, and finds it running again. Nobody can stop a process without its notice:
-//! whoever catches SIGCONT is told, and some waiting calls end with EINTR, as signal(7) says.
+//! Parents are stopped before their children and continued after them. So a shell that watches its jobs is stopped
+//! itself while one of them is stopped, and finds it running again. A process can notice that it was stopped: a handler
+//! of SIGCONT is called, and some waiting calls end with EINTR (signal(7)).
 //!
-//! Processes do not live by our leave. Below a sexton that is no init, a [`Guard`] knows everybody who was
-//! stopped, and lets them go on when sexton is no more.
+//! The processes must not stay stopped if sexton is killed. If sexton is not an init, a [`Guard`] knows every process
+//! that was stopped, and continues them when sexton has ended.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,14 +24,14 @@ use crate::types::{Errno, Pid, Signal, StartTime};
 /// A process of this boot.
 type Id = (Pid, StartTime);
 
-/// Whom we have stopped.
+/// The processes that we have stopped.
 #[derive(Default)]
 pub struct Freezer {
     /// In the order in which they were stopped.
     stopped: Vec<Id>,
-    /// Who was stopped before us, and so stays stopped after us.
+    /// Processes that were stopped already, and so stay stopped.
     found_stopped: BTreeSet<Id>,
-    /// The last look saw everybody stand still, and nobody new.
+    /// The last look saw all processes stopped, and no new one.
     calm: bool,
     guard: Option<Guard>,
 }
@@ -39,16 +39,16 @@ pub struct Freezer {
 /// What a look has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreezeProgress {
-    /// Everybody stands still, and did so at the look before.
+    /// All processes are stopped, and were so at the look before.
     Still,
-    /// This process is new, or does not stand still yet.
+    /// This process is new, or is not stopped yet.
     NotYet(Pid),
-    /// This process may not be stopped by us.
+    /// We may not stop this process.
     Refused(Pid),
 }
 
 impl Freezer {
-    /// Nobody is stopped yet. With a guard, whoever is stopped goes on when we die.
+    /// No process is stopped yet. With a guard, all stopped processes are continued when we die.
     #[must_use]
     pub fn new(guard: Option<Guard>) -> Freezer {
         Freezer { guard, ..Freezer::default() }
@@ -60,7 +60,7 @@ impl Freezer {
         self.stopped.len()
     }
 
-    /// Whether we have stopped nobody.
+    /// Whether we have stopped no process.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.stopped.is_empty()
@@ -72,11 +72,11 @@ impl Freezer {
         self.guard.as_ref().map(|guard| guard.pid)
     }
 
-    /// Stops everybody in `living` who is not, which has to be in the order of
-    /// [`top_down`](super::tree::top_down) and to be read afresh for each look.
+    /// Stops every process in `living` that is not stopped. `living` must be in the order of
+    /// [`top_down`](super::tree::top_down), and be read again for each call.
     ///
-    /// Everybody has to be seen standing still at two looks: whoever was stopped before the second one began
-    /// has forked nobody meanwhile, so that nobody is missing in it.
+    /// All processes must be seen stopped at two looks. A process that was stopped before the second look began has not
+    /// forked since, so no process is missing in that look.
     #[must_use]
     pub fn poll(&mut self, living: &[Stat]) -> FreezeProgress {
         if self.stopped.is_empty()
@@ -107,8 +107,8 @@ impl Freezer {
         }
     }
 
-    /// Whoever waits for a child of vfork(2) to execute something, in state `D`, cannot stop before it has: the
-    /// child goes on, and is stopped by the next look.
+    /// A process that waits for its child of vfork(2) to execute a program is in state `D`, and cannot stop before
+    /// that. So the child is continued, and is stopped by the next look.
     fn unblock(&mut self, living: &[Stat]) {
         let waits = |pid: i32| living.iter().any(|stat| stat.pid.raw() == pid && stat.state == b'D');
         for stat in living.iter().filter(|stat| stat.state == b'T' && waits(stat.parent)) {
@@ -122,13 +122,13 @@ impl Freezer {
     }
 
     fn stop(&mut self, id: Id) -> Result<(), FreezeProgress> {
-        // It is told first: a guard that does not know of somebody could not let them go on.
+        // The guard is told first: it could not continue a process that it does not know.
         if self.guard.as_ref().is_some_and(|guard| guard.send_to_guard(id).is_err()) {
             return Err(FreezeProgress::Refused(id.0));
         }
         self.stopped.push(id);
         let Some(process) = Process::open(id.0, id.1, tree::is_ours) else {
-            // It has ended or is another's by now. It must not be let go on later, as nobody stopped it.
+            // It has ended, or another process has its number. We did not stop it, so we must not continue it later.
             self.stopped.pop();
             return Ok(());
         };
@@ -146,8 +146,8 @@ impl Freezer {
         }
     }
 
-    /// Lets everybody go on whom we have stopped, children before their parents as `living` shows them, and
-    /// sends the guard away.
+    /// Continues every process that we have stopped, children before their parents as `living` shows them, and ends the
+    /// guard.
     pub fn thaw(self, living: &[Stat]) {
         let mut left: BTreeSet<Id> = self.stopped.iter().copied().collect();
         for stat in living.iter().rev() {
@@ -159,14 +159,15 @@ impl Freezer {
         // A reading can miss one while others die.
         resume(self.stopped.iter().rev().filter(|id| left.contains(*id)));
         if let Some(guard) = self.guard {
-            // It is our child, so that nobody else can have its pid.
+            // It is our child, so no other process can have its pid.
             let _ = signals::send(guard.pid, Signal::KILL);
         }
     }
 }
 
-/// Lets those go on who are not seen to be others than were stopped. Whom /proc does not show just now, as where the machine
-/// has no descriptors left, may still be there, and would stand still for ever; CONT does nobody harm.
+/// Continues these processes, except numbers that /proc shows to belong to another process by now. A process that /proc
+/// does not show just now, for want of descriptors for example, may still be there and would stay stopped for ever.
+/// CONT does no harm.
 fn resume<'a>(stopped: impl Iterator<Item = &'a Id>) {
     for (pid, start) in stopped {
         if let Some(process) = Process::open_unless_another(*pid, *start) {
@@ -181,9 +182,9 @@ fn send((pid, start): Id, signal: Signal) -> io::Result<()> {
     process.send(signal)
 }
 
-/// A process that outlives us if we are killed, and then lets everybody go on who was stopped.
+/// A process that outlives us if we are killed, and then continues all processes that were stopped.
 ///
-/// It waits until nobody has the other end of a pipe any more, which no helper of ours keeps.
+/// It waits until the other end of its pipe is closed. Only we have that end, and none of our helpers keeps it.
 pub struct Guard {
     pid: Pid,
     pipe: OwnedFd,
@@ -244,6 +245,6 @@ mod tests {
     fn whom_the_guard_is_told_of_survives_the_pipe() {
         let id = (Pid::new(4_194_304).unwrap(), StartTime(u64::MAX - 7));
         assert_eq!(decode(encode(id)), Some(id));
-        assert_eq!(decode([0; RECORD]), None, "zero is nobody");
+        assert_eq!(decode([0; RECORD]), None, "zero is no process");
     }
 }

@@ -28,9 +28,9 @@ pub enum ForkError {
     Refused(io::Error),
 }
 
-/// Does `work` in a process of its own, which dies with us, and gives what it returns. What it says is heard by nobody,
-/// because it may outlive us, and then nobody may wait for the end of our standard output. To be called by a process of
-/// one thread.
+/// Runs `work` in a process of its own, which dies with us, and returns its result. That process does not have our
+/// standard output: it may outlive us, and then a reader would wait for its end. Call it from a process with one thread
+/// only.
 ///
 /// # Errors
 /// Why nothing was heard within `deadline`.
@@ -110,7 +110,7 @@ fn read_answer<T: for<'a> Deserialize<'a>>(
             }
             Ok(false) if clock::now() < until => {}
             Ok(false) | Err(_) => {
-                // It may hang in the kernel, so that nobody waits for its end.
+                // It may hang in the kernel, so its end is not waited for.
                 let _ = signals::send(pid, Signal::KILL);
                 return Err(ForkError::Late(deadline));
             }
@@ -142,7 +142,7 @@ impl Aloud<'_> {
     fn pass_on(&mut self) -> bool {
         let mut bytes = Vec::new();
         let _ = take(&mut self.said, &mut bytes);
-        // Where nobody can be told, the exit code says it.
+        // If this cannot be written, the exit code still tells of the error.
         let _ = io::stderr().write_all(&bytes);
         !bytes.is_empty()
     }

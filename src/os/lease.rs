@@ -12,9 +12,9 @@ use crate::types::Errno;
 /// What the kernel answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Somebody else on this kernel has the file open, in whatever container.
+    /// Another process on this kernel has the file open, in any container.
     Busy,
-    /// Nobody else has it open.
+    /// No other process has it open.
     Granted,
     /// It would not say: not our file (EACCES), a filesystem without leases, leases switched off (EINVAL).
     Refused(Errno),
@@ -22,11 +22,11 @@ pub enum Answer {
 
 /// Takes a write lease on `file` (`F_SETLEASE`, `F_WRLCK`).
 ///
-/// Whoever opens the file from now on waits until [`release`], until `file` is closed, or for
+/// A process that opens the file from now on waits until [`release`], until `file` is closed, or for
 /// `/proc/sys/fs/lease-break-time` (45 s), and [`is_intact`] tells of it.
 ///
 /// `file` has to be the only descriptor that this process has of it, and SIGIO has to be blocked or ignored:
-/// it comes if somebody opens the file meanwhile. `owner` is the file's: the kernel gives leases to the owner
+/// it comes if a process opens the file meanwhile. `owner` is the file's: the kernel gives leases to the owner
 /// only, and root without `CAP_LEASE` (any root in a container) asks in its name.
 #[must_use]
 pub fn take(file: BorrowedFd<'_>, owner: u32) -> Answer {
@@ -37,7 +37,7 @@ pub fn take(file: BorrowedFd<'_>, owner: u32) -> Answer {
     privileges::acting_as(owner, privileges::effective_gid(), || probe(file)).unwrap_or(answer)
 }
 
-/// Whether a lease that was taken is still ours, and nobody has tried to open the file since (`F_GETLEASE`).
+/// Whether a lease that was taken is still ours, and no process has tried to open the file since (`F_GETLEASE`).
 #[must_use]
 pub fn is_intact(file: BorrowedFd<'_>) -> bool {
     // SAFETY: the descriptor is open as long as it is borrowed, and this command takes nothing.
@@ -66,8 +66,8 @@ fn set_lease(file: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets `time` pass, or less if a signal comes; at most a second. For somebody who waits a few milliseconds
-/// for another process to be done with a file, which no descriptor announces.
+/// Waits for `time`, or less if a signal comes; at most a second. It is for waiting a few milliseconds until another
+/// process is done with a file, which no descriptor announces.
 pub fn pause(time: Duration) {
     let milliseconds = u16::try_from(time.as_millis()).unwrap_or(u16::MAX).min(1000);
     // An interrupted wait is a shorter one.
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(take(reader.as_fd(), owner), Answer::Busy);
         drop(writer);
         assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
-        // Whoever asks twice gets the same answer.
+        // A second request gets the same answer.
         assert_eq!(take(reader.as_fd(), owner), Answer::Granted);
         release(reader.as_fd());
         let other = File::open(&path).unwrap();

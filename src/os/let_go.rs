@@ -20,7 +20,7 @@ pub fn close_inherited(sockets: usize) {
         // SAFETY: F_GETFD only asks; a number that is no descriptor gives an error.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
         if flags != -1 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: everything that this program owns is close-on-exec, so that nobody in it owns this.
+            // SAFETY: everything that this program owns is close-on-exec, so nothing in it owns this.
             unsafe { libc::close(number) };
         }
     }
@@ -86,14 +86,14 @@ pub(super) fn become_helper(output: Output<'_>, keep: &[BorrowedFd<'_>]) {
     close_all_but(keep);
 }
 
-/// Puts /dev/null in the place of this standard descriptor, so that its other end sees the end when the child
-/// and whoever has it from the child have closed it.
+/// Puts /dev/null in the place of this standard descriptor. So the reader at the other end sees the end when the child
+/// and the processes that inherited it from the child have closed it.
 ///
 /// # Errors
 /// What open(2) and dup2(2) say; then it is as it was.
 pub fn replace_standard(number: i32) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
-    // Whoever put something else in its place is not waited for.
+    // Do not block if /dev/null is something else, a named pipe for example.
     options.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let null = options.open("/dev/null")?;
     // SAFETY: both are descriptors, and what had the number before is not owned by anything in this program

@@ -35,7 +35,7 @@ fn trim_heap() {
 #[cfg(not(target_env = "gnu"))]
 fn trim_heap() {}
 
-/// What lies below the stack pointer is nobody's; of the pages below this frame nothing is read before it is written.
+/// Nothing uses what lies below the stack pointer; of the pages below this frame nothing is read before it is written.
 #[inline(never)]
 fn drop_stack_below(page: usize) {
     let here = 0_u8;

@@ -77,8 +77,8 @@ pub struct Datagram {
     pub pid: i32,
     /// The sender's uid.
     pub uid: u32,
-    /// Descriptors came with it, and it has not been taken. A sender that waits until it was read (`BARRIER=1`) waits until
-    /// these are closed.
+    /// Descriptors came with it, and it has not been taken. A sender that waits until it was read (`BARRIER=1`) waits
+    /// until these are closed.
     pub has_descriptors: bool,
 }
 
@@ -107,22 +107,22 @@ impl NotifySocket {
     }
 
     /// Takes one message, unless descriptors came with it. That one stays, and is for
-    /// [`take_with_descriptors`](NotifySocket::take_with_descriptors). A message that says nothing, because it was too long
-    /// or its sender is unknown, has no text.
+    /// [`take_with_descriptors`](NotifySocket::take_with_descriptors). A message that says nothing, because it was too
+    /// long or its sender is unknown, has no text.
     ///
     /// # Errors
     /// `WouldBlock` if there is none; else what recvmsg(2) says.
     pub fn take(&self) -> io::Result<Datagram> {
         let look = self.look()?;
         if !look.has_descriptors {
-            // It is the one that was looked at, as nobody else reads here.
+            // It is the one that was looked at, as no other process reads here.
             recv(self.0.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT)?;
         }
         Ok(look)
     }
 
-    /// The next message, which stays where it is. There is no room for descriptors, so that the kernel says that there are
-    /// some and gives none.
+    /// The next message, which stays where it is. There is no room for descriptors, so that the kernel says that there
+    /// are some and gives none.
     fn look(&self) -> io::Result<Datagram> {
         let mut text = vec![0; LONGEST];
         let mut space = nix::cmsg_space!(UnixCredentials);
@@ -150,7 +150,7 @@ impl NotifySocket {
         let mut descriptors = Vec::new();
         for control in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(numbers) = control {
-                // SAFETY: the kernel has just given us this number, and nobody else knows it.
+                // SAFETY: the kernel has just given us this number, and nothing else owns it.
                 descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
             }
         }

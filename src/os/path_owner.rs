@@ -8,7 +8,7 @@ use super::privileges::Identity;
 use super::safe_path::{self, Refusal};
 
 /// The owner of the directory at `path`, a link there not followed. `None` in doubt: where another user may have led us
-/// there, and where the answer would be root, but somebody else may have put the directory there.
+/// there, and where the answer would be root, but another user may have put the directory there.
 ///
 /// # Errors
 /// What open(2) and fstat(2) say; `NotADirectory` for anything else at `path`, a link included.

@@ -17,9 +17,9 @@ impl Process {
     /// Opens the process `pid` that was started at `start`, if it is still that one and `is_meant` says so. `None` if
     /// it is not.
     ///
-    /// The checks come after the opening: what they say is then true of the process that the descriptor stands for, or
-    /// that one has ended, and a signal to it reaches nobody. Where there is no pidfd (before Linux 5.3, or no
-    /// descriptor is left) the number is signalled right after the checks.
+    /// The checks come after the opening. So they hold for the process that the descriptor stands for, or that process
+    /// has ended and a signal to it reaches no process. Where there is no pidfd (before Linux 5.3, or no descriptor is
+    /// left) the number is signalled right after the checks.
     ///
     /// The start time alone is no proof: it is counted in hundredths of a second, in which a small pid space can give a
     /// number twice.
@@ -30,8 +30,8 @@ impl Process {
         (same && is_meant(pid)).then_some(process)
     }
 
-    /// Opens the process `pid`, unless it is gone or seen to be another than the one that was started at `start`. One that
-    /// /proc does not show just now is taken for it.
+    /// Opens the process `pid`, unless it is gone or seen to be another than the one that was started at `start`. One
+    /// that /proc does not show just now is taken for it.
     #[must_use]
     pub fn open_unless_another(pid: Pid, start: StartTime) -> Option<Process> {
         let process = Process::pin(pid)?;
@@ -51,7 +51,7 @@ impl Process {
         lives.then_some(process)
     }
 
-    /// Whoever has this number now. `None` if nobody has.
+    /// The process that has this number now. `None` if there is none.
     fn pin(pid: Pid) -> Option<Process> {
         let descriptor = match open(pid) {
             Ok(descriptor) => Some(descriptor),
@@ -61,7 +61,7 @@ impl Process {
         Some(Process { pid, descriptor })
     }
 
-    /// Whether a signal can reach nobody else.
+    /// Whether a signal cannot reach another process.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
         self.descriptor.is_some()
@@ -89,7 +89,7 @@ fn open(pid: Pid) -> io::Result<OwnedFd> {
     let Some(descriptor) = i32::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0) else {
         return Err(io::Error::last_os_error());
     };
-    // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
+    // SAFETY: the kernel has just given us this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
@@ -122,8 +122,8 @@ mod tests {
         let process = Process::open(pid, start, |_| true).unwrap();
         process.send(Signal::KILL).unwrap();
         child.wait().unwrap();
-        assert!(process.send(Signal::TERM).is_err(), "it is gone, whoever has its number now");
+        assert!(process.send(Signal::TERM).is_err(), "it is gone, whatever process has its number now");
         assert!(Process::open(pid, start, |_| true).is_none());
-        assert!(Process::open_unless_another(pid, start).is_none(), "nobody has its number");
+        assert!(Process::open_unless_another(pid, start).is_none(), "no process has its number");
     }
 }

@@ -1,4 +1,4 @@
-//! Pipes, and writing to standard output or standard error with nobody else in between.
+//! Pipes, and writing to standard output or standard error without output of others in between.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -31,9 +31,9 @@ impl Shared {
         Shared(ManuallyDrop::new(unsafe { File::from_raw_fd(number) }))
     }
 
-    /// Writes all of it, and waits for the reader if it must. Nobody else who writes in this way comes in
-    /// between: a pipe takes at most `PIPE_BUF` bytes in one piece by itself (pipe(7)). A record lock works on
-    /// every kind of file (fcntl(2)), and ends with its owner.
+    /// Writes all of it, and waits for the reader if it must. No other process that writes in this way comes in
+    /// between: by itself a pipe takes at most `PIPE_BUF` bytes in one piece (pipe(7)). A record lock works on every
+    /// kind of file (fcntl(2)), and ends with its owner.
     ///
     /// # Errors
     /// What write(2) says.

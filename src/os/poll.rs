@@ -222,7 +222,7 @@ mod tests {
             client.write_all(b"x").unwrap();
         }
         assert!(until(many.as_fd(), None).unwrap());
-        // None of them is read, and still nobody is told of twice before the others.
+        // None of them is read, and still none is reported twice before the others.
         let mut told: Vec<u64> = (0..3).map(|_| many.ready().unwrap().unwrap()).collect();
         told.sort_unstable();
         assert_eq!(told, [0, 1, 2]);

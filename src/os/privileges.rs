@@ -23,8 +23,8 @@ pub fn effective_gid() -> u32 {
 /// Turns this process into one of user `uid` and group `gid` with no supplementary groups, which for a user
 /// other than root also ends every capability (capabilities(7), "Effect of user ID changes on capabilities").
 /// It changes nothing for the process that already is that user, and nothing for one that is not root and
-/// could not do it anyway. Whoever we are afterwards, execve(2) can never raise our privileges again, also where
-/// the user could not be changed.
+/// could not do it anyway. Afterwards execve(2) can never raise our privileges again, even if the user could not be
+/// changed.
 ///
 /// The parent-death signal, which a change of user clears (`PR_SET_PDEATHSIG`, prctl(2)), is armed again.
 ///

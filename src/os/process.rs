@@ -65,7 +65,7 @@ pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
 
 /// Sets a variable for everything that we start from now on.
 pub fn set_variable(name: &str, value: &std::ffi::OsStr) {
-    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    // SAFETY: this process has one thread, so nothing reads the environment meanwhile.
     unsafe { std::env::set_var(name, value) };
 }
 
@@ -79,7 +79,7 @@ pub fn is_debug_invocation() -> bool {
 
 /// Takes a variable away from everything that we start from now on.
 pub fn remove_variable(name: &str) {
-    // SAFETY: this process has one thread, so that nobody reads the environment meanwhile.
+    // SAFETY: this process has one thread, so nothing reads the environment meanwhile.
     unsafe { std::env::remove_var(name) };
 }
 
@@ -112,9 +112,8 @@ pub fn usage_of_children() -> Usage {
     }
 }
 
-/// Ends this process by `signal`, as it ended somebody else, so that whoever waits for us sees the same; without
-/// a core of ours beside theirs. Comes back if the signal does not end a process, and for the init of a pid
-/// namespace.
+/// Ends this process by the `signal` that ended the command, so that our parent sees the same end. No core of ours is
+/// dumped. Returns if the signal does not end a process, and for the init of a pid namespace.
 pub fn exit_by_signal(signal: Signal) {
     let _ = prctl::set_dumpable(false);
     let _ = super::signals::set_default(signal);

@@ -95,12 +95,12 @@ pub fn is_stopped(stat: &Stat) -> bool {
             .all(|line| parse_stat(&line).is_some_and(|stat| still(stat.state)))
 }
 
-/// Whether this process lives in another time namespace than we, or may: the start times that it reads in /proc are then
-/// not those that we read there (time_namespaces(7), Linux 5.6).
+/// Whether this process lives in another time namespace than we, or may: the start times that it reads in /proc are
+/// then not those that we read there (time_namespaces(7), Linux 5.6).
 ///
-/// The link to the namespace of another user's process is not for us to read (ptrace(2), `PTRACE_MODE_READ_FSCREDS`).
-/// What its clock is ahead of the machine's is, for everybody. That is said of the namespace of its children, which is
-/// its own but between unshare(2) and the next execve(2).
+/// We may not read the link to the namespace of another user's process (ptrace(2), `PTRACE_MODE_READ_FSCREDS`). But
+/// every process may read its clock's offset. That is the offset of its children's namespace, which is also its own,
+/// except between unshare(2) and the next execve(2).
 #[must_use]
 pub fn may_be_in_other_time_ns(pid: Pid) -> bool {
     let link = |process: &str| fs::read_link(format!("/proc/{process}/ns/time"));
@@ -117,8 +117,9 @@ pub fn may_be_in_other_time_ns(pid: Pid) -> bool {
     }
 }
 
-/// How far the clock that start times are counted by is ahead of the machine's, in seconds and nanoseconds, from the text
-/// of /proc/PID/timens_offsets (time_namespaces(7)). `None` if it does not say, as that of a process that has ended.
+/// How far the clock that start times are counted by is ahead of the machine's, in seconds and nanoseconds, from the
+/// text of /proc/PID/timens_offsets (time_namespaces(7)). `None` if it does not say, as that of a process that has
+/// ended.
 #[must_use]
 pub fn parse_ahead(offsets: &str) -> Option<(i64, i64)> {
     let mut words = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_ascii_whitespace();
@@ -184,7 +185,7 @@ pub fn parse_hidepid(mounts: &str) -> Option<bool> {
     Some(hidden.into_iter().any(|how| !matches!(how, "0" | "off")))
 }
 
-/// Reads a file that the kernel makes up as it is read, whose length nobody can ask for, in as few pieces as can be.
+/// Reads a file that the kernel generates while it is read, in as few pieces as possible. Its length cannot be queried.
 ///
 /// # Errors
 /// What open(2) and read(2) say.
@@ -463,7 +464,8 @@ pub fn writes_to(pid: Pid, name: &OsStr, file: (u64, u64)) -> bool {
     })
 }
 
-/// Whether the text of /proc/PID/fdinfo/N is of a file that is open for writing (proc_pid_fdinfo(5): `flags` are octal).
+/// Whether the text of /proc/PID/fdinfo/N is of a file that is open for writing (proc_pid_fdinfo(5): `flags` are
+/// octal).
 fn is_for_writing(info: &str) -> bool {
     let flags = field(info, "flags").and_then(|flags| i32::from_str_radix(flags, 8).ok());
     flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0)

@@ -1,14 +1,15 @@
-//! Finds a directory by its path so that nobody but root and ourselves can lead us to something of another's.
+//! Finds a directory by its path so that only root and our own user can lead us to another user's files.
 //!
-//! The path is walked name by name, each opened below the one before, as systemd-tmpfiles walks it. Whoever owns a
-//! directory can put anything in the place of what lies in it. So there is no step from a directory of an unprivileged
-//! user to something of somebody else's ("unsafe path transition"), and a link is followed only if root or we ourselves
-//! have made it, in a directory where nobody else can make one.
+//! The path is walked name by name, each opened below the one before, as systemd-tmpfiles walks it. The owner of a
+//! directory can replace anything in it. So there is no step from a directory of an unprivileged user to a file of
+//! another user ("unsafe path transition"). And a link is followed only if root or our own user has made it, in a
+//! directory where no other user can make one.
 //!
 //! Three steps are safe all the same. What is mounted on a name can neither be moved nor replaced, but by those who may
-//! mount. A user who may mount can do so with FUSE only, so that a FUSE mount has no such trust. And if we are not root,
-//! a directory of our own is ours to work in wherever it lies: another user can rename it, but not make it, nor move it
-//! to another parent. That is how a container of a random user finds its directory in a home of the image's user.
+//! mount. A user who may mount can do so with FUSE only, so that a FUSE mount has no such trust. And if we are not
+//! root, a directory of our own is ours to work in wherever it lies: another user can rename it, but not make it, nor
+//! move it to another parent. That is how a container of a random user finds its directory in a home of the image's
+//! user.
 
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
@@ -58,7 +59,7 @@ pub enum Refusal {
         /// Its owner, who may well have put it there.
         uid: u32,
     },
-    /// This part of it is a symbolic link that somebody else may have made.
+    /// This part of it is a symbolic link that another user may have made.
     Link {
         /// The link.
         at: PathBuf,
@@ -110,7 +111,7 @@ struct Walk {
 
 impl Walk {
     fn begin(path: &Path) -> Result<Walk, Refusal> {
-        // A relative path begins where we were put; whoever did so may be somebody else than root.
+        // A relative path begins in the directory in which we were started. Another user than root may have chosen it.
         let begin = if path.is_absolute() { Path::new("/") } else { Path::new(".") };
         let failed = |error| Refusal::Failed { at: path.to_owned(), error };
         if path.as_os_str().is_empty() {
@@ -209,15 +210,16 @@ impl Walk {
         meta.uid == self.meta.uid || ours || self.is_trusted() || self.is_mounted(next)
     }
 
-    /// Whether something is mounted where we go, by somebody who may mount.
+    /// Whether the next part is a mount point, and only a user that may mount can have made it: FUSE mounts do not
+    /// count.
     fn is_mounted(&self, next: &OwnedFd) -> bool {
         let (here, there) = (mounts::id(self.here.as_fd()), mounts::id(next.as_fd()));
         let crosses = here.is_some() && there.is_some() && here != there;
         crosses && files::filesystem(next.as_fd()).is_ok_and(|magic| magic != FUSE)
     }
 
-    /// Whether nobody but root and ourselves decides what lies in the directory where we are, those aside whom its owner
-    /// lets write.
+    /// Whether the current directory belongs to root or to our own user. Then only these decide what is in it, and
+    /// those users whom the owner lets write.
     fn is_trusted(&self) -> bool {
         self.meta.uid == self.us || self.is_roots(self.here.as_fd(), &self.meta)
     }
@@ -273,7 +275,7 @@ struct Outside {
 }
 
 impl Outside {
-    /// `None` if nobody is outside.
+    /// `None` if no user is outside.
     fn look() -> Option<Outside> {
         let map = fs::read_to_string("/proc/self/uid_map").ok()?;
         let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
@@ -282,7 +284,7 @@ impl Outside {
     }
 }
 
-/// Whether a user of this number is one of the namespace with this map (`uid_map`); `None` if everybody is.
+/// Whether a user of this number is one of the namespace with this map (`uid_map`); `None` if every user is.
 fn is_mapped(map: &str, uid: u32) -> Option<bool> {
     let range = |line: &str| {
         let mut numbers = line.split_whitespace().map(str::parse::<u32>);
@@ -316,7 +318,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory of root's that nobody else can write, with what the lines say in it: a path, its owner, and either
+    /// A directory of root's that no other user can write, with what the lines say in it: a path, its owner, and either
     /// its mode or where the link points. `None` if we are not root.
     fn tree(lines: &[(&str, u32, &str)]) -> Option<tempfile::TempDir> {
         let top = tempfile::tempdir().unwrap();

@@ -37,8 +37,8 @@ pub fn inherited(number: i32) -> Result<OwnedFd, Errno> {
     if number < 3 || flags == -1 {
         return Err(Errno(libc::EBADF));
     }
-    // SAFETY: it is open, and what is not closed on exec was not opened by this program, so that nobody in it
-    // owns it. Closed on exec it would not have come to us.
+    // SAFETY: it is open. What is not close-on-exec was not opened by this program, so nothing in it owns the
+    // descriptor. With close-on-exec it would not have come to us.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     if getsockopt(&socket, SockTypeOption) != Ok(SockType::SeqPacket) {
         return Err(Errno(libc::ENOTSOCK));
@@ -97,7 +97,7 @@ pub fn receive<'a>(from: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Option<(&'a [u
     for control in received.cmsgs().ok()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
             for number in numbers {
-                // SAFETY: the kernel has just given us this number, and nobody else knows it.
+                // SAFETY: the kernel has just given us this number, and nothing else owns it.
                 descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
             }
         }

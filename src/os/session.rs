@@ -38,8 +38,8 @@ pub fn fork_supervisor(
     }
 }
 
-/// Puts /dev/null on standard input. Where there is none, it is a pipe that nobody writes to: were it closed, the next
-/// file that the unit opens would be its standard input.
+/// Puts /dev/null on standard input. Where there is none, it is a pipe that no process writes to: were it closed, the
+/// next file that the unit opens would be its standard input.
 fn read_nothing() {
     if let_go::replace_standard(0).is_ok() {
         return;

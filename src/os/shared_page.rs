@@ -1,5 +1,5 @@
-//! A page of memory that a process shares with a copy of itself: the one notes there how it is, and the other looks
-//! when somebody asks. Neither ever waits.
+//! A page of memory that a process shares with a copy of itself. One writes its state there, and the other reads it
+//! when a request needs it. Neither ever waits.
 
 use std::fs::File;
 use std::io;

@@ -30,8 +30,8 @@ pub struct SigInfo {
 }
 
 impl SigInfo {
-    /// Whose death this tells of, if it does (sigaction(2), SIGCHLD). Nobody but the kernel can send such a one
-    /// (rt_sigqueueinfo(2)); he may have been reaped since.
+    /// The process whose death this reports, if it reports one (sigaction(2), SIGCHLD). Only the kernel can send such a
+    /// signal (rt_sigqueueinfo(2)). The process may have been reaped since.
     #[must_use]
     pub fn dead(&self) -> Option<Pid> {
         let died = matches!(self.code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
@@ -39,8 +39,8 @@ impl SigInfo {
     }
 }
 
-/// How many deaths in a row are told of before other signals are asked for. The kernel gives the one with the lowest
-/// number first, and where somebody dies all the time, those above SIGCHLD would never be heard of.
+/// How many deaths in a row are reported before other signals are asked for. The kernel delivers the signal with the
+/// lowest number first. If processes died all the time, signals above SIGCHLD would never be received.
 const DEATHS_IN_A_ROW: u32 = 8;
 
 /// The inlet of all blocked signals.
@@ -51,8 +51,8 @@ pub struct SignalSource {
 impl SignalSource {
     /// Opens it. The signals must be blocked; see [`startup`](super::startup).
     ///
-    /// SIGCHLD gets its default action: whoever started us may have ignored it, and then the kernel would
-    /// reap our children behind our back (wait(2)). HUP is shown as one that is dealt with, as `show_handled` has it.
+    /// SIGCHLD gets its default action. The program that started us may have ignored it, and then the kernel would reap
+    /// our children itself (wait(2)). HUP is shown as one that is dealt with, as `show_handled` has it.
     ///
     /// # Errors
     /// What sigaction(2) says.
@@ -228,7 +228,7 @@ fn show_handled(signal: Signal) {
 }
 
 /// The same for every signal that a service manager may be told to send for a reload: not for those that stop a
-/// process, that tell of a fault or a child's death, or that nobody can catch.
+/// process, that tell of a fault or a child's death, or that cannot be caught.
 pub fn show_reload_signals() {
     use libc::{
         SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGIO, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
@@ -291,13 +291,13 @@ pub fn send_to_group(leader: Pid, signal: Signal) -> io::Result<()> {
 /// for the init of a pid namespace, where that means its whole content.
 ///
 /// # Errors
-/// What kill(2) says; ESRCH if there is nobody.
+/// What kill(2) says; ESRCH if there is no process.
 pub fn send_to_all(signal: Signal) -> io::Result<()> {
     kill(-1, signal)
 }
 
-/// Whether nobody else is in our pid namespace, zombies included (kill(2), pid -1: it fails with ESRCH only if there
-/// was no process to look at). Only for the init of a pid namespace.
+/// Whether no other process is in our pid namespace, zombies included (kill(2), pid -1: it fails with ESRCH only if
+/// there was no process to look at). Only for the init of a pid namespace.
 #[must_use]
 pub fn is_nobody_else_here() -> bool {
     // SAFETY: the call takes plain values, and signal 0 is only checked.
@@ -318,10 +318,10 @@ pub fn queue(pid: Pid, signal: Signal, value: i32) -> io::Result<()> {
     if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Stops the process group that we are in, ourselves included, by `signal`: TSTP as Ctrl-Z would, or TTIN or TTOU
-/// as touching the terminal would. Returns when somebody has
-/// sent CONT, and at once if the kernel finds that nobody could: it does not stop a group whose session has
-/// no job-control shell above it (an orphaned process group, setpgid(2)).
+/// Stops the process group that we are in, ourselves included, by `signal`: TSTP as Ctrl-Z would, or TTIN or TTOU as
+/// touching the terminal would. Returns when another process has sent CONT. Returns at once if the kernel does not stop
+/// us: it does not stop a group whose session has no job-control shell above it (an orphaned process group,
+/// setpgid(2)).
 ///
 /// # Errors
 /// What kill(2) and sigprocmask(2) say.
@@ -333,7 +333,7 @@ pub fn suspend_own_group(signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
-/// Stops us. Returns when somebody has sent CONT; at once for the init of a pid namespace, which cannot stop
+/// Stops us. Returns when another process has sent CONT; at once for the init of a pid namespace, which cannot stop
 /// itself.
 ///
 /// # Errors

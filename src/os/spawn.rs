@@ -158,7 +158,7 @@ fn become_command(
 ) -> Result<Infallible, (StartStep, Errno)> {
     if request.session {
         nix::unistd::setsid().map_err(|error| (StartStep::Group, errno(error)))?;
-        // A terminal that is somebody else's, or none, is no reason not to start.
+        // A terminal of another session, or none, is no reason not to start.
         let _ = terminal::adopt_standard_input();
     } else {
         nix::unistd::setpgid(NixPid::from_raw(0), NixPid::from_raw(0))
@@ -238,15 +238,15 @@ fn rewrite_pid_variables(parent: Pid) {
 fn set_variable(name: &OsStr, value: &OsStr) -> std::io::Result<()> {
     let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| invalid());
     let (name, value) = (text(name)?, text(value)?);
-    // SAFETY: both are strings of our own that setenv copies, and this process has one thread, so that nobody
-    // reads the environment meanwhile.
+    // SAFETY: both are strings of our own that setenv copies, and this process has one thread, so nothing reads
+    // the environment meanwhile.
     let done = unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
     if done == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Removes one variable of this process, a child with one thread (unsetenv(3)).
 fn remove_variable(name: &CStr) {
-    // SAFETY: the name is a string that ends with a NUL byte, and this process has one thread, so that nobody reads the
+    // SAFETY: the name is a string that ends with a NUL byte, and this process has one thread, so nothing reads the
     // environment meanwhile. It fails for an invalid name alone.
     unsafe { libc::unsetenv(name.as_ptr()) };
 }
@@ -267,7 +267,7 @@ fn move_fd(report: OwnedFd, given: &[(BorrowedFd<'_>, RawFd)]) -> OwnedFd {
 fn dup_above(descriptor: BorrowedFd<'_>, given: &[(BorrowedFd<'_>, RawFd)]) -> std::io::Result<OwnedFd> {
     let highest = given.iter().map(|(_, number)| *number).max().unwrap_or(2);
     let copy = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(highest.saturating_add(1).max(3)))?;
-    // SAFETY: fcntl has just made this descriptor, and nobody else knows its number.
+    // SAFETY: fcntl has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
@@ -334,8 +334,8 @@ fn restore(inherited: &Inherited) -> std::io::Result<()> {
     signals::set_mask(inherited.mask).map(|_| ())
 }
 
-/// What a helper has as its standard descriptors. Those of whoever started us it has not: it can outlive us, in a
-/// system call that never returns, and who reads a pipe to its end would wait for it.
+/// A helper's standard descriptors. It does not have ours: it can outlive us, in a system call that never returns, and
+/// a process that reads our output to its end would wait for it.
 #[derive(Debug, Clone, Copy)]
 pub enum Output<'a> {
     /// What it says goes nowhere.

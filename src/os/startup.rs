@@ -30,8 +30,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// The same for a command behind a helper of ours: SIGIO, which [`unblock`] leaves blocked in whoever started
-    /// the helper, is not the command's business.
+    /// The same for a command that a helper of ours starts. [`unblock`] leaves SIGIO blocked in the process that
+    /// started the helper; the command must not inherit that.
     #[must_use]
     pub fn for_a_command(&self) -> Inherited {
         Inherited { mask: self.mask.without(Signal::IO), ..*self }
@@ -160,7 +160,7 @@ fn hold_pipe(to_read: bool) -> bool {
 }
 
 /// Puts the signal mask back to what we were started with, for work in which nothing has to be passed on.
-/// SIGIO stays blocked: it comes to whoever asks for a lease while another process opens the file.
+/// SIGIO stays blocked: a process that has a lease gets it when another process opens the file.
 pub fn unblock() {
     // It cannot fail with a set of our own.
     let _ = signals::set_mask(inherited().mask.with(Signal::IO));

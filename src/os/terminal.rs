@@ -18,7 +18,7 @@ use crate::types::{Signal, SignalSet};
 pub struct Terminal(File);
 
 impl Terminal {
-    /// Opens it, without waiting for whoever put something else in its place; nothing that is done with it waits for its
+    /// Opens it without blocking, even if another file is in its place. Nothing that is done with it waits for its
     /// other end. `None` if the session has none.
     #[must_use]
     pub fn open() -> Option<Terminal> {
@@ -58,8 +58,8 @@ impl Terminal {
     /// # Errors
     /// What write(2) says; EAGAIN if its output is held up, which is not waited for.
     pub fn leave_full_screen(&self) -> io::Result<()> {
-        /// The alternate screen is left by 1047: 1049 would also put the cursor where it was saved, if only long ago, and
-        /// what is written next would overwrite what stands there.
+        /// The alternate screen is left by 1047: 1049 would also put the cursor where it was saved, if only long ago,
+        /// and what is written next would overwrite what stands there.
         const OFF: &[u8] = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\
                              \x1b[?2004l\x1b[?1047l\x1b[?25h";
         (&self.0).write_all(OFF)
@@ -77,8 +77,8 @@ impl Terminal {
 
 /// A way to ask later whether our controlling terminal is gone for good.
 ///
-/// It must not be one more user of it: who waits at the other end for the last of them would wait for us. And once it is
-/// gone, its session has no terminal any more, and /dev/tty names none.
+/// It must not be one more user of it: who waits at the other end for the last of them would wait for us. And once it
+/// is gone, its session has no terminal any more, and /dev/tty names none.
 pub enum Presence {
     /// It is our standard error, which we keep anyway.
     Stderr,
@@ -133,8 +133,8 @@ impl Modes {
 
 /// Gives the controlling terminal up, so that a child's session can have it (tty_ioctl(4), `TIOCNOTTY`).
 ///
-/// If we lead the session, the kernel sends HUP and CONT to the foreground group, which is ours. Nobody hung
-/// up, so that both are taken away here, where they are blocked and pending.
+/// If we lead the session, the kernel sends HUP and CONT to the foreground group, which is ours. The terminal was not
+/// hung up, so both are taken away here, where they are blocked and pending.
 ///
 /// # Errors
 /// What ioctl(2) says; ENXIO if there is no controlling terminal.
@@ -154,7 +154,7 @@ pub fn detach() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the terminal on standard input the controlling one of our session, if it is nobody's
+/// Makes the terminal on standard input the controlling one of our session, if no other session has it
 /// (tty_ioctl(4), `TIOCSCTTY`).
 ///
 /// # Errors

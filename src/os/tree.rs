@@ -9,8 +9,8 @@ use crate::types::Pid;
 
 /// Every process below us, zombies included, as /proc shows them at this moment.
 ///
-/// A process whose parent died is found under the nearest subreaper (prctl(2)), so that with us as one nobody
-/// can leave the tree; a process that forks while /proc is read can be missed by one reading.
+/// A process whose parent died is found under the nearest subreaper (prctl(2)). So if we are one, no process can leave
+/// the tree. A process that forks while /proc is read can be missed by one reading.
 ///
 /// Walking from child to child costs as much as our tree is large, and not as the machine is busy. Where the
 /// kernel does not list children, all of /proc is read.
@@ -55,9 +55,9 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
     procfs::threads(pid).into_iter().flat_map(of_thread).collect()
 }
 
-/// Everybody in `open`, the children of `root`, and below. Between the listing of a number and the look at it another
-/// process can have got it: whose parent is not in the tree is left out with everything below it. A child that was
-/// given a new parent meanwhile is found below that one, by the next reading at the latest.
+/// All processes in `open`, the children of `root`, and all below them. Between the listing of a number and its reading
+/// another process can have got the number: a process whose parent is not in the tree is left out with everything below
+/// it. A child that has got a new parent meanwhile is found below that one, by the next reading at the latest.
 fn walk(root: Pid, mut open: Vec<Pid>, go_on: impl Fn() -> bool) -> io::Result<Vec<Stat>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -102,7 +102,7 @@ pub fn is_ours_but_for(pid: Pid, spared: &[Pid]) -> bool {
     (init && spared.is_empty()) || is_inside(pid, spared, init)
 }
 
-/// The same with nobody spared.
+/// The same without an exception.
 #[must_use]
 pub fn is_ours(pid: Pid) -> bool {
     is_ours_but_for(pid, &[])

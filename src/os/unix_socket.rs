@@ -24,8 +24,8 @@ pub const LONGEST_PATH: usize = 107;
 /// How many connections the kernel keeps until they are accepted. A burst of tools all register.
 const BACKLOG: i32 = 512;
 
-/// Who is at the other end, as the kernel says (`SO_PEERCRED`, unix(7)): for whoever accepts, the process
-/// that connected; for whoever connects, the one that listens.
+/// The process at the other end, as the kernel says (`SO_PEERCRED`, unix(7)). For the side that accepts it is the
+/// process that connected; for the side that connects it is the one that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     /// Its pid in our pid namespace; 0 if it lives outside.
@@ -51,14 +51,15 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
     refuse_descriptors(listener.as_fd());
-    // SAFETY: the descriptor is open, and the call takes plain values. (nix refuses more than the C library's `SOMAXCONN`,
-    // which has nothing to do with what the kernel takes.)
+    // SAFETY: the descriptor is open, and the call takes plain values. (nix refuses more than the C library's
+    // `SOMAXCONN`, which has nothing to do with what the kernel takes.)
     let listening = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) };
     if listening == -1 { Err(io::Error::last_os_error()) } else { Ok(listener) }
 }
 
-/// Has the kernel refuse what descriptors a client sends, from Linux 6.16 on (`SO_PASSRIGHTS`); connections have it from
-/// their listener. To close what a stranger gave can take for ever, and even what is never received is closed by us.
+/// Has the kernel refuse what descriptors a client sends, from Linux 6.16 on (`SO_PASSRIGHTS`); connections have it
+/// from their listener. To close what a stranger gave can take for ever, and even what is never received is closed by
+/// us.
 fn refuse_descriptors(listener: BorrowedFd<'_>) {
     const SO_PASSRIGHTS: i32 = 83;
     let (no, size) = (0_i32, libc::socklen_t::try_from(size_of::<i32>()).unwrap_or_default());
@@ -73,7 +74,7 @@ fn refuse_descriptors(listener: BorrowedFd<'_>) {
 /// What accept4(2) says. A connection that was given up meanwhile is no error.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
-        // SAFETY: the kernel has just given us this number, and nobody else knows it.
+        // SAFETY: the kernel has just given us this number, and nothing else owns it.
         Ok(number) => Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
         Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => Ok(None),
         Err(error) => Err(error.into()),
@@ -89,11 +90,11 @@ pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     Ok(Peer { pid: credentials.pid(), uid: credentials.uid() })
 }
 
-/// Connects to whoever listens at `path`; waits at most `limit` while many others do.
+/// Connects to the process that listens at `path`. Waits at most `limit` while its backlog is full.
 ///
 /// # Errors
-/// What connect(2) says: `NotFound` and `ConnectionRefused` mean that nobody listens there, `WouldBlock` that
-/// somebody does who takes no connections.
+/// What connect(2) says: `NotFound` and `ConnectionRefused` mean that no process listens there, `WouldBlock` that one
+/// does and accepts no connections.
 pub fn connect(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // Zero would be no limit at all.
@@ -141,7 +142,7 @@ fn knock(path: &Path) -> nix::Result<Knocked> {
     Ok(Knocked::Dead)
 }
 
-/// What a socket file says of whoever made it.
+/// What a socket file tells of the process that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     /// A process has it, and listens or may: its pid, if it lives in our pid namespace and the kernel says so.
