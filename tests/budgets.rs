@@ -159,7 +159,7 @@ fn orphans_with_forged_marks_hold_no_signal_up_and_are_forgotten() {
     panic!("{seen:#?}");
 }
 
-/// Runs an attack on a sexton, beside a tini that nobody attacks: what else the machine does meets both.
+/// Runs an attack on a sexton, beside a tini that is not attacked: what else the machine does meets both.
 fn hold_up(prepare: impl Fn(Plan) -> Plan, attack: impl Fn(&Victim, &Path, &AtomicBool) + Sync) {
     let mut seen = Vec::new();
     for _ in 0..ATTEMPTS {
@@ -217,8 +217,8 @@ impl Memory {
         Memory { over, looks }
     }
 
-    /// What is promised are 8 MiB, of which the program itself has 2.5 at most where it is optimized, as the shipped one
-    /// is. What a build for tests has of its code in memory says nothing.
+    /// What is promised are 8 MiB, of which the program itself has 2.5 at most where it is optimized, as the shipped
+    /// one is. What a build for tests has of its code in memory says nothing.
     #[track_caller]
     fn assert_bounded(self) {
         self.over.store(true, Ordering::Relaxed);
@@ -374,10 +374,10 @@ fn clients_and_tools_can_have_sexton_keep_no_more_than_it_promises() {
         stream.set_nonblocking(true).unwrap();
         let _ = stream.write_all(&[b'x'; 16_000]);
     }
-    // Whoever asks then is answered.
+    // A client that asks then is answered.
     for _ in 0..3 {
         let mut asked = None;
-        wait_until("somebody who asks is answered", || {
+        wait_until("a client that asks is answered", || {
             asked = status(&socket);
             asked.is_some()
         });

@@ -106,7 +106,7 @@ fn a_directory_that_was_made_for_the_socket_goes_with_it() {
             .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     }
-    assert!(!made.exists(), "sexton made it, and nobody else uses it");
+    assert!(!made.exists(), "sexton made it, and no other process uses it");
     assert!(there.exists(), "it was there before");
 }
 
@@ -154,7 +154,7 @@ fn without_dev_null_a_units_input_is_empty_and_the_watch_lives() {
 /// A text that would rename a terminal's window, clear it, show a line as sexton's, and turn letters round.
 const HOSTILE: &str = "\x1b]0;PWNED\x07\x1b[31mEVIL\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200b}\u{2028}\r\nsexton: the gateway was stopped\t";
 
-/// That the output has nothing in it but lines, and none that somebody else has written.
+/// Checks that the output has nothing in it but lines, and none that another program has written.
 #[track_caller]
 fn is_harmless(what: &str, output: &[u8]) {
     let shown = text(output);
@@ -178,7 +178,7 @@ fn each_asks(socket: &str, tool: &str, mut look: impl FnMut(&str, &Output)) {
     }
 }
 
-/// What a sexton of another version, or somebody in its place, answers is nobody's to write to a terminal with.
+/// An answer of another sexton version, or of another program in its place, cannot control the terminal.
 #[test]
 fn no_answer_of_a_sexton_reaches_the_terminal_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
@@ -228,11 +228,11 @@ fn no_answer_of_a_sexton_reaches_the_terminal_as_it_is() {
                 for stream in listener.incoming() {
                     let mut stream = stream.unwrap();
                     let mut line = String::new();
-                    // One that only looks whether somebody listens is the last.
+                    // One that only checks whether a process listens is the last.
                     if BufReader::new(&stream).read_line(&mut line).unwrap_or(0) == 0 {
                         break;
                     }
-                    // Whoever does not like it may leave.
+                    // A client may close the connection.
                     let _ = stream.write_all(format!("{answer}\n").as_bytes());
                 }
             });

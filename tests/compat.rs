@@ -292,7 +292,7 @@ fn sockets_that_were_passed_to_us_are_the_commands() {
         let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" -- sh -c 'test $LISTEN_PID = $$'";
         let said = run(Path::new("/bin/sh"), &["-c", script, program.to_str().unwrap()], &[]);
         assert_eq!(said.code, Some(0), "{}: {said:?}", program.display());
-        // Those of somebody else are not.
+        // Those of another process are not.
         let words = ["--", "sh", "-c", "test $LISTEN_PID = 4000000"];
         let said = run(&program, &words, &[("LISTEN_FDS", "1"), ("LISTEN_PID", "4000000")]);
         assert_eq!(said.code, Some(0), "{}: {said:?}", program.display());

@@ -405,7 +405,7 @@ fn a_projects_file_of_somebody_else_decides_nothing() {
         return;
     }
     if !root() {
-        return skip("root", "to give a file to somebody else");
+        return skip("root", "to give a file to another user");
     }
     let folder = Folder::new();
     let path = folder.put("sexton.toml", "command = ['echo', 'theirs']\n");

@@ -228,7 +228,7 @@ fn at_the_usual_place_each_sexton_has_a_socket_of_its_own() {
         .env("XDG_RUNTIME_DIR", place.path())
         .output()
         .unwrap();
-    // Somebody's own sexton may have the first of the usual places on this machine.
+    // Another sexton may have the first default path on this machine.
     if !Path::new("/run/sexton").exists() {
         let found: Value = serde_json::from_slice(&found.stdout).unwrap();
         assert_eq!(found["pid"], second.pid());
@@ -406,7 +406,7 @@ fn another_user_is_refused() {
         return skip("root", "sudo");
     }
     let Some((mut victim, socket)) = sleeper(Mode::Tree) else { return };
-    // Even where somebody has opened the way to the socket.
+    // Even if the way to the socket was opened to others.
     fs::set_permissions(socket.parent().unwrap(), PermissionsExt::from_mode(0o777)).unwrap();
     fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
     let program = victim.path("sexton");
@@ -440,9 +440,9 @@ fn a_client_does_not_wait_for_a_sexton_that_stands_still() {
     send(victim.pid(), SIGCONT).unwrap();
     // What was asked for meanwhile is done.
     victim.ends_with(143);
-    let nobody = run(&socket, ["status"]);
-    assert_eq!(nobody.status.code(), Some(69));
-    assert!(text(&nobody.stderr).starts_with("sexton: no sexton answers at "), "{nobody:?}");
+    let unanswered = run(&socket, ["status"]);
+    assert_eq!(unanswered.status.code(), Some(69));
+    assert!(text(&unanswered.stderr).starts_with("sexton: no sexton answers at "), "{unanswered:?}");
 }
 
 #[test]
@@ -497,7 +497,7 @@ fn tools_that_take_every_connection_leave_sexton_what_it_needs_itself() {
         }
     }
     assert!(tools.len() >= 8 && refused >= 40, "{} and {refused}", tools.len());
-    // Somebody who asks is still answered.
+    // A client that asks is still answered.
     assert_eq!(run(&socket, ["status"]).status.code(), Some(0));
     send(victim.main().pid, SIGKILL).unwrap();
     wait_until("it lives again", || victim.read("lives").lines().count() == 2);
@@ -550,7 +550,7 @@ fn a_tool_is_shown_told_to_end_and_remembered() {
     assert_eq!(now["ended"][0]["outcome"], json!({ "lost": {} }));
     assert_eq!((&now["ended"][1]["id"], &now["ended"][1]["anything"]), (&json!("t1"), &json!([1])));
     assert_eq!(now["counters"]["tools"], 2);
-    // Facts are not everybody's to tell.
+    // Not every client may report facts.
     let fact = json!({ "op": "watch-report", "report": "condition", "kind": "unhealthy", "subject": "", "holds": true,
                        "detail": "" });
     assert!(ask(&connect(&socket), &fact)["refused"].as_str().unwrap().contains("sexton-watch alone"));
@@ -733,7 +733,7 @@ fn a_connection_that_says_nothing_complete_is_closed() {
         assert!(begun.elapsed() < PATIENCE, "it is still open");
     }
     assert!(begun.elapsed() > Duration::from_secs(9), "{:?}", begun.elapsed());
-    // Whoever waits for news may be as quiet as they like.
+    // A subscriber may be quiet for as long as it likes.
     ask(&connect(&socket), &json!({ "op": "signal", "signal": "CONT" }));
     assert_eq!(reply(&subscriber)["status"]["counters"]["signals"], 1);
     victim.signal(SIGTERM);

@@ -78,7 +78,7 @@ fn a_pipe_ends_when_the_command_closes_it() {
         let script = "echo written >&9; exec 9>&-; exec sleep 1000";
         let mut victim = plan.born([&format!("open=9:{pipe}")]).run(["sh", "-c", script]);
         let mut read = String::new();
-        // While somebody has it open for writing, there is only nothing to read at the moment.
+        // While a process has it open for writing, there is only nothing to read at the moment.
         wait_until("the pipe ends", || match reader.read_to_string(&mut read) {
             Ok(_) => read == "written\n",
             Err(error) => {
@@ -183,7 +183,7 @@ fn what_happens_while_it_is_stopped_is_made_up_for_when_it_goes_on() {
         for signal in [libc::SIGUSR1, libc::SIGTERM] {
             send(sexton, signal).unwrap();
         }
-        // Nobody passes anything on, and nobody reaps.
+        // No signal is passed on, and no zombie is reaped.
         send(main, libc::SIGKILL).unwrap();
         wait_until("it is a zombie", || look(main).is_some_and(|one| one.dead()));
         assert_eq!(victim.stdout(), "up\n");
@@ -303,8 +303,8 @@ fn the_next_sexton_removes_the_empty_cgroup_of_a_killed_one_and_no_live_ones() {
     assert_eq!(shared.below_it(), [] as [PathBuf; 0]);
 }
 
-/// The kernel tells who writes to a file that may not grow any more by a signal (setrlimit(2), `RLIMIT_FSIZE`). The log is
-/// sexton's, and the gateway has nothing to do with it.
+/// The kernel tells who writes to a file that may not grow any more by a signal (setrlimit(2), `RLIMIT_FSIZE`). The log
+/// is sexton's, and the gateway has nothing to do with it.
 #[test]
 fn a_log_that_may_not_grow_any_more_costs_the_command_nothing() {
     for more in ["-v", "-vv"] {

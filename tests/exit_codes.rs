@@ -76,7 +76,7 @@ fn fails(code: i32, named: &str, words: &[&str]) {
 
 #[track_caller]
 fn fails_as_planned(plan: Plan, code: i32, named: &str, words: &[&str]) {
-    // The directories of whoever runs the tests may be closed to others.
+    // The directories of the user that runs the tests may be closed to others.
     let mut victim = plan.variable("PATH", "/usr/bin:/bin").run_as_typed(words);
     victim.ends_with(code);
     let (mode, said) = (victim.mode(), victim.stderr());

@@ -1,5 +1,5 @@
-//! The standstill while a lock is removed beside a living tree: who is stopped, that nobody notices, and that
-//! everybody goes on whatever happens.
+//! The freeze while a lock is removed beside a living tree: which processes are stopped, that none notices, and that
+//! all are continued whatever happens.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -102,10 +102,10 @@ fn interrupted(mode: Mode, meanwhile: impl FnOnce(&mut Victim, i32)) -> Option<V
     let (main, sexton) = (victim.main().pid, victim.pid());
     let end = Instant::now() + PATIENCE;
     while look(main).is_none_or(|process| process.state != 'T') {
-        assert!(Instant::now() < end, "nobody is stopped: {}", victim.stderr());
+        assert!(Instant::now() < end, "no process is stopped: {}", victim.stderr());
     }
     meanwhile(&mut victim, sexton);
-    wait_until("everybody goes on", || stopped(&victim).is_empty());
+    wait_until("all processes are continued", || stopped(&victim).is_empty());
     Some(victim)
 }
 

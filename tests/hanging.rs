@@ -1,4 +1,5 @@
-//! A filesystem that hangs: who looks at it waits for ever, cannot be killed and outlives sexton. Nobody else waits.
+//! A filesystem that hangs: a process that accesses it waits for ever, cannot be killed and outlives sexton. No other
+//! process waits.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -53,8 +54,8 @@ impl Beside {
         self.dir.path().join(name)
     }
 
-    /// What comes of this line of a shell, for which `$S` is sexton, `$R` a lock root of which a part hangs, and `$H` the
-    /// part. The end of its output is waited for.
+    /// What comes of this line of a shell, for which `$S` is sexton, `$R` a lock root of which a part hangs, and `$H`
+    /// the part. The end of its output is waited for.
     #[track_caller]
     fn run(&self, line: &str) -> Output {
         let mut shell = Command::new("sh");
@@ -66,7 +67,7 @@ impl Beside {
         thread::spawn(move || done.send(shell.wait_with_output().unwrap()));
         match ended.recv_timeout(PATIENCE) {
             Ok(output) => output,
-            Err(_) => panic!("somebody holds the output of: {line}"),
+            Err(_) => panic!("a process holds the output of: {line}"),
         }
     }
 }
@@ -91,7 +92,7 @@ fn who_reads_the_output_to_its_end_does_not_wait_for_a_sweep_that_hangs() {
             ] {
                 let output = beside.run(&line);
                 assert_eq!(text(&output.stdout), said, "{line}: {}", text(&output.stderr));
-                // Its own helper is nobody that it waits for.
+                // It does not wait for its own helper.
                 let log = fs::read_to_string(beside.path("log")).unwrap();
                 assert!(!log.contains("still-alive"), "{line}: {log}");
             }
@@ -152,7 +153,7 @@ fn the_record_of_a_lost_tool_keeps_nobody_waiting() {
     let output = beside.run(line);
     let log = fs::read_to_string(beside.path("log")).unwrap();
     assert_eq!(text(&output.stdout), "got hello\n", "{log}");
-    // The helper that writes it is nobody that sexton waits for.
+    // sexton does not wait for the helper that writes it.
     assert!(!log.contains("name=sexton"), "{log}");
 }
 

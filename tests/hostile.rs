@@ -1,4 +1,4 @@
-//! A tool that means ill, or only shares a house with others: nobody and nothing else pays for it.
+//! A hostile tool, or one that only shares a machine with others: no other process, lock or file suffers from it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -62,7 +62,7 @@ fn numbered(victim: &mut Victim, file: &str) -> i32 {
     marked(victim.mark()).into_iter().map(|one| one.pid).find(same).unwrap()
 }
 
-/// Waits until whoever was above this process is gone, so that it is sexton's.
+/// Waits until this process's parent is gone, so that sexton has adopted it.
 #[track_caller]
 fn comes_to(victim: &Victim, pid: i32) {
     let init = victim.pid();
@@ -124,7 +124,7 @@ fn orphans_of(victim: &Victim) -> Vec<(String, String)> {
 fn a_daemon_whose_tool_is_lost_is_not_that_tools_kin() {
     for mode in Mode::PID1_AND_NOT {
         let Some((plan, _)) = controlled(mode) else { return };
-        // It is nobody's child but sexton's, in a session whose leader is dead, and runs a tool in that.
+        // It is sexton's child, in a session whose leader is dead, and runs a tool in that.
         let daemon = "echo $$ >daemon; 'SEXTON' tool -- sh tool.sh & echo $! >supervisor; exec sleep 1000";
         let tool = "sh -c 'echo $$ >child; exec sleep 1000' & sleep 1000; true";
         for (name, text) in [("daemon.sh", daemon), ("tool.sh", tool)] {
@@ -211,7 +211,7 @@ fn what_a_tool_says_of_others_is_believed_of_nobody() {
         wait_until("the tool is registered", || state(&socket)["tools"][0]["id"].is_string());
         let id = state(&socket)["tools"][0]["id"].as_str().unwrap().to_owned();
 
-        // A registration with somebody else's pid, and then nothing: its run is lost, and nobody is ended for it.
+        // A registration with another process's pid, and then nothing: its run is lost, and no process is ended for it.
         let liar = connect(&socket);
         let lie = json!({ "op": "tool-began", "id": "liar", "name": "x", "argv": [], "supervisor": number,
                           "pid": number, "began": 5 });
@@ -251,7 +251,7 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
         return skip("root", "sudo");
     }
     // The last one may not become anybody else: a container's root without capabilities.
-    // A root of root's counts only where nobody else can exchange it: the directory of a victim is anybody's.
+    // A root of root's counts only if no other user can replace it: the directory of a victim is open to all.
     for (owner, able, closed) in [
         (Some(1000), true, false),
         (None, true, false),
@@ -313,8 +313,8 @@ fn sexton_watch_is_who_owns_the_lock_roots_or_nobody_and_can_become_no_more() {
     }
 }
 
-/// A root, or a directory above it, that was exchanged for a link to another's directory, before the start or between two
-/// starts.
+/// A root, or a directory above it, that was exchanged for a link to another's directory, before the start or between
+/// two starts.
 #[test]
 fn sexton_watch_is_not_made_root_by_a_lock_root_that_became_a_link() {
     if !root() {

@@ -1,4 +1,4 @@
-//! The way to a lock root: nobody but root and sexton's own user can lead it to something of another's, at the first
+//! The way to a lock root: only root and sexton's own user can lead it to something of another's, at the first
 //! sweep or later, and as whom a root is swept is decided once.
 
 #![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
@@ -17,14 +17,14 @@ use house::{House, Sweep, is_root, there_is};
 use sexton::locks::{KnownRoot, Root, RootOwner};
 
 const USER: u32 = 1000;
-/// Of a process that is long dead, and of a kind that nobody has open then.
+/// Of a process that is long dead, and of a kind that no process has open then.
 const SESSION: &str = include_str!("locks/session.jsonl.lock");
 
 fn lock_in(root: &str) -> String {
     format!("{root}/sessions/own.jsonl.lock")
 }
 
-/// A tree in a directory of root's that everybody may enter. In `sys` root has what a sweep would like to remove.
+/// A tree in a directory of root's that every user may enter. In `sys` root has what a sweep would like to remove.
 struct Tree {
     house: House,
     sys: Vec<String>,
@@ -445,8 +445,8 @@ fn in_a_user_namespace_what_is_roots_outside_is_roots() {
     }
 }
 
-/// What sexton says of a root as root of a user namespace in which our users from `OUTER` on have the numbers from 0 on, as
-/// in a container of a user's.
+/// What sexton says of a root as root of a user namespace in which our users from `OUTER` on have the numbers from 0
+/// on, as in a container of a user's.
 fn log_of_a_container(tree: &Tree, root: &str) -> String {
     let ids = [format!("--reuid={OUTER}"), format!("--regid={OUTER}")];
     let wait = "echo ready; read -r _; exec \"$@\"";

@@ -93,7 +93,7 @@ fn what_the_dead_left_behind_is_removed_and_nothing_else() {
 #[test]
 fn a_lock_that_somebody_has_open_stays_byte_for_byte() {
     let house = House::new();
-    // It names a dead process, an empty file names none, and the pid of the holder is somebody else's.
+    // It names a dead process, an empty file names none, and the pid of the holder is another process's.
     for (path, content) in [
         (SESSION_PATH, sidecar(house::dead_pid())),
         ("agents/main/sessions/empty.jsonl.lock", String::new()),
@@ -232,7 +232,7 @@ fn where_another_sexton_is_only_what_nobody_has_open_goes() {
 }
 
 /// A FUSE filesystem may be another machine's: whatever the kernel says of leases and of holds on it, and though its
-/// owner is nobody here, nobody can tell.
+/// owner is not visible here, the verdict is unclear.
 #[test]
 fn on_a_filesystem_that_others_may_use_unseen_a_lock_of_the_dead_is_unclear() {
     let what = "on_a_filesystem_that_others_may_use_unseen: mounts FUSE";
@@ -364,7 +364,7 @@ fn a_root_that_cannot_be_entered_is_one_clear_line() {
         assert_eq!(report.events.len(), 1, "{}", report.log());
         assert_eq!((report.events[0].name, report.events[0].level), (event, tracing::Level::WARN));
         assert!(report.events[0].fields["message"].contains(words), "{}", report.log());
-        // It was said once; the next sweeps say it only to whoever asks for detail.
+        // It was logged once; the next sweeps log it only at the level debug.
         let report = Sweep::at(Root::given(&house.path(name))).again().run();
         assert_eq!(report.events[0].level, tracing::Level::DEBUG);
     }
@@ -467,7 +467,7 @@ fn on_a_filesystem_that_is_read_only_every_lock_stays_and_is_judged_all_the_same
     mounted.make_read_only();
     let before = house.listing();
     let report = Sweep::of(&house).run();
-    // Nobody has the first open; of the second, nobody can tell whether another sexton is there.
+    // No process has the first open; of the second it is unknown whether another sexton is there.
     assert_eq!((report.removed, report.failed, report.unclear), (0, 1, 1), "{}", report.log());
     assert!(!report.alone && report.lines("root-unregistered").len() == 1, "{}", report.log());
     let line = &report.lines("lock-remove-failed")[0];

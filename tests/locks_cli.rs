@@ -180,9 +180,9 @@ fn a_number_that_somebody_else_wears_now_saves_no_lock_that_its_owner_would_keep
     state.plant_all(2);
     let mut victim = plan.run(["sh", "-c", "cat /proc/2/comm; test -e \"$0\"", &state.name(USAGE_COST)]);
     victim.ends_with(0);
-    assert_eq!(victim.stdout(), "ignores_term\n", "pid 2 is somebody else");
+    assert_eq!(victim.stdout(), "ignores_term\n", "pid 2 is another process");
     let removed = events(&victim.stderr(), "lock-removed");
-    // The usage-cost lock is the one that nobody keeps open: it has to wait until that process is gone, too.
+    // The usage-cost lock is the one that its owner does not keep open: it must wait until that process is gone, too.
     assert_eq!(removed.len(), 6, "{}", victim.stderr());
     assert_eq!(removed.last().unwrap().field("kind"), "usage-cost", "{}", victim.stderr());
 }
@@ -281,7 +281,7 @@ fn a_state_directory_that_was_missing_before_is_swept_at_the_end() {
 #[test]
 fn the_gateways_lock_in_the_temporary_directory_is_found() {
     let state = State::new();
-    // In the new namespace we are root, whoever we are outside.
+    // In the new namespace we are root, whatever user we are outside.
     let dir = state.path("openclaw-0");
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
@@ -319,7 +319,7 @@ fn a_lock_that_its_owner_does_not_keep_open_is_kept_while_another_sexton_uses_th
     let state = State::new();
     let Some(first) = state.plan(Mode::Pid1) else { return };
     let lock = state.name(USAGE_COST);
-    // As OpenClaw writes it: nobody has it open, and the pid says nothing in another namespace.
+    // As OpenClaw writes it: no process has it open, and the pid says nothing in another namespace.
     let script = "printf '{\"pid\":%s,\"startedAt\":1,\"token\":\"x\"}\\n' $$ >\"$1\"; exec \"$0\"";
     let mut gateway = first.run(["sh", "-c", script, &helper("ignores_term"), &lock]);
     gateway.says("ready");
@@ -516,7 +516,7 @@ fn a_root_of_another_user_is_swept_as_that_user() {
             assert_eq!(
                 fs::metadata(path).unwrap().uid(),
                 12_345,
-                "{} belongs to somebody else now",
+                "{} belongs to another user now",
                 path.display()
             );
         });

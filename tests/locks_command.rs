@@ -56,7 +56,7 @@ fn a_list_shows_every_verdict_and_changes_nothing() {
     assert!(table.contains("orphaned  session  2") && table.contains("no process has it open"), "{table}");
     house.remove(SESSION_PATH);
     assert_eq!(house.listing(), before);
-    assert!(!house.has(".sexton.lock"), "a list registers nobody");
+    assert!(!house.has(".sexton.lock"), "a list registers no sexton");
     drop(holder);
 }
 

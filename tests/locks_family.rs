@@ -161,7 +161,7 @@ fn every_kind_goes_when_its_owner_is_dead_and_stays_when_it_lives() {
                 assert_eq!(house.listing(), before, "{path}: {what}");
             }
         };
-        // Nobody has that number.
+        // No process has that number.
         sample.put(&house, house::dead_pid(), StartTime(1));
         judged("dead", (1, 0, 0), &[]);
         // Another process has the number: only a start time or the open file tells them apart.
@@ -221,7 +221,7 @@ fn chromium_loses_all_three_or_none() {
     assert_eq!(there(), [true; 3]);
     put(&format!("{}-{dead}", own_host()));
     drop(report);
-    // A link cannot be watched, so that it goes only when nobody runs.
+    // A link cannot be watched, so it is removed only when no process runs.
     let report = Sweep::of(&house).noisy().run();
     assert_eq!((report.waiting, there()), (1, [true; 3]), "{}", report.log());
     assert!(report.lines("lock-waiting")[0]["message"].contains("cannot be watched"), "{}", report.log());
@@ -279,7 +279,7 @@ fn a_directory_lock_goes_with_its_record_and_only_then() {
     house.remove(&format!("{path}/more"));
     assert_eq!(Sweep::of(&house).run().removed, 1);
     assert!(!house.has(path));
-    // Whoever made it died before writing the record, or is about to write it.
+    // The process that made it died before writing the record, or is about to write it.
     fs::create_dir(house.path(path)).unwrap();
     let report = Sweep::of(&house).run();
     assert_eq!((report.removed, report.unclear), (0, 1), "{}", report.log());
@@ -487,7 +487,7 @@ fn an_operators_rules_are_judged_like_all_others() {
     let other = Sweep::of(&house).run();
     assert_eq!(run(&elsewhere(dead)).unclear, 1, "another sexton is there");
     drop(other);
-    assert_eq!(run(&elsewhere(dead)).removed, 1, "nobody lives elsewhere, says the operator");
+    assert_eq!(run(&elsewhere(dead)).removed, 1, "no owner lives elsewhere, says the operator");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let report = run(&format!(r#"{{"owner":{{"pid":{}}},"boot":"{}"}}"#, live.pid, boot.trim()));
     assert_eq!(report.unclear, 1, "{}", report.log());

@@ -19,7 +19,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 const SESSION: &str = include_str!("locks/session.jsonl.lock");
 
 /// Something beside the root that would tempt a sweep: locks of the dead in every place that rules name. It is
-/// watched: whoever opens, reads, changes or removes anything in it is seen.
+/// watched: every open, read, change and removal in it is seen.
 struct Decoy {
     house: House,
     before: Vec<String>,
@@ -59,7 +59,7 @@ impl Decoy {
 
     fn assert_untouched(&self, when: &str) {
         if let Ok(events) = self.watch.read_events() {
-            panic!("{when}: somebody was at the decoy: {events:?}");
+            panic!("{when}: a process touched the decoy: {events:?}");
         }
         assert_eq!(self.house.listing(), self.before, "{when}");
         // Looking at it was us.
@@ -147,7 +147,7 @@ fn a_root_of_another_user_is_swept_as_that_user_and_nothing_beyond_it_is_touched
     assert!(sexton.status.success() && !house.has("sessions/own.jsonl.lock"), "{log}");
     // The links themselves are the user's, and the cookie goes with its lock; where it points stays.
     if let Ok(events) = decoy.watch.read_events() {
-        panic!("somebody was at the decoy: {events:?}\n{log}");
+        panic!("a process touched the decoy: {events:?}\n{log}");
     }
     assert_eq!(decoy.house.listing(), before, "{log}");
     assert!(house.has("sessions/hard.jsonl.lock") && house.has(mirror), "{log}");
@@ -224,7 +224,7 @@ fn who_sweeps_another_users_root_has_no_right_of_roots_left() {
         if let Some(found) = found.filter(|found| complete(found) || std::time::Instant::now() > end) {
             break found;
         }
-        assert!(std::time::Instant::now() < end, "nobody sweeps as the owner of the root");
+        assert!(std::time::Instant::now() < end, "no process sweeps as the owner of the root");
         std::thread::sleep(std::time::Duration::from_millis(2));
     };
     let right = |name: &str| rights.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());

@@ -136,7 +136,7 @@ fn of_two_containers_with_the_same_pids_only_the_dead_ones_lock_goes() {
     house.put("sessions/x.jsonl", "");
     let config = House::beside(&house);
     config.put("sexton.toml", "[locks]\nsharing = \"exclusive\"\n");
-    // Holds a session lock, and a usage-cost lock, which nobody keeps open.
+    // Holds a session lock, and a usage-cost lock, which is not kept open.
     let script = r#"exec 9>"$1/sessions/$2.jsonl.lock"; echo "{\"pid\":$$}" >&9
         mkdir -p "$1/agents/$2/sessions"; echo "{\"pid\":$$,\"startedAt\":5}" > "$1/agents/$2/sessions/.usage-cost-cache.json.lock"
         echo "$$"; read -r _; exit 0"#;
@@ -186,8 +186,8 @@ fn child_of(pid: u32) -> u32 {
     std::fs::read_to_string(path).unwrap().split_ascii_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The words that have a command live in a time namespace of its own, whose clocks are far ahead; `None`, after a line that
-/// says so, where nobody can make one.
+/// The words that have a command live in a time namespace of its own, whose clocks are far ahead; `None`, after a line
+/// that says so, where nobody can make one.
 fn ahead() -> Option<[&'static str; 6]> {
     let words = ["unshare", "--time", "--boottime=5000000", "--monotonic=3000000", "--fork", "--kill-child"];
     let made = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status();
@@ -195,7 +195,7 @@ fn ahead() -> Option<[&'static str; 6]> {
     house::there_is("a time namespace", works, "clocks that are ahead").then_some(words)
 }
 
-/// Writes the lock $2 of a kind that nobody keeps open and that bears a start time: $3, or that of the shell.
+/// Writes the lock $2 of a kind that is not kept open and that bears a start time: $3, or that of the shell.
 const TAKE: &str = r#"
     take() { mkdir -p "$1/plugin-runtime-deps/.openclaw-runtime-$2.lock"
         read -r stat </proc/$$/stat; set -- "$1" "$2" "${3:-$(echo "$stat" | cut -d' ' -f22)}"
@@ -221,7 +221,7 @@ fn an_owner_whom_proc_does_not_show_keeps_its_lock() {
     let path = "agents/main/sessions/.usage-cost-cache.json.lock";
     for hidden in ["noaccess", "invisible", "ptraceable", "2"] {
         let house = House::new();
-        // The second process of the namespace is root's. Nobody keeps a lock of this kind open.
+        // The second process of the namespace is root's. A lock of this kind is not kept open.
         house.put(path, r#"{"pid":2,"startedAt":5}"#);
         house.put("agents/main/sessions/dead.jsonl.lock", r#"{"pid":4000000}"#);
         house.give_to(1000);
@@ -242,8 +242,8 @@ fn an_owner_whom_proc_does_not_show_keeps_its_lock() {
     }
 }
 
-/// Start times in /proc are shifted by the time namespace of whoever reads them (time_namespaces(7)). Which one another
-/// user's process has is not for everybody to see: the sweeper is the root's owner.
+/// Start times in /proc are shifted by the time namespace of the process that reads them (time_namespaces(7)). Not
+/// every user may see which one another user's process has: the sweeper is the root's owner.
 #[test]
 fn an_owner_in_another_time_namespace_keeps_its_lock() {
     let Some(words) = ahead() else { return };

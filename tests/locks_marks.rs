@@ -80,7 +80,7 @@ fn what_was_seen_alive_in_one_life_is_dead_in_the_next() {
     assert_eq!(left, [""; 0], "{log}");
 }
 
-/// Beside a command that goes on, or whose successor comes: whoever is dead holds no lock any more.
+/// Beside a command that goes on, or whose successor comes: a dead process holds no lock any more.
 #[test]
 fn who_was_seen_alive_and_dies_in_the_same_life_holds_no_lock() {
     if !house::is_root("who_was_seen_alive_and_dies: makes a pid namespace") {
@@ -98,8 +98,8 @@ fn who_was_seen_alive_and_dies_in_the_same_life_holds_no_lock() {
     assert_eq!((house.has(OPEN), house.has(PLAIN)), (false, true));
 }
 
-/// Two containers of one image on one volume. The neighbour has no sexton and the same numbers: its locks name a process
-/// of ours that lives.
+/// Two containers of one image on one volume. The neighbour has no sexton and the same numbers: its locks name a
+/// process of ours that lives.
 #[test]
 fn a_neighbours_lock_with_a_number_of_ours_is_never_marked() {
     if !house::is_root("a_neighbours_lock_with_a_number_of_ours: makes pid namespaces") {

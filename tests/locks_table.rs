@@ -1,5 +1,5 @@
-//! What becomes of a lock that an earlier life has left, whoever lives beside it: every cell has its verdict and its proof,
-//! written down beforehand.
+//! What becomes of a lock that an earlier life has left, whatever lives beside it: every cell has its verdict and its
+//! proof, written down beforehand.
 
 #![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
@@ -16,12 +16,12 @@ use std::process::Command;
 use container::Container;
 use house::House;
 
-/// What is left behind, by whom, beside whom; and what the next sexton says of it: in the same container, in one that was
-/// made anew (another host's name), and after a reboot (another boot id). A proof removes it. `unclear` needs the
+/// What is left behind, by whom, beside whom; and what the next sexton says of it: in the same container, in one that
+/// was made anew (another host's name), and after a reboot (another boot id). A proof removes it. `unclear` needs the
 /// operator's word, `shared` the end of the other sexton.
 ///
-/// A neighbour without sexton takes nothing away from a proof: they hold against anybody. What no proof can be had for is
-/// what its owner has closed, and that says nothing of it but a number.
+/// A neighbour without sexton takes nothing away from a proof: they hold against anybody. What no proof can be had for
+/// is what its owner has closed, and that says nothing of it but a number.
 const TABLE: &str = "
     kind      before  beside  | same     recreated rebooted
     session   sexton  none    | not-open not-open  not-open

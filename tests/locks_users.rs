@@ -1,5 +1,5 @@
-//! One lock root and the sextons of several users, in turn and at once: whoever made `.sexton.lock`, each sees the
-//! others, and none is shut out.
+//! One lock root and the sextons of several users, in turn and at once: whatever user made `.sexton.lock`, each sees
+//! the others, and none is shut out.
 
 #![allow(clippy::disallowed_methods, reason = "tests start their own processes and read the clock")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test says so")]
@@ -168,7 +168,7 @@ fn a_files_mode_is_0644_whatever_the_umask() {
 #[test]
 fn who_comes_in_the_middle_of_a_sweep_is_seen_before_the_next_removal() {
     let house = House::new();
-    // Of a kind that its owner does not keep open: that nobody else is there is all that speaks for its removal.
+    // Of a kind that its owner does not keep open: only the absence of all others speaks for its removal.
     let dead = house::dead_pid().to_string();
     let names = ["a.pid", "b.pid", "c.pid"];
     for name in names {

@@ -416,7 +416,7 @@ fn a_gateway_that_gave_signs_of_life_owes_them() {
     wait_until("its silence is noticed", || victim.stderr().contains("watchdog-missed"));
     manager.forget();
     std::thread::sleep(Duration::from_millis(1200));
-    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "nobody vouches for it");
+    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "no sign of life is sent for it");
     fs::write(&fifo, "WATCHDOG=1\n").unwrap();
     manager.hears("WATCHDOG=1");
     fs::write(&fifo, "exit 0\n").unwrap();
@@ -452,7 +452,7 @@ fn a_gateway_that_falls_silent_is_started_again_and_the_manager_never_hears_of_t
     let Some(plan) = plan(Mode::Tree) else { return };
     let mut manager = Manager::without_path(&plan);
     let [config, fifo] = [plan.path("sexton.toml"), plan.path("fifo")];
-    // Of the ways to say that a gateway that hangs is replaced, this one needs nobody who looks at it.
+    // Of the ways to have a hanging gateway replaced, this one needs no sexton-watch.
     let settings = "[systemd]\nready = 'notified'\n[health]\ncommand = ['true']\naction = 'restart'\n[restart]\n\
         delay = '1500ms'\nmax_delay = '1500ms'\n";
     fs::write(&config, settings).unwrap();
@@ -498,7 +498,7 @@ fn a_gateway_that_is_asked_is_ready_when_it_answers_and_vouched_for_while_it_doe
     manager.hears("STATUS=running, unhealthy");
     manager.forget();
     std::thread::sleep(Duration::from_millis(600));
-    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "nobody vouches for it");
+    assert_eq!(manager.all("WATCHDOG=1").len(), 0, "no sign of life is sent for it");
     fs::write(&well, "").unwrap();
     manager.hears("WATCHDOG=1");
     victim.signal(15);

@@ -103,7 +103,8 @@ fn a_held_zombie_does_not_hide_the_others() {
     });
 }
 
-/// Their list is longer than what one reading takes, and processes that die faster than we reap would make it ever longer.
+/// Their list is longer than what one reading takes, and processes that die faster than we reap would make it ever
+/// longer.
 #[test]
 fn of_a_crowd_of_the_dead_as_many_are_told_as_were_asked_for() {
     alone(|| {
@@ -229,7 +230,7 @@ fn the_child_becomes_its_user_for_good_and_still_dies_with_us() {
         return println!("SKIPPED: needs root (sudo)");
     }
     alone(|| {
-        // Not by the account database: 65534 is nobody on every Linux in use.
+        // Not by the account database: 65534 is `nobody` on every Linux in use.
         let user = Some(Identity { uid: 65534, gid: 65534 });
         let script = r#"
             test "$(id -u):$(id -g):$(id -G)" = 65534:65534:65534 || exit 1
@@ -394,7 +395,7 @@ fn what_is_waited_for_beside_the_signals_announces_itself() {
         assert!(wait(these).beside);
         many.remove(&pipe);
         drop(end);
-        // What somebody sent is handed on, and looked into all the same.
+        // What a process sent is handed on, and examined all the same.
         signals::send(process::own_pid(), Signal::IO).unwrap();
         let woken = wait(these);
         assert_eq!((woken.signal.unwrap().signal, woken.beside), (Signal::IO, false));

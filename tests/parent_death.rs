@@ -1,4 +1,4 @@
-//! Deaths from above: sexton's own, and that of whoever started it.
+//! Deaths from above: sexton's own, and that of its parent.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -47,7 +47,7 @@ fn a_main_process_that_changes_its_user_goes_with_sexton_too() {
             let main = victim.main().pid;
             send(victim.pid(), KILL).unwrap();
             victim.status();
-            wait_until("nobody is left, the guard neither", || victim.live().is_empty());
+            wait_until("no process is left, the guard neither", || victim.live().is_empty());
             assert!(look(main).is_none_or(|process| process.dead()), "{mode:?} {change:?}");
         }
     }
@@ -66,7 +66,7 @@ fn the_guard_is_gone_before_sexton_is() {
         wait_until("it is seen to", || events(&victim.stderr(), "death-guard").len() == 1);
         let guard: i32 = events(&victim.stderr(), "death-guard")[0].field("pid").parse().unwrap();
         assert!(look(guard).is_some());
-        // Nobody waits for the other end of what sexton has: it keeps nothing but its pipe.
+        // No process waits for the other end of sexton's descriptors: the guard keeps only its pipe.
         wait_until("it has let go of all that it was born with", || {
             let open = std::fs::read_dir(format!("/proc/{guard}/fd")).unwrap().flatten();
             let open = open.flat_map(|entry| std::fs::read_link(entry.path()));

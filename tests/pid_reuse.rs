@@ -1,9 +1,9 @@
 //! A pid namespace of some fifty numbers, in which a fork storm uses each again many times a second: sexton ends trees,
-//! leftovers of lost tools and units there, and stops processes for a removal of locks. Beside its tree live bystanders.
-//! None of them gets a signal.
+//! leftovers of lost tools and units there, and stops processes for a removal of locks. Beside its tree live
+//! bystanders. None of them gets a signal.
 //!
-//! Ten thousand bystanders in every run, over all places; a million with `cargo test --test pid_reuse -- --ignored`, or as
-//! many as `SEXTON_BYSTANDERS` says.
+//! Ten thousand bystanders in every run, over all places; a million with `cargo test --test pid_reuse -- --ignored`, or
+//! as many as `SEXTON_BYSTANDERS` says.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +31,7 @@ enum Place {
     Tree,
     /// The same with a cgroup of its own.
     Cgroup,
-    /// A wrapper whose orphans die with locks, so that everybody below it is stopped for a moment.
+    /// A wrapper whose orphans die with locks, so that all processes below it are stopped for a moment.
     Freeze,
     /// A wrapper that ends what lost tools leave behind.
     Orphans,
@@ -58,8 +58,8 @@ const LOST_TOOLS: &str =
 const LOCKS: &str = "'BYSTANDERS' storm 4 & i=0; while :; do i=$((i+1));
     (sh -c 'echo \"{\\\"pid\\\":$$}\" >\"$0\"' \"DIR/state/sessions/l$i.jsonl.lock\" &); sleep 0.3; done";
 
-/// Whether each pid namespace has a `pid_max` of its own, which Linux has since 6.14. On an older one the machine's would
-/// be changed.
+/// Whether each pid namespace has a `pid_max` of its own, which Linux has since 6.14. On an older one the machine's
+/// would be changed.
 fn is_namespaced() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
@@ -144,7 +144,7 @@ fn live(place: Place, total: usize) -> Seen {
     Seen { report: read("report"), said: read("stderr") }
 }
 
-/// Nobody outside the tree was signalled, and what could have hit somebody did happen.
+/// No process outside the tree was signalled, and what could have hit one did happen.
 fn check(place: Place, total: usize) {
     let begun = Instant::now();
     let Seen { report, said } = live(place, total);

@@ -51,7 +51,7 @@ fn locks(dir: &Path) -> Vec<String> {
 /// by then.
 fn round(mode: Mode, root: &Path, seed: u64) -> Option<bool> {
     let sessions = root.join("sessions");
-    // Left by somebody who died before our time.
+    // Left by a process that died before this test.
     fs::write(sessions.join("old.jsonl.lock"), r#"{"pid":4000000,"createdAt":"2026-11-22T06:59:25.232Z"}"#)
         .unwrap();
     let violations = root.join("violations");

@@ -27,7 +27,8 @@ const STOP: [i32; 2] = [2, 15];
 /// Those that cannot be caught, and CHLD, which the kernel sends sexton for every dead child.
 const NOT_FORWARDED: [i32; 3] = [9, 17, 19];
 
-/// The halt signals of containers and machines: a stop of which the main process gets TERM. The last three are so as PID 1.
+/// The halt signals of containers and machines: a stop of which the main process gets TERM. The last three are so as
+/// PID 1.
 const HALT: [i32; 5] = [30, 37, 38, 39, 40];
 
 fn printer(mode: Mode, options: [&str; 4]) -> Option<Victim> {
@@ -133,14 +134,14 @@ fn a_halt_signal_that_is_rewritten_to_itself_is_passed_on_as_it_is() {
     }
 }
 
-/// glibc keeps 32 and 33 for itself, musl 34 too. They end whoever does not know them.
+/// glibc keeps 32 and 33 for itself, musl 34 too. They end a process that does not know them.
 #[test]
 fn a_signal_that_the_c_library_keeps_for_itself_is_passed_on_and_does_not_end_sexton() {
     for mode in Mode::ALL {
         for number in 32..35 {
             let Some(plan) = plan(mode) else { return };
             let script = format!("setsid sleep {NEVER} & echo ready; wait");
-            // Whoever started the tests may ignore it, as Rust's standard library has its children do.
+            // The program that started the tests may ignore it, as Rust's standard library has its children do.
             let born = plan.born([&format!("default={number}")]).options(["--grace", NEVER]);
             let mut victim = born.run(["bash", "-c", &script]);
             victim.says("ready");
@@ -291,8 +292,8 @@ fn arrives(plan: Plan, round: u32, go: impl Fn(i32) -> bool) {
     assert!(arrived, "round {round}, {:?}: {code}, {printed:?}, {}", victim.mode(), victim.stderr());
 }
 
-/// Whether TERM is blocked. Who waits for it in sigtimedwait(2) has it shown as free, and keeps it all the same: that is
-/// how sexton waits once it has a child.
+/// Whether TERM is blocked. Who waits for it in sigtimedwait(2) has it shown as free, and keeps it all the same: that
+/// is how sexton waits once it has a child.
 fn blocks_term(pid: i32) -> bool {
     mask(pid, "SigBlk") & 1 << 14 != 0 || !children(pid).is_empty()
 }

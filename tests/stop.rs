@@ -259,7 +259,7 @@ fn a_stopped_process_that_ignores_term_is_killed() {
     }
 }
 
-/// A bash script, one command, that says `ready` and drains for so many seconds when TERM comes. It starts nobody.
+/// A bash script, one command, that says `ready` and drains for so many seconds when TERM comes. It starts no process.
 fn drains(seconds: u32) -> String {
     format!(
         "trap \"echo asked; read -t {seconds} -u 3; echo drained; exit 0\" TERM; mkfifo go; exec 3<>go; \
@@ -357,7 +357,7 @@ fn npm_run_leaves_its_script_the_whole_grace() {
     let package = serde_json::json!({"name": "x", "scripts": {"dev": format!("bash -c '{}'", drains(8))}});
     std::fs::write(plan.path("package.json"), package.to_string()).unwrap();
     let dir = plan.path("");
-    // With what nobody sets: 30 s, and 5 s for what is left.
+    // With the defaults: 30 s, and 5 s for what is left.
     let mut victim = plan.run(["npm", "--prefix", &dir, "--silent", "run", "dev"]);
     victim.says("ready");
     let begin = Instant::now();
@@ -381,7 +381,7 @@ fn with_nothing_left_it_ends_at_once() {
     }
 }
 
-/// Starts processes that outrun whoever counts them, within a limit that keeps the machine alive, stops them
+/// Starts processes that outrun a process that counts them, within a limit that keeps the machine alive, stops them
 /// and sees them gone.
 fn outrun(kind: &str, limit: u32) {
     for mode in Mode::ALL {

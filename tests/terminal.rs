@@ -133,7 +133,7 @@ fn a_background_start_stays_in_the_background() {
     shell.line("$S -- sh -c 'echo there; exec sleep 1000' &");
     shell.sees("there");
     assert_eq!(shell.foreground(), shell.pid(), "the terminal is the shell's");
-    // One that reads waits as a whole, and takes the terminal from nobody.
+    // One that reads is stopped as a whole, and takes the terminal from no process.
     shell.line("kill %1; wait; $S -- sh -c 'read word; echo \"got <$word>\"' & echo behind");
     shell.sees("behind");
     let (init, main) = (shell.init().pid, shell.main().pid);
@@ -246,7 +246,7 @@ fn an_interactive_shell_has_job_control() {
     let mut shell = Shell::start();
     shell.line("$S -- bash --norc --noprofile --noediting -i");
     let (init, inner) = (shell.init().pid, shell.main().pid);
-    // What is typed before the inner shell has taken the terminal may go to nobody.
+    // What is typed before the inner shell has taken the terminal may be lost.
     wait_until("the inner shell has the terminal", || shell.foreground() == inner);
     shell.line("echo in$((1))");
     shell.sees("in1");
@@ -258,7 +258,7 @@ fn an_interactive_shell_has_job_control() {
     shell.sees("Stopped");
     wait_until("the inner shell has the terminal", || shell.foreground() == inner);
     assert!(!stopped(init) && !stopped(inner), "only the inner job is stopped");
-    // And called forward again it has the terminal, so that Ctrl-C ends it and nobody else.
+    // In the foreground again it has the terminal, so that Ctrl-C ends it and no other process.
     shell.line("fg");
     wait_until("the inner job has the terminal", || job().is_some_and(|job| shell.foreground() == job.pid));
     shell.keys("\x03");

@@ -190,7 +190,7 @@ fn an_ignored_hang_up_stays_ignored() {
     let script = "trap '' HUP; exec \"$0\" tool -- sh -c 'kill -HUP $PPID; exec sleep 0.2'";
     let status = Command::new("sh").args(["-c", script, sexton().to_str().unwrap()]).status().unwrap();
     assert_eq!(status.code(), Some(0));
-    // One that is not ends it; whoever runs this test may have it ignored.
+    // One that is not ends it; the program that runs this test may have it ignored.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP", sexton().to_str().unwrap(), "tool", "--", "sh", "-c"]);
     let status = command.arg("kill -HUP $PPID; exec sleep 1000").status();

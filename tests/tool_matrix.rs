@@ -126,7 +126,7 @@ struct Run {
     group: Option<Cgroup>,
     /// `sexton tool` itself.
     supervisor: Process,
-    /// Everybody else of the tool who was ever seen, with the start time.
+    /// All other processes of the tool that were ever seen, with their start times.
     seen: HashSet<(i32, u64)>,
 }
 
@@ -221,7 +221,7 @@ impl Run {
         left
     }
 
-    /// Whoever was seen of the tool and still has an entry in the table of processes, alive or a zombie.
+    /// The processes of the tool that were seen and still have an entry in the process table, alive or zombies.
     fn unreaped(&self) -> Vec<Process> {
         let same = |(pid, start): &(i32, u64)| look(*pid).filter(|process| process.start == *start);
         self.seen.iter().filter_map(same).collect()
@@ -249,7 +249,7 @@ impl Drop for Run {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if self.group.is_some() {
-            wait_until("everybody is gone", || marked(&self.all).is_empty());
+            wait_until("all processes are gone", || marked(&self.all).is_empty());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `sexton-sh`: a shell to whoever calls it, and a managed tool to whoever stands above it.
+//! `sexton-sh`: a shell to its caller, and a managed tool to the sexton above it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -221,7 +221,7 @@ fn after_a_killed_sexton_the_next_one_starts_clean() {
     victim.says("ready");
     send(victim.pid(), 9).unwrap();
     wait_until("everything is gone", || marked(victim.mark()).is_empty());
-    assert!(fs::exists(&lock).unwrap(), "nobody was left to release it");
+    assert!(fs::exists(&lock).unwrap(), "no process was left to release it");
 
     let again = |words: &[&str]| {
         let output = Command::new(sexton()).env_clear().args(words).output().unwrap();

@@ -94,7 +94,7 @@ fn many_registered_tools_leave_nothing_in_the_sexton_above() {
         assert_eq!(records.lines().count() as u64, all);
         assert_eq!(tools_ended(&victim, &socket), all);
         wait_until("connections are gone", || open_descriptors(pid) <= descriptors);
-        wait_until("nobody but the gateway is left", || common::process::children(pid).len() == 1);
+        wait_until("only the gateway is left", || common::process::children(pid).len() == 1);
         let after = memory(pid);
         assert!(after < before + GROWTH, "{before} KiB became {after} KiB");
         victim.signal(SIGTERM);

@@ -40,7 +40,7 @@ pub const ROWS: &[Row] = &[
         let mut victim = program.start(Mode::Tree, &[], &[&helper("ignores_term")]);
         victim.says("ready");
         within(|| {
-            // Once it is dead, and nobody has reaped it yet, this changes nothing.
+            // Once it is dead, and not reaped yet, this changes nothing.
             let _ = send(victim.pid(), 15);
             gone(victim.pid())
         })

@@ -76,7 +76,8 @@ pub fn helper(name: &str) -> String {
     path.into_os_string().into_string().unwrap()
 }
 
-/// Holds a write lease on this file until it is dropped: whoever opens the file waits for that, up to 45 seconds.
+/// Holds a write lease on this file until it is dropped: a process that opens the file waits for that, up to 45
+/// seconds.
 pub fn lease(file: &Path) -> KillOnDrop {
     let mut holder = Command::new(helper("holds_lease"));
     let mut holder = holder.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -89,7 +89,7 @@ pub fn send(pid: i32, signal: i32) -> io::Result<()> {
 pub fn queue(pid: i32, signal: i32, value: i32) -> io::Result<()> {
     // On little-endian machines the integer is the first half of the union's pointer.
     let value = libc::sigval { sival_ptr: std::ptr::without_provenance_mut(value.cast_unsigned() as usize) };
-    // SAFETY: the value is carried as a number; nobody follows the pointer.
+    // SAFETY: the value is carried as a number; the pointer is not dereferenced.
     if unsafe { libc::sigqueue(pid, signal, value) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

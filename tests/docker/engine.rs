@@ -27,7 +27,7 @@ pub struct Engine {
     /// Where the engine's own cgroups are.
     cgroups: PathBuf,
     bed: std::process::Child,
-    /// The engine lives as long as nobody closes this.
+    /// The engine lives until this is closed.
     line: Option<ChildStdin>,
     dir: TempDir,
 }
@@ -162,7 +162,7 @@ impl Engine {
         self.container(&self.does(line))
     }
 
-    /// One that somebody else has started.
+    /// One that was started elsewhere.
     pub fn container(&self, id: &str) -> Container<'_> {
         Container { engine: self, id: id.to_owned() }
     }

@@ -26,7 +26,7 @@ impl Root {
         root
     }
 
-    /// The same for somebody who has yet to put sexton there.
+    /// The same for an image that sexton must still be put into.
     pub fn without_sexton() -> Root {
         let root = Root(tempfile::tempdir().unwrap());
         for directory in ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "proc", "sys", "dev", "tmp"] {

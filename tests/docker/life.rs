@@ -60,19 +60,21 @@ fn lives(engine: &Engine, options: &[&str], image: &[&str]) {
     container.does(&["stop", "--time", "120"]);
     assert!(before.elapsed() < SHORT_TIMEOUT, "{who}: the engine waited for {:?}", before.elapsed());
     assert_eq!(container.shows("{{.State.ExitCode}} {{.State.OOMKilled}}"), "7 false", "{who}");
-    assert_eq!(journal().matches("got 15").count(), 4, "{who}: everybody was asked: {}", journal());
+    assert_eq!(journal().matches("got 15").count(), 4, "{who}: every process got the signal: {}", journal());
     assert_eq!(journal().matches("leaves").count(), 4, "{who}: and went by himself: {}", journal());
     gone(&container, &who);
     container.does(&["rm"]);
 }
 
-/// Whether somebody of this name is in the container.
+/// Whether a process of this name is in the container.
 fn named(container: &Container<'_>, name: &str) -> bool {
     container.processes().iter().any(|pid| process::look(*pid).is_some_and(|found| found.name == name))
 }
 
 fn gone(container: &Container<'_>, who: &str) {
-    wait_until(&format!("{who}: nobody is left in the engine's cgroup"), || container.processes().is_empty());
+    wait_until(&format!("{who}: no process is left in the engine's cgroup"), || {
+        container.processes().is_empty()
+    });
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn asked(container: &Container<'_>, port: u64, path: &str) -> String {
         .spawn()
         .unwrap();
     let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-    // Nobody listens there yet, perhaps.
+    // Perhaps no process listens there yet.
     let _ = client.stdin.take().unwrap().write_all(request.as_bytes());
     String::from_utf8_lossy(&client.wait_with_output().unwrap().stdout).into_owned()
 }

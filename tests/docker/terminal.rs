@@ -122,7 +122,7 @@ fn as_a_job_of_a_shell_in_the_container_it_behaves_as_in_any_terminal() {
     shell.line(&format!("$S sh -c {JOB}"));
     shell.sees("set");
     stops_and_goes_on(&mut shell);
-    // In the background it takes the terminal from nobody, and waits as a whole if it wants to read.
+    // In the background it takes the terminal from no process, and is stopped as a whole if it wants to read.
     shell.line("$S sh -c 'echo there; exec sleep 1000' & sleep 0; echo here");
     shell.sees("there");
     shell.line("kill %1; wait; echo mine$((1))");

@@ -184,7 +184,7 @@ fn a_port_that_takes_connections_and_never_answers() {
     machine.configure(&format!("[health]\nurl = ['http://127.0.0.1:{port}/healthz']\n"));
     let path = machine.path("sexton.toml");
     let report = machine.asked(&["--config", path.to_str().unwrap(), "--deadline", "500ms"]);
-    // Who holds it lives outside the namespace, where nobody is seen.
+    // Its holder lives outside the namespace, where no process is visible.
     report.finds(
         &["problem health", "problem leftovers"],
         &["no answer within", "event loop stands", "[health] action"],

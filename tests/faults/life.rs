@@ -20,7 +20,7 @@ use crate::tracer::{Done, Tracer};
 const TERM: i32 = 15;
 const WINCH: i32 = 28;
 
-/// Dies with a lock, and is nobody's child but sexton's.
+/// Dies with a lock, and is sexton's child.
 const ORPHAN: &str = r#"(setsid sh -c 'exec 9>"$0/sessions/orphan.jsonl.lock"; echo "{\"pid\":$$}" >&9; sleep 0.1' "$1" &);
     until [ -s "$1/sessions/orphan.jsonl.lock" ]; do :; done;"#;
 
@@ -47,14 +47,14 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
     };
     lock("dead.jsonl.lock", 4_000_000);
     let (path, live) = lock("live.jsonl.lock", std::process::id());
-    // In another pid namespace nothing but the open file speaks for its owner, if that cannot be seen, but another sexton's
-    // registration.
+    // In another pid namespace nothing but the open file speaks for its owner, if that cannot be seen, but another
+    // sexton's registration.
     let mut registration = File::options();
     let registration = registration.read(true).write(true).create(true).truncate(false);
     let registration = registration.open(Path::new(&root).join(".sexton.lock")).unwrap();
     assert!(mode != Mode::Pid1 || hold(registration.as_fd(), FlockMode::TryShared).unwrap());
     nix::unistd::mkfifo(Path::new(&fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    // Open at both ends, so that nobody waits for one who failed to open it.
+    // Open at both ends, so that no process waits for one that failed to open it.
     let mut gate = File::options().read(true).write(true).open(&fifo).unwrap();
 
     let orphan = if life.is_stopped { ORPHAN } else { "" };
@@ -93,7 +93,7 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
             thread::sleep(Duration::from_millis(1));
         }
         if life.is_stopped && !stood_still(&victim, &sessions) {
-            wrong.push("somebody is left stopped".to_owned());
+            wrong.push("a process is left stopped".to_owned());
         }
         // Something to do: a signal to pass on, a client, and a message that is none.
         let _ = send(pid, WINCH);
@@ -101,7 +101,7 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
             let _ = client.write_all(b"{\"op\":\"status\"}\n");
         }
         if gone() {
-            wrong.push("it ended though nobody had asked for it".to_owned());
+            wrong.push("it ended though that was not requested".to_owned());
         }
         let _ = send(pid, TERM);
     }
@@ -124,8 +124,8 @@ pub fn live(life: Life, fault: Option<&Fault>) -> Result<Done, String> {
     }
 }
 
-/// The names of those who are left. A guard of the stopped that was sent away may take a moment to be gone, and has no more
-/// to do with anybody.
+/// The names of those who are left. A guard of the stopped that was sent away may take a moment to be gone, and has no
+/// more to do with anybody.
 fn left(victim: &Victim) -> Vec<String> {
     let sexton = common::sexton();
     let ours = |name: &String| sexton.file_name().is_some_and(|ours| ours == name.as_str());

@@ -1,6 +1,6 @@
-//! Every system call of sexton, and of the helpers that it makes, made to fail from outside (`examples/injects.rs`), at one
-//! moment of its life after the other. Whatever fails: it does not hang, it does not end before it was asked to once the
-//! command runs, nobody is left behind, and the lock of a living owner stays.
+//! Every system call of sexton, and of the helpers that it makes, made to fail from outside (`examples/injects.rs`), at
+//! one moment of its life after the other. Whatever fails: it does not hang, it does not end before it was asked to
+//! once the command runs, no process is left behind, and the lock of a living owner stays.
 //!
 //! Lives without a fault come first: they tell which calls are made and how often, so that what is tried happens, and a
 //! call that the table lacks is found.
@@ -95,9 +95,9 @@ impl Fault {
     }
 }
 
-/// Whether it cannot reach all whom it is to end then. Who may not become a subreaper says so, and without a cgroup orphans
-/// are lost to one that is none. Who can never open or read a file again sees nobody, and only an init reaches whom it
-/// does not see (kill(2), pid -1).
+/// Whether it cannot reach all whom it is to end then. Who may not become a subreaper says so, and without a cgroup
+/// orphans are lost to one that is none. Who can never open or read a file again sees nobody, and only an init reaches
+/// whom it does not see (kill(2), pid -1).
 fn out_of_reach(mode: Mode, whom: Whom, call: &Call, for_good: bool) -> bool {
     let blind = for_good && ["openat", "read"].contains(&call.name) && mode != Mode::Pid1;
     whom == Whom::Sexton && (blind || call.name == "prctl" && mode == Mode::Tree)
@@ -162,7 +162,7 @@ fn calm(life: Life) -> Done {
     let seen = |whom| least.calls.keys().any(|(by, _)| *by == whom);
     assert!(
         least.calls.is_empty() || seen(Whom::Sexton) && seen(Whom::Helper),
-        "nobody was traced: {life:?}"
+        "no process was traced: {life:?}"
     );
     least
 }
@@ -240,7 +240,7 @@ fn an_init_that_can_open_nothing_any_more_finds_its_dead() {
     for first in 1..=opens {
         let fault = Fault { life, whom: Whom::Sexton, call, errno: Errno::EMFILE, first, for_good: true };
         let done = live(life, Some(&fault)).unwrap();
-        // One that could not even begin has killed nobody.
+        // One that could not even begin has killed no process.
         let kills = done.calls.get(&(Whom::Sexton, libc::SYS_kill)).copied().unwrap_or(0);
         println!("{fault}: {} failed, kill(2) was called {kills} times", done.failed);
         assert!(done.failed > 0 && kills < 100, "{fault}: kill(2) was called {kills} times");

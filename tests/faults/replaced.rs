@@ -29,7 +29,7 @@ fn sweep(look: Option<(i64, u64)>) -> Done {
     let _held = write(&format!("{lock}.new"), std::process::id());
     let gate = at("gate");
     nix::unistd::mkfifo(Path::new(&gate), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    // Open at both ends, so that nobody waits for one who failed to open it.
+    // Open at both ends, so that no process waits for one that failed to open it.
     let mut opener = File::options().read(true).write(true).open(&gate).unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", r#"echo >"$0.ready"; read _ <"$0"; exec "$@""#, &gate]).arg(sexton());

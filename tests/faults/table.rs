@@ -17,8 +17,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether this may happen again and again. Whoever is interrupted for ever tries for ever, and so does the standard
-    /// library. A helper may fail at whatever it does, as sexton goes on without it.
+    /// Whether this may happen again and again. Whoever is interrupted for ever tries for ever, and so does the
+    /// standard library. A helper may fail at whatever it does, as sexton goes on without it.
     pub fn lasts(&self, whom: Whom, errno: Errno) -> bool {
         (self.for_good || whom == Whom::Helper) && errno != EINTR
     }
@@ -32,7 +32,7 @@ const fn once(name: &'static str, number: c_long, errnos: &'static [Errno]) -> C
     Call { name, number, errnos, for_good: false }
 }
 
-/// One that cannot fail with good arguments, or whose result nobody looks at.
+/// One that cannot fail with good arguments, or whose result is not used.
 const fn never(name: &'static str, number: c_long) -> Call {
     Call { name, number, errnos: &[], for_good: false }
 }

@@ -16,7 +16,7 @@ pub struct Done {
     pub failed: u64,
 }
 
-/// Whether somebody can be traced here; where not, a line has said so.
+/// Whether a process can be traced here; where not, a line has said so.
 pub fn works() -> bool {
     if !root() {
         skip("to trace processes of another pid namespace", "root");
@@ -55,7 +55,7 @@ impl Tracer {
         Tracer { child, says }
     }
 
-    /// What it has seen, when nobody is left that it traces.
+    /// What it has seen, when no traced process is left.
     pub fn done(mut self) -> Done {
         let (mut done, mut text) = (Done::default(), String::new());
         self.says.read_to_string(&mut text).unwrap();

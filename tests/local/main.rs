@@ -1,7 +1,7 @@
 //! sexton on a developer's machine: below the programs that developers call it from, each the real one.
 //!
-//! The project has a server that takes a moment to close, and a worker that no Ctrl-C reaches. Each test has an address of
-//! its own below 127.0.0.0/8, so that its ports are nobody else's.
+//! The project has a server that takes a moment to close, and a worker that no Ctrl-C reaches. Each test has an address
+//! of its own below 127.0.0.0/8, so that no other process has its ports.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
 //! A FUSE filesystem with two files in it, a lock and the registration of sextons, served by a thread of the test.
 //!
-//! It speaks just enough of the protocol (linux/fuse.h, version 7.31) for a sweep, and refuses to change anything. Or it
-//! hangs: it takes every question and never answers.
+//! It speaks just enough of the protocol (linux/fuse.h, version 7.31) for a sweep, and refuses to change anything. Or
+//! it hangs: it takes every question and never answers.
 
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
@@ -78,8 +78,8 @@ impl Fuse {
 impl Drop for Fuse {
     fn drop(&mut self) {
         if self.server.is_some() {
-            // By force, so that who waits for an answer gets an error. The server ends when the last one has closed what
-            // it has open there.
+            // By force, so that who waits for an answer gets an error. The server ends when the last one has closed
+            // what it has open there.
             let _ = umount2(&self.path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
         }
     }
@@ -119,7 +119,7 @@ impl Server {
             };
             let length = u32::try_from(16 + answer.len()).unwrap();
             let head = [&length.to_ne_bytes()[..], &error.to_ne_bytes(), &header[8..16]].concat();
-            // Whoever asked may be gone.
+            // The process that asked may be gone.
             let _ = self.device.write(&[head, answer].concat());
         }
     }

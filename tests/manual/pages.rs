@@ -7,8 +7,8 @@ use crate::page::{begun, finished, options, prose, section, see_also, term, usag
 
 const SIGNALS: &str = "\
 Every signal that can be caught goes to the command, real-time ones with their value; what a terminal makes goes to the
-command's process group, as below a shell. The stop signals start the ladder, unless whoever started sexton had them
-ignored; so does a HUP where the terminal is gone, but not under nohup(1). The signal goes to the command alone, which has the window of `--grace`. When it is gone, or its window is over,
+command's process group, as below a shell. The stop signals start the ladder, unless they were
+ignored when sexton was started; so does a HUP where the terminal is gone, but not under nohup(1). The signal goes to the command alone, which has the window of `--grace`. When it is gone, or its window is over,
 everything that is left gets TERM and has the window of `--kill-after`; then KILL, until nothing is left. Where the command
 only launches another, and dies of the stop signal or ends within a second of it, not with 0, what is in its process group
 has what is left of `--grace`. It ends the moment the last process is gone. A repeated stop signal skips a stage.";

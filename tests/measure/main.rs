@@ -240,7 +240,7 @@ fn what_cannot_be_measured_is_refused_in_one_line() {
         (run.status.code(), String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap())
     };
     for (words, why) in [
-        (&["--", "gw"][..], "say so with --health-url"),
+        (&["--", "gw"][..], "name it with --health-url"),
         (&["--fail-if", "p99>1.5", "--", "openclaw", "gateway"], "such as 500ms or 20s"),
         (&["--fail-if", "p99>2x", "--", "openclaw", "gateway"], "takes a second gateway"),
         (&[], "no gateway was given"),

@@ -1,5 +1,5 @@
-//! The real gateway in a container of the image that packaging/docker makes, with what compose.yaml allows it: killed with
-//! everything in the middle of a turn, started again with the same pid, and killed alone.
+//! The real gateway in a container of the image that packaging/docker makes, with what compose.yaml allows it: killed
+//! with everything in the middle of a turn, started again with the same pid, and killed alone.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -53,8 +53,8 @@ impl Gateway<'_> {
         })
     }
 
-    /// Waits until sexton has started it, and gives its pid in the container. It is looked up from out here: what runs in
-    /// the container for the purpose would take pids away.
+    /// Waits until sexton has started it, and gives its pid in the container. It is looked up from out here: what runs
+    /// in the container for the purpose would take pids away.
     fn pid(&self) -> i64 {
         let line = |pid: i32, label: &str| process::status(pid, label).unwrap_or_default();
         let inner = |pid: i32| line(pid, "NSpid").split_whitespace().last()?.parse::<i64>().ok();
@@ -68,8 +68,8 @@ impl Gateway<'_> {
         })
     }
 
-    /// Starts the container until the gateway has this pid again. Mostly it has at once, but the engine's threads take pids
-    /// in there before sexton is, and are not always as many. Each start finds what the first one found.
+    /// Starts the container until the gateway has this pid again. Mostly it has at once, but the engine's threads take
+    /// pids in there before sexton is, and are not always as many. Each start finds what the first one found.
     fn starts_again_as(&self, pid: i64) {
         let (state, copy) = (self.world.state(), self.world.path("state-copy"));
         copy_all(&state, &copy);
@@ -163,7 +163,7 @@ fn in_its_container_the_gateway_recovers_the_turn_that_a_kill_interrupted() {
         let asked = world.asked_models().contains(&"hang".to_owned());
         (asked && !gateway.session_locks(pid).is_empty()).then_some(())
     });
-    // Sexton, too: nobody is left who could look after the lock.
+    // Sexton, too: no process is left that could remove the lock.
     gateway.container.does(&["kill"]);
     assert_eq!(gateway.container.shows("{{.State.ExitCode}}"), "137");
     assert_eq!(gateway.session_locks(pid).len(), 1, "the lock is left behind");

@@ -169,7 +169,7 @@ fn second_life_starts_clean_and_stops_in_time(world: &World, rival: &mut Rival, 
         "the gateway has the same pid again, or this shows nothing"
     );
     rival.assert_untouched("after the sweep at the start");
-    // Nobody keeps this one open, and it could be the rival's, which lives in another pid namespace.
+    // No process keeps this one open, and it could be the rival's, which lives in another pid namespace.
     let unclear = leftovers.iter().filter(|lock| lock.ends_with(".usage-cost-cache.json.lock")).cloned();
     let kept: Vec<PathBuf> = rival.paths().into_iter().chain(unclear).collect();
     assert!(kept.len() > rival.paths().len(), "there is such a lock");

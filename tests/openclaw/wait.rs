@@ -33,6 +33,6 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<
 pub fn say(line: &str) {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     let seconds = BEGUN.get_or_init(Instant::now).elapsed().as_secs_f32();
-    // A closed stderr is no reason to fail, there is only nobody to tell.
+    // A closed stderr is no reason to fail: only the messages are lost.
     let _ = writeln!(std::io::stderr(), "openclaw {seconds:6.1}s  {line}");
 }

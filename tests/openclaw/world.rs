@@ -51,7 +51,7 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// A new file in it, for somebody's output.
+    /// A new file in it, for a process's output.
     pub fn create_file(&self, name: &str) -> File {
         create(&self.path(name))
     }
@@ -146,7 +146,7 @@ impl World {
                 "skipBootstrap": true,
                 "timeoutSeconds": 600,
                 "model": { "primary": "test/text" },
-                // A heartbeat is a turn that nobody asked for, with a session lock of its own.
+                // A heartbeat is a turn without a request, with a session lock of its own.
                 "heartbeat": { "every": "0m" },
             } },
             "models": { "mode": "replace", "providers": { "test": {
@@ -156,7 +156,7 @@ impl World {
                 "timeoutSeconds": 3600,
                 "models": [model("hang"), model("text"), model("exec")],
             } } },
-            // The exec tool asks nobody.
+            // The exec tool asks for no approval.
             "tools": { "exec": { "security": "full", "ask": "off", "host": "gateway" } },
             "discovery": { "mdns": { "mode": "off" } },
             "update": { "checkOnStart": false },

@@ -32,7 +32,7 @@ fn it_is_installed_and_removed_again() {
     }
     std::fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
     let dpkg = |arguments: &[&str]| {
-        // The scripts get the root as DPKG_ROOT, as they do when somebody prepares a disk; nothing else is in it.
+        // The scripts get the root as DPKG_ROOT, as they do when a disk is prepared; nothing else is in it.
         let mut command = Command::new("dpkg");
         command.args(["--force-script-chrootless", "--force-depends", "--root"]).arg(root).args(arguments);
         output(command.env("SYSTEMD_LOG_LEVEL", "err"))
@@ -47,7 +47,7 @@ fn it_is_installed_and_removed_again() {
     let users = std::fs::read_to_string(root.join("etc/passwd")).unwrap();
     assert!(users.starts_with("sexton-gateway:"), "{users}");
     let enabled = root.join("etc/systemd/system/multi-user.target.wants");
-    assert!(!enabled.exists(), "the service starts although nobody has written a configuration");
+    assert!(!enabled.exists(), "the service starts although there is no configuration");
     what_is_installed_is_good(root);
 
     dpkg(&["--remove", "sexton"]);

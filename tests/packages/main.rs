@@ -1,4 +1,4 @@
-//! What is shipped, as somebody gets it: the static programs, the .deb and the .rpm.
+//! What is shipped, as a user gets it: the static programs, the .deb and the .rpm.
 //!
 //! They are made by `packaging/build-packages`, with `--fast` for these tests; what was not made is skipped.
 

@@ -86,7 +86,7 @@ impl Checker {
         let names = fs::read_dir(self.dir.join("sessions")).unwrap();
         let locks = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let kept = too_long(&mut self.locks, locks, LATER);
-        assert_eq!(kept, None, "{mode:?}: a lock that nobody removes; {}", victim.stderr());
+        assert_eq!(kept, None, "{mode:?}: a lock that is not removed; {}", victim.stderr());
 
         if children.iter().any(|child| child.name == "restless" && !child.dead()) {
             self.no_gateway = None;
@@ -100,8 +100,8 @@ impl Checker {
     pub fn end(self, said: &str) {
         let violations = fs::read_to_string(self.dir.join("violations")).unwrap_or_default();
         assert_eq!(violations, "", "{:?}: {said}", self.mode);
-        // A start into old locks is one that sexton has announced: it waits for as long as a sweep may take, and not for
-        // ever.
+        // A start into old locks is one that sexton has announced: it waits for as long as a sweep may take, and not
+        // for ever.
         let starts = fs::read_to_string(self.dir.join("left")).unwrap_or_default().lines().count();
         let announced =
             |line: &&str| ["sweep-overdue", "freeze-failed"].iter().any(|event| line.contains(event));

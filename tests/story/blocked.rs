@@ -1,4 +1,4 @@
-//! The event loop is blocked: the port is bound, the kernel takes connections, and nobody answers.
+//! The event loop is blocked: the port is bound, the kernel accepts connections, and no answer comes.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ fn a_blocked_gateway_is_replaced_with_its_locks_swept() {
         assert!(has_lock(&state));
         let (before, pid) = (house.victim.main(), house.got("/pid").1);
         let blocked = block(&house);
-        // Somebody else answers: not before the first one is gone, and its lock.
+        // Another process answers: not before the first one is gone, and its lock.
         let mut other = None;
         wait_until("another gateway answers", || {
             let answer = get(house.port(), "/pid", Duration::from_millis(300)).ok();

@@ -29,7 +29,7 @@ pub struct Site {
 
 /// A place for a house; `None`, after a line that says so, if the machine cannot do it.
 pub fn site(mode: Mode) -> Option<Site> {
-    // Nobody else gets this port soon: the kernel hands them out at random.
+    // No other process gets this port soon: the kernel hands them out at random.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     Some(Site { plan: plan(mode)?, port })
 }

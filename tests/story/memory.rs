@@ -47,7 +47,7 @@ fn what_the_kernel_kills_for_want_of_memory_is_called_that() {
 fn a_gateway_that_the_kernel_killed_for_want_of_memory_ends_with_a_line_that_says_so() {
     let Some(site) = site(Mode::Pid1) else { return };
     let Some(group) = Cgroup::with_memory_limit(200 << 20) else { return };
-    // Nobody looks: sexton itself says it.
+    // No sexton-watch is needed: sexton itself reports it.
     let mut house = site.with(|plan: Plan| plan.inside(group)).start("");
     assert!(house.get("/swell").is_err(), "it is gone before it answers");
     house.victim.ends_with(137);

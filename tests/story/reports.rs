@@ -96,7 +96,7 @@ fn a_sexton_watch_that_is_killed_every_second_costs_the_gateway_nothing() {
     assert!(kills < killing().as_secs(), "{kills} kills");
     let now = house.victim.main();
     assert_eq!((now.pid, now.start), (gateway.pid, gateway.start));
-    let status = house.shows("somebody who looks again", |status| {
+    let status = house.shows("a client that looks again", |status| {
         (status["health"]["state"] == "healthy" && lasting(status, "zombies").len() == 1)
             .then(|| status.clone())
     });

@@ -1,5 +1,5 @@
 //! The story that sexton was made for: a run times out, its lock stays taken, every turn from then on fails, memory
-//! grows, and somebody has to start the gateway again by hand.
+//! grows, and an operator has to start the gateway again by hand.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn a_leaked_lock_is_reported_and_the_gateway_restarted_at_its_limit_and_not_for_
         if round == 3 {
             break;
         }
-        // Nobody has to come by: the lock is held past its limit by an owner that lives, and is not touched before
+        // No operator is needed: the lock is held past its limit by an owner that lives, and is not touched before
         // that owner has ended.
         let status = house.shows("a restart", |status| {
             let restarts = status["counters"]["restarts"].as_u64()?;

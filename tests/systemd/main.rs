@@ -1,7 +1,7 @@
 //! sexton as a service of a real systemd, booted in a container (`tests/testbeds/systemd`).
 //!
-//! Each test gives the machine its units and a story, which is a script that runs in it, and looks at the notes that the
-//! story made.
+//! Each test gives the machine its units and a story, which is a script that runs in it, and looks at the notes that
+//! the story made.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -183,7 +183,7 @@ fn a_stop_that_takes_longer_than_systemd_waits_is_not_cut_short() {
     assert!(told.note("status").contains("ignores_term"), "{told}");
     assert!((5..30).contains(&told.note("took").parse::<u32>().unwrap()), "{told}");
     assert_eq!(told.note("result"), "exit-code 137", "sexton ended by itself, when its ladder was done");
-    assert_eq!(told.note("systemd"), "0", "systemd killed nobody: {told}");
+    assert_eq!(told.note("systemd"), "0", "systemd killed no process: {told}");
 }
 
 #[test]

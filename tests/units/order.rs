@@ -93,7 +93,7 @@ fn what_leaves_a_unit_ends_with_it_and_neither_side_hurts_the_other() {
         assert_eq!(ask(&socket, ["restart"]).status.code(), Some(0));
         lines(&victim, "gateway.1", 6);
         lines(&victim, "gateway", 3);
-        assert_eq!(lines(&victim, "unit", 3).len(), 3, "nobody of the unit heard anything");
+        assert_eq!(lines(&victim, "unit", 3).len(), 3, "no process of the unit got a signal");
         assert_eq!(victim.live().iter().filter(|one| one.name == "leaves_behind").count(), 6);
 
         // The unit is replaced while the gateway lives.
@@ -103,7 +103,7 @@ fn what_leaves_a_unit_ends_with_it_and_neither_side_hurts_the_other() {
         for name in ["main", "escapee-0", "escapee-1"] {
             assert!(unit.contains(&format!("{name} leaves")), "{unit:?}");
         }
-        assert_eq!(lines(&victim, "gateway", 3).len(), 3, "nobody of the gateway heard anything");
+        assert_eq!(lines(&victim, "gateway", 3).len(), 3, "no process of the gateway got a signal");
         assert_eq!(victim.live().iter().filter(|one| one.name == "leaves_behind").count(), 6);
         victim.signal(SIGTERM);
         victim.ends_with(7);
@@ -230,7 +230,7 @@ fn what_a_killed_supervisor_was_above_ends_and_is_reported() {
             supervisor.is_some()
         });
         send(supervisor.unwrap(), SIGKILL).unwrap();
-        wait_until("nobody of the unit is left", || named(&victim, "leaves_behind").is_empty());
+        wait_until("no process of the unit is left", || named(&victim, "leaves_behind").is_empty());
         let now = status(&socket);
         assert_eq!(
             (&now["gateway"]["state"], &now["units"][0]["state"]),

@@ -1,4 +1,4 @@
-//! `output = "prefix"`: whole lines with names, whoever reads them.
+//! `output = "prefix"`: whole lines with names, whatever reads them.
 
 use std::collections::BTreeMap;
 use std::fs::File;

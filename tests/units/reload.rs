@@ -70,7 +70,7 @@ fn a_broken_file_is_refused_in_one_line_and_changes_nothing() {
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
     assert!(
         text(&ask(&socket, ["reload"]).stderr).contains("not an ordinary file"),
-        "a pipe holds nobody up"
+        "a pipe blocks no reload"
     );
     fs::remove_file(&file).unwrap();
     fs::write(&file, "command = ['true']\ngrace = '1s'\n").unwrap();

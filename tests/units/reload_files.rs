@@ -1,4 +1,4 @@
-//! `sexton reload` of a file that somebody keeps from being opened or read: sexton itself goes on, and says so.
+//! `sexton reload` of a file that another process keeps from being opened or read: sexton goes on, and says so.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -180,7 +180,8 @@ fn a_directory_in_path_that_hangs_does_not_hold_up_a_restart() {
         let place = plan.path("place");
         lead(Path::new(&place), ".");
         let path = format!("{}:{place}", std::env::var("PATH").unwrap());
-        // A socket that was passed to sexton outlives the command, and without its server the file system would be gone.
+        // A socket that was passed to sexton outlives the command, and without its server the file system would be
+        // gone.
         let plan = plan.variable("PATH", &path).variable("LISTEN_FDS", "1");
         let mut victim = plan.run_as_typed([] as [&str; 0]);
         victim.says("up");

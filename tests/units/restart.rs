@@ -101,7 +101,7 @@ fn the_old_tree_is_gone_and_its_locks_are_swept_before_the_next_start() {
             );
             let Some((plan, _)) = configured(mode, &config) else { return };
             fs::create_dir_all(plan.path("state/agents/a/sessions")).unwrap();
-            // As PID 1 /proc shows nobody else; elsewhere other tests have such processes.
+            // As PID 1 /proc shows no others; elsewhere other tests have such processes.
             let alone = mode == Mode::Pid1;
             let mut victim = plan.options(["-v", "--log-format", "json"]).run_as_typed([] as [&str; 0]);
             victim.says("up");
@@ -227,7 +227,7 @@ fn a_unit_whose_supervisor_was_killed_is_started_again_and_nothing_is_doubled() 
     }
 }
 
-/// OpenClaw 2026.5.22 answers and then stalls for 41 to 80 seconds. Whoever asks hears of it, and it is left alone.
+/// OpenClaw 2026.5.22 answers and then stalls for 41 to 80 seconds. The status shows it, and it is left alone.
 #[test]
 fn a_gateway_that_stalls_within_its_start_period_is_said_to_and_replaced_only_after_it() {
     let config = "command = ['sh', '-c', 'echo up; exec sleep 1000']\n[health]\ncommand = ['test', '-e', 'WELL']\n\

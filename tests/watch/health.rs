@@ -33,7 +33,7 @@ fn watching(probes: Vec<Probe>) -> WatchSettings {
     WatchSettings { health: probes, window: 100, ..WatchSettings::default() }
 }
 
-/// The whole point: a gateway that hangs has its port bound, and whoever only connects finds it well.
+/// The whole point: a gateway that hangs has its port bound, and a probe that only connects finds it healthy.
 #[test]
 fn a_hang_behind_a_bound_port_is_known_in_time_and_its_end_too() {
     let stand_in = StandIn::start();
@@ -134,7 +134,7 @@ fn nothing_counts_in_the_start_period_and_a_start_begins_it_anew() {
     // What follows need not be well for a time.
     let asked = stand_in.asked.lock().unwrap().len();
     watched.hear_for(ms(300));
-    assert_eq!(stand_in.asked.lock().unwrap().len(), asked, "nobody is asked who does not run");
+    assert_eq!(stand_in.asked.lock().unwrap().len(), asked, "a gateway that does not run is not probed");
     watched.gateway(running(4243));
     let begun = Instant::now();
     watched.health(HealthState::Starting);

@@ -27,7 +27,7 @@ struct Prometheus {
 impl Prometheus {
     /// One that scrapes `target`; `None`, after a line that says so, where there is no Prometheus.
     fn start(watched: &Watched, target: SocketAddr) -> Option<Prometheus> {
-        // Nobody else gets this port soon: the kernel hands them out at random.
+        // No other process gets this port soon: the kernel hands them out at random.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = watched.path("prometheus.yml");
         let text = format!(

@@ -39,7 +39,7 @@ impl Drop for Below {
     }
 }
 
-/// It ends by itself, so that a test that was killed leaves nobody behind who takes the whole machine.
+/// It ends by itself, so that a test that was killed leaves no process behind that takes the whole machine.
 const GROWS: &str = "
 import time
 kept = []
