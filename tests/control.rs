@@ -161,6 +161,7 @@ fn a_signal_a_restart_and_a_stop_can_be_asked_for() {
         let gateway = &status(&socket)["gateway"];
         gateway["state"] == "running" && gateway["pid"] != first
     });
+    wait_until("it hears signals", || victim.stdout().lines().filter(|line| *line == "ready").count() == 2);
     let now = status(&socket);
     assert_eq!((&now["gateway"]["restarts"], &now["counters"]["restarts"]), (&json!(1), &json!(1)));
     assert_eq!(now["gateway"]["last"], "ended by SIGKILL");

@@ -170,7 +170,7 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Removes what a dead sexton has left at `path`.
-fn make_room(path: &Path) -> Result<(), BindError> {
+fn remove_stale(path: &Path) -> Result<(), BindError> {
     let system = |error| BindError::System { path: path.to_owned(), error };
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
