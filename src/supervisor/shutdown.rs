@@ -86,7 +86,10 @@ impl Supervisor {
 
     pub(super) fn all_gone(&mut self, now: MonoTime, zombie: Option<ExitedMain>, out: &mut Vec<Action>) {
         self.ladder = Ladder::Idle;
+        // No sweep follows a command that could not be executed: what an earlier sweep has left is still to be swept.
+        let owed = self.live_sweep.wanted && self.start_failed.is_some();
         self.stop_live_sweep(out);
+        self.live_sweep.wanted = owed;
         if self.ends_with_units(zombie) {
             self.after_exit = AfterExit::Shutdown;
             self.phase = Phase::UnitsDown { zombie };

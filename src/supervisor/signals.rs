@@ -78,7 +78,13 @@ impl Supervisor {
                     self.escalate(now, signal, out);
                 }
             }
-            Phase::AskingHandoff { .. } if stops => self.cancel_handoff(out),
+            Phase::AskingHandoff { .. } if stops => {
+                self.cancel_handoff(out);
+                // What may live on without a stop is asked to end by one.
+                if self.policy.wait_all {
+                    self.stop_leftovers(now, self.policy.grace, out);
+                }
+            }
             Phase::UnitsDown { .. } if stops => self.escalate_unit(signal, false, out),
             Phase::RestartDelay { .. } if stops => self.shutdown(now, out),
             Phase::WaitingForSweep { .. } | Phase::LastSweep { .. } if stops => {

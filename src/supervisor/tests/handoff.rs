@@ -49,6 +49,19 @@ fn a_stop_is_a_stop_whatever_the_policy() {
 }
 
 #[test]
+fn a_stop_during_the_question_ends_what_may_live_on_otherwise() {
+    let policy = Policy { handoff: Some(WINDOW), wait_all: true, sweep: None, can_hold: false, ..policy() };
+    let mut story = Story::running(policy);
+    assert_eq!(story.tell(died(MAIN)), [Action::Reap(MAIN_PID), ASK]);
+    story.tell(Event::QueueDrained);
+    let term = Action::SignalAll(Signal::TERM);
+    assert_eq!(story.tell(sent(Signal::TERM)), [Action::EndStep, Action::CountRemaining, term]);
+    story.tell(Event::Remaining(Remaining::Children));
+    let killed = (0..1000).any(|_| story.wait().1.contains(&Action::SignalAll(Signal::KILL)));
+    assert!(killed, "the windows end");
+}
+
+#[test]
 fn no_answer_is_a_failure() {
     for on in EVERY {
         let mut story = asking(on);

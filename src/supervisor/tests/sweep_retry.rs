@@ -118,3 +118,24 @@ fn beside_living_units_it_is_the_same() {
         assert_eq!(story.now.since(begun) > SWEEP, failed == STARVED);
     }
 }
+
+/// A command that could not be executed has left no lock, and no sweep follows it. An earlier sweep was given up.
+#[test]
+fn a_sweep_that_is_owed_is_made_up_for_although_a_start_failed_meanwhile() {
+    let mut story = after_its_death(Policy { look_later: false, hand_over: None, ..always() });
+    story.tell(SWEPT);
+    assert_eq!(story.wait().1, [Action::Start]);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    let beside = |actions: &[Action]| matches!(actions, [.., Action::Sweep(SweepTrigger::Live { .. })]);
+    story.tell(died(99));
+    assert!(beside(&story.tell(Event::QueueDrained)), "an orphan may have left a lock");
+    assert_eq!(story.wait().1, [Action::AbandonSweep]);
+    story.tell(Event::StartFailed { step: StartStep::Exec, errno: Errno(2) });
+    story.tell(Event::Died { pid: pid(MAIN), status: ExitStatus::Exited(127) });
+    assert_eq!(story.tell(Event::QueueDrained), [Action::CountRemaining]);
+    assert_eq!(story.tell(Event::SweeperExited), []);
+    story.tell(Event::Remaining(Remaining::Gone));
+    assert_eq!(story.wait().1, [Action::Start]);
+    story.tell(Event::Started { pid: pid(MAIN) });
+    assert!(beside(&story.tick()), "at once");
+}

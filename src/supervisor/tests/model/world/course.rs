@@ -74,7 +74,8 @@ impl World {
     fn does(&mut self, steps: &[Step], now: &mut MonoTime, done: impl Fn(&World) -> bool) -> bool {
         // A sweep that always waits again would never end.
         let mut waited = 0;
-        for _ in 0..4000 {
+        // Where KILL is repeated for ten seconds, and the processes are counted beside it, there are some 4,200 steps.
+        for _ in 0..6000 {
             if done(self) {
                 return true;
             }
