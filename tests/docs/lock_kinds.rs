@@ -22,7 +22,7 @@ kinds = [\"xvfb\", \"dbus\"]
 [its other locks](locks.md): one whose owner lives stays, and of one of which nothing is known the log says which word helps.
 For a pid file that names no more than a number, that is `sharing = \"exclusive\"`.
 
-`kinds = [\"auto\"]` means all those whose program is on the path. It counts where sexton is PID 1 of a container, and never on a
+`kinds = \"auto\"` means all those whose program is on the path. It counts where sexton is PID 1 of a container, and never on a
 developer's machine. A path with `/` or `~/` at its start is looked for there, and any other below the lock roots. In a directory
 where others can write, such as `/tmp`, each lock is judged and removed as the user whose it is. What is root's is judged only
 where nobody else can put something in its place.

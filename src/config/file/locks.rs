@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::error::{InvalidValue, WithPath};
-use super::values::Reaction;
+use super::values::{OneOrMore, Reaction};
 use crate::config::catalogue;
 use crate::config::lock_rule::LockRule;
 
@@ -18,8 +18,8 @@ pub(super) struct RawLocks {
     /// What follows when a living owner holds a lock past its limit. Either value starts sexton-watch.
     held_too_long: Option<Reaction>,
     /// Kinds of locks of the catalogue that are looked for as well, each where its program has it: names that `sexton locks
-    /// kinds` shows, or `auto` for those whose program is on the path, which counts where sexton is PID 1.
-    kinds: Vec<String>,
+    /// kinds` shows, one or a list, or `auto` for those whose program is on the path, which counts where sexton is PID 1.
+    kinds: OneOrMore,
     /// Kinds of locks that sexton does not know by itself.
     rule: Vec<LockRule>,
 }
@@ -47,7 +47,7 @@ pub struct Locks {
 
 impl RawLocks {
     pub(super) fn check(self) -> Result<Locks, InvalidValue> {
-        for (index, word) in self.kinds.iter().enumerate() {
+        for (index, word) in self.kinds.0.iter().enumerate() {
             catalogue::check(word).map_err(|what| InvalidValue::new(what).at(index)).below("kinds")?;
         }
         let rules = self.rule.into_iter().enumerate();
@@ -55,7 +55,7 @@ impl RawLocks {
         Ok(Locks {
             exclusive: self.sharing == Some(RawSharing::Exclusive),
             held_too_long: self.held_too_long,
-            kinds: self.kinds,
+            kinds: self.kinds.0,
             rules: rules.collect::<Result<_, _>>().below("rule")?,
         })
     }

@@ -72,6 +72,7 @@ fn the_example_says_what_it_says() {
     let (_, kind) = soft.kind().unwrap();
     assert!(kind.name == "softfilelock" && kind.keeps_open && kind.format == Format::FirstLine);
     assert_eq!(file.locks.kinds, ["xvfb", "dbus"]);
+    assert_eq!(read("[locks]\nkinds = 'auto'").unwrap().locks.kinds, ["auto"]);
     let units: Vec<_> = file.units.iter().map(|unit| (&*unit.name, unit.after_gateway)).collect();
     assert_eq!(units, [("proxy", true), ("worker", true)]);
     assert_eq!(file.restart.on, RestartOn::Failure);
