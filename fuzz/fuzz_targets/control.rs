@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
             );
         }
         if key % 7 == 6 {
-            let _ = desk.lost(key % 5, key);
+            let _ = desk.peer_lost(key % 5, key);
         }
     }
     let told = desk.status_text(Status::default());
