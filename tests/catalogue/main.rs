@@ -22,14 +22,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use programs::{PROGRAMS, Program, UNTRIED};
 
-/// What a container begins with: a name of its own, and the directories that its earlier life had. X servers compile their
+/// What a container begins with: a name of its own, sexton, and the directories that its earlier life had. X servers compile their
 /// keyboard's map into a file of /var/lib/xkb that is named for the display, so that each has its own.
 const CONTAINER: &str = r#"
     hostname "$1"; ip link set lo up 2>/dev/null
+    mount -t tmpfs none /mnt && : >/mnt/sexton && mount --bind "$3" /mnt/sexton || exit
     mount --bind "$2/run" /run; mount --bind "$2/home" /root; mount --bind "$2/tmp" /tmp
     [ ! -d /var/lib/xkb ] || mount -t tmpfs none /var/lib/xkb
-    export HOME=/root XDG_RUNTIME_DIR=/run/user/0; cd /root; shift 2; exec "$@"
+    export HOME=/root XDG_RUNTIME_DIR=/run/user/0; cd /root; shift 3; exec "$@"
 "#;
+
+/// Where sexton is in it: the directories that are its own may hide where it was built.
+const SEXTON: &str = "/mnt/sexton";
 
 /// A life in it: the program with a number that is chosen, and a word for what came of it. $1: what is there when it
 /// starts; $2: its number; $3: what is done afterwards.
@@ -106,17 +110,17 @@ impl Volume {
             "--mount-proc",
             "--",
         ]);
-        command.args(["sh", "-c", CONTAINER, "sh", name]).arg(self.path("")).args(words);
+        command.args(["sh", "-c", CONTAINER, "sh", name]).arg(self.path(""));
+        command.arg(env!("CARGO_BIN_EXE_sexton")).args(words);
         command.stdin(Stdio::null());
         command
     }
 
     fn live(&self, init: &str, name: &str, script: &str, life: [&str; 3]) -> Life {
-        let sexton = env!("CARGO_BIN_EXE_sexton");
         let mut words = match init {
             "bare" => vec![],
             "tini" => vec!["tini", "--"],
-            _ => vec![sexton, "--control", "off", "--config", "/root/sexton.toml", "--"],
+            _ => vec![SEXTON, "--control", "off", "--config", "/root/sexton.toml", "--"],
         };
         words.extend(["sh", script]);
         words.extend(life);
@@ -258,12 +262,11 @@ fn table(program: &Program) {
 
 /// No lock goes whose owner lives: in the same container, in a pid namespace below, in another container.
 fn living(program: &Program) {
-    let sexton = env!("CARGO_BIN_EXE_sexton");
     let by_hand = |owner: &Life, place: &str| {
         let inside = owner.child.id().to_string();
         let child = fs::read_to_string(format!("/proc/{inside}/task/{inside}/children")).unwrap();
         let enter =
-            ["--all", "--target", child.trim(), sexton, "--control", "off", "--config", "/root/sexton.toml"];
+            ["--all", "--target", child.trim(), SEXTON, "--control", "off", "--config", "/root/sexton.toml"];
         let done = Command::new("nsenter").args(enter).args(["--", "true"]).output().unwrap();
         assert!(done.status.success(), "{} {place}: {done:?}", program.name);
     };
