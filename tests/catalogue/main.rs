@@ -285,7 +285,7 @@ fn living(program: &Program) {
             by_hand(&first, script);
         } else {
             let other = volume
-                .run("two", &[sexton, "--control", "off", "--config", "/root/sexton.toml", "--", "true"]);
+                .run("two", &[SEXTON, "--control", "off", "--config", "/root/sexton.toml", "--", "true"]);
             let done = { other }.output().unwrap();
             assert!(done.status.success(), "{}: {done:?}", program.name);
         }
