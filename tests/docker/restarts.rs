@@ -62,9 +62,9 @@ fn finds_no_lock_three_times(engine: &Engine) {
 
     let volume = format!("{}:/state", state.path().display());
     let place = ["--volume", &volume, "--env", "OPENCLAW_STATE_DIR=/state", "demo"];
-    // It takes its lock as OpenClaw does, and fails if the file is there. A sibling keeps it from stopping in time.
-    let script =
-        "holds_lock hold /state/agents/main/agent/auth-profiles.json.lock sidecar & trap '' TERM; wait; wait";
+    // It takes its lock as OpenClaw does, and fails if the file is there. The shell catches TERM and passes nothing on; had it
+    // ignored the signal, its group would get it.
+    let script = "holds_lock hold /state/agents/main/agent/auth-profiles.json.lock sidecar & trap : TERM; wait; wait; wait";
     let container = engine.runs([&HARDENED[..], &place, &["sh", "-c", script]].concat());
     for round in 1..=4 {
         wait_until(&format!("start {round} has its lock; it said {:?}", container.says()), || {
