@@ -27,6 +27,10 @@ pub struct StartHeap {
 // SAFETY: each byte of the piece belongs to whoever has taken it, and what is taken changes in one step.
 unsafe impl Sync for StartHeap {}
 
+/// Everything lies as it does in the C library's heap (malloc(3)): libraries lay more into a vector of bytes than bytes. nix
+/// does so with the control messages of a socket.
+const LEAST: usize = 16;
+
 impl StartHeap {
     /// A piece of which nothing is taken.
     #[must_use]
@@ -47,7 +51,7 @@ impl StartHeap {
     fn take(&self, layout: Layout) -> Option<*mut u8> {
         let taken = self.taken.load(Ordering::Relaxed);
         let base = self.base();
-        let gap = base.addr().wrapping_add(taken).wrapping_neg() & (layout.align() - 1);
+        let gap = base.addr().wrapping_add(taken).wrapping_neg() & (layout.align().max(LEAST) - 1);
         let begin = taken.checked_add(gap)?;
         let end = begin.checked_add(layout.size()).filter(|end| *end <= ROOM)?;
         self.set_taken(taken, end).then(|| base.wrapping_add(begin))
@@ -169,7 +173,9 @@ mod tests {
         let sizes = [(1, 1), (8, 8), (3, 1), (64, 64), (5, 2), (16, 16)];
         let all = sizes.map(|(size, align)| Taken::new(&heap, size, align));
         for (mark, taken) in (0..).zip(all) {
-            assert!(taken.is_of(&heap) && taken.memory.addr().is_multiple_of(taken.layout.align()));
+            assert!(
+                taken.is_of(&heap) && taken.memory.addr().is_multiple_of(taken.layout.align().max(LEAST))
+            );
             taken.fill(mark);
         }
         assert!((0..).zip(all).all(|(mark, taken)| taken.holds(taken.layout.size(), mark)));

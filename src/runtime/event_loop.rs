@@ -89,13 +89,12 @@ impl EventLoop<'_> {
         if child_changed {
             self.reap_all(woken.signal.and_then(|signal| signal.dead()))?;
         }
-        let begun = woken.beside.then(clock::own_time);
+        // What has lain there meanwhile announces itself no more.
+        let again = self.manager.as_mut().is_some_and(ManagerLink::listen_again);
+        let begun = (woken.beside || again).then(clock::own_time);
         self.hear_of_tool(woken.beside)?;
         self.oom.tick();
         self.check_death_pact();
-        if let Some(link) = &mut self.manager {
-            link.listen_again();
-        }
         self.end_late_reload();
         self.end_late_look()?;
         let due = self.supervisor_deadline().is_some_and(|deadline| deadline <= clock::now());

@@ -196,13 +196,13 @@ impl ManagerLink {
         self.listens_again
     }
 
-    /// Listens to the gateway again, if it is time.
-    pub(super) fn listen_again(&mut self) {
-        if self.listens_again.take_if(|due| *due <= clock::now()).is_some()
-            && let Some(inbox) = &self.inbox
-        {
+    /// Listens to the gateway again, if it is time. Whether it was.
+    pub(super) fn listen_again(&mut self) -> bool {
+        let is_due = self.listens_again.take_if(|due| *due <= clock::now()).is_some();
+        if is_due && let Some(inbox) = &self.inbox {
             said(self.many.add(inbox, INBOX, Interest::Read));
         }
+        is_due
     }
 
     fn send(&mut self, text: &str) -> Option<Event> {

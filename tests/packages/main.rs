@@ -39,6 +39,8 @@ const FILES: &[&str] = &[
     "usr/share/doc/sexton/docs/deploy.md",
     "usr/share/doc/sexton/docs/doctor.md",
     "usr/share/doc/sexton/docs/health.md",
+    "usr/share/doc/sexton/docs/kernels.md",
+    "usr/share/doc/sexton/docs/lock-kinds.md",
     "usr/share/doc/sexton/docs/locks.md",
     "usr/share/doc/sexton/docs/log-events.md",
     "usr/share/doc/sexton/docs/measure.md",
