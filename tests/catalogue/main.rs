@@ -144,6 +144,14 @@ struct Life {
     word: String,
 }
 
+impl Drop for Life {
+    /// A test that fails leaves nothing running.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Life {
     fn serves(&self, program: &Program) {
         assert_eq!(self.word, "serves", "{}", program.name);
