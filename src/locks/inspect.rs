@@ -174,13 +174,9 @@ pub fn inspect(
     let Some(root) = sharing.of_many else {
         return inspect_as_ourselves(spot, kind, context, sharing, retry_budget, marks);
     };
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Finding::Vanished,
-        _ => Finding::Unreadable(Errno(error.raw_os_error().unwrap_or(0))),
-    };
     let meta = match files::meta_in(spot.directory, spot.name) {
         Ok(meta) => meta,
-        Err(error) => return unreadable(error),
+        Err(error) => return unread(&error),
     };
     if meta.uid == 0 && !only_root_decides(spot.directory, root).unwrap_or(false) {
         return Finding::Odd(NotALock::OthersDecide);
@@ -190,7 +186,16 @@ pub fn inspect(
         // Another has come to its place.
         Ok(Finding::Judged(judged)) if judged.lock_file.owner() != meta.uid => Finding::Vanished,
         Ok(finding) => finding,
-        Err(error) => unreadable(error),
+        Err(error) => unread(&error),
+    }
+}
+
+/// What there is to say of what could not be looked at.
+fn unread(error: &io::Error) -> Finding {
+    match error.kind() {
+        io::ErrorKind::NotFound => Finding::Vanished,
+        io::ErrorKind::CrossesDevices => Finding::Odd(NotALock::Mounted),
+        _ => Finding::Unreadable(Errno(error.raw_os_error().unwrap_or(0))),
     }
 }
 
@@ -205,13 +210,7 @@ fn inspect_as_ourselves(
     let lock_file = match retry_budget.open_again(|| lock_file::take(spot, &kind.form)) {
         Ok(Ok(lock_file)) => lock_file,
         Ok(Err(not_a_lock)) => return Finding::Odd(not_a_lock),
-        Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound => Finding::Vanished,
-                io::ErrorKind::CrossesDevices => Finding::Odd(NotALock::Mounted),
-                _ => Finding::Unreadable(Errno(error.raw_os_error().unwrap_or(0))),
-            };
-        }
+        Err(error) => return unread(&error),
     };
     let record = lock_file.bytes().map_or(Content::Empty.into(), |bytes| kind.format.read(bytes));
     let content = record.content;

@@ -45,11 +45,9 @@ impl Supervisor {
 
     /// Nobody needs the answer any more: it is a stop.
     pub(super) fn cancel_handoff(&mut self, out: &mut Vec<Action>) {
-        if let Phase::AskingHandoff { .. } = self.phase {
-            self.after_exit = AfterExit::Shutdown;
-            out.push(Action::EndStep);
-            self.leave_handoff(out);
-        }
+        self.after_exit = AfterExit::Shutdown;
+        out.push(Action::EndStep);
+        self.leave_handoff(out);
     }
 
     fn leave_handoff(&mut self, out: &mut Vec<Action>) {
