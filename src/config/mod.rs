@@ -21,5 +21,5 @@ pub mod unit;
 pub mod value;
 pub mod watch_settings;
 
-pub use plan::{BeforeStop, Control, Handoff, Locks, LocksCommand, Origin, Plan, Problem, Task};
+pub use plan::{Control, Locks, LocksCommand, Origin, Plan, Problem, StepCommand, Task};
 pub use tool::{RecordTo, ToolPlan};

@@ -48,10 +48,11 @@ pub struct Plan {
     pub prefix: Option<String>,
     /// What follows the command's end.
     pub restart: Restart,
-    /// What says whether the command's end with 0 is a stop, if anything does.
-    pub handoff: Option<Handoff>,
+    /// What says whether the command's end with 0 is a stop, if anything does; `{pid}` in it stands for the number of the
+    /// main process.
+    pub handoff: Option<StepCommand>,
     /// What comes before the stop signal, if anything does.
-    pub before_stop: Option<BeforeStop>,
+    pub before_stop: Option<StepCommand>,
     /// The conditions under which the command is stopped by its ladder and started again.
     pub replace_on: Vec<IncidentKind>,
     /// The command's neighbours, in their order of start.
@@ -68,18 +69,9 @@ pub struct Plan {
     pub origin: Origin,
 }
 
-/// A command that says whether the main process's end with 0 is a stop.
+/// A command that speaks with the gateway, or about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handoff {
-    /// The command and its arguments, in which `{pid}` stands for the main process's number.
-    pub command: Vec<CString>,
-    /// How long it may take.
-    pub timeout: Duration,
-}
-
-/// A command that comes before the stop signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BeforeStop {
+pub struct StepCommand {
     /// The command and its arguments.
     pub command: Vec<CString>,
     /// How long it may take.

@@ -32,7 +32,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file_access::FileAccess;
-use super::plan::{BeforeStop, Handoff, Origin};
+use super::plan::{Origin, StepCommand};
 use super::settings::Given;
 use super::unit::{Tools, Unit};
 use super::watch_settings::WatchSettings;
@@ -70,9 +70,9 @@ pub struct File {
     /// What follows the command's end.
     pub restart: Restart,
     /// What says whether the command's end with 0 is a stop.
-    pub handoff: Option<Handoff>,
+    pub handoff: Option<StepCommand>,
     /// What comes before the stop signal.
-    pub before_stop: Option<BeforeStop>,
+    pub before_stop: Option<StepCommand>,
     /// The units in their order of start.
     pub units: Vec<Unit>,
     /// How tools are run.

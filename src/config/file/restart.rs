@@ -9,8 +9,9 @@ use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
 use super::argv::Argv;
 use super::error::{InvalidValue, WithPath};
+use super::stop::step;
 use super::watch::positive;
-use crate::config::plan::Handoff;
+use crate::config::plan::StepCommand;
 use crate::config::value::Text;
 use crate::supervisor::{Restart, RestartOn};
 
@@ -112,12 +113,11 @@ impl RawRestart {
     }
 
     /// Of the main process, with what says whether its end with 0 is a stop.
-    pub(super) fn check_with_handoff(self) -> Result<(Restart, Option<Handoff>), InvalidValue> {
+    pub(super) fn check_with_handoff(self) -> Result<(Restart, Option<StepCommand>), InvalidValue> {
         let mut raw = self.table();
         let timeout = positive("handoff_timeout", raw.handoff_timeout.take(), 30)?;
-        let command = raw.handoff.take().filter(|command| !command.plain().is_empty());
-        let command = command.map(Argv::exec).transpose().below("handoff")?;
-        Ok((raw.check()?, command.map(|command| Handoff { command, timeout })))
+        let handoff = step(raw.handoff.take(), timeout).below("handoff")?;
+        Ok((raw.check()?, handoff))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::argv::Argv;
 use super::error::{InvalidValue, WithPath};
 use super::watch::positive;
-use crate::config::plan::BeforeStop;
+use crate::config::plan::StepCommand;
 use crate::config::value::Text;
 
 /// What comes before the stop signal.
@@ -24,11 +24,14 @@ pub(super) struct RawStop {
 }
 
 impl RawStop {
-    pub(super) fn check(self) -> Result<Option<BeforeStop>, InvalidValue> {
+    pub(super) fn check(self) -> Result<Option<StepCommand>, InvalidValue> {
         let timeout = positive("before_timeout", self.before_timeout, 10)?;
-        let Some(command) = self.before.filter(|command| !command.plain().is_empty()) else {
-            return Ok(None);
-        };
-        Ok(Some(BeforeStop { command: command.exec().below("before")?, timeout }))
+        step(self.before, timeout).below("before")
     }
+}
+
+/// A command with its window; an empty list is none.
+pub(super) fn step(command: Option<Argv>, timeout: Duration) -> Result<Option<StepCommand>, InvalidValue> {
+    let command = command.filter(|command| !command.plain().is_empty()).map(Argv::exec).transpose()?;
+    Ok(command.map(|command| StepCommand { command, timeout }))
 }

@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn all_windows_are_added_up() {
-        use sexton::config::BeforeStop;
+        use sexton::config::StepCommand;
         use sexton::config::value::Step;
         let mut plan = Plan::bare(CompatMode::Native);
         assert_eq!(plan.longest_stop(), Duration::from_secs(37));
@@ -270,7 +270,7 @@ mod tests {
             Step(sexton::types::Signal::INT, Duration::from_secs(5)),
         ];
         assert_eq!(plan.longest_stop(), Duration::from_secs(32));
-        plan.before_stop = Some(BeforeStop { command: Vec::new(), timeout: Duration::from_secs(12) });
+        plan.before_stop = Some(StepCommand { command: Vec::new(), timeout: Duration::from_secs(12) });
         assert_eq!(plan.longest_stop(), Duration::from_secs(44));
         assert_eq!(drain(&plan, (2026, 9, 6)), []);
         plan.settings.stop_sequence.clear();
