@@ -12,7 +12,6 @@ use tracing::level_filters::LevelFilter;
 use super::config_path::initial_cwd;
 use super::outer::Outer;
 use super::words::{self, Words};
-use crate::config::catalogue;
 use crate::config::file::File;
 use crate::config::setting::{Setting, Table};
 use crate::config::settings::{Given, Settings};
@@ -189,7 +188,8 @@ impl Args {
             kinds: Vec::new(),
             placed: Vec::new(),
         };
-        add_kinds(&mut locks, &file.locks.kinds);
+        // 'auto' is for a container, of which we are PID 1: a developer's /tmp is not for us to look through.
+        add_kinds(&mut locks, &file.locks.kinds, || process::own_pid() == Pid::INIT);
         locks
     }
 }
@@ -246,21 +246,14 @@ fn watching(mut watching: WatchSettings, locks: Option<&Locks>, asked: bool) -> 
     Some(watching)
 }
 
-/// Turns kinds of the catalogue on. All those whose programs are here are meant only in a container, of which we are
-/// PID 1: a developer's /tmp is not for us to look through.
-fn add_kinds(locks: &mut Locks, words: &[String]) {
+/// Turns kinds of the catalogue on. Whether all those whose programs are here can be meant is looked up only if there are
+/// any: a start without them pays nothing.
+pub(super) fn add_kinds(locks: &mut Locks, words: &[String], auto: impl FnOnce() -> bool) {
     if words.is_empty() {
         return;
     }
-    let counts = |word: &&String| *word != catalogue::AUTO || process::own_pid() == Pid::INIT;
-    let meant: Vec<String> = words.iter().filter(counts).cloned().collect();
-    locks.add_kinds(&meant, home().as_deref());
-    words.clone_into(&mut locks.kinds);
-}
-
-/// What `~` stands for.
-pub(super) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    locks.add_kinds(words, auto(), home.as_deref());
 }
 
 /// The roots that were given; if there are none, those in which OpenClaw would look.

@@ -138,14 +138,8 @@ impl LocksArgs {
             placed: Vec::new(),
         };
         let words = if self.kinds.is_empty() { &file.locks.kinds } else { &self.kinds };
-        if !words.is_empty() {
-            // A developer's /tmp is not for us to look through: all that is there is meant in a container alone.
-            let counts = |word: &&String| *word != catalogue::AUTO || !boot::is_first_pid_namespace();
-            locks.add_kinds(
-                &words.iter().filter(counts).cloned().collect::<Vec<_>>(),
-                args::home().as_deref(),
-            );
-        }
+        // A developer's /tmp is not for us to look through: all that is there is meant in a container alone.
+        args::add_kinds(&mut locks, words, || !boot::is_first_pid_namespace());
         LocksCommand { locks, task, json: self.json }
     }
 }

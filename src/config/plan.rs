@@ -1,5 +1,6 @@
 //! The plan: everything that sexton was told, checked.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -159,32 +160,45 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// All kinds of locks that are known in a root. They are put together for whoever looks for locks, and not kept:
-    /// PID 1 itself never does. It looks for programs on the path, and may hang.
+    /// Which programs of the kinds that count only beside their program are here. For a process that may hang: it looks
+    /// along the path.
     #[must_use]
-    pub fn lock_kinds(&self, root: &Root) -> LockKinds {
+    pub fn programs_here(&self) -> BTreeSet<&str> {
+        let wanted: BTreeSet<&str> =
+            self.placed.iter().flat_map(|placed| placed.only_with.iter().map(String::as_str)).collect();
+        if wanted.is_empty() {
+            return wanted;
+        }
+        catalogue::present(&wanted, std::env::var_os("PATH").as_deref())
+    }
+
+    /// All kinds of locks that are known in a root, where these programs are. They are put together for whoever looks for
+    /// locks, and not kept: PID 1 itself never does.
+    #[must_use]
+    pub fn lock_kinds(&self, root: &Root, programs: &BTreeSet<&str>) -> LockKinds {
         let lies_here = |placed: &&Placed| match (&placed.root, root) {
             (Some(place), Root::Catalogue(path) | Root::Given(path)) => place == path,
             (None, Root::Catalogue(_)) | (Some(_), _) => false,
             (None, _) => true,
         };
-        let here: Vec<&Placed> = self.placed.iter().filter(lies_here).collect();
-        let wanted = here.iter().flat_map(|placed| placed.only_with.iter().map(String::as_str)).collect();
-        let present = catalogue::present(&wanted, std::env::var_os("PATH").as_deref());
         let is_on = |placed: &&Placed| {
-            placed.only_with.is_empty() || placed.only_with.iter().any(|name| present.contains(name.as_str()))
+            placed.only_with.is_empty()
+                || placed.only_with.iter().any(|name| programs.contains(name.as_str()))
         };
-        let kinds = here.into_iter().filter(is_on).filter_map(Placed::kind);
+        let kinds = self.placed.iter().filter(lies_here).filter(is_on).filter_map(Placed::kind);
         match root {
             Root::Catalogue(_) => LockKinds::only(kinds.collect()),
             _ => LockKinds::with(self.rules.iter().filter_map(LockRule::kind).chain(kinds).collect()),
         }
     }
 
-    /// Adds kinds of the catalogue, and the roots where they lie. `home` is what `~` stands for.
-    pub fn add_kinds(&mut self, words: &[String], home: Option<&Path>) {
+    /// Adds kinds of the catalogue, and the roots where they lie. `auto` says whether that word counts, and `home` is what
+    /// `~` stands for.
+    pub fn add_kinds(&mut self, words: &[String], auto: bool, home: Option<&Path>) {
+        let counts = |word: &&String| auto || *word != catalogue::AUTO;
+        let meant: Vec<String> = words.iter().filter(counts).cloned().collect();
         self.kinds = words.to_vec();
-        self.placed = catalogue::placed(words, home);
+        self.placed = catalogue::placed(&meant, home);
         for place in self.placed.iter().filter_map(|placed| placed.root.as_ref()) {
             let is_it =
                 |root: &Root| matches!(root, Root::Given(path) | Root::Catalogue(path) if path == place);

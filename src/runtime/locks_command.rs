@@ -74,11 +74,11 @@ const QUIET: Duration = Duration::from_secs(2);
 fn scan(locks: &Locks) -> (Vec<Option<Listing>>, Vec<Option<RootOwner>>) {
     let shows_progress = io::stderr().is_terminal();
     let ask = |root: &Root| {
-        let lock_kinds = locks.lock_kinds(root);
-        if lock_kinds.is_empty() {
-            return Some((Listing::missing(root), None));
-        }
         in_a_child(root, locks.deadline, || {
+            let lock_kinds = locks.lock_kinds(root, &locks.programs_here());
+            if lock_kinds.is_empty() {
+                return (Listing::missing(root), None);
+            }
             let begun = clock::now();
             let mut said = false;
             let mut progress = |seen: usize| {
@@ -154,9 +154,9 @@ fn sweep(locks: &Locks, listings: &[Listing], owners: &[Option<RootOwner>]) -> S
         if owner.is_none() {
             continue;
         }
-        let lock_kinds = locks.lock_kinds(root);
         let known = KnownRoot { owner: *owner, refused: false };
         let done = in_a_child(root, locks.deadline, || {
+            let lock_kinds = locks.lock_kinds(root, &locks.programs_here());
             let request = Request {
                 root,
                 known,

@@ -5,6 +5,7 @@
 //! a short message a root, and the descriptor that registers us as a user of the root. The first sweep of a root says
 //! whose it is before it becomes that user, and every later one is told.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -345,11 +346,12 @@ impl Job<'_> {
     /// owner and cannot change back.
     fn run(&self, registrations: &[Option<OwnedFd>], marks: &[Option<OwnedFd>]) {
         let files = registrations.iter().zip(marks);
+        let programs = self.locks.programs_here();
         for ((place, root), (registration, marks)) in (0..=u8::MAX).zip(&self.locks.roots).zip(files) {
             let (registration, marks) =
                 (registration.as_ref().map(AsFd::as_fd), marks.as_ref().map(AsFd::as_fd));
             if !locks::drops_to_owner(root) {
-                self.sweep(place, root, registration, marks);
+                self.sweep(place, root, &programs, registration, marks);
                 continue;
             }
             let log = io::stderr();
@@ -357,7 +359,7 @@ impl Job<'_> {
             let sweep = || {
                 // Before anything that could hang.
                 let _ = seqpacket::send(self.outbox, &process::own_pid().raw().to_ne_bytes(), None);
-                self.sweep(place, root, registration, marks);
+                self.sweep(place, root, &programs, registration, marks);
                 0
             };
             let child = spawn::fork_helper(Output::To(log.as_fd()), &keep, || (), sweep);
@@ -373,6 +375,7 @@ impl Job<'_> {
         &self,
         place: u8,
         root: &Root,
+        programs: &BTreeSet<&str>,
         registration: Option<BorrowedFd<'_>>,
         marks: Option<BorrowedFd<'_>>,
     ) {
@@ -393,7 +396,7 @@ impl Job<'_> {
             unreaped: self.zombie.as_slice(),
             now: clock::wall(),
         };
-        let lock_kinds = self.locks.lock_kinds(root);
+        let lock_kinds = self.locks.lock_kinds(root, programs);
         if lock_kinds.is_empty() {
             return self.tell(place, root, &Report::default(), None);
         }

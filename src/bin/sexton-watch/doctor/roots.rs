@@ -87,7 +87,7 @@ pub fn check(root: &Root, locks: &Locks, around: &Around) -> (Vec<Finding>, Opti
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     });
     let context = SweepContext { first: false, ..SweepContext::by_hand(process::own_pid(), clock::wall()) };
-    let lock_kinds = locks.lock_kinds(root);
+    let lock_kinds = locks.lock_kinds(root, &locks.programs_here());
     let (exclusive, after) = (locks.exclusive, locks.report_after);
     let listing = list(root, &mut known, &lock_kinds, &context, exclusive, after, &mut |_| {});
     let entered = PathBuf::from(&listing.root.path);
