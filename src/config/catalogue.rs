@@ -50,7 +50,7 @@ pub struct Entry {
     pub by_rule: bool,
     /// What the program does with a lock that was left behind.
     pub left_over: Option<String>,
-    /// Why a lock that was left behind keeps nobody from starting; then there are no rules.
+    /// Why a lock that was left behind keeps no program from starting; then there are no rules.
     pub harmless: Option<String>,
     /// What the program does with an empty one, whose owner died before it wrote it.
     pub empty: Option<String>,

@@ -172,8 +172,8 @@ impl Locks {
         catalogue::present(&wanted, std::env::var_os("PATH").as_deref())
     }
 
-    /// All kinds of locks that are known in a root, where these programs are. They are put together for whoever looks for
-    /// locks, and not kept: PID 1 itself never does.
+    /// All kinds of locks that are known in a root, where these programs are. They are put together when locks are looked
+    /// for, and not kept: PID 1 itself never does.
     #[must_use]
     pub fn lock_kinds(&self, root: &Root, programs: &BTreeSet<&str>) -> LockKinds {
         let lies_here = |placed: &&Placed| match (&placed.root, root) {

@@ -38,7 +38,7 @@ const LOCAL_NUMBERS: [u32; 14] = [
     0x0000_137f, // minix
 ];
 
-/// Filesystems that refuse a lease also where nobody has the file open: an NFSv4 client grants a write lease only while
+/// Filesystems that refuse a lease also where no process has the file open: an NFSv4 client grants a write lease only while
 /// the server has delegated the file to it, and an SMB client only while it has the oplock (`nfs4_setlease`, `cifs_setlease`;
 /// seen of NFSv4 on Linux 6.12).
 const REFUSE_LEASES: [&str; 3] = ["nfs4", "cifs", "smb3"];
@@ -87,7 +87,7 @@ pub fn knows_no_leases(lease: Lease) -> bool {
     refused && std::fs::read("/proc/sys/fs/leases-enable").map_or(true, |text| text.trim_ascii() != b"0")
 }
 
-/// Whether anybody has `file` open, which belongs to `uid`. If nobody has, whoever opens it now waits until it is
+/// Whether any process has `file` open, which belongs to `uid`. If none has, one that opens it now waits until it is
 /// closed here: what was seen stays true until it was acted on.
 ///
 /// Where the filesystem refuses a lease for reasons of its own, a refusal tells nothing.

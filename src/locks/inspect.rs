@@ -145,7 +145,7 @@ const STICKY: u32 = 0o1000;
 /// How many directories a lock can lie below its root; no rule is that deep.
 const DEPTH: u32 = 64;
 
-/// Whether nobody but root decides what lies in this directory, up to the root of this device and number.
+/// Whether root alone decides what lies in this directory, up to the root of this device and number.
 fn only_root_decides(directory: BorrowedFd<'_>, root: (u64, u64)) -> io::Result<bool> {
     let mut here = directory.try_clone_to_owned()?;
     for _ in 0..DEPTH {

@@ -61,7 +61,7 @@ impl SocketPath {
 }
 
 /// What the socket of the lock at `spot` says. It proves something only if it is the lock owner's, lies on the same
-/// mount, and was bound by whoever took the lock: after that, or just before where its kind does so.
+/// mount, and was bound by the process that took the lock: after that, or just before where its kind does so.
 pub fn ask(spot: &DirEntry<'_>, lock: &LockFile, path: &SocketPath) -> Socket {
     let Ok(Some((directory, file, meta))) = found(spot, path) else { return Socket::NoAnswer };
     let asked = privileges::acting_as(lock.owner(), lock.group(), || unix_socket::listener(file.as_fd()));

@@ -136,7 +136,7 @@ pub struct Evidence {
     pub all_visible: bool,
     /// Whether the operator says that no owner lives outside this pid namespace.
     pub declared_exclusive: bool,
-    /// Whether no process lives in it but sexton's own. It is asked for a lock that names nobody.
+    /// Whether no process lives in it but sexton's own. It is asked for a lock that names no owner.
     pub nobody_else: bool,
 }
 

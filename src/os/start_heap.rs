@@ -24,7 +24,7 @@ pub struct StartHeap {
     taken: AtomicUsize,
 }
 
-// SAFETY: each byte of the piece belongs to whoever has taken it, and what is taken changes in one step.
+// SAFETY: each byte of the piece belongs to the one that has taken it, and what is taken changes in one step.
 unsafe impl Sync for StartHeap {}
 
 /// Everything lies as it does in the C library's heap (malloc(3)): libraries lay more into a vector of bytes than bytes. nix
@@ -47,7 +47,7 @@ impl StartHeap {
         Some(memory.addr().wrapping_sub(self.base().addr())).filter(|place| *place < ROOM)
     }
 
-    /// Takes so much, if there is so much and nobody else takes something at this moment.
+    /// Takes so much, if there is so much and no other thread takes something at this moment.
     fn take(&self, layout: Layout) -> Option<*mut u8> {
         let taken = self.taken.load(Ordering::Relaxed);
         let base = self.base();

@@ -31,7 +31,7 @@ pub(super) struct Containment {
     units: Vec<Pid>,
     /// That the cgroup could not be killed, which was said.
     kill_failed: Cell<bool>,
-    /// Nor are the sessions of `docker exec` and the like, which somebody has opened beside us in our pid namespace, with
+    /// Nor are the sessions of `docker exec` and the like, which were opened beside us in our pid namespace, with
     /// what descends from them.
     spares_sessions: bool,
 }
@@ -84,7 +84,7 @@ impl Method {
     }
 }
 
-/// Those whose parent is outside of our pid namespace, where we are its init: somebody has put them in beside us.
+/// Those whose parent is outside of our pid namespace, where we are its init: they were put in beside us.
 fn sessions(all: &[Stat]) -> Vec<Pid> {
     all.iter().filter(|stat| stat.parent == 0).map(|stat| stat.pid).collect()
 }
@@ -144,7 +144,7 @@ impl Containment {
     /// Sends `signal` to everything but us and our helpers; CONT follows all but KILL.
     pub(super) fn send(&self, signal: Signal, helpers: &[Pid]) {
         match &self.way {
-            // kill(-1) spares nobody.
+            // kill(-1) spares no process.
             Method::KillAll if !self.units.is_empty() || self.spares_sessions => {
                 self.send_one_by_one(signal, helpers)
             }

@@ -97,7 +97,7 @@ impl EventLoop<'_> {
         Ok(None)
     }
 
-    /// Whether the sessions that somebody has opened beside us are meant changes with what comes next.
+    /// Whether the sessions that were opened beside us are meant changes with what comes next.
     fn see_sessions(&mut self) {
         self.containment.spare_sessions(self.supervisor.spares_sessions());
     }

@@ -1,6 +1,6 @@
 //! Whether the kernel has killed the main process because memory ran out.
 //!
-//! The kernel tells nobody whom it has killed, but counts how many in a cgroup. So what is to be known is how much
+//! The kernel does not tell which processes it has killed, but counts how many in a cgroup. So what is to be known is how much
 //! higher the count is at the death of the main process than it was at its start. To read it takes about as long as
 //! a small part of a start does, and most commands never need it: it is read a moment after the start, when
 //! a command that only does something quickly has ended, and before the memory of the start is given back.

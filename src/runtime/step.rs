@@ -69,7 +69,7 @@ fn name(step: Step) -> &'static str {
 }
 
 impl EventLoop<'_> {
-    /// The main process has died, and is not reaped yet: later nobody can tell whose it was.
+    /// The main process has died, and is not reaped yet: later its user cannot be told any more.
     pub(super) fn remember_main(&mut self) {
         self.ended_main = self.main_pid().filter(|_| self.plan.handoff.is_some()).map(Subject::of);
     }

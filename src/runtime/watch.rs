@@ -150,7 +150,7 @@ impl Watch {
         });
         begun
             .map_err(
-                |error| warn!(name: "watch-privileges", %error, "nobody could look whose the lock roots are"),
+                |error| warn!(name: "watch-privileges", %error, "the owner of the lock roots could not be looked up"),
             )
             .ok()
     }
@@ -205,7 +205,7 @@ impl Watch {
     }
 
     /// The process that its supervisor could not stop, once that has ended: it hangs in the kernel. As any helper of ours
-    /// it holds nothing of the caller's, and nobody waits for it.
+    /// it holds nothing of the caller's, and it is not waited for.
     pub(super) fn left_behind(&mut self) -> Option<(Pid, StartTime)> {
         let (main, start) = self.stopping.take()?;
         let still = procfs::stat(main).ok().flatten().is_some_and(|stat| stat.start == start);
@@ -220,7 +220,7 @@ fn note(page: &SharedPage, identity: Identity) {
     }
 }
 
-/// The user that was noted before. A note that cannot be understood stands for nobody.
+/// The user that was noted before. A note that cannot be understood stands for the user `nobody`.
 fn noted(page: &SharedPage) -> Option<Identity> {
     let note = page.read().filter(|note| !note.is_empty())?;
     let numbers = std::str::from_utf8(&note).ok().and_then(|note| note.split_once(' '));

@@ -43,7 +43,7 @@ impl Supervisor {
         self.leave_handoff(out);
     }
 
-    /// Nobody needs the answer any more: it is a stop.
+    /// The answer is not needed any more: it is a stop.
     pub(super) fn cancel_handoff(&mut self, out: &mut Vec<Action>) {
         self.after_exit = AfterExit::Shutdown;
         out.push(Action::EndStep);
@@ -57,7 +57,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether the sessions that somebody has opened beside us in our pid namespace are spared at this moment, with what
+    /// Whether the sessions that were opened beside us in our pid namespace are spared at this moment, with what
     /// descends from them: what ends now is to be started again.
     #[must_use]
     pub fn spares_sessions(&self) -> bool {
@@ -67,7 +67,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether somebody lives beside whom no moment is quiet: a unit, or a session that was spared.
+    /// Whether a process lives beside which no moment is quiet: a unit, or a session that was spared.
     pub(super) fn others_live(&self) -> bool {
         self.sessions || self.units_live(false)
     }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Where the main process leaves its restart to its supervisor, `AskingHandoff` is between `Running` and
-//! `StoppingLeftovers`: it has ended with 0, and it is asked whether that is a stop. At a restart the sessions that somebody
-//! has opened beside us in our pid namespace are spared; one of them may have asked for it.
+//! `StoppingLeftovers`: it has ended with 0, and it is asked whether that is a stop. At a restart the sessions that
+//! were opened beside us in our pid namespace are spared; one of them may have asked for it.
 //!
 //! `StoppingLeftovers` begins when the main process has died: what it left behind gets TERM, a window, and KILL. Its
 //! zombie stays unreaped until the last sweep is done, because a pid that is still a zombie's cannot have

@@ -52,7 +52,7 @@ impl Supervisor {
     }
 
     /// KILL did not end the main process in time, and now it has ended after all. It is held like any other, as the last
-    /// sweep is still to come: its number must be nobody else's while its locks are judged.
+    /// sweep is still to come: no other process may have its number while its locks are judged.
     fn late_death(&mut self, pid: Pid, status: ExitStatus, out: &mut Vec<Action>) -> bool {
         let can_hold = self.policy.can_hold;
         match &mut self.phase {

@@ -50,7 +50,7 @@ pub(super) struct RawTable {
     limit: Option<u32>,
     /// The time in which restarts are counted.
     interval: Option<Text<Duration>>,
-    /// A command that is asked when the main process has ended with 0, and nobody has asked it to: it prints a JSON
+    /// A command that is asked when the main process has ended with 0 without being asked to: it prints a JSON
     /// object whose `status` is `accepted` for a restart, which is not counted, and `none` or `rejected` for a stop,
     /// whatever `on` says. Anything else is a failure. It runs as the main process's user; `{pid}` in a word is the
     /// number that the main process saw as its own. Not for a unit.

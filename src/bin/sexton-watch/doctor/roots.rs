@@ -220,7 +220,7 @@ fn place(facts: &Facts, uid: u32, on: &str, local: bool) -> Finding {
             return Finding::ok(name, what);
         }
         Some(why) => {
-            let advice = "A lock stays there, also one that nobody has open, unless sexton sees its owner die: use a \
+            let advice = "A lock stays there, also one that no process has open, unless sexton sees its owner die: use a \
                           local volume, or set sharing = 'exclusive' in [locks] if no other container or machine uses it";
             return Finding::warning(name, format!("{lies}, {why}"), advice);
         }
@@ -386,7 +386,7 @@ mod tests {
         );
         let said = &judge(&nfs)[0];
         assert!(said.what.contains("on nfs4, which other machines may reach"), "{said:?}");
-        assert!(said.advice.contains("A lock stays there, also one that nobody has open"), "{said:?}");
+        assert!(said.advice.contains("A lock stays there, also one that no process has open"), "{said:?}");
         let mut shared = facts(vec![]);
         shared.listing.alone = false;
         assert_eq!(place(shared.clone()), Severity::Warning);
